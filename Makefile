@@ -1,0 +1,45 @@
+# Everything lives in .venv/; .venv/bin/segue is the command.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+REAL_LOGS ?= ../shared/data
+# Pure-number work on small machines: more threads than cores only get in each other's way.
+export OMP_NUM_THREADS ?= 2
+# Without the public logs (and outside CI, where their absence must fail) the tests that need them are left out, and it says so.
+MARKERS := not gpu and not prove$(if $(or $(CI),$(wildcard $(REAL_LOGS)/kuairand-pure)),, and not real_log)
+
+.DEFAULT_GOAL := help
+.PHONY: install run test check bench prove golden help
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## set up .venv/ with every dependency (quick when nothing changed)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Segue needs Python 3.11 or newer; name one: make install PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[embedded,dev]'
+	@touch $@
+
+run: install  ## broker, worker, learner, listeners and a live panel on this machine; ARGS="--seconds 60 --json"
+	@exec $(BIN)/segue run $(ARGS)
+
+test: install  ## every test that needs no GPU; ARGS="-k words -x"
+	@case "$(MARKERS)" in *real_log*) echo "no $(REAL_LOGS)/kuairand-pure here: tests marked real_log are left out (REAL_LOGS=DIR names another folder)";; esac
+	@REAL_LOGS=$(REAL_LOGS) $(BIN)/python -m pytest -m "$(MARKERS)" $(ARGS)
+
+check: install  ## ruff, mypy, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+bench: install  ## benchmarks
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+prove: install  ## the statistical and long acceptance lines in full, into benchmarks/RESULTS.md
+	@REAL_LOGS=$(REAL_LOGS) $(BIN)/python -m pytest -m prove $(ARGS)
+
+golden: install  ## remake the golden files of formats; review the diff
+	@REMAKE_GOLDEN=1 $(BIN)/python -m pytest -m "$(MARKERS)" -k golden $(ARGS)

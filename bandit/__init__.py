@@ -1,0 +1,1 @@
+"""Strategies and the Thompson sampling that chooses among them."""

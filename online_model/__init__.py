@@ -1,0 +1,1 @@
+"""The ranker and what it learns from: features, blocks, losses, metrics, checkpoints."""

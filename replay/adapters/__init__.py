@@ -1,0 +1,1 @@
+"""One module a log format: rows in, events of the core out."""

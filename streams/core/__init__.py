@@ -1,0 +1,1 @@
+"""What happens to an event, decided once: pure functions over explicit state."""

@@ -1,0 +1,1 @@
+"""The rooms of the house mirrored, then oracles, parity, faults, integration."""
