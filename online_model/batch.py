@@ -1,0 +1,104 @@
+"""Example records to arrays, by one `frombuffer` a column: where strings have long ended and tensors begin.
+
+Shapes: B records, L behaviours of the longest history in the batch (at least 1), T tasks.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from online_model.features import BAG_LIMIT, BAGS, COUNTS, FIELDS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS, Example, Features, Reversal
+from online_model.history import BEHAVIOUR, ROW
+
+Array = np.ndarray
+
+
+@dataclass(slots=True)
+class Batch:
+    """Inputs of the ranker, and what is to be learned from them."""
+
+    fields: Array  # uint64 [B, len(FIELDS)]; 0 = absent
+    bags: Array  # uint64 [B, len(BAGS), BAG_LIMIT]; 0 pads
+    history: Array  # uint64 [B, 2, L] item keys, positive family first, newest first; 0 pads
+    action: Array  # uint8 [B, 2, L] codes of history.py; 0 pads
+    age_s: Array  # float32 [B, 2, L] seconds between the behaviour and the exposure, >= 0
+    counts: Array  # float32 [B, len(SCOPES), len(COUNTS)]
+    popularity: Array  # float32 [B, 3]
+    item_age_s: Array  # float32 [B]; negative = unknown
+    shown_ms: Array  # int64 [B]
+    labels: Array  # float32 [B, T]; zeros for a reversal
+    sign: Array  # float32 [B, T]; +1/-1 at the task of a reversal, else 0
+    is_example: Array  # float32 [B]; 1 = example (BCE), 0 = reversal (constant gradient)
+    weight: Array  # float32 [B]; the kept share w of MODEL.md section 7
+    ids: Array  # uint64 [B]
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+
+def of_features(rows: Sequence[Features]) -> Batch:
+    """Features of candidates, unlabelled: what serving scores."""
+    n = len(rows)
+    history, action, age_s = _histories(rows)
+    zeros = np.zeros((n, len(TASKS)), np.float32)
+    return Batch(
+        fields=np.frombuffer(b"".join([f.fields for f in rows]), "<u8").reshape(n, len(FIELDS)),
+        bags=_bags(rows),
+        history=history,
+        action=action,
+        age_s=age_s,
+        counts=np.frombuffer(b"".join([f.counts for f in rows]), "<f4").reshape(n, len(SCOPES), len(COUNTS)),
+        popularity=np.frombuffer(b"".join([f.popularity for f in rows]), "<f4").reshape(n, len(POPULARITY_HALF_LIVES_H)),
+        item_age_s=np.array([f.age_s for f in rows], np.float32),
+        shown_ms=np.array([f.shown_ms for f in rows], np.int64),
+        labels=zeros,
+        sign=zeros.copy(),
+        is_example=np.ones(n, np.float32),
+        weight=np.ones(n, np.float32),
+        ids=np.zeros(n, np.uint64),
+    )
+
+
+def of_records(records: Sequence[Example | Reversal]) -> Batch:
+    """Examples and reversals in arrival order."""
+    out = of_features([r.features for r in records])
+    reversal = np.array([isinstance(r, Reversal) for r in records])
+    masks = np.array([0 if isinstance(r, Reversal) else r.labels for r in records], np.int64)
+    out.labels = ((masks[:, None] >> np.arange(len(TASKS))) & 1).astype(np.float32)
+    at = np.flatnonzero(reversal)
+    if len(at):
+        changed = [r for r in records if isinstance(r, Reversal)]
+        out.sign[at, [r.task for r in changed]] = [r.sign for r in changed]
+    out.is_example = (~reversal).astype(np.float32)
+    out.weight = np.array([r.weight for r in records], np.float32)
+    out.ids = np.array([r.id for r in records], np.uint64)
+    return out
+
+
+def _bags(rows: Sequence[Features]) -> Array:
+    columns = [b for f in rows for b in (f.context, f.user_attributes, f.item_features)]
+    return _padded(columns, np.dtype("<u8"), BAG_LIMIT).reshape(len(rows), len(BAGS), BAG_LIMIT)
+
+
+def _histories(rows: Sequence[Features]) -> tuple[Array, Array, Array]:
+    packed = [b for f in rows for b in (f.positive, f.negative)]
+    length = max(1, max((len(b) for b in packed), default=0) // ROW)
+    table = _padded(packed, BEHAVIOUR, length).reshape(len(rows), 2, length)
+    shown = np.array([f.shown_ms for f in rows], np.int64)[:, None, None]
+    there = table["item"] != 0
+    age = np.where(there, np.maximum(shown - table["ts"], 0) / 1000.0, 0.0).astype(np.float32)
+    return np.ascontiguousarray(table["item"]), np.ascontiguousarray(table["action"]), age
+
+
+def _padded(packed: Sequence[bytes], dtype: np.dtype, length: int) -> Array:
+    """Rows of different lengths as [len(packed), length], last element first, zeros behind."""
+    lengths = np.array([len(b) for b in packed], np.int64) // dtype.itemsize
+    out = np.zeros((len(packed), length), dtype)
+    flat = np.frombuffer(b"".join(packed), dtype)
+    if len(flat):
+        line = np.repeat(np.arange(len(packed)), lengths)
+        ends = np.cumsum(lengths)
+        out[line, np.repeat(ends, lengths) - 1 - np.arange(len(flat))] = flat
+    return out

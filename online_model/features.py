@@ -1,0 +1,75 @@
+"""What the ranker learns from: features as at exposure, and the records of the `examples` topic.
+
+Ids are 64-bit keys here (xxh3 of field name and value; 0 = absent): state, examples and deltas never
+carry strings. Everything that has a length is bounded, and packed as little-endian bytes, so that a
+batch becomes tensors by one `frombuffer` a column (see `batch.py`).
+"""
+from __future__ import annotations
+
+import msgspec
+
+TASKS = ("full_play", "collect", "share", "skip", "dislike")
+FIELDS = ("user", "item", "artist", "category", "hour_of_week", "domain", "module", "position")
+BAGS = ("context", "user_attributes", "item_features")
+SCOPES = ("user", "item", "user_domain", "user_category")
+COUNTS = ("exposures", *TASKS)  # columns of a decayed counter
+POPULARITY_HALF_LIVES_H = (1.0, 24.0, 168.0)
+
+BAG_LIMIT = 8  # keys a bag; further ones are left out in key order
+HISTORY_LIMIT = 50  # behaviours a family that an example carries (MODEL.md section 2)
+
+
+class Features(msgspec.Struct, frozen=True, array_like=True):
+    """One candidate as it stood when it was shown."""
+
+    fields: bytes  # uint64 [len(FIELDS)]
+    context: bytes  # uint64 [<= BAG_LIMIT]
+    user_attributes: bytes  # uint64 [<= BAG_LIMIT]
+    item_features: bytes  # uint64 [<= BAG_LIMIT]
+    positive: bytes  # history.BEHAVIOUR [<= HISTORY_LIMIT], oldest first
+    negative: bytes  # history.BEHAVIOUR [<= HISTORY_LIMIT], oldest first
+    counts: bytes  # float32 [len(SCOPES), len(COUNTS)], decayed to the exposure
+    popularity: bytes  # float32 [len(POPULARITY_HALF_LIVES_H)], decayed counts at the exposure
+    age_s: float  # of the item at the exposure; negative = unknown
+    shown_ms: int  # event time of the exposure
+
+
+class Example(msgspec.Struct, frozen=True, array_like=True, tag="example"):
+    """An exposure with the labels known at its first resolving act, or when its window closed without one."""
+
+    id: int  # 64-bit key of the exposed slot
+    ts: int  # event time of the record that made it, ms
+    arrival_ms: int  # arrival of the act that made it (broker append); 0 = no act did
+    labels: int  # bit t set = TASKS[t] positive
+    weight: float  # share of such examples that is kept (1 = all); MODEL.md section 7
+    features: Features
+
+
+class Reversal(msgspec.Struct, frozen=True, array_like=True, tag="reversal"):
+    """A label that changed after its example was made: +1 became positive, -1 was undone (MODEL.md section 7)."""
+
+    id: int
+    ts: int
+    arrival_ms: int
+    task: int  # index into TASKS
+    sign: int  # +1 | -1
+    weight: float
+    features: Features
+
+
+class Closed(msgspec.Struct, frozen=True, array_like=True, tag="closed"):
+    """The join window of a list has closed: labels as they stand now, in slot order."""
+
+    ts: int
+    ids: list[int]
+    labels: list[int]  # bit masks, as in Example
+
+
+class Tick(msgspec.Struct, frozen=True, array_like=True, tag="tick"):
+    """Time, as a record: closes an open micro-batch; `last` ends a log and closes everything."""
+
+    ts: int
+    last: bool
+
+
+ExampleRecord = Example | Reversal | Closed | Tick

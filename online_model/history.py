@@ -1,0 +1,49 @@
+"""A user's behaviours in time order, packed: append, undo, cut, merge.
+
+A history is `bytes` of BEHAVIOUR rows, oldest first. Being immutable, it is its own snapshot: an open join
+keeps the history of its exposure without a copy.
+"""
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+BEHAVIOUR = np.dtype([("item", "<u8"), ("ts", "<i8"), ("action", "u1")])  # 17 bytes
+PARTIAL_PLAY, FULL_PLAY, COLLECT, SHARE, SKIP, DISLIKE = 1, 2, 3, 4, 5, 6
+ACTIONS = 7  # codes 0..6; 0 pads
+
+_ROW = struct.Struct("<QqB")
+ROW = _ROW.size
+
+
+def append(history: bytes, item: int, ts: int, action: int, limit: int) -> bytes:
+    """Add a behaviour in time order (equal times: after), then keep the newest `limit`."""
+    row = _ROW.pack(item, ts, action)
+    end = len(history)
+    while end and _ROW.unpack_from(history, end - ROW)[1] > ts:
+        end -= ROW
+    return (history[:end] + row + history[end:])[-limit * ROW :]
+
+
+def undo(history: bytes, item: int, action: int) -> bytes:
+    """Remove the newest behaviour with this item and action, if there is one."""
+    for at in range(len(history) - ROW, -1, -ROW):
+        key, _, code = _ROW.unpack_from(history, at)
+        if key == item and code == action:
+            return history[:at] + history[at + ROW :]
+    return history
+
+
+def merge(histories: list[bytes], limit: int) -> bytes:
+    """Histories of several domains as one, in time order; ties keep the order of the list."""
+    filled = [h for h in histories if h]
+    if len(filled) <= 1:
+        return filled[0][-limit * ROW :] if filled else b""
+    rows = np.frombuffer(b"".join(filled), BEHAVIOUR)
+    return rows[np.argsort(rows["ts"], kind="stable")[-limit:]].tobytes()
+
+
+def rows(history: bytes) -> np.ndarray:
+    """The behaviours as a structured array [n] of BEHAVIOUR."""
+    return np.frombuffer(history, BEHAVIOUR)

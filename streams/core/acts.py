@@ -1,0 +1,62 @@
+"""What an event says: which labels its actions set, whether they resolve an exposure, what enters the history."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from online_model import history
+from online_model.features import TASKS
+from online_model.popularity import POPULAR
+from streams.core.events import Action, Event
+from streams.core.settings import PartitionSettings
+
+FULL_PLAY, COLLECT, SHARE, SKIP, DISLIKE = (1 << t for t in range(len(TASKS)))
+RESOLVING = {Action.PLAY, Action.SKIP, Action.DISLIKE, Action.COLLECT, Action.SHARE}
+LATER = {Action.COLLECT, Action.SHARE, Action.DISLIKE, Action.UNCOLLECT}  # belong to what was shown, also long after
+GOOD = {Action.PLAY, Action.COLLECT, Action.SHARE}
+
+
+class Meaning(NamedTuple):
+    """An event's actions, read once."""
+
+    impression: bool
+    resolving: bool
+    later: bool  # nothing but acts that may come long after the exposure
+    undo: bool  # takes a collect back
+    mask: int  # labels set, bit t = TASKS[t]
+    positive: int  # code for the positive history, 0 = none
+    negative: int  # code for the negative history, 0 = none
+    popular: int  # POPULAR where it counts for the item's popularity, else 0
+
+
+def meaning(event: Event, settings: PartitionSettings) -> Meaning:
+    """Labels and behaviours of an event (tiers and families: MODEL.md sections 1 and 2).
+
+    `full` overrides the play ratio; a play of unknown ratio is partial. A play below `partial_play_ratio` enters no history.
+    """
+    actions = {event.action, *event.also}
+    ratio = event.played_ms / event.duration_ms if event.played_ms is not None and event.duration_ms else None
+    full = event.full if event.full is not None else ratio is not None and ratio >= settings.full_play_ratio
+    mask = positive = negative = 0
+    if Action.PLAY in actions:
+        if full:
+            mask, positive = FULL_PLAY, history.FULL_PLAY
+        elif ratio is None or ratio >= settings.partial_play_ratio:
+            positive = history.PARTIAL_PLAY
+    if Action.COLLECT in actions:
+        mask, positive = mask | COLLECT, history.COLLECT
+    if Action.SHARE in actions:
+        mask, positive = mask | SHARE, history.SHARE
+    if Action.SKIP in actions:
+        mask, negative = mask | SKIP, history.SKIP
+    if Action.DISLIKE in actions:
+        mask, negative = mask | DISLIKE, history.DISLIKE
+    return Meaning(
+        impression=Action.IMPRESSION in actions,
+        resolving=not RESOLVING.isdisjoint(actions),
+        later=actions <= LATER,
+        undo=Action.UNCOLLECT in actions,
+        mask=mask,
+        positive=positive,
+        negative=negative,
+        popular=POPULAR if not GOOD.isdisjoint(actions) else 0,
+    )

@@ -1,0 +1,215 @@
+"""The learner: records of `examples` in, model versions and metrics out. Predict first, then one step; each example once.
+
+A micro-batch ends at a count, at a span of event time, or at a tick: at nothing but the records themselves, so a
+log gives the same steps live and in replay. What was predicted is kept until the exposure's window has closed, and
+is scored against the labels as they stand then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import xxhash
+from online_model.trainer import StepReport, Trainer
+
+from online_model.batch import of_records
+from online_model.features import TASKS, Closed, Example, ExampleRecord, Reversal, Tick
+from online_model.metrics import Prequential, WindowResult
+from streams.core.records import Outgoing
+
+Mark = tuple[int, int, int]
+
+
+class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """When a micro-batch ends, and what is remembered."""
+
+    micro_batch_examples: int = 64  # past it a step on a CPU gains little (MODEL.md section 7)
+    micro_batch_span_ms: int = 200  # of event time: what an act waits for its step at most while events flow
+    open_predictions: int = 1_000_000  # kept until their exposure's window closes; 52 bytes each
+
+    def __post_init__(self) -> None:
+        for name in ("micro_batch_examples", "micro_batch_span_ms", "open_predictions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+
+
+@dataclass(slots=True)
+class Step:
+    """One model version: what the trainer did, and which acts it contains."""
+
+    version: int
+    watermark_ms: int
+    report: StepReport
+    arrivals_ms: list[int]  # broker append of each act in it
+
+
+class Predicted(msgspec.Struct, frozen=True, array_like=True):
+    """What was predicted for an exposure before it was learned."""
+
+    user: int
+    shown_ms: int
+    logits: bytes  # float32 [T]
+    probabilities: bytes  # float32 [T]
+
+
+class Learner:
+    """All that learns, in one deterministic machine over the trainer, the metrics and the open micro-batch."""
+
+    def __init__(self, settings: LearnerSettings, trainer: Trainer) -> None:
+        self.settings, self.trainer = settings, trainer
+        self.metrics = Prequential()
+        self.version = 0
+        self.watermark_ms = -1
+        self.marks: dict[int, Mark] = {}  # per source partition: the newest sequence applied
+        self.counted: dict[str, int] = {}
+        self.windows: list[WindowResult] = []  # closed, for `take_windows`
+        self._batch: list[Example | Reversal] = []
+        self._closed: list[Closed] = []
+        self._predicted: dict[int, Predicted] = {}
+
+    @property
+    def has_open_batch(self) -> bool:
+        return bool(self._batch)
+
+    def apply(self, source: int, records: Sequence[Outgoing]) -> list[Step]:
+        """Apply records of one source partition in order; what is not above the source's mark was applied before."""
+        steps: list[Step] = []
+        mark = self.marks.get(source, (-1, -1, -1))
+        for out in records:
+            sequence = (out.offset, out.index, out.n)
+            if sequence <= mark:
+                self._count("repeated")
+                continue
+            mark = sequence
+            self._apply(out.record, steps)
+        self.marks[source] = mark
+        return steps
+
+    def take_windows(self) -> list[WindowResult]:
+        """Metric windows that closed since the last call."""
+        out, self.windows = self.windows, []
+        return out
+
+    def _apply(self, record: ExampleRecord, steps: list[Step]) -> None:
+        if isinstance(record, Closed):
+            self.watermark_ms = max(self.watermark_ms, record.ts)
+            if self._batch:
+                self._closed.append(record)
+            else:
+                self._score([record])
+                self.windows += self.metrics.advance(self.watermark_ms)
+            return
+        if isinstance(record, Tick):
+            self.watermark_ms = max(self.watermark_ms, record.ts)
+            if self._batch:
+                steps.append(self._step())
+            self.windows += self.metrics.close() if record.last else self.metrics.advance(self.watermark_ms)
+            return
+        if self._batch and abs(record.ts - self._batch[0].ts) > self.settings.micro_batch_span_ms:
+            steps.append(self._step())
+        self.watermark_ms = max(self.watermark_ms, record.ts)
+        self._batch.append(record)
+        self._count("examples" if isinstance(record, Example) else "reversals")
+        if len(self._batch) >= self.settings.micro_batch_examples:
+            steps.append(self._step())
+
+    def _step(self) -> Step:
+        records, self._batch = self._batch, []
+        batch = of_records(records)
+        report = self.trainer.step(batch, self.watermark_ms)
+        self.version += 1
+        self._keep(records, batch.fields[:, 0], batch.shown_ms, report)
+        closed, self._closed = self._closed, []
+        self._score(closed)
+        if report.skipped:
+            self._count(f"skipped:{report.skipped}")
+        self.windows += self.metrics.advance(self.watermark_ms)
+        return Step(
+            version=self.version,
+            watermark_ms=self.watermark_ms,
+            report=report,
+            arrivals_ms=[r.arrival_ms for r in records if r.arrival_ms],
+        )
+
+    def _keep(self, records: Sequence[Example | Reversal], users: np.ndarray, shown_ms: np.ndarray, report: StepReport) -> None:
+        logits, probabilities = report.logits.astype("<f4"), report.probabilities.astype("<f4")
+        for i, record in enumerate(records):
+            if isinstance(record, Example):
+                self._predicted[record.id] = Predicted(int(users[i]), int(shown_ms[i]), logits[i].tobytes(), probabilities[i].tobytes())
+        while len(self._predicted) > self.settings.open_predictions:
+            del self._predicted[next(iter(self._predicted))]
+            self._count("unscored")
+
+    def _score(self, closed: Sequence[Closed]) -> None:
+        for record in closed:
+            found = [(self._predicted.pop(i, None), labels) for i, labels in zip(record.ids, record.labels, strict=True)]
+            rows = [(p, labels) for p, labels in found if p is not None]
+            self._count("unscored", len(found) - len(rows))
+            if not rows:
+                continue
+            masks = np.array([labels for _, labels in rows], np.int64)
+            self.metrics.score(
+                rows[0][0].shown_ms,
+                np.array([p.user for p, _ in rows], np.uint64),
+                np.frombuffer(b"".join([p.logits for p, _ in rows]), "<f4").reshape(len(rows), -1),
+                np.frombuffer(b"".join([p.probabilities for p, _ in rows]), "<f4").reshape(len(rows), -1),
+                ((masks[:, None] >> np.arange(len(TASKS))) & 1).astype(np.float32),
+            )
+            self._count("scored", len(rows))
+
+    def _count(self, what: str, n: int = 1) -> None:
+        if n:
+            self.counted[what] = self.counted.get(what, 0) + n
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays of a checkpoint."""
+        return {
+            **{f"trainer.{n}": a for n, a in self.trainer.arrays().items()},
+            **{f"metrics.{n}": a for n, a in self.metrics.arrays().items()},
+            "open.predicted": _packed(list(self._predicted.items())),
+            "open.batch": _packed(self._batch),
+            "open.closed": _packed(self._closed),
+        }
+
+    def meta(self) -> dict[str, Any]:
+        """The rest of a checkpoint."""
+        return {
+            "trainer": self.trainer.meta(),
+            "metrics": self.metrics.meta(),
+            "version": self.version,
+            "watermark_ms": self.watermark_ms,
+            "marks": [[source, *mark] for source, mark in sorted(self.marks.items())],
+            "counted": dict(sorted(self.counted.items())),
+            "windows": msgspec.to_builtins(self.windows),
+        }
+
+    def load(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        """Become what a checkpoint holds."""
+        self.trainer.load({n[8:]: a for n, a in arrays.items() if n.startswith("trainer.")}, meta["trainer"])
+        self.metrics.load({n[8:]: a for n, a in arrays.items() if n.startswith("metrics.")}, meta["metrics"])
+        self.version, self.watermark_ms, self.counted = meta["version"], meta["watermark_ms"], dict(meta["counted"])
+        self.marks = {source: (offset, index, n) for source, offset, index, n in meta["marks"]}
+        self.windows = msgspec.convert(meta["windows"], list[WindowResult])
+        self._predicted = dict(msgspec.msgpack.decode(arrays["open.predicted"].tobytes(), type=list[tuple[int, Predicted]]))
+        self._batch = msgspec.msgpack.decode(arrays["open.batch"].tobytes(), type=list[Example | Reversal])
+        self._closed = msgspec.msgpack.decode(arrays["open.closed"].tobytes(), type=list[Closed])
+
+    def digest(self) -> dict[str, str]:
+        """A hash per kind of state: equal learners, equal digests. Marks and counts of repeats are left out: they
+        say how the records came, not what was learned from them."""
+        out = {"trainer": self.trainer.digest()}
+        arrays = self.arrays()
+        for name in ("metrics", "open"):
+            h = xxhash.xxh3_128()
+            for key in sorted(k for k in arrays if k.startswith(f"{name}.")):
+                h.update(key.encode() + str(arrays[key].shape).encode() + np.ascontiguousarray(arrays[key]).tobytes())
+            out[name] = h.hexdigest()
+        return out
+
+
+def _packed(records: Any) -> np.ndarray:
+    return np.frombuffer(msgspec.msgpack.encode(records), np.uint8)

@@ -1,0 +1,289 @@
+"""One partition of `events`: records in, in offset order; state changes and effects out.
+
+The order within one record is fixed: admission; time moves on (lists close, old rows are forgotten); features of
+what is shown, as of this moment; only then what the record itself changes. Bad data is an effect, never an exception.
+"""
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+
+from online_model import history
+from online_model.features import ExampleRecord
+from online_model.features import Tick as LearnerTick
+from online_model.popularity import EXPOSURE, Increment, Values, counts, increments, merge
+from streams.core import keys
+from streams.core.acts import COLLECT, Meaning, meaning
+from streams.core.admission import MINUTE_MS, Admission
+from streams.core.catalog import Catalog
+from streams.core.events import Event, Exposure, LogBegin, Reason, Rejected, Tick
+from streams.core.join import MAX_SLOTS, MAX_WAITING, Joins
+from streams.core.records import Arrived, Dead, Effects, Outgoing
+from streams.core.settings import PartitionSettings
+from streams.core.state import Act, Progress, Shown, Slot, Tables, UserState
+from streams.core.view import View
+
+PROGRESS = b"progress"
+SHOWN_ROW = struct.Struct("<Qq")  # item, event time
+_KEY = struct.Struct(">Q")
+NO_PARTS: Mapping[int, Mapping[bytes, bytes]] = {}
+
+
+class Partition:
+    """The pure machine of one partition. `foreign`: other partitions' parts of the popularity, by partition."""
+
+    def __init__(
+        self, settings: PartitionSettings, tables: Tables, catalog: Catalog, number: int = 0,
+        foreign: Mapping[int, Mapping[bytes, bytes]] = NO_PARTS,
+    ) -> None:  # fmt: skip
+        self.settings, self.tables, self.catalog, self.number, self.foreign = settings, tables, catalog, number, foreign
+        self.view = View(settings)
+        self.progress = tables.meta.get(PROGRESS) or Progress()
+        self._admission = Admission(settings, tables)
+        self._joins = Joins(settings, tables)
+        self._effects = Effects()
+        self._at = (-1, 0)
+        self._n = 0
+
+    def apply(self, batch: Sequence[Arrived]) -> Effects:
+        """Apply records in order. One by one or in batches of any size: the same state, the same effects."""
+        self._effects = Effects()
+        for arrived in batch:
+            if self._at != (arrived.offset, arrived.index):
+                self._at, self._n = (arrived.offset, arrived.index), 0
+            self._apply(arrived)
+        self.tables.meta.put(PROGRESS, self.progress)
+        return self._effects
+
+    def item_counts(self, item: int, ts: int) -> Values:
+        """Popularity and counts of an item over all partitions, parts added in partition order."""
+        key = _KEY.pack(item)
+        own = self.view.items.read(self.tables.popularity.get(key), ts)
+        if not self.foreign:
+            return own
+        parts = {n: self.view.items.read(table.get(key), ts) for n, table in self.foreign.items() if n != self.number}
+        parts[self.number] = own
+        return merge([parts[n] for n in sorted(parts)])
+
+    def user(self, user: int) -> UserState | None:
+        """The state of a user, None where there is none. For reading only."""
+        return self.tables.users.get(_KEY.pack(user))
+
+    def _apply(self, arrived: Arrived) -> None:
+        record = arrived.record
+        if isinstance(record, Rejected):
+            self._reject(arrived, record.reason, record.detail, record.raw)
+        elif isinstance(record, Tick):
+            self._tick(record)
+        elif isinstance(record, LogBegin):
+            self.progress.in_log = True
+        else:
+            refused = self._admission.refuse(record, arrived.default_id, arrived.arrival_ms, self.progress)
+            if refused:
+                self._reject(arrived, *refused, arrived.raw)
+                return
+            self._advance(record.ts)
+            self._count("events" if isinstance(record, Event) else "exposures")
+            if isinstance(record, Event):
+                self._event(record, arrived)
+            else:
+                self._exposure(record)
+
+    def _reject(self, arrived: Arrived, reason: Reason, detail: str, raw: bytes) -> None:
+        self._count(f"rejected:{reason}")
+        self._effects.dead.append(Dead(arrived.offset, arrived.index, reason, detail, raw))
+
+    def _tick(self, tick: Tick) -> None:
+        self._advance(tick.ts)
+        if tick.last:
+            self._joins.close_all(self.progress.watermark_ms, self.progress, self._emit)
+            self.progress.in_log = False
+        self._emit(LearnerTick(ts=self.progress.watermark_ms, last=tick.last))
+
+    def _advance(self, ts: int) -> None:
+        """Move the watermark; close what is due, and forget once a minute of event time."""
+        before = self.progress.watermark_ms
+        if ts <= before:
+            return
+        self.progress.watermark_ms = ts
+        self._joins.close_due(ts, self.progress, self._emit)
+        if ts // MINUTE_MS > before // MINUTE_MS:
+            self._admission.forget(ts)
+            self._joins.forget(ts)
+
+    def _event(self, event: Event, arrived: Arrived) -> None:
+        said = meaning(event, self.settings)
+        user, item = keys.key("user", event.user_id), keys.key("item", event.item_id)
+        state = self._state(user)
+        domain = self._domain(event.domain, item)
+        found = self._find(event, arrived, said, user, item, state, domain)
+        fresh, undone = said.mask, 0
+        if found is not None:
+            list_key, shown, slot = found
+            act = Act(item=item, ts=event.ts, arrival_ms=arrived.arrival_ms, mask=said.mask, resolving=said.resolving, undo=said.undo)
+            if slot is not None:
+                if said.resolving or said.undo:
+                    fresh, undone = self._joins.act(shown, slot, act, self._emit)
+            elif shown.exposed and shown.closed or len(shown.waiting) >= MAX_WAITING:
+                self._count("unjoined")
+            else:
+                shown.waiting.append(act)
+            self._joins.save(user, list_key, shown)
+        elif said.resolving or said.undo:
+            self._count("unjoined")
+        undone |= self._behave(state, domain, item, event.ts, said)
+        self._add(state, item, domain, event.ts, (fresh << 1) | said.popular)
+        self._add(state, item, domain, event.ts, undone << 1, sign=-1)
+        self.tables.users.put(_KEY.pack(user), state)
+
+    def _find(
+        self, event: Event, arrived: Arrived, said: Meaning, user: int, item: int, state: UserState, domain: int
+    ) -> tuple[int, Shown, Slot | None] | None:
+        """The list and slot that an event belongs to, made where the event is (or implies) an impression.
+
+        A list without the slot: its exposure has not come (yet). None: there is nothing to join.
+        """
+        if event.request_id is not None:
+            return self._find_by_request(event.request_id, event, said, user, item, state, domain)
+        last = self._joins.last(user, item)
+        if last is not None and (said.later or not last[1].closed and (not said.impression or last[1].implied)):
+            list_key, shown = last
+            shown.implied = shown.implied and not said.impression
+            return list_key, shown, next(s for s in shown.slots if s.item == item)
+        if not (said.impression or said.resolving):
+            return None
+        name = event.event_id or arrived.default_id
+        list_key = keys.key("event", name)
+        part = self.view.user(user, state, event.context, event.ts)
+        shown = self._joins.open(user, list_key, part, event.ts, self.progress, implied=not said.impression)
+        self._count("impressions" if said.impression else "implied_impressions")
+        return list_key, shown, self._show(user, list_key, shown, state, item, domain, event.module, event.position, event.ts, by_item=True)
+
+    def _find_by_request(
+        self, request_id: str, event: Event, said: Meaning, user: int, item: int, state: UserState, domain: int
+    ) -> tuple[int, Shown, Slot | None]:
+        list_key = keys.key("request", request_id)
+        shown = self._joins.shown(user, list_key)
+        slot = next((s for s in shown.slots if s.item == item), None) if shown else None
+        if shown is not None and (slot is not None or not said.impression):
+            return list_key, shown, slot
+        if not said.impression:
+            return list_key, self._joins.open(user, list_key, None, event.ts, self.progress), None
+        if shown is None or shown.closed or len(shown.slots) >= MAX_SLOTS:
+            part = self.view.user(user, state, event.context, event.ts)
+            shown = self._joins.open(user, list_key, part, event.ts, self.progress)
+        elif not shown.exposed:
+            self._joins.expose(shown, self.view.user(user, state, event.context, event.ts), event.ts)
+        self._count("impressions")
+        slot = self._show(user, list_key, shown, state, item, domain, event.module, event.position, event.ts, by_item=False)
+        self._resume(shown, slot)
+        return list_key, shown, slot
+
+    def _exposure(self, exposure: Exposure) -> None:
+        user, list_key = keys.key("user", exposure.user_id), keys.key("request", exposure.request_id)
+        state = self._state(user)
+        shown = self._joins.shown(user, list_key)
+        part = self.view.user(user, state, exposure.context, exposure.ts)
+        if shown is None or shown.closed:
+            shown = self._joins.open(user, list_key, part, exposure.ts, self.progress)
+        elif not shown.exposed:
+            self._joins.expose(shown, part, exposure.ts)
+        there = {s.item for s in shown.slots}
+        slots = []
+        for slot in exposure.slots:
+            item = keys.key("item", slot.item_id)
+            if item in there or len(shown.slots) >= MAX_SLOTS:
+                continue
+            there.add(item)
+            domain = self._domain(exposure.domain, item)
+            slots.append(self._build(user, state, item, domain, slot.module, slot.position, exposure.ts))
+        for built, domain in slots:  # all as of one moment: none counts the others
+            self._joins.add(user, list_key, shown, built, by_item=False)
+            self._seen(state, built.item, domain, exposure.ts)
+        for built, _ in slots:
+            self._resume(shown, built)
+        self._count("impressions", len(slots))
+        self._joins.save(user, list_key, shown)
+        self.tables.users.put(_KEY.pack(user), state)
+        self._effects.exposures.append(exposure)
+
+    def _build(
+        self, user: int, state: UserState, item: int, domain: int, module: str | None, place: int | None, ts: int
+    ) -> tuple[Slot, int]:
+        return self.view.slot(user, state, item, self.catalog.get(item), domain, module, place, ts, self.item_counts), domain
+
+    def _show(
+        self, user: int, list_key: int, shown: Shown, state: UserState, item: int, domain: int, module: str | None, place: int | None,
+        ts: int, by_item: bool,
+    ) -> Slot:  # fmt: skip
+        """A new slot of a list, features first, then what being shown changes."""
+        slot, _ = self._build(user, state, item, domain, module, place, ts)
+        self._joins.add(user, list_key, shown, slot, by_item)
+        self._seen(state, item, domain, ts)
+        return slot
+
+    def _seen(self, state: UserState, item: int, domain: int, ts: int) -> None:
+        state.shown = (state.shown + SHOWN_ROW.pack(item, ts))[-self.settings.shown_limit * SHOWN_ROW.size :]
+        self._add(state, item, domain, ts, EXPOSURE)
+
+    def _resume(self, shown: Shown, slot: Slot) -> None:
+        """Acts that came before this exposure join it now; state and popularity moved when they came."""
+        for act in [a for a in shown.waiting if a.item == slot.item]:
+            shown.waiting.remove(act)
+            self._joins.act(shown, slot, act, self._emit)
+
+    def _behave(self, state: UserState, domain: int, item: int, ts: int, said: Meaning) -> int:
+        """Append to the user's histories of this domain; an undone collect leaves it again (then its label bit comes back)."""
+        if not (said.positive or said.negative or said.undo):
+            return 0
+        positive, negative = state.histories.pop(domain, (b"", b""))
+        before = len(positive)
+        if said.undo:
+            positive = history.undo(positive, item, history.COLLECT)
+        undone = COLLECT if len(positive) < before else 0
+        if said.positive:
+            positive = history.append(positive, item, ts, said.positive, self.settings.history_limit)
+        if said.negative:
+            negative = history.append(negative, item, ts, said.negative, self.settings.history_limit)
+        state.histories[domain] = (positive, negative)
+        _trim(state.histories, self.settings.domain_limit)
+        return undone
+
+    def _add(self, state: UserState, item: int, domain: int, ts: int, mask: int, sign: int = 1) -> None:
+        """Move the decayed counts of the user's scopes and of the item by what a mask says."""
+        if not mask:
+            return
+        row, scopes = counts(mask, sign), self.view.scopes
+        state.counts = scopes.add(state.counts, ts, row)
+        state.by_domain[domain] = scopes.add(state.by_domain.pop(domain, None), ts, row)
+        _trim(state.by_domain, self.settings.domain_limit)
+        known = self.catalog.get(item)
+        if known is not None and known.category:
+            state.by_category[known.category] = scopes.add(state.by_category.pop(known.category, None), ts, row)
+            _trim(state.by_category, self.settings.category_limit)
+        key = _KEY.pack(item)
+        table = self.tables.popularity
+        table.put(key, self.view.items.add(table.get(key), ts, increments(mask, sign)))
+        self._effects.popularity.append(Increment(item, ts, mask, sign))
+
+    def _state(self, user: int) -> UserState:
+        return self.tables.users.get(_KEY.pack(user)) or UserState()
+
+    def _domain(self, named: str | None, item: int) -> int:
+        if named is not None:
+            return keys.key("domain", named)
+        known = self.catalog.get(item)
+        return known.domain if known else 0
+
+    def _emit(self, record: ExampleRecord) -> None:
+        self._effects.examples.append(Outgoing(*self._at, self._n, record))
+        self._n += 1
+
+    def _count(self, what: str, n: int = 1) -> None:
+        self.progress.counted[what] = self.progress.counted.get(what, 0) + n
+
+
+def _trim(rows: dict[int, tuple[bytes, bytes]] | dict[int, bytes], limit: int) -> None:
+    """Forget the least recently changed."""
+    while len(rows) > limit:
+        del rows[next(iter(rows))]

@@ -1,0 +1,37 @@
+"""Limits and windows of what happens to an event, with the reason of each default."""
+from __future__ import annotations
+
+import msgspec
+
+HOUR_MS = 3_600_000
+
+
+class PartitionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a partition admits events and joins exposures with what came of them."""
+
+    allowed_lateness_ms: int = HOUR_MS  # older than the watermark by more: dead letter; covers phones offline for a while
+    allowed_future_ms: int = 300_000  # ahead of its arrival by more: a wrong clock, which must not move event time
+    dedupe_window_ms: int = HOUR_MS  # client retries come within minutes; at least allowed_lateness_ms
+    join_window_ms: int = 600_000  # an exposure without an act becomes a negative after this; the talk's sessions are shorter
+    join_retention_ms: int = 24 * HOUR_MS  # a late collect or an undo still finds its example this long
+    full_play_ratio: float = 0.9  # played / duration from which a play is full
+    partial_play_ratio: float = 0.3  # below it a play says nothing good of the item
+    history_limit: int = 50  # behaviours kept a user, domain and family (MODEL.md section 2)
+    rate_half_life_h: float = 168.0  # of the counts behind rates: a week, so that weekdays don't swing them
+    shown_limit: int = 100  # of the last shown items kept a user, for the no-repeat window
+    domain_limit: int = 16  # domains remembered a user
+    category_limit: int = 64  # categories remembered a user
+
+    def __post_init__(self) -> None:
+        if self.dedupe_window_ms < self.allowed_lateness_ms:
+            raise ValueError(
+                f"dedupe_window_ms ({self.dedupe_window_ms:,}) must be at least allowed_lateness_ms ({self.allowed_lateness_ms:,}): "
+                "else a late duplicate would be learned twice"
+            )
+        if self.join_retention_ms < self.join_window_ms:
+            raise ValueError(f"join_retention_ms ({self.join_retention_ms:,}) must be at least join_window_ms ({self.join_window_ms:,})")
+        if not 0 < self.partial_play_ratio <= self.full_play_ratio:
+            raise ValueError(f"0 < partial_play_ratio ({self.partial_play_ratio}) <= full_play_ratio ({self.full_play_ratio}) must hold")
+        for name in ("history_limit", "shown_limit", "domain_limit", "category_limit"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")

@@ -1,0 +1,95 @@
+"""A candidate as the ranker sees it: user state, item counts and context, packed into `Features`.
+
+The join uses it when a list is shown, serving when a list is asked for: one way to build features, so what is
+learned is what is served.
+"""
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from online_model import history
+from online_model.features import COUNTS, HISTORY_LIMIT, POPULARITY_HALF_LIVES_H, Features
+from online_model.popularity import Decay, Values, of_item, of_scope
+from streams.core import keys
+from streams.core.catalog import Known
+from streams.core.events import Context
+from streams.core.settings import PartitionSettings
+from streams.core.state import Shown, Slot, UserState
+
+_FIELDS = struct.Struct("<8Q")
+_POPULARITY = struct.Struct(f"<{len(POPULARITY_HALF_LIVES_H)}f")
+_SLOT_COUNTS = struct.Struct(f"<{3 * len(COUNTS)}f")
+_USER_COUNTS = struct.Struct(f"<{len(COUNTS)}f")
+NEVER = UserState()
+
+ItemCounts = Callable[[int, int], Values]  # (item key, event time) -> popularity at each half-life, then COUNTS
+
+
+@dataclass(frozen=True, slots=True)
+class UserPart:
+    """The half of the features that all candidates of one request share."""
+
+    user: int
+    context: bytes
+    user_attributes: bytes
+    positive: bytes
+    negative: bytes
+    counts: bytes  # float32 [len(COUNTS)]
+
+
+class View:
+    """Builds features of one moment. Stateless but for the decay constants."""
+
+    def __init__(self, settings: PartitionSettings) -> None:
+        self.scopes: Decay = of_scope(settings.rate_half_life_h)
+        self.items: Decay = of_item(settings.rate_half_life_h)
+
+    def user(self, user: int, state: UserState, context: Context, ts: int) -> UserPart:
+        attributes = [(n, v) for n, v in context.items() if n.startswith("user.")]
+        others = [(n, v) for n, v in context.items() if not n.startswith("user.")] if len(attributes) < len(context) else []
+        pairs = list(state.histories.values())
+        return UserPart(
+            user=user,
+            context=keys.bag(others),
+            user_attributes=keys.bag(attributes),
+            positive=history.merge([p for p, _ in pairs], HISTORY_LIMIT),
+            negative=history.merge([n for _, n in pairs], HISTORY_LIMIT),
+            counts=_USER_COUNTS.pack(*self.scopes.read(state.counts, ts)),
+        )
+
+    def slot(
+        self, user: int, state: UserState, item: int, known: Known | None, domain: int, module: str | None, place: int | None, ts: int,
+        item_counts: ItemCounts,
+    ) -> Slot:  # fmt: skip
+        """The other half, of one candidate; `id` is left to whoever shows it."""
+        artist, category = (known.artist, known.category) if known else (0, 0)
+        figures = item_counts(item, ts)
+        published = known.item.published_ts if known else None
+        return Slot(
+            id=0,
+            item=item,
+            shown_ms=ts,
+            fields=_FIELDS.pack(
+                user, item, artist, category, keys.hour_of_week(ts // keys.HOUR_MS), domain,
+                keys.key("module", module) if module else 0, keys.position(place) if place is not None else 0,
+            ),
+            item_features=known.features if known else b"",
+            counts=_SLOT_COUNTS.pack(
+                *figures[len(POPULARITY_HALF_LIVES_H) :],
+                *self.scopes.read(state.by_domain.get(domain), ts),
+                *self.scopes.read(state.by_category.get(category), ts),
+            ),
+            popularity=_POPULARITY.pack(*figures[: len(POPULARITY_HALF_LIVES_H)]),
+            age_s=max(0.0, (ts - published) / 1000.0) if published is not None else -1.0,
+        )  # fmt: skip
+
+
+def features(part: UserPart | Shown, user_counts: bytes, slot: Slot) -> Features:
+    """Both halves together."""
+    return Features(
+        fields=slot.fields, context=part.context, user_attributes=part.user_attributes, item_features=slot.item_features,
+        positive=part.positive, negative=part.negative, counts=user_counts + slot.counts, popularity=slot.popularity,
+        age_s=slot.age_s, shown_ms=slot.shown_ms,
+    )  # fmt: skip
