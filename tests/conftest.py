@@ -1,0 +1,24 @@
+"""What every test may use: where the public logs lie, and how hard Hypothesis tries."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Derandomised: a red run is red again. `make prove` tries new examples, and more of them.
+settings.register_profile("test", deadline=None, derandomize=True, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("prove", deadline=None, max_examples=2_000, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("SEGUE_HYPOTHESIS", "test"))
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The public logs: $SEGUE_DATA, else ../shared/data beside the clone. Tests that use it are marked `real_log`."""
+    folder = Path(os.environ.get("SEGUE_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no logs at {folder}: set SEGUE_DATA, or deselect these tests with -m 'not real_log'")
+    return folder

@@ -1,0 +1,88 @@
+"""Hypothesis strategies of what the system is fed, all in one file: JSON of events, behaviours, examples."""
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from hypothesis import strategies as st
+
+from online_model.features import BAG_LIMIT, COUNTS, FIELDS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS, Example, Features, Reversal
+from online_model.history import ACTIONS
+from online_model.popularity import MASKS, Increment
+
+ACTION_NAMES = ("impression", "play", "skip", "collect", "share", "dislike", "uncollect")
+
+# --- keys and times
+keys = st.integers(1, 2**64 - 1)
+few_keys = st.integers(1, 6)  # few enough that they meet again
+times = st.integers(0, 4_102_444_800_000)
+near_times = st.integers(1_700_000_000_000, 1_700_000_000_000 + 30 * 86_400_000)
+
+# --- events as a product sends them
+ids = st.text(min_size=1, max_size=20) | st.sampled_from(["u1", "}{", "a,b", '"', "\\", "[]", "用户"])
+context = st.dictionaries(st.text(min_size=1, max_size=8), st.text(max_size=8) | st.integers(-(10**6), 10**6), max_size=4)
+
+
+@st.composite
+def event_objects(draw: st.DrawFn) -> dict[str, Any]:
+    """A valid event as the object that its JSON stands for."""
+    out: dict[str, Any] = {"ts": draw(times), "user_id": draw(ids), "item_id": draw(ids), "action": draw(st.sampled_from(ACTION_NAMES))}
+    optional: dict[str, st.SearchStrategy[Any]] = {
+        "event_id": ids,
+        "also": st.lists(st.sampled_from(ACTION_NAMES), max_size=7),
+        "full": st.booleans(),
+        "played_ms": st.integers(0, 7 * 86_400_000),
+        "duration_ms": st.integers(0, 7 * 86_400_000),
+        "domain": ids,
+        "request_id": ids,
+        "position": st.integers(0, 10_000),
+        "propensity": st.floats(0, 1),
+        "context": context,
+        "of_another_version": st.none() | st.lists(st.integers(), max_size=2),  # unknown fields are ignored
+    }
+    for name, values in optional.items():
+        if draw(st.booleans()):
+            out[name] = draw(values)
+    return out
+
+
+# --- histories
+behaviours = st.tuples(few_keys, st.integers(0, 12), st.integers(1, ACTIONS - 1))  # item, ts, action
+many_behaviours = st.lists(behaviours, max_size=12)
+
+# --- popularity
+increments = st.builds(Increment, item=few_keys, ts=near_times, mask=st.integers(0, MASKS - 1), sign=st.just(1))
+
+
+# --- what the ranker learns from
+def _packed(values: st.SearchStrategy[Any], layout: str, size: int) -> st.SearchStrategy[bytes]:
+    return st.lists(values, min_size=size, max_size=size).map(lambda row: struct.pack(f"<{size}{layout}", *row))
+
+
+_bag = st.lists(keys, max_size=BAG_LIMIT).map(lambda row: struct.pack(f"<{len(row)}Q", *row))
+_floats = st.floats(0, 1e6, width=32)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> bytes:
+    """A history as `online_model.history` packs it: rows in time order."""
+    rows = draw(st.lists(st.tuples(keys, near_times, st.integers(1, ACTIONS - 1)), max_size=5))
+    return b"".join(struct.pack("<QqB", *row) for row in sorted(rows, key=lambda row: row[1]))
+
+
+features = st.builds(
+    Features,
+    fields=_packed(st.integers(0, 2**64 - 1), "Q", len(FIELDS)),
+    context=_bag,
+    user_attributes=_bag,
+    item_features=_bag,
+    positive=histories(),
+    negative=histories(),
+    counts=_packed(_floats, "f", len(SCOPES) * len(COUNTS)),
+    popularity=_packed(_floats, "f", len(POPULARITY_HALF_LIVES_H)),
+    age_s=st.floats(-1, 1e9, width=32),
+    shown_ms=near_times,
+)
+_record = {"id": keys, "ts": near_times, "arrival_ms": near_times, "weight": st.sampled_from([1.0, 0.5, 0.125]), "features": features}
+examples = st.builds(Example, labels=st.integers(0, 2 ** len(TASKS) - 1), **_record)
+reversals = st.builds(Reversal, task=st.integers(0, len(TASKS) - 1), sign=st.sampled_from([1, -1]), **_record)
