@@ -1,0 +1,70 @@
+"""Packed histories against plain lists."""
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from online_model import history
+from tests import strategies
+from tests.oracles import history as naive
+
+Row = tuple[int, int, int]
+limits = st.integers(1, 8)
+
+
+def packed(rows: list[Row], limit: int = 50) -> bytes:
+    out = b""
+    for item, ts, action in rows:
+        out = history.append(out, item, ts, action, limit)
+    return out
+
+
+def unpacked(data: bytes) -> list[Row]:
+    return [tuple(map(int, row)) for row in history.rows(data).tolist()]  # type: ignore[misc]
+
+
+@given(strategies.many_behaviours, limits)
+def test_append_keeps_time_order_and_the_newest(rows: list[Row], limit: int) -> None:
+    expected: list[Row] = []
+    for row in rows:
+        expected = naive.append(expected, row, limit)
+    assert unpacked(packed(rows, limit)) == expected
+
+
+def test_an_older_behaviour_than_a_full_history_holds_is_not_kept() -> None:
+    full = packed([(1, 10, 1), (2, 20, 1)], 2)
+    assert history.append(full, 3, 5, 1, 2) == full
+
+
+def test_equal_times_keep_the_order_of_arrival() -> None:
+    assert unpacked(packed([(1, 5, 1), (2, 5, 2), (3, 4, 3)])) == [(3, 4, 3), (1, 5, 1), (2, 5, 2)]
+
+
+@given(strategies.many_behaviours, strategies.few_keys, st.integers(1, history.ACTIONS - 1))
+def test_undo_removes_the_newest_of_its_kind_only(rows: list[Row], item: int, action: int) -> None:
+    before = packed(rows)
+    assert unpacked(history.undo(before, item, action)) == naive.undo(unpacked(before), item, action)
+
+
+@given(strategies.many_behaviours, strategies.behaviours)
+def test_undo_takes_back_an_append_that_is_the_newest_of_its_kind(rows: list[Row], row: Row) -> None:
+    item, _, action = row
+    before = packed([r for r in rows if (r[0], r[2]) != (item, action)])
+    assert history.undo(history.append(before, *row, 50), item, action) == before
+
+
+@given(st.lists(strategies.many_behaviours, max_size=4), limits)
+def test_merge_is_the_stable_sort_of_all(histories: list[list[Row]], limit: int) -> None:
+    parts = [packed(rows) for rows in histories]
+    assert unpacked(history.merge(parts, limit)) == naive.merge([unpacked(p) for p in parts], limit)
+
+
+def test_a_row_is_17_little_endian_bytes() -> None:
+    assert history.ROW == history.BEHAVIOUR.itemsize == 17
+    assert packed([(1, 2, 3)]) == b"\x01" + b"\0" * 7 + b"\x02" + b"\0" * 7 + b"\x03"
+    assert unpacked(packed([(2**64 - 1, 4_102_444_800_000, 6)])) == [(2**64 - 1, 4_102_444_800_000, 6)]
+
+
+def test_no_history_is_no_rows() -> None:
+    assert history.merge([], 5) == history.merge([b"", b""], 5) == history.undo(b"", 1, 1) == b""
+    assert len(history.rows(b"")) == 0

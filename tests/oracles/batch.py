@@ -1,0 +1,58 @@
+"""A batch, one number at a time: every value by its own unpack, in the place that the shapes of `Batch` name."""
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from online_model.features import Example, Reversal
+
+
+def batch(records: Sequence[Example | Reversal]) -> dict[str, np.ndarray]:
+    lengths = [len(history) // 17 for r in records for history in (r.features.positive, r.features.negative)]
+    b, longest = len(records), max([1, *lengths])
+    out: dict[str, Any] = {
+        "fields": np.zeros((b, 8), np.uint64),
+        "bags": np.zeros((b, 3, 8), np.uint64),
+        "history": np.zeros((b, 2, longest), np.uint64),
+        "action": np.zeros((b, 2, longest), np.uint8),
+        "age_s": np.zeros((b, 2, longest), np.float32),
+        "counts": np.zeros((b, 4, 6), np.float32),
+        "popularity": np.zeros((b, 3), np.float32),
+        "item_age_s": np.zeros(b, np.float32),
+        "shown_ms": np.zeros(b, np.int64),
+        "labels": np.zeros((b, 5), np.float32),
+        "sign": np.zeros((b, 5), np.float32),
+        "is_example": np.zeros(b, np.float32),
+        "weight": np.zeros(b, np.float32),
+        "ids": np.zeros(b, np.uint64),
+    }
+    for i, record in enumerate(records):
+        f = record.features
+        for j in range(8):
+            out["fields"][i, j] = struct.unpack_from("<Q", f.fields, 8 * j)[0]
+        for k, bag in enumerate((f.context, f.user_attributes, f.item_features)):
+            n = len(bag) // 8
+            for j in range(n):  # last key first
+                out["bags"][i, k, j] = struct.unpack_from("<Q", bag, 8 * (n - 1 - j))[0]
+        for k, history in enumerate((f.positive, f.negative)):
+            n = len(history) // 17
+            for j in range(n):  # newest first
+                item, ts, action = struct.unpack_from("<QqB", history, 17 * (n - 1 - j))
+                out["history"][i, k, j], out["action"][i, k, j] = item, action
+                out["age_s"][i, k, j] = max(f.shown_ms - ts, 0) / 1000
+        for s in range(4):
+            for c in range(6):
+                out["counts"][i, s, c] = struct.unpack_from("<f", f.counts, 4 * (6 * s + c))[0]
+        for h in range(3):
+            out["popularity"][i, h] = struct.unpack_from("<f", f.popularity, 4 * h)[0]
+        out["item_age_s"][i], out["shown_ms"][i], out["weight"][i], out["ids"][i] = f.age_s, f.shown_ms, record.weight, record.id
+        if isinstance(record, Reversal):
+            out["sign"][i, record.task] = record.sign
+        else:
+            out["is_example"][i] = 1
+            for t in range(5):
+                out["labels"][i, t] = 1 if record.labels & (1 << t) else 0
+    return out

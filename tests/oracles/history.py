@@ -1,0 +1,24 @@
+"""A history as a Python list of (item, ts, action): what `online_model.history` must equal."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Row = tuple[int, int, int]
+
+
+def append(history: Sequence[Row], row: Row, limit: int) -> list[Row]:
+    """`sorted` is stable: a row of an equal time goes after those that are there."""
+    return sorted([*history, row], key=lambda r: r[1])[-limit:]
+
+
+def undo(history: Sequence[Row], item: int, action: int) -> list[Row]:
+    out = list(history)
+    for i in reversed(range(len(out))):
+        if (out[i][0], out[i][2]) == (item, action):
+            del out[i]
+            break
+    return out
+
+
+def merge(histories: Sequence[Sequence[Row]], limit: int) -> list[Row]:
+    return sorted([row for history in histories for row in history], key=lambda r: r[1])[-limit:]
