@@ -1,1 +1,1 @@
-"""One module a log format: rows in, events of the core out."""
+"""One module a data set: its rows as events, its side files as items."""

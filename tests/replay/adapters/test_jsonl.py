@@ -1,0 +1,52 @@
+"""Lines of our own records pass as they are; an id is all that is added."""
+from __future__ import annotations
+
+from pathlib import Path
+
+from replay.adapters import jsonl
+from replay.logs import Columns, line_id
+from streams.core.events import Action, Event, Reason, Rejected, Tick, decode
+
+GOOD = b'{"event_id":"e1","ts":5,"user_id":"u","item_id":"i","action":"play"}'
+BARE = b'{ "ts":5,"user_id":"u","item_id":"i","action":"play"}'
+
+
+def log(folder: Path, *lines: bytes) -> Path:
+    path = folder / "events.jsonl"
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return path
+
+
+def test_line_with_an_id_passes_byte_for_byte(tmp_path: Path) -> None:
+    (row,) = jsonl.rows(log(tmp_path, GOOD), Columns())
+    assert (row.line, row.raw, row.arrival_ms) == (1, GOOD, None)
+
+
+def test_line_without_an_id_gets_the_hash_of_its_bytes(tmp_path: Path) -> None:
+    first, second = jsonl.rows(log(tmp_path, BARE, BARE), Columns())
+    assert first.raw == second.raw
+    assert decode(first.raw) == [Event(event_id=line_id(BARE), ts=5, user_id="u", item_id="i", action=Action.PLAY)]
+
+
+def test_array_is_one_row_an_element_and_a_tick_stays_as_it_is(tmp_path: Path) -> None:
+    tick = b'{"kind":"tick","ts":10,"last":true}'
+    array = b'[{"ts":9,"arrival_ms":11,"user_id":"u","item_id":"i","action":"play"}, %b]' % tick
+    first, second = jsonl.rows(log(tmp_path, array), Columns())
+    assert (first.line, first.arrival_ms, decode(first.raw)[0].item_id) == (1, 11, "i")
+    assert (second.line, second.raw, decode(second.raw)) == (1, tick, [Tick(ts=10, last=True)])
+
+
+def test_bad_lines_come_out_as_they_stood(tmp_path: Path) -> None:
+    bad = [b"not json", b"", b"\xff\xfe", b'[{"ts":5},', b"[" * 10_000]
+    rows = list(jsonl.rows(log(tmp_path, *bad), Columns()))
+    assert [row.raw for row in rows] == bad
+    reasons = [record.reason for row in rows for record in decode(row.raw) if isinstance(record, Rejected)]
+    assert reasons[:2] == [Reason.MALFORMED, Reason.EMPTY] and len(reasons) >= 4
+
+
+def test_other_names_and_times_go_through_the_mapping(tmp_path: Path) -> None:
+    line = b'{"when":"2024-01-01T00:00:00Z","user_id":"u","item_id":"i","action":"click","context":{"device":"tv"}}'
+    (row,) = jsonl.rows(log(tmp_path, line), Columns(fields={"ts": "when"}, actions={"click": "play"}, time="iso"))
+    (event,) = decode(row.raw)
+    assert isinstance(event, Event)
+    assert (event.ts, event.action, event.context) == (1_704_067_200_000, Action.PLAY, {"device": "tv"})
