@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.broker_fixture import broker, own_broker, topic_settings
+
+__all__ = ["broker", "own_broker", "topic_settings"]  # fixtures of every test
+
 # Derandomised: a red run is red again. `make prove` tries new examples, and more of them.
 settings.register_profile("test", deadline=None, derandomize=True, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("prove", deadline=None, max_examples=2_000, print_blob=True, suppress_health_check=[HealthCheck.too_slow])

@@ -1,0 +1,1 @@
+"""Tests of what goes wrong: real processes killed, broken files, bad records."""

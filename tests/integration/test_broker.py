@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+
+from streams import topics
+from streams.broker import BrokerError, EmbeddedBroker
+from streams.topics import TopicProblem, TopicSettings
+
+pytestmark = pytest.mark.broker
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+
+
+def _await_gone(pid: int) -> bool:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if not _alive(pid):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_records_and_port_survive_sigkill(own_broker: EmbeddedBroker) -> None:
+    at = own_broker.bootstrap
+    admin = KafkaAdminClient(bootstrap_servers=at)
+    admin.create_topics({"t": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    admin.close()
+    producer = KafkaProducer(bootstrap_servers=at, acks="all")
+    producer.send("t", b"kept").get(10)
+    producer.close()
+
+    own_broker.kill()
+    own_broker.start()
+
+    assert own_broker.bootstrap == at
+    consumer = KafkaConsumer("t", bootstrap_servers=at, auto_offset_reset="earliest", consumer_timeout_ms=10_000)
+    assert next(consumer).value == b"kept"
+    consumer.close()
+
+
+def test_second_broker_in_the_same_folder_is_refused(own_broker: EmbeddedBroker) -> None:
+    with pytest.raises(BrokerError, match="in use by another broker"):
+        EmbeddedBroker(own_broker.data_dir).start()
+
+
+def test_broker_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from streams.broker import EmbeddedBroker\n"
+        "b = EmbeddedBroker(Path(sys.argv[1])); b.start(); print(b.pid, flush=True); time.sleep(60)"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    assert owner.stdout is not None
+    pid = int(owner.stdout.readline())
+    assert _alive(pid)
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    owner.stdout.close()
+    assert _await_gone(pid)
+
+
+def test_without_jgo_the_error_names_the_two_other_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    stub = tmp_path / "python"
+    stub.write_text("#!/bin/sh\necho 'No module named jgo' >&2\nexit 1\n")
+    stub.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(stub))
+    with pytest.raises(BrokerError, match="pip install 'segue.embedded.'") as error:
+        EmbeddedBroker(tmp_path / "data", cache_dir=empty).start()
+    assert "--broker HOST:PORT" in str(error.value)
+    assert "docker compose" in str(error.value)
+
+
+def test_topics_are_made_once_and_a_changed_partition_count_is_refused(topic_settings: Callable[[int], TopicSettings]) -> None:
+    settings = topic_settings(2)
+    assert topics.create(settings) == []  # all were there
+    assert topics.check(settings) == []
+    other = TopicSettings(bootstrap=settings.bootstrap, prefix=settings.prefix, partitions=3)
+    with pytest.raises(TopicProblem, match=r"events: 2 partitions, wanted 3; the count is fixed"):
+        topics.create(other)
+
+
+def test_missing_topics_are_named(broker: EmbeddedBroker) -> None:
+    found = topics.check(TopicSettings(bootstrap=broker.bootstrap, prefix="nobody"))
+    assert len(found) == 8
+    assert found[0] == "topic nobody.events is missing; `segue topics --create` makes it"
+
+
+def test_arrival_is_the_brokers_time_and_a_topic_of_32_mb_takes_20_mb(broker: EmbeddedBroker) -> None:
+    settings = TopicSettings(bootstrap=broker.bootstrap, prefix="wide", partitions=1, max_event_bytes=32 << 20)
+    topics.create(settings)
+    producer = KafkaProducer(bootstrap_servers=broker.bootstrap, acks="all", max_request_size=33 << 20)
+    before = int(time.time() * 1000)
+    sent = producer.send(topics.names("wide").events, b"x" * (20 << 20), timestamp_ms=5).get(30)
+    producer.close()
+    assert before - 1000 <= sent.timestamp <= int(time.time() * 1000) + 1000
