@@ -1,0 +1,155 @@
+"""Simulated listeners in front of the live service: they ask for lists and send what they do with them.
+
+Who asks and how they react comes in as two functions (`replay` has them; `cli` wires them in). Acts wait until
+their time has come, then go out together, a few times a second. A service that is away is asked again; its acts
+are kept, and their event ids make a second arrival harmless.
+"""
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import aiohttp
+import msgspec
+
+from streams.core.events import Event
+
+ASKING = 16  # requests under way at once; more would measure the queue, not the service
+SEND_EVERY_S = 0.05  # small beside the 300 ms that freshness allows
+SEND_AT_MOST = 500  # acts of one request
+WAIT_S = 0.5  # before a service that failed is asked again
+ACTS_GUESS = 9.0  # of a list, before any was seen
+TIMEOUT_S = 5.0
+
+Who = TypeVar("Who")
+
+
+@dataclass(slots=True)
+class Heard:
+    """What the listeners have done so far; read it at any time."""
+
+    lists: int = 0
+    empty: int = 0  # lists without an item
+    acts: int = 0  # accepted by the service
+    failed: int = 0  # requests refused or lost, of either kind
+    last_error: str = ""
+    refused: dict[str, int] = field(default_factory=dict)  # HTTP status -> requests
+
+
+class Listeners(Generic[Who]):
+    """`ask(now_ms)` gives a request's body and who asks; `react(who, answer, now_ms)` gives acts, each due at its ts."""
+
+    def __init__(
+        self,
+        ask: Callable[[int], tuple[bytes, Who]],
+        react: Callable[[Who, bytes, int], list[Event]],
+        now_ms: Callable[[], int],
+        events_per_s: float,
+        token: str | None = None,
+    ) -> None:
+        if events_per_s <= 0:
+            raise ValueError(f"events_per_s must be above 0, got {events_per_s}")
+        self.ask, self.react, self.now_ms, self.events_per_s = ask, react, now_ms, events_per_s
+        self.heard = Heard()
+        self._headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
+        self._due: list[tuple[int, int, Event]] = []
+        self._made = 0  # acts of all lists
+        self._answered = 0  # lists that acts came of
+        self._encoder = msgspec.json.Encoder()
+
+    async def run(self, base_url: str, stop: asyncio.Event) -> Heard:
+        """Listen until `stop` is set; acts not yet due are then left undone."""
+        limits = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        async with aiohttp.ClientSession(base_url, headers=self._headers, timeout=limits) as session, asyncio.TaskGroup() as group:
+            visits: set[asyncio.Task[None]] = set()
+            parts = [group.create_task(self._arrive(session, group, visits)), group.create_task(self._send(session))]
+            await stop.wait()
+            for part in [*parts, *visits]:
+                part.cancel()
+        return self.heard
+
+    async def _arrive(self, session: aiohttp.ClientSession, group: asyncio.TaskGroup, visits: set[asyncio.Task[None]]) -> None:
+        """Start requests so that acts arise at the wanted rate; what a slow service costs is not caught up with."""
+        loop = asyncio.get_running_loop()
+        owed, last = 0.0, loop.time()
+        while True:
+            now = loop.time()
+            per_list = self._made / self._answered if self._answered >= ASKING else ACTS_GUESS
+            owed = min(owed + (now - last) * self.events_per_s / max(per_list, 1.0), float(ASKING))
+            last = now
+            while owed >= 1.0 and len(visits) < ASKING:
+                owed -= 1.0
+                task = group.create_task(self._visit(session))
+                visits.add(task)
+                task.add_done_callback(visits.discard)
+            await asyncio.sleep(0.01)
+
+    async def _visit(self, session: aiohttp.ClientSession) -> None:
+        body, who = self.ask(self.now_ms())
+        answer, _ = await self._post(session, "/v1/recommendations", body)
+        if answer is None:
+            await asyncio.sleep(WAIT_S)
+            return
+        try:
+            acts = self.react(who, answer, self.now_ms())
+        except msgspec.DecodeError as error:
+            self.heard.failed += 1
+            self.heard.last_error = f"/v1/recommendations: {error}"
+            return
+        self.heard.lists += 1
+        self.heard.empty += not acts
+        self._answered += 1
+        for act in acts:
+            heapq.heappush(self._due, (act.ts, self._made, act))
+            self._made += 1
+
+    async def _send(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            now = self.now_ms()
+            batch: list[tuple[int, int, Event]] = []
+            while self._due and self._due[0][0] <= now and len(batch) < SEND_AT_MOST:
+                batch.append(heapq.heappop(self._due))
+            if batch:
+                answer, again = await self._post(session, "/v1/events", self._encoder.encode([act for _, _, act in batch]))
+                if answer is not None:
+                    self.heard.acts += len(batch)
+                elif again:
+                    for waiting in batch:
+                        heapq.heappush(self._due, waiting)
+                    await asyncio.sleep(WAIT_S)
+            if len(batch) < SEND_AT_MOST:
+                await asyncio.sleep(SEND_EVERY_S)
+
+    async def _post(self, session: aiohttp.ClientSession, path: str, body: bytes) -> tuple[bytes | None, bool]:
+        """The answer's body (None where there is none), and whether the same request is worth another try."""
+        again = True
+        try:
+            async with session.post(path, data=body) as response:
+                answer = await response.read()
+                if response.status < 300:
+                    return answer, False
+                status = str(response.status)
+                self.heard.refused[status] = self.heard.refused.get(status, 0) + 1
+                self.heard.last_error = f"{path}: {status} {answer[:200].decode(errors='replace')}"
+                again = response.status >= 500 or response.status == 429  # else the fault is ours, and stays
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self.heard.last_error = f"{path}: {type(error).__name__} {error}"
+        self.heard.failed += 1
+        return None, again
+
+
+async def listen_live(
+    ask: Callable[[int], tuple[bytes, Who]],
+    react: Callable[[Who, bytes, int], list[Event]],
+    base_url: str,
+    *,
+    now_ms: Callable[[], int],
+    stop: asyncio.Event,
+    events_per_s: float = 200.0,
+    token: str | None = None,
+) -> Heard:
+    """Listeners of `ask` and `react` at the service until `stop`; for a running count keep a `Listeners` instead."""
+    return await Listeners(ask, react, now_ms, events_per_s, token).run(base_url, stop)
