@@ -1,0 +1,257 @@
+"""State on disk: one RocksDB for each owned partition, and one for what other partitions say about popularity.
+
+All of one flush is one WriteBatch: rows of the tables, records that are to be sent (the outbox), the offset. So what is
+found after a crash is the state at exactly that offset, and the outbox holds what may not have been sent.
+"""
+from __future__ import annotations
+
+import shutil
+import struct
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rocksdict import BlockBasedOptions, Cache, Checkpoint, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
+
+Row = tuple[bytes, bytes]
+Change = tuple[bytes, bytes | None]  # None deletes
+
+TABLES = ("users", "pending", "dedupe", "popularity")
+FAMILIES = (*TABLES, "outbox", "meta")
+FORMAT = b"1"
+
+_OFFSET, _ABOUT, _FORMAT = b"\x00offset", b"\x00about", b"\x00format"  # beside the core's own rows in `meta`
+_MARK, _NEXT = b"m", b"n"  # keys of a popularity store's marks: newest folded offset of a source; next offset to read
+_I64, _U64, _U32 = struct.Struct(">q"), struct.Struct(">Q"), struct.Struct(">I")
+
+
+class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How states lie on disk."""
+
+    data_dir: str = "run/state"  # one folder for all workers of a host: a partition's store stays where it is when its owner changes
+    cache_mb: int = 64  # block cache of all stores of a process together
+    write_buffer_mb: int = 16  # of one table, in memory before it becomes a file
+    sync: bool = False  # fsync each flush; not needed for exactness, since the log is read again from what survived
+
+    def __post_init__(self) -> None:
+        if self.cache_mb < 1 or self.write_buffer_mb < 1:
+            raise ValueError("cache_mb and write_buffer_mb must be at least 1")
+
+
+class StoreError(RuntimeError):
+    """A store that can't be used; the message names it and says what to do."""
+
+
+class Family:
+    """One column family: the `Source` of a table of the core."""
+
+    def __init__(self, db: Any) -> None:  # rocksdict's own types say less than it gives in raw mode
+        self._db = db
+
+    def get(self, keys: list[bytes]) -> list[bytes | None]:
+        return self._db.get(keys)
+
+    def scan(self, first: bytes, end: bytes) -> Iterable[bytes]:
+        """Keys from `first` up to `end`, without it."""
+        options = ReadOptions()
+        options.set_iterate_upper_bound(end)
+        return list(self._db.keys(from_key=first, read_opt=options))
+
+    def items(self) -> Iterator[Row]:
+        return iter(self._db.items())
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class Store:
+    """A RocksDB of raw bytes with column families, written in whole batches."""
+
+    def __init__(self, path: Path, families: Iterable[str], settings: StoreSettings, wait_s: float = 0.0) -> None:
+        """Open, made where it is missing. `wait_s`: how long another process may still hold it."""
+        self.path = path
+        names = tuple(families)
+        self._db = _open(path, names, settings, wait_s)
+        self._write = WriteOptions()
+        self._write.sync = settings.sync
+        self._handles = {n: self._db.get_column_family_handle(n) for n in names}
+        self.families = {n: Family(self._db.get_column_family(n)) for n in names}
+
+    def write(self, changes: Mapping[str, Iterable[Change]]) -> None:
+        """One atomic batch."""
+        batch = WriteBatch(raw_mode=True)
+        for name, rows in changes.items():
+            handle = self._handles[name]
+            for key, value in rows:
+                if value is None:
+                    batch.delete(key, handle)
+                else:
+                    batch.put(key, value, handle)
+        self._db.write(batch, self._write)
+
+    def snapshot(self, path: Path) -> None:
+        """A checkpoint by hard links."""
+        checkpoint = Checkpoint(self._db)
+        checkpoint.create_checkpoint(str(path))
+
+    def close(self) -> None:
+        self._handles.clear()
+        for family in self.families.values():
+            family.close()
+        self.families.clear()
+        self._db.close()
+
+
+class PartitionStore:
+    """The state of one partition of `events`, at the offset that it was folded to."""
+
+    def __init__(self, path: Path, settings: StoreSettings, about: Mapping[str, object], wait_s: float = 0.0) -> None:
+        """`about`: what the rows depend on (topic, partition, settings); kept, and compared by `differences`."""
+        self._store = Store(path, FAMILIES, settings, wait_s)
+        self.path = path
+        self._about = dict(about)
+        meta = self._store.families["meta"]
+        offset, kept, form = meta.get([_OFFSET, _ABOUT, _FORMAT])
+        if form not in (None, FORMAT):
+            self.close()
+            raise StoreError(f"{path} has format {form!r}, this version reads {FORMAT!r}; use its version, or replay into a new prefix")
+        self.stored = _I64.unpack(offset)[0] if offset is not None else -1
+        self.fresh = offset is None
+        self.kept_about: dict[str, object] = msgspec.json.decode(kept) if kept else dict(about)
+        self._sent = 0
+        for key, _ in self._store.families["outbox"].items():
+            self._sent = _U64.unpack(key)[0] + 1
+
+    def source(self, name: str) -> Family:
+        """The column family of a table of the core."""
+        return self._store.families[name]
+
+    def differences(self) -> list[str]:
+        """Settings that the rows were made with and that are different now, as `name: was -> is`."""
+        names = sorted(set(self.kept_about) | set(self._about))
+        pairs = [(n, self.kept_about.get(n), self._about.get(n)) for n in names]
+        return [f"{n}: {was!r} -> {now!r}" for n, was, now in pairs if was != now]
+
+    def commit(self, tables: Mapping[str, Iterable[Change]], outbox: Iterable[bytes], offset: int) -> list[bytes]:
+        """States, outbox and offset in one WriteBatch; the keys of the new outbox rows."""
+        rows = [(_U64.pack(self._sent + i), value) for i, value in enumerate(outbox)]
+        meta = [*tables.get("meta", ()), (_OFFSET, _I64.pack(offset))]
+        if self.fresh:
+            meta += [(_ABOUT, msgspec.json.encode(self._about)), (_FORMAT, FORMAT)]
+        self._store.write({**tables, "meta": meta, "outbox": rows})
+        self._sent += len(rows)
+        self.stored, self.fresh = offset, False
+        return [key for key, _ in rows]
+
+    def outbox(self) -> list[Row]:
+        """What may not have been sent, in order."""
+        return list(self._store.families["outbox"].items())
+
+    def sent(self, keys: Iterable[bytes]) -> None:
+        """Forget outbox rows that are acknowledged."""
+        self._store.write({"outbox": [(key, None) for key in keys]})
+
+    def rows(self) -> dict[str, Iterable[Row]]:
+        """Every row of the tables that a digest covers."""
+        return {name: self._store.families[name].items() for name in TABLES}
+
+    def snapshot(self, path: Path) -> None:
+        """A checkpoint by hard links, with its offset inside."""
+        self._store.snapshot(path)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class PopularityStore:
+    """Every source partition's part of the items' popularity, with one mark a source, in one atomic write."""
+
+    def __init__(self, path: Path, settings: StoreSettings) -> None:
+        self._store = Store(path, ("parts", "marks"), settings)
+        kept = list(self._store.families["marks"].items())
+        self.marks = {_U32.unpack(k[1:])[0]: _I64.unpack(v)[0] for k, v in kept if k[:1] == _MARK}
+        self.next_offsets = {_U32.unpack(k[1:])[0]: _I64.unpack(v)[0] for k, v in kept if k[:1] == _NEXT}
+
+    def part(self, source: int) -> Part:
+        return Part(self._store.families["parts"], _U32.pack(source))
+
+    def write(self, parts: Mapping[int, Iterable[Change]], marks: Mapping[int, int], next_offsets: Mapping[int, int]) -> None:
+        """Rows by source, the newest folded offset of each source, and where its topic is to be read on from."""
+        changes = [(_U32.pack(source) + key, value) for source, rows in parts.items() for key, value in rows]
+        new_marks: list[Change] = [(_MARK + _U32.pack(source), _I64.pack(mark)) for source, mark in marks.items()]
+        new_marks += [(_NEXT + _U32.pack(p), _I64.pack(offset)) for p, offset in next_offsets.items()]
+        self._store.write({"parts": changes, "marks": new_marks})
+        self.marks.update(marks)
+        self.next_offsets.update(next_offsets)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class Part:
+    """One source's rows: the `Source` of a table of the core."""
+
+    def __init__(self, family: Family, prefix: bytes) -> None:
+        self._family, self._prefix = family, prefix
+
+    def get(self, keys: list[bytes]) -> list[bytes | None]:
+        return self._family.get([self._prefix + k for k in keys])
+
+    def scan(self, first: bytes, end: bytes) -> Iterable[bytes]:
+        cut = len(self._prefix)
+        return [k[cut:] for k in self._family.scan(self._prefix + first, self._prefix + end)]
+
+
+def partition_path(settings: StoreSettings, topic: str, partition: int) -> Path:
+    """Where the store of a partition lies."""
+    return Path(settings.data_dir) / topic / f"partition-{partition:04d}"
+
+
+def discard(path: Path) -> None:
+    """Delete a store."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+_caches: dict[int, Cache] = {}
+
+
+def _open(path: Path, families: tuple[str, ...], settings: StoreSettings, wait_s: float) -> Rdict:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cache = _caches.setdefault(settings.cache_mb, Cache(settings.cache_mb << 20))
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return Rdict(str(path), _options(settings, cache), column_families={n: _options(settings, cache) for n in families})
+        except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
+            said = str(error)
+            if "lock" in said.lower():
+                if time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
+                raise StoreError(f"{path} is in use by another process; stop it first") from error
+            raise StoreError(
+                f"{path} can't be read: {said}. It is damaged, or not of this version: move it away, and it is built anew from the log"
+            ) from error
+
+
+def _options(settings: StoreSettings, cache: Cache) -> Options:
+    table = BlockBasedOptions()
+    table.set_block_cache(cache)
+    table.set_bloom_filter(10, False)
+    table.set_cache_index_and_filter_blocks(True)  # so that the cache bounds them too
+    out = Options(raw_mode=True)
+    out.create_if_missing(True)
+    out.create_missing_column_families(True)
+    out.set_block_based_table_factory(table)
+    out.set_write_buffer_size(settings.write_buffer_mb << 20)
+    out.set_max_write_buffer_number(3)
+    out.set_max_total_wal_size(settings.write_buffer_mb * 6 << 20)
+    out.set_max_background_jobs(2)
+    out.set_max_open_files(256)
+    out.set_keep_log_file_num(2)
+    out.set_max_log_file_size(4 << 20)
+    out.set_paranoid_checks(True)
+    return out
+

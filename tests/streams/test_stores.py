@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streams.core.state import Table
+from streams.stores import PartitionStore, PopularityStore, StoreError, StoreSettings, partition_path
+
+
+def _open(path: Path, about: dict[str, object] | None = None) -> PartitionStore:
+    return PartitionStore(path, StoreSettings(), about or {"topic": "t"})
+
+
+def test_a_flush_is_found_whole_after_reopening(tmp_path: Path) -> None:
+    store = _open(tmp_path / "p")
+    assert (store.stored, store.fresh) == (-1, True)
+    keys = store.commit({"users": [(b"u", b"1")], "dedupe": [(b"d", b"2")]}, [b"first", b"second"], 41)
+    store.close()
+
+    store = _open(tmp_path / "p")
+    assert (store.stored, store.fresh) == (41, False)
+    assert store.source("users").get([b"u", b"v"]) == [b"1", None]
+    assert store.outbox() == list(zip(keys, [b"first", b"second"], strict=True))
+    store.close()
+
+
+def test_outbox_keeps_its_order_over_a_restart_and_forgets_what_was_sent(tmp_path: Path) -> None:
+    store = _open(tmp_path / "p")
+    first = store.commit({}, [b"%d" % i for i in range(300)], 1)
+    store.sent(first[:299])
+    store.close()
+    store = _open(tmp_path / "p")
+    store.commit({}, [b"later"], 2)
+    assert [value for _, value in store.outbox()] == [b"299", b"later"]
+    store.close()
+
+
+def test_scan_gives_keys_from_first_up_to_end_without_it(tmp_path: Path) -> None:
+    store = _open(tmp_path / "p")
+    store.commit({"pending": [(k, b"") for k in (b"a1", b"a2", b"a3", b"b")]}, [], 1)
+    assert list(store.source("pending").scan(b"a2", b"b")) == [b"a2", b"a3"]
+    store.close()
+
+
+def test_settings_that_changed_are_listed(tmp_path: Path) -> None:
+    store = _open(tmp_path / "p", {"topic": "t", "join_window_ms": 600_000})
+    store.commit({}, [], 0)
+    store.close()
+    store = _open(tmp_path / "p", {"topic": "t", "join_window_ms": 20_000})
+    assert store.differences() == ["join_window_ms: 600000 -> 20000"]
+    store.close()
+
+
+def test_a_store_in_use_is_refused_by_name(tmp_path: Path) -> None:
+    store = _open(tmp_path / "p")
+    with pytest.raises(StoreError, match="p is in use by another process"):
+        _open(tmp_path / "p")
+    store.close()
+
+
+def test_a_damaged_store_is_refused_by_name(tmp_path: Path) -> None:
+    store = _open(tmp_path / "p")
+    store.commit({"users": [(b"u", b"1")]}, [], 1)
+    store.close()
+    for manifest in (tmp_path / "p").glob("MANIFEST*"):
+        manifest.write_bytes(b"garbage")
+    with pytest.raises(StoreError, match="p can't be read: Corruption"):
+        _open(tmp_path / "p")
+
+
+def test_a_snapshot_is_the_state_at_its_offset(tmp_path: Path) -> None:
+    store = _open(tmp_path / "p")
+    store.commit({"users": [(b"u", b"1")]}, [], 5)
+    store.snapshot(tmp_path / "copy")
+    store.commit({"users": [(b"u", b"2")]}, [], 6)
+    store.close()
+    copy = _open(tmp_path / "copy")
+    assert (copy.stored, copy.source("users").get([b"u"])) == (5, [b"1"])
+    copy.close()
+
+
+def test_every_flush_before_sigkill_is_there_after_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from streams.stores import *\n"
+        "s = PartitionStore(Path(sys.argv[1]), StoreSettings(), {})\n"
+        "for i in range(10_000_000):\n"
+        "    s.commit({'users': [(b'n', b'%d' % i)]}, [b'%d' % i], i)\n"
+        "    print(i, flush=True)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "p")], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert process.stdout is not None
+    seen = -1
+    while seen < 500:
+        seen = int(process.stdout.readline())
+    os.kill(process.pid, signal.SIGKILL)
+    last = int(([b"%d" % seen] + process.stdout.read().split(b"\n")[:-1])[-1])
+    process.stdout.close()
+    process.wait()
+
+    store = _open(tmp_path / "p")
+    assert store.stored >= last
+    assert store.source("users").get([b"n"]) == [b"%d" % store.stored]
+    assert store.outbox()[-1][1] == b"%d" % store.stored
+    store.close()
+
+
+def test_popularity_parts_and_their_marks_are_written_as_one(tmp_path: Path) -> None:
+    store = PopularityStore(tmp_path / "p", StoreSettings())
+    store.write({0: [(b"item", b"a")], 2: [(b"item", b"b")]}, {0: 10, 2: 20}, {0: 3, 1: 0})
+    store.close()
+    store = PopularityStore(tmp_path / "p", StoreSettings())
+    assert store.marks == {0: 10, 2: 20}
+    assert store.next_offsets == {0: 3, 1: 0}
+    tables = {p: Table(bytes, bytes, store.part(p)) for p in range(3)}
+    assert [tables[p].get(b"item") for p in range(3)] == [b"a", None, b"b"]
+    store.close()
+
+
+def test_partitions_of_different_topics_lie_apart() -> None:
+    settings = StoreSettings(data_dir="d")
+    assert partition_path(settings, "x.events", 3) == Path("d/x.events/partition-0003")
