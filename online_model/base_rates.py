@@ -1,0 +1,39 @@
+"""Running base rate of each task: where logits start, and what thin counts are drawn to."""
+from __future__ import annotations
+
+import numpy as np
+
+Array = np.ndarray
+
+PRIOR = (0.3, 0.02, 0.001, 0.4, 0.001)  # of TASKS, before anything was seen: short video and song logs lie near these
+PRIOR_N = 20.0  # examples that the prior weighs
+HALF_LIFE_MS = 7 * 86_400_000.0  # as the decayed counters
+_LEAST = 1e-6
+
+
+class BaseRates:
+    """Decayed positives and examples of each task, over event time."""
+
+    def __init__(self) -> None:
+        self.n = PRIOR_N
+        self.positives = PRIOR_N * np.array(PRIOR)
+        self.at_ms = 0
+
+    def rates(self) -> Array:
+        """[T], inside (0, 1)."""
+        return np.clip(self.positives / self.n, _LEAST, 1 - _LEAST)
+
+    def logits(self) -> Array:
+        """[T]"""
+        rate = self.rates()
+        return np.log(rate / (1 - rate))
+
+    def add(self, examples: float, positives: Array, now_ms: int) -> None:
+        """Count a batch: examples, and positives [T] with reversals' signs."""
+        if self.at_ms:
+            fade = 2.0 ** (-max(now_ms - self.at_ms, 0) / HALF_LIFE_MS)
+            self.n *= fade
+            self.positives *= fade
+        self.at_ms = max(self.at_ms, now_ms)
+        self.n += examples
+        self.positives = np.maximum(self.positives + positives, 0)

@@ -1,0 +1,52 @@
+"""Attention of the candidate over a user's last behaviours, positive and negative family apart.
+
+Zhou et al., "Deep Interest Network", 1706.06978 (local activation unit), with time and a null slot. Departs: SiLU instead of
+Dice (batch statistics are not order-stable online); weights are normalised over the behaviours and one learned null slot, so
+that an empty history is no special case and a weak one can abstain; older behaviours lose a learned amount of logit.
+Shapes: B examples, A families, L behaviours, D embedding, H hidden units.
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+TAU_S = 3600.0  # ages count in units of this: within it a behaviour loses little
+DECAY_INIT = -1.05  # softplus^-1(0.3)
+
+
+class BehaviourAttention(nn.Module):
+    """One attention a family, all families in one product each."""
+
+    def __init__(self, families: int, actions: int, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = nn.Parameter(torch.empty(families, 4 * dim, hidden))  # of [q, k, q - k, q * k]
+        self.bias = nn.Parameter(torch.zeros(families, 1, hidden))
+        self.out = nn.Parameter(torch.empty(families, hidden, 1))
+        self.action = nn.Parameter(torch.zeros(families, actions))
+        self.decay = nn.Parameter(torch.full((families,), DECAY_INIT))
+        self.null_logit = nn.Parameter(torch.zeros(families))
+        self.null_value = nn.Parameter(torch.zeros(families, dim))
+        for weight in (*self.hidden, *self.out):
+            nn.init.xavier_uniform_(weight)
+
+    def forward(self, query: Tensor, keys: Tensor, action: Tensor, age_s: Tensor, there: Tensor) -> Tensor:
+        """Candidate [B, D], behaviours [A, B, L, D], codes [A, B, L] int64, ages [A, B, L], mask [A, B, L] -> [B, A * D]."""
+        families, n, length, dim = keys.shape
+        w_query, w_key, w_difference, w_product = self.hidden.split(dim, 1)
+        of_query = torch.baddbmm(self.bias, query.expand(families, n, dim), w_query + w_difference)  # [A, B, H]
+        pairs = torch.cat([keys, keys * query[:, None]], -1).view(families, n * length, 2 * dim)
+        of_pairs = torch.bmm(pairs, torch.cat([w_key - w_difference, w_product], 1)).view(families, n, length, -1)
+        score = torch.bmm(functional.silu(of_pairs + of_query[:, :, None]).view(families, n * length, -1), self.out)
+        bias = self.action.gather(1, action.reshape(families, -1)).view(families, n, length)
+        weights = weigh(score.view(families, n, length), bias, age_s, there, functional.softplus(self.decay), self.null_logit)
+        seen = torch.matmul(weights[:, :, None, 1:], keys).squeeze(2)  # [A, B, D]
+        return (seen + weights[:, :, :1] * self.null_value[:, None]).transpose(0, 1).reshape(n, families * dim)
+
+
+def weigh(score: Tensor, bias: Tensor, age_s: Tensor, there: Tensor, decay: Tensor, null_logit: Tensor) -> Tensor:
+    """Scores, action biases, ages and mask [A, B, L], decay and null logit [A] -> weights [A, B, 1 + L], null slot first."""
+    logit = score + bias - decay[:, None, None] * torch.log1p(age_s / TAU_S)
+    logit = logit.masked_fill(~there, -torch.inf)
+    null = null_logit[:, None, None].expand(*logit.shape[:2], 1)
+    return torch.softmax(torch.cat([null, logit], -1), -1)

@@ -1,0 +1,49 @@
+"""Customized Gate Control: own and shared experts, mixed for each task by its own gate, then a tower a task.
+
+Tang et al., "Progressive Layered Extraction", RecSys 2020 (section 4.1, one level). Departs: LayerNorm and SiLU in the experts
+(2408.05430: ReLU experts die online), one own expert a task.
+Shapes: B examples, T tasks, S shared experts, I inputs, H units of an expert, K of a tower.
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class CGC(nn.Module):
+    """Experts in the order: own ones by task, then the shared ones. A gate's columns: own, then shared."""
+
+    def __init__(self, inputs: int, tasks: int, shared: int, expert: int, tower: int) -> None:
+        super().__init__()
+        self.tasks, self.shared, self.expert = tasks, shared, expert
+        self.experts = nn.Parameter(torch.empty(inputs, (tasks + shared) * expert))
+        self.experts_bias = nn.Parameter(torch.zeros((tasks + shared) * expert))
+        self.scale = nn.Parameter(torch.ones(tasks + shared, expert))
+        self.shift = nn.Parameter(torch.zeros(tasks + shared, expert))
+        self.gates = nn.Parameter(torch.zeros(inputs, tasks * (1 + shared)))
+        self.tower = nn.Parameter(torch.empty(tasks, expert, tower))
+        self.tower_bias = nn.Parameter(torch.zeros(tasks, 1, tower))
+        self.out = nn.Parameter(torch.empty(tasks, tower, 1))
+        self.out_bias = nn.Parameter(torch.zeros(tasks))
+        for weight in (*self.experts.view(inputs, tasks + shared, expert).unbind(1), *self.tower, *self.out):
+            nn.init.xavier_uniform_(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, I] -> logits [B, T]."""
+        experts = torch.addmm(self.experts_bias, x, self.experts).view(len(x), -1, self.expert)
+        experts = functional.silu(functional.layer_norm(experts, (self.expert,)) * self.scale + self.shift)
+        gates = torch.softmax((x @ self.gates).view(len(x), self.tasks, -1), -1)
+        return self.towers(mix(experts, gates))
+
+    def towers(self, mixed: Tensor) -> Tensor:
+        """[T, B, H] -> logits [B, T]."""
+        hidden = functional.silu(torch.baddbmm(self.tower_bias, mixed, self.tower))
+        return torch.bmm(hidden, self.out).squeeze(2).t() + self.out_bias
+
+
+def mix(experts: Tensor, gates: Tensor) -> Tensor:
+    """Experts [B, T + S, H] and gates [B, T, 1 + S] -> each task's mixture [T, B, H]."""
+    tasks = gates.shape[1]
+    own = experts[:, :tasks] * gates[:, :, :1]
+    return torch.baddbmm(own, gates[:, :, 1:], experts[:, tasks:]).transpose(0, 1)

@@ -1,0 +1,47 @@
+"""Counts, popularity, ages and clock of an exposure as small real numbers.
+
+Shapes: B examples, T tasks, M numbers.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from online_model.batch import Batch
+from online_model.features import COUNTS, POPULARITY_HALF_LIVES_H, SCOPES
+
+Array = np.ndarray
+
+_DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
+_RECENCY_S = np.array([600.0, 3_600.0, 86_400.0], np.float32)  # a mood, a sitting, a day
+WIDTH = len(SCOPES) * len(COUNTS) + len(POPULARITY_HALF_LIVES_H) + 2 + 2 * (1 + len(_RECENCY_S)) + 2
+
+
+def numbers(batch: Batch, base: Array, strength: float) -> Array:
+    """float32 [B, M], each about within [-2, 2]. `base` [T]: running base rates, which a thin count is drawn to.
+
+    A rate enters as logit((positives + strength * base) / (exposures + strength)) - logit(base): 0 where nothing is known.
+    """
+    n = len(batch)
+    exposures, positives = batch.counts[:, :, :1], batch.counts[:, :, 1:]
+    rate = (positives + strength * base) / (exposures + strength)
+    rate = np.clip(rate, 1e-6, 1 - 1e-6)
+    lift = np.clip(np.log(rate / (1 - rate)) - np.log(base / (1 - base)), -3, 3)
+    there = batch.history != 0
+    recent = (there[..., None] * np.exp(batch.age_s[..., None] / -_RECENCY_S)).sum(2)
+    known = batch.item_age_s >= 0
+    hour = (batch.shown_ms % _DAY_MS) * (2 * np.pi / _DAY_MS)
+    return np.concatenate(
+        [
+            lift.reshape(n, -1),
+            np.log1p(exposures).reshape(n, -1) / 3,
+            np.log1p(batch.popularity) / 4,
+            known[:, None],
+            (np.log1p(np.maximum(batch.item_age_s, 0) / 3600) / 6)[:, None],
+            np.log1p(there.sum(2)) / 2,
+            np.log1p(recent).reshape(n, -1),
+            np.cos(hour)[:, None],
+            np.sin(hour)[:, None],
+        ],
+        axis=1,
+        dtype=np.float32,
+    )

@@ -1,0 +1,60 @@
+"""CGC against MODEL.md's numbers and against loops."""
+from __future__ import annotations
+
+import pytest
+import torch
+
+from online_model.cgc import CGC, mix
+from tests.oracles import cgc as naive
+
+B, INPUTS, T, S, H, K = 3, 6, 3, 2, 5, 4
+
+
+def test_mixture_is_the_models_numbers() -> None:
+    # MODEL.md section 3: experts own a, own b, shared s; one gate for both tasks, columns own, shared
+    experts = torch.tensor([[[1.0, 1.0], [1.0, 0.0], [1.0, 0.0]]], dtype=torch.float64)
+    gate = torch.softmax(torch.tensor([[1.0, -1.0]], dtype=torch.float64) @ torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64), -1)
+    assert gate[0].tolist() == pytest.approx([0.11920292202211755, 0.8807970779778823], abs=1e-9)
+    mixed = mix(experts, gate[:, None].expand(1, 2, 2))
+    assert mixed[0, 0].tolist() == pytest.approx([1, 0.11920292202211755], abs=1e-9)
+    assert mixed[1, 0].tolist() == pytest.approx([1, 0], abs=1e-9)
+    tower = mixed @ torch.tensor([1, -0.5], dtype=torch.float64) + 0.1
+    assert tower[:, 0].tolist() == pytest.approx([1.0403985389889412, 1.1], abs=1e-9)
+
+
+def block() -> CGC:
+    torch.manual_seed(5)
+    made = CGC(INPUTS, T, S, H, K).double()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return made
+
+
+def inputs() -> torch.Tensor:
+    return torch.randn(B, INPUTS, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+
+
+def test_forward_equals_the_loops() -> None:
+    made, x = block(), inputs()
+    got = made(x)
+    experts, bias = made.experts.view(INPUTS, T + S, H), made.experts_bias.view(T + S, H)
+    for b in range(B):
+        row = x[b].tolist()
+        parts = [(experts[:, e].tolist(), bias[e].tolist(), made.scale[e].tolist(), made.shift[e].tolist()) for e in range(T + S)]
+        outputs = [naive.expert(row, *part) for part in parts]
+        for t in range(T):
+            gates = made.gates.view(INPUTS, T, 1 + S)[:, t].tolist()
+            tower = (made.tower[t].tolist(), made.tower_bias[t, 0].tolist(), made.out[t, :, 0].tolist(), made.out_bias[t].item())
+            assert got[b, t].item() == pytest.approx(naive.logit(row, outputs[t], outputs[T:], gates, *tower), abs=1e-9)
+
+
+def test_gradient_is_finite_where_all_inputs_are_zero() -> None:
+    made, x = block(), torch.zeros(B, INPUTS, dtype=torch.float64, requires_grad=True)
+    made(x).sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in made.parameters())
+
+
+def test_a_batch_is_its_examples_one_by_one() -> None:
+    made, x = block(), inputs()
+    torch.testing.assert_close(made(x), torch.cat([made(x[b : b + 1]) for b in range(B)]), rtol=0, atol=1e-12)

@@ -1,0 +1,207 @@
+"""The trainer: predictions change nothing, steps are reproducible, deltas and checkpoints carry all."""
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from online_model.batch import Batch
+from online_model.features import BAG_LIMIT, BAGS, COUNTS, FIELDS, SCOPES, TASKS
+from online_model.trainer import ModelSettings, Trainer
+
+DAY = 86_400_000
+T0 = 1_700_000_000_000
+
+
+def batch(n: int, seed: int, length: int = 3, users: int = 20, items: int = 10) -> Batch:
+    """Random examples; histories of up to `length` behaviours, padded behind."""
+    rng = np.random.default_rng(seed)
+    ids = np.zeros((n, len(FIELDS)), np.uint64)
+    ids[:, 0] = 1000 + rng.integers(0, users, n)
+    ids[:, 1] = 2000 + rng.integers(0, items, n)
+    ids[:, 3] = 3000 + rng.integers(0, 3, n)
+    bags = np.where(rng.random((n, len(BAGS), BAG_LIMIT)) < 0.3, rng.integers(4000, 4020, (n, len(BAGS), BAG_LIMIT)), 0).astype(np.uint64)
+    there = np.arange(length) < rng.integers(0, length + 1, (n, 2, 1))
+    return Batch(
+        fields=ids,
+        bags=bags,
+        history=np.where(there, 2000 + rng.integers(0, items, (n, 2, length)), 0).astype(np.uint64),
+        action=np.where(there, rng.integers(1, 7, (n, 2, length)), 0).astype(np.uint8),
+        age_s=np.where(there, rng.random((n, 2, length)) * 1e4, 0).astype(np.float32),
+        counts=rng.integers(0, 5, (n, len(SCOPES), len(COUNTS))).astype(np.float32),
+        popularity=rng.random((n, 3)).astype(np.float32),
+        item_age_s=rng.random(n).astype(np.float32),
+        shown_ms=np.full(n, T0, np.int64),
+        labels=(rng.random((n, len(TASKS))) < 0.4).astype(np.float32),
+        sign=np.zeros((n, len(TASKS)), np.float32),
+        is_example=np.ones(n, np.float32),
+        weight=np.ones(n, np.float32),
+        ids=np.arange(n).astype(np.uint64),
+    )
+
+
+def part(whole: Batch, rows: slice) -> Batch:
+    return Batch(**{f.name: getattr(whole, f.name)[rows] for f in fields(Batch)})
+
+
+def trained(steps: int = 6, settings: ModelSettings | None = None) -> Trainer:
+    made = Trainer(settings or ModelSettings())
+    for at in range(steps):
+        made.step(batch(1 + at % 4, at), T0 + at * 1000)
+    return made
+
+
+def test_prediction_changes_nothing_and_is_what_the_step_reports() -> None:
+    made, next_ = trained(), batch(5, 99)
+    before = made.digest()
+    predicted = made.predict(next_)
+    assert made.digest() == before
+    report = made.step(next_, T0 + 9000)
+    np.testing.assert_array_equal(report.logits, predicted.logits)
+    np.testing.assert_array_equal(report.probabilities, predicted.probabilities)
+    assert made.digest() != before
+
+
+def test_same_batches_and_seed_give_the_same_bytes_and_another_seed_others() -> None:
+    assert trained().digest() == trained().digest()
+    assert trained().digest() != trained(settings=ModelSettings(seed=2)).digest()
+
+
+def test_a_batch_is_predicted_as_its_examples_one_by_one() -> None:
+    made, whole = trained(), batch(6, 50)
+    alone = np.concatenate([made.predict(part(whole, slice(i, i + 1))).logits for i in range(6)])
+    np.testing.assert_allclose(made.predict(whole).logits, alone, rtol=0, atol=1e-5)
+
+
+def test_longer_padding_changes_no_prediction() -> None:
+    made, short = trained(), batch(4, 51)
+    pad = [(0, 0), (0, 0), (0, 5)]
+    longer = replace(short, **{name: np.pad(getattr(short, name), pad) for name in ("history", "action", "age_s")})
+    np.testing.assert_allclose(made.predict(longer).logits, made.predict(short).logits, rtol=0, atol=1e-5)
+
+
+def test_restored_goes_on_as_if_never_stopped() -> None:
+    made = trained()
+    again = Trainer(ModelSettings())
+    again.load(made.arrays(), msgspec.msgpack.decode(msgspec.msgpack.encode(made.meta())))
+    assert again.digest() == made.digest()
+    for one in (made, again):
+        for at in range(4):
+            one.step(batch(3, 70 + at, users=60), T0 + 20 * DAY + at)  # later than the expiry: rows go and come
+    assert again.digest() == made.digest()
+
+
+def test_a_checkpoint_of_other_settings_is_refused_by_name() -> None:
+    made = trained()
+    with pytest.raises(ValueError, match=r"wide_rate: 0\.\d+ -> 0\.5"):
+        Trainer(ModelSettings(wide_rate=0.5)).load(made.arrays(), made.meta())
+
+
+def test_a_serving_copy_follows_by_deltas() -> None:
+    made, copy = trained(), Trainer(ModelSettings())
+    copy.load(made.arrays(), made.meta())
+    for at in range(5):
+        report = made.step(batch(3, 80 + at), T0 + 15 * DAY * at)  # with expiry: tombstones
+        copy.apply_delta(made.delta(report.touched, dense=True))
+        asked = batch(5, 90 + at)
+        np.testing.assert_array_equal(copy.predict(asked).logits, made.predict(asked).logits)
+        np.testing.assert_array_equal(copy.predict(asked).probabilities, made.predict(asked).probabilities)
+        assert sorted(copy.ids.rows.keys[copy.ids.rows.keys != 0]) == sorted(made.ids.rows.keys[made.ids.rows.keys != 0])
+
+
+def test_a_delta_without_the_dense_part_is_small_and_moves_the_touched_rows() -> None:
+    made, copy = trained(), Trainer(ModelSettings())
+    copy.load(made.arrays(), made.meta())
+    report = made.step(batch(1, 80), T0 + 9000)
+    delta = made.delta(report.touched, dense=False)
+    assert len(delta) < 40_000
+    copy.apply_delta(delta)
+    keys = report.touched["ids"]
+    np.testing.assert_array_equal(
+        copy.ids.read(keys, copy.ids.rows.find(keys)).numpy(), made.ids.read(keys, made.ids.rows.find(keys)).numpy()
+    )
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted() -> None:
+    made, broken = trained(), batch(2, 60)
+    broken.counts[0, 0, 0] = np.nan
+    state = made.arrays()
+    report = made.step(broken, T0 + 9000)
+    assert (report.skipped, made.skipped, report.touched) == ("non-finite gradient", 1, {})
+    for name, array in made.arrays().items():
+        np.testing.assert_array_equal(array, state[name], err_msg=name)
+
+
+def test_an_item_gets_its_row_at_its_third_event_and_a_user_at_the_first() -> None:
+    made, one = Trainer(ModelSettings()), batch(1, 1)
+    user, item = one.fields[:, 0], one.fields[:, 1]
+    seen = []
+    for at in range(3):
+        made.step(one, T0 + at)
+        seen.append((bool(made.ids.rows.find(user)[0]), bool(made.ids.rows.find(item)[0])))
+    assert seen == [(True, False), (True, False), (True, True)]
+
+
+def test_an_item_that_only_stands_in_a_history_gets_no_row() -> None:
+    made, one = Trainer(ModelSettings()), batch(1, 1)
+    one.history[:] = 777
+    for at in range(4):
+        made.step(one, T0 + at)
+    assert made.ids.rows.find(np.array([777], np.uint64)).tolist() == [0]
+
+
+def test_a_reversal_raises_its_task_and_an_undo_lowers_it() -> None:
+    for sign in (1.0, -1.0):
+        made, one = trained(), batch(1, 61)
+        before = made.predict(one).logits[0]
+        one.is_example[:] = 0
+        one.labels[:] = 0
+        one.sign[0, 1] = sign
+        made.step(one, T0 + 9000)
+        after = made.predict(one).logits[0]
+        assert (after[1] - before[1]) * sign > 0
+
+
+def test_erased_ids_have_no_row() -> None:
+    made = trained()
+    keys = made.ids.rows.keys[made.ids.rows.keys != 0][:3]
+    made.forget(keys)
+    assert made.ids.rows.find(keys).tolist() == [0, 0, 0]
+
+
+def test_tables_stay_within_their_capacity() -> None:
+    made = Trainer(ModelSettings(id_capacity=50, wide_capacity=300, floor_h=0.0))
+    for at in range(40):
+        made.step(batch(4, at, users=1000, items=1000), T0 + at * 60_000)
+    assert len(made.ids.rows) <= 50
+    assert len(made.wide.rows) <= 300
+    assert len(made.ids.weights) <= 51
+
+
+def test_a_row_that_is_used_when_the_sweep_comes_is_kept_and_the_idle_ones_go() -> None:
+    made, one = Trainer(ModelSettings()), batch(1, 1)
+    user = one.fields[:, 0]
+    made.step(one, T0)
+    made.step(batch(1, 2), T0)
+    report = made.step(one, T0 + 15 * DAY)
+    live = made.ids.rows.keys[made.ids.rows.keys != 0]
+    asked = np.unique(np.concatenate([one.fields.ravel(), one.bags.ravel()]))
+    assert made.ids.rows.find(user)[0] != 0
+    assert set(live.tolist()) == set(asked.tolist()) - {0, int(one.fields[0, 1])}  # the item has had two events only
+    assert set(report.touched["ids"].tolist()) > set(live.tolist())
+
+
+def test_a_planted_taste_is_learned() -> None:
+    # skip depends on the parity of user + item: no main effect, only the pair tells
+    made = Trainer(ModelSettings())
+    late: list[tuple[float, float]] = []
+    for at in range(300):
+        one = batch(8, at, users=6, items=6)
+        one.labels[:, 3] = (one.fields[:, 0] + one.fields[:, 1]) % np.uint64(2)
+        report = made.step(one, T0 + at * 1000)
+        if at >= 250:
+            late += zip(report.probabilities[:, 3].tolist(), one.labels[:, 3].tolist(), strict=True)
+    right = np.mean([(p > 0.5) == (y == 1) for p, y in late])
+    assert right > 0.9
