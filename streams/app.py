@@ -1,0 +1,143 @@
+"""Faust apps made by functions, so that a test builds two in one process; and what all of ours share."""
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import faust
+import msgspec
+from faust.types import TP
+
+from streams import drain
+from streams.drain import DrainedConsumer
+from streams.topics import TopicSettings
+from streams.watchdog import end
+
+Positions = Callable[[Iterable[TP], Mapping[TP, int | None]], Awaitable[Mapping[TP, int]]]
+
+STOP_S = 8.0  # of settling at the end: Ctrl-C has to stop all within 10 s
+
+log = logging.getLogger(__name__)
+
+
+class FaustSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a process takes part in its consumer group."""
+
+    session_timeout_s: float = 10.0  # a dead worker's partitions stand still this long
+    heartbeat_s: float = 1.0
+    commit_interval_s: float = 0.5  # commits only shorten what is read again: the store is the truth
+    stream_buffer_records: int = 65_536  # below it, pausing and resuming partitions costs half of the rate
+    slot: str = "0"  # of this process: unique among live ones of a group, the same after a restart (then it rejoins in 2 s)
+
+
+def build_app(name: str, topics: TopicSettings, settings: FaustSettings, positions: Positions) -> faust.App:
+    """An app without agents. `positions(assigned, committed)` says where to read each partition from, and is awaited
+    before the first record comes: what it opens and sends on is settled by then."""
+    group = f"{topics.prefix}-{name}"
+    app = faust.App(
+        group,
+        broker=[f"kafka://{at}" for at in topics.bootstrap.split(",")],
+        datadir=str(Path(tempfile.gettempdir()) / f"segue-faust-{group}-{settings.slot}"),  # Faust wants one; it stays empty
+        broker_session_timeout=settings.session_timeout_s,
+        broker_heartbeat_interval=settings.heartbeat_s,
+        broker_rebalance_timeout=settings.session_timeout_s,
+        broker_commit_interval=settings.commit_interval_s,
+        consumer_group_instance_id=f"{group}-{settings.slot}",
+        consumer_auto_offset_reset="earliest",
+        stream_buffer_maxsize=settings.stream_buffer_records,
+        stream_wait_empty=False,  # with one record not acknowledged a stop would hang
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        table_standby_replicas=0,
+        web_enabled=False,
+        autodiscover=False,
+        worker_redirect_stdouts=False,
+        logging_config=None,
+    )
+    setattr(app.transport, "Consumer", _consumer(positions))  # noqa: B010 - a class variable for mypy
+    _quiet("aiokafka")
+    return app
+
+
+def _quiet(package: str) -> None:
+    for name in [n for n in logging.root.manager.loggerDict if n == package or n.startswith(package + ".")]:
+        logger = logging.getLogger(name)
+        if not any(isinstance(f, Seldom) for f in logger.filters):
+            logger.addFilter(Seldom())
+
+
+def _consumer(positions: Positions) -> type[faust.transport.drivers.aiokafka.Consumer]:
+    differs = drain.unknown()
+    if differs:
+        log.warning("Faust runs at half of its speed: its drain is not changed, since %s", "; ".join(differs))
+    base: Any = faust.transport.drivers.aiokafka.Consumer if differs else DrainedConsumer
+
+    class StoredConsumer(base):  # type: ignore[misc]
+        """Reads from where the store stands, not from where the group has committed."""
+
+        async def perform_seek(self) -> None:
+            await super().perform_seek()
+            assigned = self.assignment()
+            for tp, offset in (await positions(assigned, {tp: self._committed_offset[tp] for tp in assigned})).items():
+                await self.seek(tp, offset)
+                self._committed_offset[tp] = offset  # else the first acknowledgement would look like a gap
+
+    return StoredConsumer
+
+
+class Process(Protocol):
+    """A worker or a learner."""
+
+    app: faust.App
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+async def run(process: Process) -> None:
+    """Until SIGTERM or Ctrl-C; then settle, within `STOP_S`."""
+    gc.set_threshold(100_000, 20, 100)  # states are small objects without cycles; looking for some took a fifth of the time
+    stopped = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stopped.set)
+    await process.start()
+    crash = asyncio.create_task(_crashed(process.app))
+    await stopped.wait()
+    crash.cancel()
+    try:
+        async with asyncio.timeout(STOP_S):
+            await process.stop()
+    except TimeoutError:  # its broker is gone, say: as a kill, from which the next start goes on exactly
+        log.warning("not all could be settled within %.0f s; the next start does it", STOP_S)
+        logging.shutdown()
+        os._exit(0)
+
+
+async def _crashed(app: faust.App) -> None:
+    await app.wait_until_stopped()
+    end("Faust stopped by itself", app.crash_reason)
+
+
+class Seldom(logging.Filter):
+    """Lets one line of a kind through every 5 s: without its broker a client logs 75 errors a second."""
+
+    def __init__(self, every_s: float = 5.0) -> None:
+        super().__init__()
+        self._every_s = every_s
+        self._last: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        place, now = (record.pathname, record.lineno), time.monotonic()
+        if now - self._last.get(place, -self._every_s) < self._every_s:
+            return False
+        self._last[place] = now
+        return True

@@ -1,0 +1,71 @@
+"""When something hangs or breaks: say so, and end the process. A restart is exact, going on may not be."""
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import NoReturn
+
+SOFTWARE = 70  # exit code, EX_SOFTWARE: the supervisor restarts us
+
+log = logging.getLogger(__name__)
+
+
+def end(why: str, error: BaseException | None = None) -> NoReturn:
+    """Log and end at once: nothing is flushed or acknowledged on the way, as in a kill."""
+    log.critical("%s; the process ends, a restart goes on exactly", why, exc_info=error)
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(SOFTWARE)
+
+
+class Watchdog:
+    """A thread that ends the process when work that was begun does not end in time, or the event loop stands still."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self._begun: dict[str, float] = {}
+        self._stopped = threading.Event()
+        self._beat: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Watch, and have the running event loop report every second."""
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        self._beat = asyncio.get_running_loop().create_task(self._report())
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._beat is not None:
+            self._beat.cancel()
+
+    @contextlib.contextmanager
+    def busy(self, what: str) -> Iterator[None]:
+        """This must end within the limit."""
+        self._begun[what] = time.monotonic()
+        try:
+            yield
+        finally:
+            self._begun.pop(what, None)
+
+    def stalled(self) -> list[str]:
+        """What has taken longer than it may; empty: alive."""
+        now = time.monotonic()
+        return [what for what, since in list(self._begun.items()) if now - since > self.limit_s]
+
+    async def _report(self) -> None:
+        while True:
+            self._begun["event loop"] = time.monotonic()
+            await asyncio.sleep(1)
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(1):
+            stalled = self.stalled()
+            if stalled:
+                faulthandler.dump_traceback(sys.stderr, all_threads=True)
+                end(f"{', '.join(stalled)}: no progress for {self.limit_s:.0f} s")

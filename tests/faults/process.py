@@ -1,0 +1,56 @@
+"""A worker or a learner as a process of its own, that says on stdout how far it is, every 20 ms:
+
+    python -m tests.faults.process worker|learner SETTINGS.json
+
+Lines are JSON: `flushes` and `unsent` (outbox rows not acknowledged) of a worker, `applied` of a learner.
+"""
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+EVERY_S = 0.02
+
+
+def _say(**what: Any) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+def _worker(settings: bytes) -> None:
+    from streams.worker import Worker, WorkerSettings, run_worker
+
+    async def tell(worker: Worker) -> None:
+        while True:
+            owned = list(worker.ingest.owned.values())
+            _say(
+                flushes=worker.ingest.flushes, unsent=worker.ingest.unsent, stored={o.number: o.store.stored for o in owned},
+                ended=bool(owned) and all(o.core.progress.watermark_ms >= 0 and not o.core.progress.in_log for o in owned),
+                torch="torch" in sys.modules,
+            )  # fmt: skip
+            await asyncio.sleep(EVERY_S)
+
+    run_worker(msgspec.json.decode(settings, type=WorkerSettings), [tell])
+
+
+def _learner(settings: bytes) -> None:
+    from streams.learner_process import LearnerConfig, LearnerProcess, run_learner
+
+    async def tell(process: LearnerProcess) -> None:
+        while True:
+            t = process.teaching
+            _say(applied=t.applied, checkpoints=t.checkpoints, turns=t.turns, version=t.learner.version if t.learner else -1)
+            await asyncio.sleep(EVERY_S)
+
+    run_learner(msgspec.json.decode(settings, type=LearnerConfig), [tell])
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    {"worker": _worker, "learner": _learner}[sys.argv[1]](Path(sys.argv[2]).read_bytes())

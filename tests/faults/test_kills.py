@@ -1,0 +1,114 @@
+"""SIGKILL of worker, learner and broker: the final state is that of the log replayed without a fault."""
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from replay.open_loop import simulate_log
+from replay.simulator import WorldSettings
+from streams import topics
+from streams.broker import EmbeddedBroker
+from streams.core.settings import PartitionSettings
+from streams.send import send
+from streams.stores import StoreSettings
+from streams.topics import TopicSettings
+from streams.worker import WorkerSettings
+from tests.faults.harness import Process, example_records, replayed, stored_digest, unacknowledged
+
+pytestmark = pytest.mark.broker
+
+RESTART_S = 5.0  # DESIGN.md section 10: first event after a restart
+
+
+def _log(events: int) -> list[bytes]:
+    return [row.rstrip(b"\n") for row in simulate_log(WorldSettings(), events, seed=7)]
+
+
+def _topics(broker: EmbeddedBroker, name: str, log: list[bytes]) -> TopicSettings:
+    settings = TopicSettings(bootstrap=broker.bootstrap, prefix=name, partitions=1)
+    topics.create(settings)
+    asyncio.run(send(settings, [(row, None) for row in log], array_records=50))  # small arrays: many flushes
+    return settings
+
+
+def _worker_settings(settings: TopicSettings, folder: Path) -> WorkerSettings:
+    return WorkerSettings(topics=settings, stores=StoreSettings(data_dir=str(folder / "state")))
+
+
+def kill_workers(broker: EmbeddedBroker, folder: Path, events: int, kills: int) -> None:
+    """Kill a worker that has flushed and holds records that the broker has not acknowledged, again and again."""
+    log = _log(events)
+    wanted, wanted_examples = replayed(log, PartitionSettings())
+    settings = _topics(broker, f"worker-{events}", log)
+    config = _worker_settings(settings, folder)
+    counted: list[int] = []
+    restarts: list[float] = []
+    clock = random.Random(events)
+    tries = 0
+    while len(counted) < kills:
+        tries += 1
+        assert tries <= 10 * kills, f"only {counted} kills found unacknowledged records"
+        worker = Process("worker", config, folder, folder / "worker.log")
+        worker.wait(lambda said: said["flushes"] >= 1)
+        time.sleep(clock.uniform(0, 0.1))
+        worker.wait(lambda said: said["unsent"] >= 1 or said["ended"])
+        worker.kill()
+        left = unacknowledged(config.stores, settings)
+        assert worker.first_work_s is not None
+        restarts.append(worker.first_work_s)
+        if left:
+            counted.append(left)
+        assert worker.last["torch"] is False  # events are taken in before torch is there
+    worker = Process("worker", config, folder, folder / "worker.log")
+    worker.wait(lambda said: said["ended"] and said["unsent"] == 0, 300)
+    assert worker.terminate() == 0
+
+    print(f"\n{kills} kills with {counted} unacknowledged records; start to first flush {[round(s, 2) for s in restarts]} s")
+    assert stored_digest(config.stores, settings) == wanted
+    got, dropped = example_records(settings)
+    print(f"{len(got):,} example records, {dropped:,} dropped as sent twice")
+    assert got == wanted_examples
+    assert max(restarts) < RESTART_S
+
+
+def kill_broker(own_broker: EmbeddedBroker, folder: Path, events: int) -> None:
+    """Kill the broker under a worker that is taking events in; the worker goes on by itself."""
+    log = _log(events)
+    wanted, wanted_examples = replayed(log, PartitionSettings())
+    settings = _topics(own_broker, f"broker-{events}", log)
+    config = _worker_settings(settings, folder)
+    worker = Process("worker", config, folder, folder / "worker.log")
+    worker.wait(lambda said: said["flushes"] >= 1 and said["unsent"] >= 1)
+    own_broker.kill()
+    left = worker.last["unsent"]
+    at = time.monotonic()
+    own_broker.start()
+    back = time.monotonic() - at
+    worker.wait(lambda said: said["ended"] and said["unsent"] == 0, 300)
+    assert worker.terminate() == 0
+    print(f"\nbroker killed with {left} unacknowledged records, back after {back:.1f} s")
+    assert left >= 1
+    assert stored_digest(config.stores, settings) == wanted
+    assert example_records(settings)[0] == wanted_examples
+
+
+def test_a_killed_worker_ends_in_the_state_of_an_undisturbed_one(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    kill_workers(broker, tmp_path, events=20_000, kills=1)
+
+
+def test_a_killed_broker_loses_and_doubles_nothing(own_broker: EmbeddedBroker, tmp_path: Path) -> None:
+    kill_broker(own_broker, tmp_path, events=20_000)
+
+
+@pytest.mark.prove
+def test_five_kills_of_a_worker_on_the_long_log(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    kill_workers(broker, tmp_path, events=200_000, kills=5)
+
+
+@pytest.mark.prove
+def test_a_kill_of_the_broker_on_the_long_log(own_broker: EmbeddedBroker, tmp_path: Path) -> None:
+    kill_broker(own_broker, tmp_path, events=200_000)
