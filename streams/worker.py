@@ -93,7 +93,7 @@ class Worker:
 
     def _build(self) -> faust.App:
         app = apps.build_app("worker", self.settings.topics, self.settings.faust, self._positions)
-        topic = app.topic(names(self.settings.topics.prefix).events, key_type=bytes, value_type=bytes)
+        topic = app.topic(names(self.settings.topics.prefix).events, key_serializer="raw", value_serializer="raw")
 
         async def events(stream: Any) -> None:
             await consume(stream, self.ingest)

@@ -13,19 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 from kafka import KafkaConsumer, TopicPartition
 
+from online_model import checkpoint
 from online_model.features import ExampleRecord
+from online_model.trainer import ModelSettings, Trainer
 from streams import messages
 from streams.core.catalog import Catalog
 from streams.core.events import Tick, decode
+from streams.core.learn import Learner, LearnerSettings
 from streams.core.partition import Partition
-from streams.core.records import Arrived
+from streams.core.records import Arrived, Outgoing
 from streams.core.settings import PartitionSettings
 from streams.core.state import Tables, digest
 from streams.stores import PartitionStore, StoreSettings, partition_path
 from streams.topics import TopicSettings, names
 
+LEARNER = LearnerSettings(micro_batch_span_ms=60_000)  # a simulated log is thin: full batches, fewer steps
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -107,15 +112,15 @@ def stored_digest(stores: StoreSettings, topics: TopicSettings, partition: int =
         store.close()
 
 
-def replayed(rows: Iterable[bytes], settings: PartitionSettings) -> tuple[dict[str, str], list[ExampleRecord]]:
-    """Digest and example records of the log in memory, without Kafka, RocksDB or faults; one partition."""
+def replayed(rows: Iterable[bytes], settings: PartitionSettings) -> tuple[dict[str, str], list[Outgoing]]:
+    """Digest and what goes to `examples` of the log in memory, without Kafka, RocksDB or faults; one partition."""
     tables = Tables.over()
     partition = Partition(settings, tables, Catalog())
-    out: list[ExampleRecord] = []
+    out: list[Outgoing] = []
     for n, raw in enumerate(rows):
         arrived = [Arrived(n, i, getattr(r, "ts", 0), r, f"{n}-{i}", raw) for i, r in enumerate(decode(raw))]
-        out += [o.record for o in partition.apply(arrived).examples]
-    out += [o.record for o in partition.apply([Arrived(1 << 40, 0, 0, Tick(ts=0, last=True), "end")]).examples]
+        out += partition.apply(arrived).examples
+    out += partition.apply([Arrived(1 << 40, 0, 0, Tick(ts=0, last=True), "end")]).examples
     return digest({n: t.rows() for n, t in tables.named().items()}), out
 
 
@@ -134,6 +139,24 @@ def example_records(topics: TopicSettings) -> tuple[list[ExampleRecord], int]:
             marks[part.source] = sequence
             out.append(record.record)
     return out, dropped
+
+
+def taught(records: Sequence[Outgoing]) -> dict[str, str]:
+    """Digest of a learner that was given the records in memory."""
+    torch.set_num_threads(1)
+    learner = Learner(LEARNER, Trainer(ModelSettings()))
+    learner.apply(0, records)
+    return learner.digest()
+
+
+def saved_digest(checkpoint_dir: Path) -> dict[str, str]:
+    """Digest of the learner in the newest checkpoint."""
+    found = checkpoint.load_newest(checkpoint_dir)
+    assert found is not None
+    torch.set_num_threads(1)
+    learner = Learner(LEARNER, Trainer(ModelSettings()))
+    learner.load(found.arrays, found.meta)
+    return learner.digest()
 
 
 def values(topics: TopicSettings, topic: str, partition: int = 0) -> Sequence[bytes]:

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from online_model import checkpoint
 from replay.open_loop import simulate_log
 from replay.simulator import WorldSettings
 from streams import topics
 from streams.broker import EmbeddedBroker
 from streams.core.settings import PartitionSettings
+from streams.learner_process import LearnerConfig, LearnerProcessSettings
 from streams.send import send
 from streams.stores import StoreSettings
 from streams.topics import TopicSettings
 from streams.worker import WorkerSettings
-from tests.faults.harness import Process, example_records, replayed, stored_digest, unacknowledged
+from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, stored_digest, taught, unacknowledged, values
 
 pytestmark = pytest.mark.broker
 
@@ -71,7 +73,7 @@ def kill_workers(broker: EmbeddedBroker, folder: Path, events: int, kills: int) 
     assert stored_digest(config.stores, settings) == wanted
     got, dropped = example_records(settings)
     print(f"{len(got):,} example records, {dropped:,} dropped as sent twice")
-    assert got == wanted_examples
+    assert got == [o.record for o in wanted_examples]
     assert max(restarts) < RESTART_S
 
 
@@ -93,7 +95,55 @@ def kill_broker(own_broker: EmbeddedBroker, folder: Path, events: int) -> None:
     print(f"\nbroker killed with {left} unacknowledged records, back after {back:.1f} s")
     assert left >= 1
     assert stored_digest(config.stores, settings) == wanted
-    assert example_records(settings)[0] == wanted_examples
+    assert example_records(settings)[0] == [o.record for o in wanted_examples]
+
+
+def kill_learners(broker: EmbeddedBroker, folder: Path, events: int, kills: int) -> None:
+    """Kill a learner that has learned since its newest checkpoint, while a worker holds records not acknowledged."""
+    log = _log(events)
+    _, wanted_examples = replayed(log, PartitionSettings())
+    wanted = taught(wanted_examples)
+    settings = _topics(broker, f"learner-{events}", log)
+    config = LearnerConfig(
+        topics=settings,
+        learner=LEARNER,
+        process=LearnerProcessSettings(checkpoint_dir=str(folder / "checkpoints"), checkpoint_every_s=0.5, device="cpu"),
+    )
+    worker = Process("worker", _worker_settings(settings, folder), folder, folder / "worker.log")
+    restarts: list[float] = []
+    again: list[int] = []  # steps that the newest checkpoint doesn't have, at a kill that counts
+    unsent: list[int] = []
+    clock = random.Random(events)
+    tries = 0
+    while len(again) < kills:
+        tries += 1
+        assert tries <= 10 * kills, f"only {again} kills found something to be learned again"
+        learner = Process("learner", config, folder, folder / "learner.log")
+        learner.wait(lambda said: said["turns"] >= 1)
+        time.sleep(clock.uniform(0, 1.5))
+        unsent.append(worker.last.get("unsent", 0))
+        learner.kill()
+        assert learner.first_work_s is not None
+        restarts.append(learner.first_work_s)
+        found = checkpoint.load_newest(folder / "checkpoints")
+        assert found is not None
+        if learner.last["version"] > found.meta["version"]:
+            again.append(learner.last["version"] - found.meta["version"])
+    worker.wait(lambda said: said["ended"] and said["unsent"] == 0, 300)
+    assert worker.terminate() == 0
+    end = len(values(settings, topics.names(settings.prefix).examples)) - 1
+    learner = Process("learner", config, folder, folder / "learner.log")
+    learner.wait(lambda said: said["applied"] == end, 300)
+    assert learner.terminate() == 0
+
+    print(f"\n{kills} kills, steps to be learned again {again}, worker's unacknowledged {unsent}")
+    print(f"start to first step {[round(s, 2) for s in restarts]} s; learned {end + 1:,} records of `examples`")
+    assert saved_digest(folder / "checkpoints") == wanted
+    assert max(restarts) < RESTART_S
+
+
+def test_a_killed_learner_ends_in_the_state_of_an_undisturbed_one(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    kill_learners(broker, tmp_path, events=20_000, kills=1)
 
 
 def test_a_killed_worker_ends_in_the_state_of_an_undisturbed_one(broker: EmbeddedBroker, tmp_path: Path) -> None:
@@ -107,6 +157,11 @@ def test_a_killed_broker_loses_and_doubles_nothing(own_broker: EmbeddedBroker, t
 @pytest.mark.prove
 def test_five_kills_of_a_worker_on_the_long_log(broker: EmbeddedBroker, tmp_path: Path) -> None:
     kill_workers(broker, tmp_path, events=200_000, kills=5)
+
+
+@pytest.mark.prove
+def test_five_kills_of_a_learner_on_the_long_log(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    kill_learners(broker, tmp_path, events=200_000, kills=5)
 
 
 @pytest.mark.prove

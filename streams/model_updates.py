@@ -1,0 +1,161 @@
+"""From the learner to the copies that answer: versions of the model as records, and a copy that follows them.
+
+An epoch is one learner's reign: the offset of its claim. A copy begins with the newest checkpoint, takes each delta
+that follows its version, and begins anew when an epoch ends or a delta is missing.
+"""
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiokafka.structs import ConsumerRecord
+
+from streams import messages
+from streams.messages import Beat, Claim, Delta
+from streams.readers import Reader
+from streams.topics import TopicSettings, names
+from streams.watchdog import end
+
+if TYPE_CHECKING:  # a worker takes in events before torch is there
+    from online_model.batch import Batch
+    from online_model.checkpoint import Checkpoint
+    from online_model.trainer import ModelSettings, Prediction, Trainer
+
+SAMPLES = 20_000  # of freshness kept, for percentiles of the last minutes
+RETRY_S = 0.5  # before a checkpoint that should be there is looked for again
+
+log = logging.getLogger(__name__)
+
+
+class CopySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The copy of the model that answers."""
+
+    checkpoint_dir: str = "run/checkpoints"  # where the learner writes; workers read it
+    stale_after_s: float = 10.0  # without a word from the learner: answers are flagged from here on
+    threads: int = 1  # of torch in the worker: the cores are taken by the events
+
+
+class ServingModel:
+    """The model of one worker. Until the first checkpoint has been read, `version` is None and there is no prediction."""
+
+    def __init__(self, topics: TopicSettings, settings: CopySettings, model: ModelSettings, device: str = "cpu") -> None:
+        self._topics, self._settings, self._model, self._device = topics, settings, model, device
+        self._trainer: Trainer | None = None
+        self._lock = threading.Lock()
+        self._heard_at = time.monotonic()
+        self._behind = False  # a delta is missing: wait for a checkpoint that has it
+        self._newest_seen = -1
+        self.epoch = -1
+        self.version: int | None = None
+        self.watermark_ms = -1
+        self.loads = 0
+        self.applied = 0
+        self.freshness_ms: deque[int] = deque(maxlen=SAMPLES)  # broker append of an act -> a version with it answers here
+        self.ready = asyncio.Event()
+
+    @property
+    def age_ms(self) -> int:
+        """Since the learner was last heard of."""
+        return int((time.monotonic() - self._heard_at) * 1000)
+
+    @property
+    def stale(self) -> bool:
+        """Answers should say so."""
+        return self._behind or self.age_ms > self._settings.stale_after_s * 1000
+
+    def predict(self, batch: Batch) -> tuple[Prediction, int]:
+        """Scores and the version that gave them; may be called from another thread."""
+        with self._lock:
+            if self._trainer is None or self.version is None:
+                raise ValueError("no model yet: look at `version` first")
+            return self._trainer.predict(batch), self.version
+
+    async def run(self) -> None:
+        """Load, then follow, for ever."""
+        try:
+            offset = await self._load()
+            reader = Reader(self._topics.bootstrap, names(self._topics.prefix).model_updates, 1, self._take, {0: offset})
+            await reader.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a copy that stops unnoticed would answer with an old model
+            end("following the model failed", error)
+
+    async def _take(self, records: list[ConsumerRecord]) -> None:
+        for record in records:
+            update = messages.update(record.value)
+            self._heard_at = time.monotonic()
+            match update:
+                case Claim():
+                    self.epoch = max(self.epoch, record.offset)
+                    await self._load(update.base)
+                case Beat():
+                    pass
+                case Delta() if update.epoch == self.epoch:
+                    await self._follow(update)
+                case Delta():
+                    pass  # of a learner that has been replaced, or of a later reign than the one that is being read
+
+    async def _follow(self, delta: Delta) -> None:
+        self._newest_seen = delta.version
+        if self.version is None or delta.first > self.version + 1:
+            await self._load()
+            if self.version is None or delta.first > self.version + 1:
+                self._behind = True
+                return
+        self._behind = False
+        if delta.version < self.version:
+            return
+        with self._lock:
+            if self._trainer is not None:
+                self._trainer.apply_delta(delta.rows)
+            self.version, self.watermark_ms = delta.version, delta.watermark_ms
+        self.applied += 1
+        now = int(time.time() * 1000)
+        self.freshness_ms.extend([now - arrival for arrival in delta.arrivals_ms])
+
+    async def _load(self, base: str | None = None) -> int:
+        """Take the newest checkpoint (`base`: or a later one); where model-updates go on from it."""
+        while True:
+            found = await asyncio.to_thread(self._read)
+            if found is not None and (base is None or found[1].name >= base):
+                trainer, checkpoint = found
+                meta = checkpoint.meta
+                with self._lock:
+                    self._trainer, self.version = trainer, int(meta["version"])
+                    self.watermark_ms = int(meta["watermark_ms"])
+                if self.epoch < 0:
+                    self.epoch = int(meta["epoch"])
+                self.loads += 1
+                self.ready.set()
+                return int(meta["updates_offset"])
+            await asyncio.sleep(RETRY_S)
+
+    def _read(self) -> tuple[Trainer, Checkpoint] | None:
+        import torch
+
+        from online_model import checkpoint
+        from online_model.trainer import Trainer
+
+        torch.set_num_threads(self._settings.threads)
+        found = checkpoint.load_newest(Path(self._settings.checkpoint_dir))
+        if found is None:
+            return None
+        trainer = Trainer(self._model, self._device)
+        trainer.load({n[8:]: a for n, a in found.arrays.items() if n.startswith("trainer.")}, found.meta["trainer"])
+        return trainer, found
+
+
+def percentile(values: Sequence[int], share: float) -> float | None:
+    """The value below which `share` of the values lie; None of none."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return float(ordered[min(len(ordered) - 1, int(share * len(ordered)))])
