@@ -113,18 +113,23 @@ class Ingest:
                 continue
             owned = self.owned.get(tp.partition)
             if owned is None:
-                store = await asyncio.to_thread(self._open, tp.partition)
-                await self._resend(store)
-                at = await self._position(tp, store, committed.get(tp))
-                if at != store.stored + 1:
-                    store.commit({}, [], at - 1)
-                tables = Tables.over(store.source)
-                core = Partition(self.partition, tables, self._catalog, tp.partition, self._foreign)
-                owned = self.owned[tp.partition] = Owned(tp.partition, tp, store, core)
-                owned.unticked = core.progress.open_lists > 0
+                owned = self.owned[tp.partition] = await self._own(tp, committed.get(tp))
             self._clear(owned)
             out[tp] = owned.store.stored + 1
         return out
+
+    async def _own(self, tp: TP, committed: int | None) -> Owned:
+        store = await asyncio.to_thread(self._open, tp.partition)
+        try:
+            await self._resend(store)
+            at = await self._position(tp, store, committed)
+            if at != store.stored + 1:
+                store.commit({}, [], at - 1)
+            core = Partition(self.partition, Tables.over(store.source), self._catalog, tp.partition, self._foreign)
+        except BaseException:
+            store.close()
+            raise
+        return Owned(tp.partition, tp, store, core, unticked=core.progress.open_lists > 0)
 
     async def revoked(self, tps: Iterable[TP]) -> None:
         """Give partitions up: what is committed is sent, the rest is dropped and read again by the next owner."""

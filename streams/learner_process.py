@@ -126,11 +126,13 @@ class Teaching:
         self._dense_due = False  # dense parameters changed since they were last published
         self._updates_offset = 0  # of what model-updates held when the state was as it is
         self._fence: asyncio.Task[None] | None = None
+        self._loading: asyncio.Future[tuple[Learner, str, int]] | None = None
         self._saving: asyncio.Task[None] | None = None
         self._stopping = False
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        self._loading = asyncio.get_running_loop().run_in_executor(self._thread, self._load)  # while Faust joins its group
         await self._log.start()
         self._running = asyncio.create_task(self._run())
 
@@ -316,7 +318,11 @@ class Teaching:
 
     async def _begin(self, tp: TP, committed: int | None) -> None:
         loop = asyncio.get_running_loop()
-        learner, base = await loop.run_in_executor(self._thread, self._load)
+        loading, self._loading = self._loading, None
+        learner, base, self.applied = await (loading or loop.run_in_executor(self._thread, self._load))
+        newest = checkpoint.names(Path(self.config.process.checkpoint_dir))
+        if base != (newest[-1] if newest else ""):  # a standby's: another learner has gone on since
+            learner, base, self.applied = await loop.run_in_executor(self._thread, self._load)
         first, after = await self._log.bounds(tp.topic, tp.partition)
         at = self.applied + 1
         if at > after:
@@ -345,7 +351,7 @@ class Teaching:
             Reader(self.config.topics.bootstrap, self._topics.model_updates, 1, self._watch, {0: self.epoch + 1}).run()
         )
 
-    def _load(self) -> tuple[Learner, str]:
+    def _load(self) -> tuple[Learner, str, int]:
         import torch
 
         p = self.config.process
@@ -353,15 +359,13 @@ class Teaching:
         learner = Learner(self.config.learner, Trainer(self.config.model, device(p.device)))
         found = checkpoint.load_newest(Path(p.checkpoint_dir))
         if found is None:
-            self.applied = -1
-            return learner, ""
+            return learner, "", -1
         for refused in found.refused:
             log.warning("a newer checkpoint was passed over: %s", refused)
         for line in checkpoint.differences(found.conditions, self._conditions(), ("settings.model",)):
             log.warning("the checkpoint was made under other conditions: %s", line)
         learner.load(found.arrays, found.meta)
-        self.applied = int(found.meta["offset"])
-        return learner, found.name
+        return learner, found.name, int(found.meta["offset"])
 
     def _conditions(self) -> Conditions:
         c = self.config

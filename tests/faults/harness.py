@@ -74,6 +74,10 @@ class Process:
                 raise AssertionError(f"waited {limit_s} s; the process says {self.last}")
             time.sleep(0.002)
 
+    def poll(self) -> int | None:
+        """Its exit code, None while it runs."""
+        return self._process.poll()
+
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
         self._end()

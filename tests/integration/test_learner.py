@@ -1,0 +1,197 @@
+"""Worker, learner and a copy of the model over a real broker: what is learned, how soon it answers, who may learn."""
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from online_model import batch as batches
+from online_model import checkpoint
+from online_model.features import Example, Reversal
+from online_model.trainer import ModelSettings
+from replay.open_loop import simulate_log
+from replay.simulator import WorldSettings
+from streams.core.settings import PartitionSettings
+from streams.learner_process import LearnerConfig, LearnerProcess, LearnerProcessSettings
+from streams.model_updates import CopySettings, ServingModel, percentile
+from streams.send import send
+from streams.stores import StoreSettings
+from streams.topics import TopicSettings
+from streams.worker import Worker, WorkerSettings
+from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, taught
+from tests.integration.test_worker import _event, _now, _produce, _until
+
+pytestmark = pytest.mark.broker
+
+MakeTopics = Callable[[int], TopicSettings]
+
+
+def _config(topics: TopicSettings, folder: Path, slot: str = "0") -> LearnerConfig:
+    process = LearnerProcessSettings(checkpoint_dir=str(folder / "checkpoints"), device="cpu")
+    base = LearnerConfig(topics=topics, learner=LEARNER, process=process)
+    return msgspec.structs.replace(base, faust=msgspec.structs.replace(base.faust, slot=slot))
+
+
+def _worker(topics: TopicSettings, folder: Path) -> WorkerSettings:
+    return WorkerSettings(topics=topics, stores=StoreSettings(data_dir=str(folder / "state")))
+
+
+def _copy(topics: TopicSettings, folder: Path) -> ServingModel:
+    return ServingModel(topics, CopySettings(checkpoint_dir=str(folder / "checkpoints")), ModelSettings())
+
+
+def test_sent_through_kafka_a_log_teaches_what_its_replay_teaches(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    """One digest of all that was learned; and a copy that followed by deltas predicts as the learner does."""
+    topics = topic_settings(1)
+    log = [row.rstrip(b"\n") for row in simulate_log(WorldSettings(), 3_000, seed=6)]
+    torch.set_num_threads(1)
+
+    async def main() -> tuple[np.ndarray, np.ndarray]:
+        worker, learner, copy = Worker(_worker(topics, tmp_path)), LearnerProcess(_config(topics, tmp_path)), _copy(topics, tmp_path)
+        await worker.start()
+        await learner.start()
+        following = asyncio.create_task(copy.run())
+        await asyncio.wait_for(copy.ready.wait(), 20)
+        await send(topics, [(row, None) for row in log])
+        await _until(lambda: bool(worker.ingest.owned) and worker.ingest.owned[0].core.progress.watermark_ms > 0)
+        await _until(lambda: not worker.ingest.owned[0].core.progress.in_log and worker.ingest.unsent == 0, 60)
+        await worker.stop()
+        records = await asyncio.to_thread(lambda: example_records(topics)[0])
+        made = [r for r in records if isinstance(r, Example | Reversal)]
+        await _until(lambda: learner.teaching.learner is not None and _learned(learner) == len(made), 60)
+        assert learner.teaching.learner is not None
+        version = learner.teaching.learner.version
+        await _until(lambda: copy.version == version)
+        await asyncio.sleep(1.5)  # dense parameters that were still due
+        batch = batches.of_records(made[-50:])
+        scored = copy.predict(batch)[0].logits
+        truth = learner.teaching.learner.trainer.predict(batch).logits
+        following.cancel()
+        assert copy.loads == 1
+        assert not copy.stale
+        await learner.stop()
+        return scored, truth
+
+    scored, truth = asyncio.run(main())
+    np.testing.assert_allclose(scored, truth, rtol=1e-5, atol=1e-5)
+    assert saved_digest(tmp_path / "checkpoints") == taught(replayed(log, PartitionSettings())[1])
+
+
+def _learned(process: LearnerProcess) -> int:
+    learner = process.teaching.learner
+    return (learner.counted.get("examples", 0) + learner.counted.get("reversals", 0)) if learner is not None else -1
+
+
+def test_an_act_is_in_a_version_that_answers_within_a_second(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    topics = topic_settings(1)
+
+    async def main() -> list[int]:
+        worker, learner, copy = Worker(_worker(topics, tmp_path)), LearnerProcess(_config(topics, tmp_path)), _copy(topics, tmp_path)
+        await worker.start()
+        await learner.start()
+        following = asyncio.create_task(copy.run())
+        await asyncio.wait_for(copy.ready.wait(), 20)
+        await _until(lambda: worker.ready and learner.teaching.learner is not None)
+        for n in range(12):
+            await _produce(topics, _event(_now(), event_id=f"e{n}", item=f"i{n}"))
+            await asyncio.sleep(0.3)
+        await _until(lambda: len(copy.freshness_ms) == 12)
+        following.cancel()
+        await worker.stop()
+        await learner.stop()
+        return list(copy.freshness_ms)
+
+    fresh = asyncio.run(main())
+    print(f"\nfreshness p50 {percentile(fresh, 0.5)} ms, p99 {percentile(fresh, 0.99)} ms")
+    assert max(fresh) < 1_000
+
+
+def test_a_restarted_learner_goes_on_and_copies_follow_its_epoch(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    topics = topic_settings(1)
+    config = _config(topics, tmp_path)
+
+    async def main() -> tuple[int, int, int | None]:
+        learner, copy = LearnerProcess(config), _copy(topics, tmp_path)
+        await learner.start()
+        following = asyncio.create_task(copy.run())
+        await asyncio.wait_for(copy.ready.wait(), 20)
+        await _until(lambda: copy.epoch == learner.teaching.epoch)
+        first = copy.epoch
+        await learner.stop()
+        again = LearnerProcess(config)
+        await again.start()
+        await _until(lambda: again.teaching.learner is not None)
+        await _until(lambda: copy.epoch == again.teaching.epoch and copy.loads == 2)
+        second, version = copy.epoch, copy.version
+        following.cancel()
+        await again.stop()
+        return first, second, version
+
+    first, second, version = asyncio.run(main())
+    assert second > first
+    assert version == 0
+
+
+def test_a_learner_that_was_replaced_ends(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    """Two processes that both believe to be the learner: the higher epoch wins, the other one ends with 70."""
+    topics = topic_settings(1)
+    old = Process("learner", _config(topics, tmp_path / "a"), _made(tmp_path / "a"), tmp_path / "a.log")
+    old.wait(lambda said: said["checkpoints"] >= 1)
+
+    async def claim() -> None:
+        from streams import messages
+        from streams.delivery import Delivery
+
+        delivery = Delivery(topics)
+        await delivery.start()
+        await delivery.append(messages.Out("model_updates", 0, None, messages.encode(messages.Claim("", 0, "the other"))))
+        await delivery.stop()
+
+    asyncio.run(claim())
+    deadline = time.monotonic() + 15
+    while old.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert old.poll() == 70
+    old.kill()
+    assert "another learner (the other) claimed epoch" in (tmp_path / "a.log").read_text()
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    topics = topic_settings(1)
+    log = [row.rstrip(b"\n") for row in simulate_log(WorldSettings(), 1_000, seed=8)]
+    config = _config(topics, tmp_path)
+    root = tmp_path / "checkpoints"
+
+    async def learn(until: int) -> None:
+        learner = LearnerProcess(config)
+        await learner.start()
+        await _until(lambda: learner.teaching.applied >= until, 60)
+        await learner.stop()
+
+    async def main() -> None:
+        worker = Worker(_worker(topics, tmp_path))
+        await worker.start()
+        sent = await send(topics, [(row, None) for row in log])
+        await _until(lambda: bool(worker.ingest.owned) and worker.ingest.owned[0].store.stored >= sent.records - 1, 60)
+        await _until(lambda: worker.ingest.unsent == 0)
+        await worker.stop()
+        await learn(0)
+
+    asyncio.run(main())
+    names = checkpoint.names(root)
+    assert len(names) >= 2
+    (root / names[-1] / checkpoint.ARRAYS).write_bytes(b"damaged")
+    end = 2
+    asyncio.run(learn(end))
+    assert saved_digest(root) == taught(replayed(log, PartitionSettings())[1])
+
+
+def _made(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
