@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from faust.types import TP, EventT
 
-from online_model import checkpoint
+from online_model import checkpoint, devices
 from online_model.checkpoint import Conditions
 from online_model.trainer import ModelSettings, Trainer
 from streams import app as apps
@@ -352,11 +352,9 @@ class Teaching:
         )
 
     def _load(self) -> tuple[Learner, str, int]:
-        import torch
-
         p = self.config.process
-        torch.set_num_threads(p.threads)
-        learner = Learner(self.config.learner, Trainer(self.config.model, device(p.device)))
+        devices.use_threads(p.threads)
+        learner = Learner(self.config.learner, Trainer(self.config.model, devices.chosen(p.device)))
         found = checkpoint.load_newest(Path(p.checkpoint_dir))
         if found is None:
             return learner, "", -1
@@ -370,7 +368,7 @@ class Teaching:
     def _conditions(self) -> Conditions:
         c = self.config
         return Conditions(
-            versions=checkpoint.versions(), device=device(c.process.device), threads=c.process.threads,
+            versions=checkpoint.versions(), device=devices.chosen(c.process.device), threads=c.process.threads,
             settings={"model": msgspec.to_builtins(c.model), "learner": msgspec.to_builtins(c.learner)},
         )  # fmt: skip
 
@@ -435,15 +433,6 @@ class LearnerProcess:
 
     async def _revoked(self, *args: Any, **kwargs: Any) -> None:
         await self.teaching.revoked()
-
-
-def device(wanted: str) -> str:
-    """`auto`: cuda where there is one."""
-    import torch
-
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def run_learner(config: LearnerConfig, services: Sequence[Service] = ()) -> None:

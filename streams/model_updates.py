@@ -139,12 +139,10 @@ class ServingModel:
             await asyncio.sleep(RETRY_S)
 
     def _read(self) -> tuple[Trainer, Checkpoint] | None:
-        import torch
-
-        from online_model import checkpoint
+        from online_model import checkpoint, devices
         from online_model.trainer import Trainer
 
-        torch.set_num_threads(self._settings.threads)
+        devices.use_threads(self._settings.threads)
         found = checkpoint.load_newest(Path(self._settings.checkpoint_dir))
         if found is None:
             return None
