@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import logging
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -42,10 +44,12 @@ def build_app(name: str, topics: TopicSettings, settings: FaustSettings, positio
     """An app without agents. `positions(assigned, committed)` says where to read each partition from, and is awaited
     before the first record comes: what it opens and sends on is settled by then."""
     group = f"{topics.prefix}-{name}"
+    folder = Path(tempfile.gettempdir()) / f"segue-faust-{group}-{settings.slot}"  # Faust wants one; nothing is kept in it
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     app = faust.App(
         group,
         broker=[f"kafka://{at}" for at in topics.bootstrap.split(",")],
-        datadir=str(Path(tempfile.gettempdir()) / f"segue-faust-{group}-{settings.slot}"),  # Faust wants one; it stays empty
+        datadir=str(folder),
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=settings.heartbeat_s,
         broker_rebalance_timeout=settings.session_timeout_s,

@@ -35,7 +35,7 @@ class Watchdog:
         self._beat: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Watch, and have the running event loop report every second."""
+        """Watch, and have the running event loop report."""
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         self._beat = asyncio.get_running_loop().create_task(self._report())
 
@@ -61,7 +61,7 @@ class Watchdog:
     async def _report(self) -> None:
         while True:
             self._begun["event loop"] = time.monotonic()
-            await asyncio.sleep(1)
+            await asyncio.sleep(min(1.0, self.limit_s / 4))
 
     def _watch(self) -> None:
         while not self._stopped.wait(1):

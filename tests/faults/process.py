@@ -40,7 +40,8 @@ def _worker(settings: bytes) -> None:
 
 
 def _learner(settings: bytes) -> None:
-    from streams.learner_process import LearnerConfig, LearnerProcess, run_learner
+    from streams.learner_process import LearnerProcess, run_learner
+    from streams.teaching import LearnerConfig
 
     async def tell(process: LearnerProcess) -> None:
         while True:

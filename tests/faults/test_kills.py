@@ -14,9 +14,9 @@ from replay.simulator import WorldSettings
 from streams import topics
 from streams.broker import EmbeddedBroker
 from streams.core.settings import PartitionSettings
-from streams.learner_process import LearnerConfig, LearnerProcessSettings
 from streams.send import send
 from streams.stores import StoreSettings
+from streams.teaching import LearnerConfig, LearnerProcessSettings
 from streams.topics import TopicSettings
 from streams.worker import WorkerSettings
 from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, stored_digest, taught, unacknowledged, values

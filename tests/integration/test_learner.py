@@ -18,10 +18,11 @@ from online_model.trainer import ModelSettings
 from replay.open_loop import simulate_log
 from replay.simulator import WorldSettings
 from streams.core.settings import PartitionSettings
-from streams.learner_process import LearnerConfig, LearnerProcess, LearnerProcessSettings
+from streams.learner_process import LearnerProcess
 from streams.model_updates import CopySettings, ServingModel, percentile
 from streams.send import send
 from streams.stores import StoreSettings
+from streams.teaching import LearnerConfig, LearnerProcessSettings
 from streams.topics import TopicSettings
 from streams.worker import Worker, WorkerSettings
 from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, taught
