@@ -1,0 +1,205 @@
+"""One checked tree of all settings, and where each value came from: default < TOML file < environment < flags.
+
+The structs stand beside the code that reads them; here they are only nested. A key is the path in the tree:
+`partition.join_window_ms` in a flag, `[partition]` and `join_window_ms` in the file, SEGUE_PARTITION__JOIN_WINDOW_MS in
+the environment. Unknown keys are refused: a misspelt setting must not silently be a default.
+"""
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from online_model.trainer import ModelSettings
+from streams.agents import IngestSettings
+from streams.app import FaustSettings
+from streams.core.learn import LearnerSettings
+from streams.core.settings import PartitionSettings
+from streams.model_updates import CopySettings
+from streams.stores import StoreSettings
+from streams.teaching import LearnerConfig, LearnerProcessSettings
+from streams.ticks import TickSettings
+from streams.topics import TopicSettings
+from streams.worker import WorkerSettings
+
+FILE = "segue.toml"  # taken from the working directory where no other is named
+PREFIX = "SEGUE_"
+CONFIG = "SEGUE_CONFIG"  # names the file; not a setting
+SECRETS = ("token", "password", "secret")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that can be set."""
+
+    topics: TopicSettings = TopicSettings()
+    partition: PartitionSettings = PartitionSettings()
+    learner: LearnerSettings = LearnerSettings()
+    model: ModelSettings = ModelSettings()
+    stores: StoreSettings = StoreSettings()
+    ingest: IngestSettings = IngestSettings()
+    ticks: TickSettings = TickSettings()
+    faust: FaustSettings = FaustSettings()
+    process: LearnerProcessSettings = LearnerProcessSettings()
+    copy: CopySettings = CopySettings()
+
+
+def worker(s: Settings) -> WorkerSettings:
+    """What a worker takes of the tree."""
+    return WorkerSettings(topics=s.topics, stores=s.stores, partition=s.partition, ingest=s.ingest, ticks=s.ticks, faust=s.faust)
+
+
+def learner(s: Settings) -> LearnerConfig:
+    """What a learner takes of the tree."""
+    return LearnerConfig(topics=s.topics, learner=s.learner, model=s.model, process=s.process, faust=s.faust)
+
+
+class SettingsError(ValueError):
+    """A setting that is unknown or can't be what it was set to; the command line prints it and ends with 2."""
+
+
+class Value(NamedTuple):
+    """One setting as it holds."""
+
+    key: str
+    value: Any  # as TOML and JSON have it
+    source: str  # default, or the file, variable or flag that set it
+
+
+class Loaded(NamedTuple):
+    settings: Settings
+    values: list[Value]
+
+
+def load(
+    config: Path | None, environment: Mapping[str, str], flags: Sequence[tuple[str, str]] = (), tree: type[Settings] = Settings
+) -> Loaded:
+    """Read the file (`config`, else SEGUE_CONFIG, else segue.toml where there is one), the environment, the flags.
+
+    A flag is (what the user typed, `key=value`).
+    """
+    kinds = dict(leaves(tree))
+    chosen: dict[str, tuple[Any, str]] = {}
+    for source, key, raw in (*_from_file(config, environment, kinds), *_from_environment(environment), *_from_flags(flags)):
+        if key not in kinds:
+            near = difflib.get_close_matches(key, kinds, 1, 0.5)
+            hint = f"did you mean {near[0]}?" if near else "`segue config` lists all"
+            raise SettingsError(f"{source}: unknown setting {key!r}; {hint}")
+        chosen[key] = (_converted(key, raw, kinds[key], source), source)
+    nested: dict[str, Any] = {}
+    for key, (value, _) in chosen.items():
+        *path, name = key.split(".")
+        place = nested
+        for part in path:
+            place = place.setdefault(part, {})
+        place[name] = value
+    try:
+        settings = msgspec.convert(nested, tree)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `$.")
+        section = where.rstrip("`")
+        sources = sorted({source for key, (_, source) in chosen.items() if key.startswith(section)})
+        raise SettingsError(f"{section}: {message} (set by {', '.join(sources)})") from None
+    values = [
+        Value(key, "***" if _secret(key) and value else value, chosen[key][1] if key in chosen else "default")
+        for key, value in _flat(msgspec.to_builtins(settings), kinds)
+    ]
+    return Loaded(settings, values)
+
+
+def leaves(kind: type[msgspec.Struct], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of a tree of structs with its type."""
+    for field in msgspec.structs.fields(kind):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            yield from leaves(field.type, f"{above}{field.name}.")
+        else:
+            yield above + field.name, field.type
+
+
+def toml(values: Sequence[Value]) -> str:
+    """The values as a settings file, each with its source behind it."""
+    lines: list[str] = []
+    section = None
+    for key, value, source in values:
+        table, _, name = key.rpartition(".")
+        if table != section:
+            lines += ["", f"[{table}]"] if lines else [f"[{table}]"]
+            section = table
+        # A value that isn't set has no TOML form.
+        lines.append(f"{'# ' if value is None else ''}{name} = {_toml_value(value)}  # {source}")
+    return "\n".join(lines) + "\n"
+
+
+def _from_file(config: Path | None, environment: Mapping[str, str], kinds: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    named = config or (Path(environment[CONFIG]) if environment.get(CONFIG) else None)
+    path = named or Path(FILE)
+    if named is None and not path.is_file():
+        return
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such settings file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not TOML: {error}") from None
+    yield from ((str(path), key, value) for key, value in _flat(table, kinds))
+
+
+def _flat(table: Mapping[str, Any], kinds: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys and values of nested tables, down to what is a setting or is unknown."""
+    for name, value in table.items():
+        key = above + name
+        if isinstance(value, Mapping) and key not in kinds and any(k.startswith(key + ".") for k in kinds):
+            yield from _flat(value, kinds, key + ".")
+        else:
+            yield key, value
+
+
+class _Text(str):
+    """A value that was typed: a number, a list or a word."""
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str, Any]]:
+    for name, text in sorted(environment.items()):
+        if name.startswith(PREFIX) and name != CONFIG:
+            yield name, name.removeprefix(PREFIX).lower().replace("__", "."), _Text(text)
+
+
+def _from_flags(flags: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, Any]]:
+    for typed, assignment in flags:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise SettingsError(f"{typed}: expected KEY=VALUE, as in --set partition.join_window_ms=60000")
+        yield typed, key.strip(), _Text(text.strip())
+
+
+def _converted(key: str, raw: Any, kind: Any, source: str) -> Any:
+    """The value in the setting's type. Typed text is read as TOML, and where that doesn't fit, as a word."""
+    readings = [raw]
+    if isinstance(raw, _Text):
+        readings = [str(raw)]
+        try:
+            readings.insert(0, tomllib.loads(f"v = {raw}")["v"])
+        except tomllib.TOMLDecodeError:
+            pass
+    error: msgspec.ValidationError | None = None
+    for reading in readings:
+        try:
+            return msgspec.convert(reading, kind)
+        except msgspec.ValidationError as failed:
+            error = error or failed
+    raise SettingsError(f"{source}: {key} = {raw!s}: {error}")
+
+
+def _secret(key: str) -> bool:
+    return any(word in key.rpartition(".")[2] for word in SECRETS)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{k} = {_toml_value(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+    return "none" if value is None else msgspec.json.encode(value).decode()

@@ -1,0 +1,110 @@
+"""What holds, and where it came from: default < file < environment < flags."""
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from streams import settings
+from streams.settings import SettingsError, load
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def source(values: list[settings.Value], key: str) -> tuple[object, str]:
+    return next((value.value, value.source) for value in values if value.key == key)
+
+
+def test_nothing_set_is_all_defaults() -> None:
+    loaded = load(None, {})
+    assert loaded.settings == settings.Settings()
+    assert {value.source for value in loaded.values} == {"default"}
+    assert source(loaded.values, "partition.join_window_ms") == (600_000, "default")  # DESIGN: 10 min
+
+
+def test_each_layer_wins_over_the_one_below_and_is_named(tmp_path: Path) -> None:
+    Path("segue.toml").write_text('[partition]\njoin_window_ms = 1000\nhistory_limit = 20\n[topics]\nprefix = "a"\n')
+    environment = {"SEGUE_PARTITION__JOIN_WINDOW_MS": "2000", "SEGUE_TOPICS__PREFIX": "b", "HOME": "/"}
+    loaded = load(None, environment, [("--set topics.prefix=c", "topics.prefix=c")])
+    assert loaded.settings.partition.history_limit == 20
+    assert source(loaded.values, "partition.history_limit") == (20, "segue.toml")
+    assert source(loaded.values, "partition.join_window_ms") == (2000, "SEGUE_PARTITION__JOIN_WINDOW_MS")
+    assert source(loaded.values, "topics.prefix") == ("c", "--set topics.prefix=c")
+
+
+def test_named_file_is_taken_before_the_one_in_the_folder(tmp_path: Path) -> None:
+    Path("segue.toml").write_text("[partition]\nhistory_limit = 20\n")
+    Path("a.toml").write_text("[partition]\nhistory_limit = 30\n")
+    Path("b.toml").write_text("[partition]\nhistory_limit = 40\n")
+    assert load(None, {"SEGUE_CONFIG": "a.toml"}).settings.partition.history_limit == 30
+    assert load(Path("b.toml"), {"SEGUE_CONFIG": "a.toml"}).settings.partition.history_limit == 40
+
+
+def test_words_that_look_like_numbers_stay_words_where_a_word_is_wanted() -> None:
+    assert load(None, {"SEGUE_TOPICS__PREFIX": "123"}).settings.topics.prefix == "123"
+    assert load(None, {}, [("--set", "topics.prefix=true")]).settings.topics.prefix == "true"
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"SEGUE_PARTITION__JOIN_WINDOW": "5"}, r"unknown setting 'partition.join_window'; did you mean partition.join_window_ms\?"),
+        ({"SEGUE_ZZZ": "5"}, r"SEGUE_ZZZ: unknown setting 'zzz'; `segue config` lists all"),
+        ({"SEGUE_PARTITION__JOIN_WINDOW_MS": "soon"}, r"partition.join_window_ms = soon: Expected `int`, got `str`"),
+        ({"SEGUE_PARTITION__DEDUPE_WINDOW_MS": "5"}, r"partition: dedupe_window_ms \(5\) must .*set by SEGUE_PARTITION__"),
+        ({"SEGUE_TOPICS__EVENTS_PARTITIONER": "md5"}, r"topics.events_partitioner = md5: Invalid enum value 'md5'"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load(None, environment)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[partition]\nhistory = 3\n", "segue.toml: unknown setting 'partition.history'"),
+        ("a =", "segue.toml: not TOML"),
+        ("x = 1", "unknown setting 'x'"),
+    ],
+)
+def test_bad_file_is_refused_by_name(text: str, message: str) -> None:
+    Path("segue.toml").write_text(text)
+    with pytest.raises(SettingsError, match=message):
+        load(None, {})
+
+
+def test_missing_file_and_flag_without_a_value_are_refused() -> None:
+    with pytest.raises(SettingsError, match="x.toml: no such settings file"):
+        load(Path("x.toml"), {})
+    with pytest.raises(SettingsError, match="expected KEY=VALUE"):
+        load(None, {}, [("--set partition", "partition")])
+
+
+def test_what_config_prints_is_a_file_that_gives_the_same_settings() -> None:
+    loaded = load(None, {"SEGUE_PARTITION__HISTORY_LIMIT": "7"})
+    text = settings.toml(loaded.values)
+    assert "history_limit = 7  # SEGUE_PARTITION__HISTORY_LIMIT" in text
+    assert tomllib.loads(text)["partition"]["history_limit"] == 7
+    Path("again.toml").write_text(text)
+    assert load(Path("again.toml"), {}).settings == loaded.settings
+
+
+def test_secrets_are_not_shown() -> None:
+    inner = msgspec.defstruct("Inner", [("tokens", tuple[str, ...], ()), ("limit", int, 1)], frozen=True)
+    tree = msgspec.defstruct("Tree", [("service", inner, inner())], frozen=True)
+    loaded = load(None, {"SEGUE_SERVICE__TOKENS": '["hush"]'}, tree=tree)
+    assert source(loaded.values, "service.tokens") == ("***", "SEGUE_SERVICE__TOKENS")
+    assert loaded.settings.service.tokens == ("hush",)
+
+
+def test_every_setting_has_a_unit_or_needs_none() -> None:
+    for key, kind in settings.leaves(settings.Settings):
+        name = key.rpartition(".")[2]
+        if kind in (int, float) and any(word in name for word in ("window", "lateness", "retention", "timeout", "interval")):
+            assert name.endswith(("_ms", "_s", "_h", "_d", "_bytes")), f"{key}: what unit?"
