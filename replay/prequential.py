@@ -1,0 +1,198 @@
+"""A log through the core, as the live system would have met it: every exposure predicted first, then learned from.
+
+    rows -> decode -> Partition.apply -> Learner.apply
+
+The log ends with a closing tick, as `segue send` ends it; a topic brings its own ticks.
+"""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import msgspec
+import xxhash
+
+from online_model.metrics import WindowResult
+from online_model.tally import TaskMetrics
+from replay.logs import LogRow
+from streams.core.events import Event, Record, Rejected, Tick, decode
+from streams.core.learn import Learner
+from streams.core.partition import Partition
+from streams.core.records import Arrived
+from streams.core.state import digest
+
+BATCH = 512  # rows at once: what the parts of the core gain from more is below the noise
+SHOWN_REJECTIONS = 5  # a reason, with line and detail
+FEW_POSITIVES = 100  # below it a figure's error is larger than what changes of a model usually bring
+CLOSING = Tick(ts=0, last=True)  # at the partition's own watermark, whatever the last row was
+
+
+class Rejection(msgspec.Struct, frozen=True, kw_only=True):
+    """A row that was not used."""
+
+    line: int
+    reason: str
+    detail: str
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a log. rows = events + the sum of `rejected`."""
+
+    rows: int  # records in the log, elements of arrays counted singly
+    events: int  # records used
+    examples: int  # exposures that the model learned from
+    rejected: dict[str, int]  # reason -> records
+    seconds: float
+    metrics: dict[str, TaskMetrics]  # by task, over all scored exposures
+    digest: str  # of all state and parameters: equal logs and settings, equal digests
+    digests: dict[str, str]  # the same by kind of state
+    windows: list[WindowResult]  # of event time: 5 min, 1 h, 1 d
+    fading: dict[str, dict[str, TaskMetrics]]  # half-life -> task -> figures as of the end
+    counted: dict[str, int]  # what else the partition and the learner counted
+    rejections: list[Rejection]  # the first few of each reason
+    notes: list[str]  # what this log can't tell, and what to mind
+    first_ms: int  # event time of the first and the last record used
+    last_ms: int
+
+
+def file_ids(offset: int, index: int) -> str:
+    """Event ids of a file: adapters fill them in, so this is for exposures and what can't be read."""
+    return f"row-{offset}-{index}"
+
+
+def run(
+    rows: Iterable[LogRow],
+    partition: Partition,
+    learner: Learner,
+    *,
+    topic_ids: Callable[[int, int], str] | None = None,
+    progress: Callable[[int, int], None] = lambda rows, watermark_ms: None,
+) -> Result:
+    """Drive the rows through. `topic_ids`: they are records of a topic, their line is the offset, and this names them."""
+    began = time.monotonic()
+    journal = _Journal()
+    for batch in _batches(_arrivals(rows, topic_ids or file_ids, topic_ids is not None, journal)):
+        effects = partition.apply(batch)
+        journal.rejected(batch, [(dead.offset, dead.index, dead.reason, dead.detail) for dead in effects.dead])
+        learner.apply(partition.number, effects.examples)
+        for table in partition.tables.named().values():
+            table.settle()
+        progress(journal.rows, partition.progress.watermark_ms)
+    if topic_ids is None:
+        end = Arrived(journal.offset + 1, 0, 0, CLOSING, "")
+        learner.apply(partition.number, partition.apply([end]).examples)
+    return _result(partition, learner, journal, time.monotonic() - began)
+
+
+class _Journal:
+    """What the driver itself sees go by."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.offset = -1
+        self.lines: dict[int, int] = {}  # offset -> line, of the batch at hand
+        self.counts: dict[str, int] = {}
+        self.first: list[Rejection] = []
+        self.first_ms = -1
+        self.requests = self.propensities = False
+
+    def saw(self, record: Record | Rejected) -> None:
+        self.rows += 1
+        if isinstance(record, Rejected):
+            return
+        if self.first_ms < 0:
+            self.first_ms = record.ts
+        if isinstance(record, Event):
+            self.requests = self.requests or record.request_id is not None
+            self.propensities = self.propensities or record.propensity is not None
+
+    def rejected(self, batch: list[Arrived], dead: list[tuple[int, int, str, str]]) -> None:
+        for offset, _, reason, detail in dead:
+            self.counts[reason] = self.counts.get(reason, 0) + 1
+            if self.counts[reason] <= SHOWN_REJECTIONS:
+                self.first.append(Rejection(line=self.lines.get(offset, offset), reason=str(reason), detail=detail))
+        self.lines.clear()
+
+
+def _arrivals(rows: Iterable[LogRow], ids: Callable[[int, int], str], by_offset: bool, journal: _Journal) -> Iterator[Arrived]:
+    for number, row in enumerate(rows):
+        offset = row.line if by_offset else number
+        journal.offset = offset
+        journal.lines[offset] = row.line
+        for index, record in enumerate(decode(row.raw)):
+            journal.saw(record)
+            if isinstance(record, Rejected):
+                yield Arrived(offset, index, row.arrival_ms or 0, record, ids(offset, index), record.raw)
+            else:
+                arrival = record.ts if row.arrival_ms is None else row.arrival_ms
+                yield Arrived(offset, index, arrival, record, ids(offset, index), row.raw)
+
+
+def _batches(arrivals: Iterator[Arrived]) -> Iterator[list[Arrived]]:
+    while batch := list(islice(arrivals, BATCH)):
+        yield batch
+
+
+def whole(digests: dict[str, str]) -> str:
+    """One hash of the hashes by kind."""
+    return xxhash.xxh3_128_hexdigest("\n".join(f"{name}={value}" for name, value in sorted(digests.items())).encode())
+
+
+def _result(partition: Partition, learner: Learner, journal: _Journal, seconds: float) -> Result:
+    metrics = msgspec.convert(learner.metrics.summary(), dict[str, TaskMetrics])
+    rejected = {str(reason): n for reason, n in sorted(journal.counts.items())}
+    counted = {k: v for k, v in (partition.progress.counted | learner.counted).items() if not k.startswith("rejected:")}
+    digests = digest({name: table.rows() for name, table in partition.tables.named().items()}) | learner.digest()
+    return Result(
+        rows=journal.rows,
+        events=journal.rows - sum(rejected.values()),
+        examples=learner.counted.get("examples", 0),
+        rejected=rejected,
+        seconds=seconds,
+        metrics=metrics,
+        digest=whole(digests),
+        digests=digests,
+        windows=learner.take_windows(),
+        fading={
+            f"{half_life // 3_600_000} h": msgspec.convert(tasks, dict[str, TaskMetrics])
+            for half_life, tasks in learner.metrics.fading().items()
+        },
+        counted=dict(sorted(counted.items())),
+        rejections=journal.first,
+        notes=list(_notes(counted, metrics, journal)),
+        first_ms=journal.first_ms,
+        last_ms=partition.progress.watermark_ms,
+    )
+
+
+def _notes(counted: dict[str, int], metrics: dict[str, TaskMetrics], journal: _Journal) -> Iterator[str]:
+    implied = counted.get("implied_impressions", 0)
+    if not counted.get("impressions") and implied:
+        yield (
+            "This log has no exposures: every example was made by an act, so what was shown and left alone is not in it. "
+            "Rates, NE and calibration hold among acts only; skips and dislikes are judged against plays, not against exposures."
+        )
+    elif implied:
+        yield f"{implied:,} acts came without an impression before them and count as their own."
+    if counted.get("unjoined"):
+        yield f"{counted['unjoined']:,} acts found no exposure within the join window: they moved state, but nothing was learned of them."
+    if not journal.requests and not counted.get("exposures"):
+        yield "There is no request id: lists are unknown, so nothing that compares items of one list (pairs, NDCG) can be measured."
+    if not journal.propensities and not counted.get("exposures"):
+        yield "There are no propensities: what another policy would have earned (off-policy evaluation) can't be answered."
+    for task, figures in metrics.items():
+        if figures.n and not figures.positives:
+            yield f"{task}: no positive in this log; AUC, NE and COPC are undefined."
+        elif figures.n and figures.positives < FEW_POSITIVES:
+            yield f"{task}: {figures.positives:.0f} positives only; read its figures with their standard errors."
+    yield "GAUC of one pass is biased against whatever learns a user's own rate; compare ranking within users on a frozen tail."
+
+
+def auc_error(figures: TaskMetrics) -> float:
+    """Standard error of an AUC (Hanley and McNeil, Radiology 1982); NaN where there is no AUC."""
+    a, p, n = figures.auc, figures.positives, figures.n - figures.positives
+    if not (p > 0 and n > 0):
+        return float("nan")
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    return float(max(0.0, (a * (1 - a) + (p - 1) * (q1 - a * a) + (n - 1) * (q2 - a * a)) / (p * n)) ** 0.5)

@@ -1,0 +1,110 @@
+"""What is wrong with a log, line by line: the core's own verdicts, said so that a person can mend the file."""
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from replay.logs import LogRow
+from streams.core.catalog import Catalog
+from streams.core.events import Action, Reason, Rejected, decode
+from streams.core.partition import Partition
+from streams.core.records import Arrived
+from streams.core.settings import PartitionSettings
+from streams.core.state import Tables
+
+FOUND_LIMIT = 80  # characters of a found value
+SECONDS_LIMIT = 100_000_000_000  # as ms that is March 1973: no log is that old, so such a time was in seconds
+_AT = re.compile(r"(?P<what>.*) - at `(?P<path>\$[^`]*)`$", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+WANTED = {"ts": "int (ms UTC)", "action": "one of " + ", ".join(action.value for action in Action)}
+
+
+class Complaint(msgspec.Struct, frozen=True, kw_only=True):
+    """One record that can't be used."""
+
+    line: int
+    reason: str
+    message: str
+
+
+def complaints(rows: Iterable[LogRow], settings: PartitionSettings) -> Iterator[Complaint | None]:
+    """A verdict a record, in order: None where it is good. Late, future and duplicate records are judged as in replay."""
+    partition = Partition(settings, Tables.over(), Catalog())
+    for offset, row in enumerate(rows):
+        for index, record in enumerate(decode(row.raw)):
+            if isinstance(record, Rejected):
+                yield Complaint(line=row.line, reason=record.reason, message=message(record.reason, record.detail, record.raw))
+                continue
+            arrival = record.ts if row.arrival_ms is None else row.arrival_ms
+            effects = partition.apply([Arrived(offset, index, arrival, record, f"{offset}-{index}", row.raw)])
+            dead = [Complaint(line=row.line, reason=d.reason, message=message(d.reason, d.detail, row.raw)) for d in effects.dead]
+            yield dead[0] if dead else _suspect(row.line, record.ts)
+        for table in partition.tables.named().values():
+            table.settle()
+
+
+def _suspect(line: int, ts: int) -> Complaint | None:
+    if 0 < ts < SECONDS_LIMIT:
+        day = datetime.datetime.fromtimestamp(ts / 1000, datetime.UTC).date()
+        text = f"$.ts: {ts} as ms is {day}; if these are seconds, pass --time s"
+        return Complaint(line=line, reason=Reason.OUT_OF_BOUNDS, message=text)
+    return None
+
+
+def message(reason: Reason, detail: str, raw: bytes) -> str:
+    """Where, what was expected, what was found, what to do."""
+    match = _AT.match(detail)
+    path, what = (match["path"], match["what"]) if match else ("$", detail)
+    if missing := _MISSING.match(what):
+        return f"{path}.{missing[1]}: missing; add it, or pass --map {missing[1]}=COLUMN"
+    if match is None:
+        return f"{reason}: {detail}"
+    name = path.rpartition(".")[2]
+    found = _found(raw, path)
+    if reason is Reason.WRONG_TYPE:
+        what = f"expected {WANTED.get(name, what.partition(', got')[0].removeprefix('Expected ').replace('`', ''))}"
+    elif reason is Reason.UNKNOWN_ACTION:
+        what = f"expected {WANTED['action']}"
+    else:
+        what = what[:1].lower() + what[1:].replace("`", "")
+    hint = _hint(name, reason, found)
+    return f"{path}: {what}, got {_shown(found)}" + (f"; {hint}" if hint else "")
+
+
+def _hint(name: str, reason: Reason, found: Any) -> str:
+    if name == "ts" and isinstance(found, str):
+        return "convert it or pass --time iso" if _is_iso(found) else "convert it to ms since 1970, UTC"
+    if name == "ts" and isinstance(found, float):
+        return "convert it or pass --time s"
+    if reason is Reason.UNKNOWN_ACTION and isinstance(found, str):
+        return f"pass --action {found}=play, say"
+    return ""
+
+
+def _is_iso(text: str) -> bool:
+    try:
+        datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _found(raw: bytes, path: str) -> Any:
+    """The value at a path of the record, or the raw text where it is not JSON any more."""
+    try:
+        value = msgspec.json.decode(raw)
+        for name, index in _STEP.findall(path):
+            value = value[int(index)] if index else value[name]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
+        return raw.decode("utf-8", "replace")
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= FOUND_LIMIT else text[:FOUND_LIMIT] + "…"

@@ -1,0 +1,58 @@
+"""An error says what, where, what was found, what to do."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from replay.logs import Columns, Format, LogRow, read
+from replay.validate import complaints
+from streams.core.settings import PartitionSettings
+
+
+def verdicts(*lines: bytes) -> list[str | None]:
+    rows = [LogRow(number, line, None) for number, line in enumerate(lines, 1)]
+    return [None if c is None else f"{c.line}: {c.message}" for c in complaints(rows, PartitionSettings())]
+
+
+def event(**fields: object) -> bytes:
+    return msgspec.json.encode({"event_id": "e", "ts": 1_704_067_200_000, "user_id": "u", "item_id": "i", "action": "play"} | fields)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (event(ts="2024-01-01"), '1: $.ts: expected int (ms UTC), got "2024-01-01"; convert it or pass --time iso'),
+        (event(ts="soon"), '1: $.ts: expected int (ms UTC), got "soon"; convert it to ms since 1970, UTC'),
+        (event(ts=1704067200.5), "1: $.ts: expected int (ms UTC), got 1704067200.5; convert it or pass --time s"),
+        (event(ts=1_704_067_200), "1: $.ts: 1704067200 as ms is 1970-01-20; if these are seconds, pass --time s"),
+        (
+            event(action="click"),
+            "1: $.action: expected one of impression, play, skip, collect, share, dislike, uncollect, "
+            'got "click"; pass --action click=play, say',
+        ),
+        (event(played_ms=-1), "1: $.played_ms: expected int >= 0, got -1"),
+        (event(context={"device": [1]}), '1: $.context[...]: expected int | float | str, got {"device":[1]}'),
+        (b'{"ts":1704067200000,"item_id":"i","action":"play"}', "1: $.user_id: missing; add it, or pass --map user_id=COLUMN"),
+        (b"", "1: empty: the value is empty"),
+        (b"{", "1: malformed: Input data was truncated"),
+    ],
+)
+def test_complaint_names_place_expectation_finding_and_way_out(line: bytes, message: str) -> None:
+    (said,) = verdicts(line)
+    assert said is not None and said.startswith(message)
+
+
+def test_good_records_and_duplicates_are_told_apart() -> None:
+    first, second, third = verdicts(event(), event(), event(event_id="f"))
+    assert first is None and third is None
+    assert second is not None and second.startswith("2: duplicate")
+
+
+def test_late_record_is_named_as_replay_would_reject_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(event(arrival_ms=1_704_067_200_000) + b"\n" + event(event_id="f", ts=1_704_060_000_000, arrival_ms=1_704_067_200_001))
+    good, late = complaints(read([path], Format.JSONL, Columns()), PartitionSettings())
+    assert good is None
+    assert late is not None and late.reason == "late" and late.line == 2
