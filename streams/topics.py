@@ -6,7 +6,8 @@ split them. To grow, replay into a new prefix.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Literal
 
@@ -61,6 +62,23 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 class TopicProblem(ValueError):
     """The broker's topics are not as they must be; the message names topic, setting, found and wanted."""
+
+
+class Unreachable(RuntimeError):
+    """No broker answers there; the message says what to do."""
+
+
+@contextmanager
+def reaching(bootstrap: str) -> Iterator[None]:
+    """A broker that can't be reached is an answer, not a stack."""
+    from aiokafka.errors import KafkaConnectionError
+    from kafka.errors import KafkaError
+
+    try:
+        yield
+    except (KafkaConnectionError, KafkaError) as error:
+        way = "start a broker with `segue broker`, or name yours with --broker HOST:PORT"
+        raise Unreachable(f"{bootstrap}: {error}; {way}") from error
 
 
 def names(prefix: str) -> Topics:

@@ -13,6 +13,7 @@ Every row is one impression with what the user did at once, so it becomes one ev
 | is_forward = 1 | also `share` |
 | is_hate = 1 | also `dislike` |
 | play_time_ms, duration_ms | played_ms, duration_ms; a duration of 0 is unknown and left out |
+| duration_ms | also `context` `duration`: its bucket, see `duration_bucket` |
 | tab | domain |
 | (the line's bytes) | event_id = their hash: exact duplicates, which the source has, are one event and the rest duplicates |
 
@@ -38,7 +39,10 @@ HEADER = (
     b"play_time_ms,duration_ms,profile_stay_time,comment_stay_time,is_profile_enter,is_rand,tab"
 )
 CELLS = HEADER.count(b",") + 1
-USER_COLUMNS = ("user_active_degree", "follow_user_num_range", "friend_user_num_range", "register_days_range")
+USER_COLUMNS = (
+    "user_active_degree", "register_days_range", "follow_user_num_range", "friend_user_num_range",
+    "fans_user_num_range", "is_video_author", "onehot_feat1", "onehot_feat4",
+)  # fmt: skip
 BEIJING_MS = 8 * 3_600_000
 
 
@@ -76,46 +80,47 @@ def _event(line: bytes, users: dict[bytes, bytes]) -> bytes | None:
         b'"played_ms":%d' % min(int(played), WEEK_MS),
         b'"duration_ms":%b' % length if 0 < int(length) <= WEEK_MS else b"",
         b'"domain":"%b"' % tab,
-        b'"context":%b' % users[user] if user in users else b"",
+        b'"context":{"duration":"%d"%b}' % (duration_bucket(int(length)), users.get(user, b"")),
     )
     return b",".join([part for part in parts if part]) + b"}"
 
 
 def _users(log: Path) -> dict[bytes, bytes]:
-    """The context of every user as JSON, from the side file."""
+    """What the side file says of every user, as the rest of a JSON object."""
     path = beside(log, "user_features_*.csv")
     if path is None:
         return {}
     return {
-        row["user_id"].encode(): msgspec.json.encode({f"user.{name}": row[name] for name in USER_COLUMNS if row[name]})
+        row["user_id"].encode(): b"".join(
+            b"," + msgspec.json.encode(f"user.{name}") + b":" + msgspec.json.encode(row[name]) for name in USER_COLUMNS if row[name]
+        )
         for row in _table(path, ("user_id", *USER_COLUMNS))
     }
 
 
 def items(log: Path) -> Iterator[Item]:
-    """The videos of the side file: the author as artist, tags as categories, upload day (Beijing), type, music, length."""
+    """The videos of the side file: the author as artist, tags as categories, upload day (Beijing), type, music, second tag."""
     path = beside(log, "video_features_basic_*.csv")
     if path is None:
         return
     for row in _table(path, ("video_id", "author_id", "video_type", "upload_dt", "upload_type", "video_duration", "music_type", "tag")):
         length = int(float(row["video_duration"])) if row["video_duration"] else None
-        named = {"video_type": row["video_type"], "upload_type": row["upload_type"], "music_type": row["music_type"]}
-        if length:
-            named["length"] = length_bucket(length)
+        tags = [tag for tag in row["tag"].split(",") if tag]
+        named = {name: row[name] for name in ("video_type", "upload_type", "music_type")} | {"tag2": tags[1] if len(tags) > 1 else ""}
         yield Item(
             item_id=row["video_id"],
             artist_id=row["author_id"] or None,
-            categories=tuple(tag for tag in row["tag"].split(",") if tag),
+            categories=tuple(tags),
             published_ts=_day_ms(row["upload_dt"]),
             duration_ms=length,
             features={name: value for name, value in named.items() if value},
         )
 
 
-def length_bucket(duration_ms: int) -> str:
-    """Steps of 5 s below a minute, of a minute above, as one word."""
+def duration_bucket(duration_ms: int) -> int:
+    """Steps of 5 s below a minute (0 to 11), of a minute above (13 to 22, the last is open)."""
     seconds = min(duration_ms // 1000, 600)
-    return f"{seconds // 5 * 5}s" if seconds < 60 else f"{seconds // 60}min"
+    return seconds // 5 if seconds < 60 else 12 + seconds // 60
 
 
 def _day_ms(day: str) -> int | None:

@@ -53,7 +53,7 @@ def test_row_becomes_the_acts_that_the_docstring_states(tmp_path: Path, name: st
     assert isinstance(event, Event)
     assert read.line == 2 and read.arrival_ms is None
     assert (event.user_id, event.item_id, event.ts) == ("7", row.split(",")[1], int(row.split(",")[4]))
-    assert event.action is Action.IMPRESSION and event.request_id is None and event.context == {}
+    assert event.action is Action.IMPRESSION and event.request_id is None and set(event.context) == {"duration"}
     assert {field: getattr(event, field) for field in expected} == expected
 
 
@@ -80,7 +80,7 @@ def test_user_attributes_come_from_the_side_file_plain_or_packed(tmp_path: Path)
     assert isinstance(event, Event)
     first, second = kuairand.USER_COLUMNS[:2]
     assert event.context[f"user.{first}"] == "high" and event.context[f"user.{second}"] == "[100,1k)"
-    assert len(event.context) == len(kuairand.USER_COLUMNS)
+    assert len(event.context) == len(kuairand.USER_COLUMNS) + 1
 
 
 def test_items_come_from_the_side_file(tmp_path: Path) -> None:
@@ -92,12 +92,13 @@ def test_items_come_from_the_side_file(tmp_path: Path) -> None:
     first, second = kuairand.items(log(tmp_path))
     assert (first.item_id, first.artist_id, first.categories, first.duration_ms) == ("3", "77", ("39", "2"), 87433)
     assert first.published_ts == 1_649_520_000_000  # 2022-04-09 16:00 UTC = midnight of the 10th in Beijing
-    assert (second.categories, second.duration_ms) == ((), None)
+    assert first.features == {"video_type": "NORMAL", "upload_type": "LongImport", "music_type": "9.0", "tag2": "2"}
+    assert (second.categories, second.duration_ms, second.features) == ((), None, {"video_type": "AD"})
 
 
-@pytest.mark.parametrize(("ms", "word"), [(4_999, "0s"), (5_000, "5s"), (59_999, "55s"), (60_000, "1min"), (6_000_000, "10min")])
-def test_length_buckets(ms: int, word: str) -> None:
-    assert kuairand.length_bucket(ms) == word
+@pytest.mark.parametrize(("ms", "bucket"), [(0, 0), (4_999, 0), (5_000, 1), (59_999, 11), (60_000, 13), (6_000_000, 22)])
+def test_duration_buckets(ms: int, bucket: int) -> None:
+    assert kuairand.duration_bucket(ms) == bucket
 
 
 def test_another_log_is_refused_by_name(tmp_path: Path) -> None:
