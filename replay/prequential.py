@@ -2,7 +2,7 @@
 
     rows -> decode -> Partition.apply -> Learner.apply
 
-The log ends with a closing tick, as `segue send` ends it; a topic brings its own ticks.
+A file ends with a closing tick, as `segue send` ends it; a topic brings its own ticks.
 """
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import xxhash
 from online_model.metrics import WindowResult
 from online_model.tally import TaskMetrics
 from replay.logs import LogRow
-from streams.core.events import Event, Record, Rejected, Tick, decode
+from streams.core.events import Event, LogBegin, Rejected, Tick, decode
 from streams.core.learn import Learner
 from streams.core.partition import Partition
-from streams.core.records import Arrived
+from streams.core.records import Arrived, Dead
 from streams.core.state import digest
 
 BATCH = 512  # rows at once: what the parts of the core gain from more is below the noise
@@ -56,30 +56,40 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     last_ms: int
 
 
-def file_ids(offset: int, index: int) -> str:
-    """Event ids of a file: adapters fill them in, so this is for exposures and what can't be read."""
-    return f"row-{offset}-{index}"
+Numbered = tuple[int, Arrived]  # the line (offset of a topic) that it came from
+
+
+def of_file(rows: Iterable[LogRow]) -> Iterator[Numbered]:
+    """Rows of a log as records that arrive: an offset a row, arrival as the row says, else at their own time."""
+    for offset, row in enumerate(rows):
+        for index, record in enumerate(decode(row.raw)):
+            if isinstance(record, Rejected):
+                yield row.line, Arrived(offset, index, row.arrival_ms or 0, record, f"row-{offset}-{index}", record.raw)
+            else:
+                arrival = record.ts if row.arrival_ms is None else row.arrival_ms
+                yield row.line, Arrived(offset, index, arrival, record, f"row-{offset}-{index}", row.raw)
 
 
 def run(
-    rows: Iterable[LogRow],
+    arrivals: Iterable[Numbered],
     partition: Partition,
     learner: Learner,
     *,
-    topic_ids: Callable[[int, int], str] | None = None,
+    closing: bool,
     progress: Callable[[int, int], None] = lambda rows, watermark_ms: None,
 ) -> Result:
-    """Drive the rows through. `topic_ids`: they are records of a topic, their line is the offset, and this names them."""
+    """Drive the records through. `closing`: end with the tick that closes all joins, as `segue send` does."""
     began = time.monotonic()
     journal = _Journal()
-    for batch in _batches(_arrivals(rows, topic_ids or file_ids, topic_ids is not None, journal)):
-        effects = partition.apply(batch)
-        journal.rejected(batch, [(dead.offset, dead.index, dead.reason, dead.detail) for dead in effects.dead])
+    numbered = iter(arrivals)
+    while batch := list(islice(numbered, BATCH)):
+        effects = partition.apply([journal.saw(line, arrived) for line, arrived in batch])
+        journal.rejected(effects.dead)
         learner.apply(partition.number, effects.examples)
         for table in partition.tables.named().values():
             table.settle()
         progress(journal.rows, partition.progress.watermark_ms)
-    if topic_ids is None:
+    if closing:
         end = Arrived(journal.offset + 1, 0, 0, CLOSING, "")
         learner.apply(partition.number, partition.apply([end]).examples)
     return _result(partition, learner, journal, time.monotonic() - began)
@@ -97,41 +107,26 @@ class _Journal:
         self.first_ms = -1
         self.requests = self.propensities = False
 
-    def saw(self, record: Record | Rejected) -> None:
+    def saw(self, line: int, arrived: Arrived) -> Arrived:
         self.rows += 1
-        if isinstance(record, Rejected):
-            return
-        if self.first_ms < 0:
-            self.first_ms = record.ts
+        self.offset = arrived.offset
+        self.lines[arrived.offset] = line
+        record = arrived.record
+        if not isinstance(record, Rejected | LogBegin | Tick):
+            self.first_ms = record.ts if self.first_ms < 0 else self.first_ms
         if isinstance(record, Event):
             self.requests = self.requests or record.request_id is not None
             self.propensities = self.propensities or record.propensity is not None
+        return arrived
 
-    def rejected(self, batch: list[Arrived], dead: list[tuple[int, int, str, str]]) -> None:
-        for offset, _, reason, detail in dead:
+    def rejected(self, dead: Iterable[Dead]) -> None:
+        for letter in dead:
+            reason = str(letter.reason)
             self.counts[reason] = self.counts.get(reason, 0) + 1
             if self.counts[reason] <= SHOWN_REJECTIONS:
-                self.first.append(Rejection(line=self.lines.get(offset, offset), reason=str(reason), detail=detail))
+                line = self.lines.get(letter.offset, letter.offset)
+                self.first.append(Rejection(line=line, reason=reason, detail=letter.detail))
         self.lines.clear()
-
-
-def _arrivals(rows: Iterable[LogRow], ids: Callable[[int, int], str], by_offset: bool, journal: _Journal) -> Iterator[Arrived]:
-    for number, row in enumerate(rows):
-        offset = row.line if by_offset else number
-        journal.offset = offset
-        journal.lines[offset] = row.line
-        for index, record in enumerate(decode(row.raw)):
-            journal.saw(record)
-            if isinstance(record, Rejected):
-                yield Arrived(offset, index, row.arrival_ms or 0, record, ids(offset, index), record.raw)
-            else:
-                arrival = record.ts if row.arrival_ms is None else row.arrival_ms
-                yield Arrived(offset, index, arrival, record, ids(offset, index), row.raw)
-
-
-def _batches(arrivals: Iterator[Arrived]) -> Iterator[list[Arrived]]:
-    while batch := list(islice(arrivals, BATCH)):
-        yield batch
 
 
 def whole(digests: dict[str, str]) -> str:
@@ -141,7 +136,7 @@ def whole(digests: dict[str, str]) -> str:
 
 def _result(partition: Partition, learner: Learner, journal: _Journal, seconds: float) -> Result:
     metrics = msgspec.convert(learner.metrics.summary(), dict[str, TaskMetrics])
-    rejected = {str(reason): n for reason, n in sorted(journal.counts.items())}
+    rejected = dict(sorted(journal.counts.items()))
     counted = {k: v for k, v in (partition.progress.counted | learner.counted).items() if not k.startswith("rejected:")}
     digests = digest({name: table.rows() for name, table in partition.tables.named().items()}) | learner.digest()
     return Result(

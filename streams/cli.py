@@ -1,27 +1,32 @@
 """The front door: one command, `segue`. A verb parses, loads settings, calls one function, prints.
 
 Results go to stdout (a table, or `--json`), progress and complaints to stderr. Exit 0: done; 1: the answer is no;
-2: the call was wrong. Everything heavy is imported inside the command that needs it.
+2: the call was wrong. Everything heavy is imported inside the command that needs it: `segue --help` loads neither
+torch nor Faust.
 """
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
+import subprocess  # noqa: S404 - `segue broker -- COMMAND`
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 if TYPE_CHECKING:
     from replay.logs import Columns, Format, LogRow
-    from streams.core.catalog import Catalog
-    from streams.settings import Loaded, Settings
+    from streams.core.items import Item
+    from streams.settings import Loaded
 
 PACKAGES = ("streams", "online_model", "bandit", "replay")
-FORMATS = ("jsonl", "csv", "parquet", "kuairand", "open-bandit", "topic")
-F = TypeVar("F", bound=Callable[..., Any])
+FORMATS = ("jsonl", "csv", "parquet", "kuairand", "open-bandit")
+KNOWN_RIVALS = {"bandit": "the security linter bandit", "replay": "the library replay-rec"}
+
+Verb = Callable[..., Any]
 
 
 class NoError(click.ClickException):
@@ -49,21 +54,16 @@ def main() -> None:
 
 def stranger() -> str | None:
     """One line that names the package that is not ours, and the way out; None where all four come from one folder."""
-    folders = {name: _folder(name) for name in PACKAGES}
     ours = Path(__file__).resolve().parent.parent
-    for name, folder in folders.items():
+    for name in PACKAGES:
+        spec = importlib.util.find_spec(name)
+        places = list(spec.submodule_search_locations or []) if spec else []
+        folder = Path(places[0]).resolve().parent if places else None
         if folder != ours:
             where = f"comes from {folder}, not from {ours}" if folder else f"is not in {ours}"
-            known = {"bandit": "the security linter bandit", "replay": "the library replay-rec"}
-            who = f" ({known[name]} installs that name too)" if name in known else ""
+            who = f" ({KNOWN_RIVALS[name]} installs that name too)" if name in KNOWN_RIVALS else ""
             return f"the package `{name}` {where}{who}; uninstall what brought it, or give Segue a virtual environment of its own"
     return None
-
-
-def _folder(name: str) -> Path | None:
-    spec = importlib.util.find_spec(name)
-    places = list(spec.submodule_search_locations or []) if spec else []
-    return Path(places[0]).resolve().parent if places else None
 
 
 class Verbs(click.Group):
@@ -74,67 +74,129 @@ class Verbs(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except Exception as error:  # noqa: BLE001 - sorted out below; whatever is not ours goes on
-            if type(error).__module__.partition(".")[0] in PACKAGES:  # our own classes exist to be told to the user
+        except Exception as error:  # noqa: BLE001 - sorted out here; whatever isn't for the user goes on
+            origin = type(error).__module__.partition(".")[0]
+            if origin in PACKAGES:  # a class of ours exists to be told
                 raise (CallError if isinstance(error, ValueError) else NoError)(str(error)) from error
+            if origin == "kafka" or type(error).__name__ == "KafkaConnectionError":
+                raise NoError(f"the broker can't be used: {error}; `segue doctor` looks at it, --broker HOST:PORT names another") from error
             if isinstance(error, OSError) and error.filename is not None:
                 raise CallError(f"{error.filename}: {error.strerror}") from error
             raise
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="segue", message="%(version)s")
 def segue() -> None:
     """A streaming recommender that learns online from every play, skip and collect.
 
     \b
-    Try it:        segue simulate --events 20000 -o events.jsonl --items items.jsonl
-    Try your log:  segue replay LOG --format csv --map user_id=uid …
+    Try it on a log:     segue replay LOG --format csv --map user_id=uid --map ts=time
+    Serve from Kafka:    segue worker, segue learner
 
-    `segue VERB --help` ends in a line that can be pasted and works.
+    The help of each verb ends in a line that can be pasted and works.
     """
 
 
-def verb(example: str) -> Callable[[F], click.Command]:
+def verb(example: str) -> Callable[[Verb], click.Command]:
     """A command whose help ends in a line that can be pasted."""
 
-    def made(function: F) -> click.Command:
+    def made(function: Verb) -> click.Command:
         name = function.__name__.rstrip("_").replace("_", "-")
-        command: click.Command = segue.command(name=name, epilog=f"\b\nTry:\n  {example}")(function)
-        return command
+        return segue.command(name=name, epilog=f"\b\nTry:\n  {example}")(function)
 
     return made
 
 
-def with_settings(function: F) -> F:
-    """`--config` and `--set`, and `--broker` as the short way to one of them."""
+def with_settings(function: Verb) -> Verb:
+    """`--config`, `--set` and `--broker` (short for one of them); the verb gets `loaded`."""
+
+    @functools.wraps(function)
+    def call(config: Path | None, assignments: tuple[str, ...], broker_at: str | None, **rest: Any) -> Any:
+        from streams import settings
+
+        flags = [(f"--set {assignment}", assignment) for assignment in assignments]
+        if broker_at:
+            flags.append((f"--broker {broker_at}", f"topics.bootstrap={broker_at}"))
+        return function(loaded=settings.load(config, os.environ, flags), **rest)
+
     for option in (
-        click.option("--broker", metavar="HOST:PORT", help="the Kafka to use; short for --set topics.bootstrap=…"),
+        click.option("--broker", "broker_at", metavar="HOST:PORT", help="the Kafka to use; short for --set topics.bootstrap=…"),
         click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="a setting; `segue config` lists them"),
         click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="settings file  [default: segue.toml, if there]"),
     ):
-        function = option(function)
-    return function
+        call = option(call)
+    return call
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="print JSON")
+class Log(NamedTuple):
+    """What the options of a log say."""
+
+    paths: tuple[Path, ...]
+    form: str
+    columns: dict[str, Any]
+    items_file: Path | None
+    sort: bool
+
+    @property
+    def name(self) -> str:
+        return ", ".join(path.name for path in self.paths)
+
+    def mapping(self) -> Columns:
+        from replay.logs import Columns
+
+        return Columns(**self.columns)
+
+    def kind(self) -> Format:
+        from replay.logs import Format
+
+        return Format(self.form)
+
+    def rows(self) -> Iterator[LogRow]:
+        from replay.logs import read
+
+        if not self.paths:
+            raise CallError("LOGS: name at least one file")
+        return read(self.paths, self.kind(), self.mapping(), self.sort)
+
+    def items(self) -> Iterator[Item]:
+        """Of `--items`, else of the data set's side file."""
+        from replay import logs
+
+        if self.items_file:
+            return logs.items_file(self.items_file)
+        return logs.items(self.paths, self.kind()) if self.paths and self.form in FORMATS else iter(())
 
 
-def load(config: Path | None, assignments: Sequence[str], broker: str | None = None) -> Loaded:
-    """The settings that hold for this call."""
-    from streams import settings
+def of_a_log(formats: Sequence[str]) -> Callable[[Verb], Verb]:
+    """The options that say how a log is to be read; the verb gets `log`."""
+    file = click.Path(path_type=Path, exists=True, dir_okay=False)
 
-    flags = [(f"--set {assignment}", assignment) for assignment in assignments]
-    if broker:
-        flags.append((f"--broker {broker}", f"topics.bootstrap={broker}"))
-    return settings.load(config, os.environ, flags)
+    def made(function: Verb) -> Verb:
+        @functools.wraps(function)
+        def call(
+            logs: tuple[Path, ...], form: str, fields: Sequence[str], constants: Sequence[str], actions: Sequence[str], time: str,
+            items_file: Path | None, sort: bool, **rest: Any,
+        ) -> Any:  # fmt: skip
+            columns = {"fields": pairs("--map", fields), "constants": pairs("--const", constants), "actions": pairs("--action", actions)}
+            return function(log=Log(logs, form, columns | {"time": time}, items_file, sort), **rest)
 
+        for option in (
+            click.option("--sort", is_flag=True, help="put the rows in time order first (in memory)"),
+            click.option("--items", "items_file", type=file, help="catalog: JSON lines of items, loaded before the first event"),
+            click.option("--time", default="ms", type=click.Choice(("ms", "s", "us", "iso")), help="unit of the times  [default: ms]"),
+            click.option("--action", "actions", multiple=True, metavar="VALUE=ACTION", help="what a value of the action column means"),
+            click.option("--const", "constants", multiple=True, metavar="FIELD=VALUE", help="the same value in every row"),
+            click.option(
+                "--map", "fields", multiple=True, metavar="FIELD=COLUMN", help="which column is which field; also context.NAME, also.ACTION"
+            ),
+            click.option("--format", "form", required=True, type=click.Choice(formats), help="what kind of log"),
+            click.argument("logs", nargs=-1, type=file),
+        ):
+            call = option(call)
+        return call
 
-def emit(value: Any) -> None:
-    """JSON on stdout, one document; what is undefined is null."""
-    import msgspec
-
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    return made
 
 
 def pairs(name: str, given: Sequence[str]) -> dict[str, str]:
@@ -148,52 +210,17 @@ def pairs(name: str, given: Sequence[str]) -> dict[str, str]:
     return out
 
 
-def of_a_log(function: F) -> F:
-    """The options that say how a log is to be read."""
-    for option in (
-        click.option("--sort", is_flag=True, help="put the rows in time order first (in memory)"),
-        click.option(
-            "--items", "items_file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-            help="catalog: JSON lines of items, loaded before the first event",
-        ),
-        click.option("--time", default="ms", type=click.Choice(("ms", "s", "us", "iso")), help="unit of the time column  [default: ms]"),
-        click.option("--action", "actions", multiple=True, metavar="VALUE=ACTION", help="what a value of the action column means"),
-        click.option("--const", "constants", multiple=True, metavar="FIELD=VALUE", help="the same value in every row"),
-        click.option("--map", "fields", multiple=True, metavar="FIELD=COLUMN",
-                     help="which column is which field; also context.NAME, also.ACTION"),
-        click.option("--format", "form", required=True, type=click.Choice(FORMATS), help="what kind of log"),
-    ):  # fmt: skip
-        function = option(function)
-    return function
-
-
-def columns_of(fields: Sequence[str], constants: Sequence[str], actions: Sequence[str], time: str) -> Columns:
-    """The column mapping that the options give."""
-    from replay.logs import Columns
-
-    return Columns(fields=pairs("--map", fields), constants=pairs("--const", constants), actions=pairs("--action", actions), time=time)
-
-
-def catalog_of(logs: Sequence[Path], form: Format, items_file: Path | None) -> Catalog:
-    """The items of `--items`, else of the data set's side file."""
-    from replay.logs import items
-    from replay.logs import items_file as read_items
-    from streams.core.catalog import Catalog
-
-    catalog = Catalog()
-    for item in read_items(items_file) if items_file else items(logs, form):
-        catalog.put(item)
-    return catalog
+as_json = click.option("--json", "as_json", is_flag=True, help="print JSON")
 
 
 @verb("segue config --set partition.join_window_ms=60000")
 @with_settings
 @as_json
-def config(config: Path | None, assignments: tuple[str, ...], broker: str | None, as_json: bool) -> None:
+def config(loaded: Loaded, as_json: bool) -> None:
     """Print every setting, what it is, and where that came from: a settings file as it stands."""
+    from streams.console import emit
     from streams.settings import toml
 
-    loaded = load(config, assignments, broker)
     if as_json:
         emit({value.key: {"value": value.value, "source": value.source} for value in loaded.values})
     else:
@@ -201,85 +228,84 @@ def config(config: Path | None, assignments: tuple[str, ...], broker: str | None
 
 
 @verb("segue simulate --events 2000 -o events.jsonl && segue validate events.jsonl --format jsonl")
-@click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@of_a_log
+@of_a_log(FORMATS)
 @click.option("--show", default=10, show_default=True, help="complaints a reason")
 @with_settings
 @as_json
-def validate(
-    logs: tuple[Path, ...], form: str, fields: tuple[str, ...], constants: tuple[str, ...], actions: tuple[str, ...], time: str,
-    items_file: Path | None, sort: bool, show: int, config: Path | None, assignments: tuple[str, ...], broker: str | None, as_json: bool,
-) -> None:  # fmt: skip
+def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
     """Check a log (and a catalog) line by line, with the core's own verdicts; exit 1 if something is wrong."""
-    from replay.logs import Format, read
-    from replay.logs import items_file as read_items
     from replay.validate import complaints
+    from streams.console import emit, progress
 
-    settings = load(config, assignments, broker).settings
-    if form == "topic":
-        raise CallError("--format topic: a topic's records are judged by the worker; see `segue dead-letters`")
-    if items_file:
-        for _ in read_items(items_file):
-            pass
-    columns = columns_of(fields, constants, actions, time)
+    for _ in log.items():
+        pass
     counts: dict[str, int] = {}
-    rows, told = 0, []
-    name = ", ".join(path.name for path in logs)
-    for complaint in complaints(ticking(read(logs, Format(form), columns, sort), "rows"), settings.partition):
-        rows += 1
-        if complaint is not None:
-            counts[complaint.reason] = counts.get(complaint.reason, 0) + 1
-            if counts[complaint.reason] <= show:
-                told.append(f"{name}:{complaint.line}: {complaint.message}")
+    records, told = 0, []
+    with progress("records") as tell:
+        for complaint in complaints(log.rows(), loaded.settings.partition):
+            records += 1
+            if records % 1000 == 0:
+                tell(records, -1)
+            if complaint is not None:
+                counts[complaint.reason] = counts.get(complaint.reason, 0) + 1
+                if counts[complaint.reason] <= show:
+                    told.append(f"{log.name}:{complaint.line}: {complaint.message}")
     if as_json:
-        emit({"rows": rows, "good": rows - sum(counts.values()), "bad": counts, "complaints": told})
+        emit({"records": records, "good": records - sum(counts.values()), "bad": counts, "complaints": told})
     else:
-        for line in told:
-            click.echo(line)
-        for reason, n in counts.items():
-            if n > show:
-                click.echo(f"… and {n - show:,} more: {reason}")
-        click.echo(f"{rows:,} records, {rows - sum(counts.values()):,} good")
+        more = [f"… and {n - show:,} more: {reason}" for reason, n in counts.items() if n > show]
+        click.echo("\n".join([*told, *more, f"{records:,} records, {records - sum(counts.values()):,} good"]))
     if counts:
         sys.exit(1)
 
 
-@verb("segue simulate --events 5000 -o events.jsonl --items items.jsonl && segue replay events.jsonl --format jsonl --items items.jsonl")
-@click.argument("logs", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@of_a_log
+@verb("segue simulate --events 2000 -o events.jsonl --items items.jsonl && segue replay events.jsonl --format jsonl --items items.jsonl")
+@of_a_log((*FORMATS, "topic"))
 @click.option("--rows", type=click.IntRange(min=1), help="stop after so many rows")
+@click.option("--partition", default=0, show_default=True, help="of `events`, with --format topic")
+@click.option("--offsets", metavar="FIRST:END", help="with --format topic: these, END not in it  [default: all there is]")
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="write index.html and result.json there")
-@click.option("--device", default="cpu", show_default=True, help="cpu, or cuda")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto")
 @with_settings
 @as_json
 def replay(
-    logs: tuple[Path, ...], form: str, fields: tuple[str, ...], constants: tuple[str, ...], actions: tuple[str, ...], time: str,
-    items_file: Path | None, sort: bool, rows: int | None, report: Path | None, device: str,
-    config: Path | None, assignments: tuple[str, ...], broker: str | None, as_json: bool,
-) -> None:  # fmt: skip
+    log: Log, rows: int | None, partition: int, offsets: str | None, report: Path | None, device: str, loaded: Loaded, as_json: bool
+) -> None:
     """Run a log through the very code that runs live: predict every exposure, then learn from it.
 
-    Figures: AUC, GAUC, log loss, NE (log loss over the base rate's), COPC (what happened over what was predicted), by task.
+    Figures by task: AUC, GAUC, log loss, NE (log loss over the base rate's), COPC (what happened over what was predicted).
     """
     from itertools import islice
 
+    from online_model import devices
+    from online_model.trainer import Trainer
     from replay import prequential
-    from replay.logs import Format, read
+    from streams.console import emit, progress
+    from streams.core.catalog import Catalog
+    from streams.core.learn import Learner
+    from streams.core.partition import Partition
+    from streams.core.state import Tables
 
-    loaded = load(config, assignments, broker)
-    if form == "topic":
-        raise CallError("--format topic is not here yet")
-    if not logs:
-        raise CallError("LOGS: name at least one file")
-    kind = Format(form)
-    source = read(logs, kind, columns_of(fields, constants, actions, time), sort)
-    partition, learner = machines(loaded.settings, catalog_of(logs, kind, items_file), device)
+    settings, live = loaded.settings, log.form == "topic"
+    devices.use_threads(settings.process.threads)
+    catalog = Catalog()
+    for item in log.items():
+        catalog.put(item)
+    machine = Partition(settings.partition, Tables.over(), catalog, partition)
+    learner = Learner(settings.learner, Trainer(settings.model, devices.chosen(device)))
+    if live:
+        from streams.follow import events
+
+        arrivals = events(settings.topics, partition, *_range(offsets))
+    else:
+        arrivals = prequential.of_file(log.rows())
     with progress("rows") as told:
-        result = prequential.run(islice(source, rows), partition, learner, progress=told)
+        result = prequential.run(islice(arrivals, rows), machine, learner, closing=not live, progress=told)
     if report:
         from replay.report import write
 
-        page = write(report, result, learner.metrics.arrays()["total.histogram"], loaded.values, ", ".join(path.name for path in logs))
+        name = f"{settings.topics.prefix}.events-{partition}" if live else log.name
+        page = write(report, result, learner.metrics.arrays()["total.histogram"], loaded.values, name)
         click.echo(f"report: {page}", err=True)
     if as_json:
         emit(result)
@@ -291,14 +317,14 @@ def replay(
         Console().print(*summary(result), sep="\n")
 
 
-def machines(settings: Settings, catalog: Catalog, device: str) -> tuple[Any, Any]:
-    """One partition and one learner, all in memory."""
-    from online_model.trainer import Trainer
-    from streams.core.learn import Learner
-    from streams.core.partition import Partition
-    from streams.core.state import Tables
-
-    return Partition(settings.partition, Tables.over(), catalog), Learner(settings.learner, Trainer(settings.model, device))
+def _range(offsets: str | None) -> tuple[int | None, int | None]:
+    first, colon, end = (offsets or ":").partition(":")
+    try:
+        if colon:
+            return int(first) if first else None, int(end) if end else None
+    except ValueError:
+        pass
+    raise CallError(f"--offsets {offsets}: expected FIRST:END, as in 0:1000 or 500:")
 
 
 @verb("segue simulate --events 20000 --seed 1 -o events.jsonl --items items.jsonl")
@@ -314,6 +340,7 @@ def simulate(events: int, seed: int, out: Path, items_file: Path | None, world: 
 
     from replay.open_loop import write_items, write_log
     from replay.simulator import WorldSettings
+    from streams.console import emit
 
     try:
         settings = msgspec.convert(pairs("--world", world), WorldSettings, strict=False)
@@ -328,180 +355,199 @@ def simulate(events: int, seed: int, out: Path, items_file: Path | None, world: 
         click.echo(f"{told['events']:,} records in {out}" + (f", {told['items']:,} items in {items_file}" if items_file else ""))
 
 
-@verb("segue broker --data run/kafka")
-@click.option("--data", default="run/kafka", show_default=True, type=click.Path(path_type=Path, file_okay=False), help="its folder")
-@click.option("--port", default=9092, show_default=True, help="0: a free one, remembered in the folder")
-def broker(data: Path, port: int) -> None:
-    """Run a real Kafka on this machine until Ctrl-C: one node, for trying and testing."""
+@verb("segue broker -- segue topics --create")
+@click.option("--create", is_flag=True, help="make those that are missing")
+@with_settings
+@as_json
+def topics(create: bool, loaded: Loaded, as_json: bool) -> None:
+    """Show Segue's topics and whether the broker has them as they must be; exit 1 if not."""
+    import msgspec
+
+    from streams import topics as kafka_topics
+    from streams.console import emit
+
+    settings = loaded.settings.topics
+    made = kafka_topics.create(settings) if create else []
+    problems = kafka_topics.check(settings)
+    wanted = kafka_topics.wanted(settings)
+    if as_json:
+        emit({"topics": msgspec.to_builtins(wanted), "made": made, "problems": problems})
+    else:
+        for topic in wanted:
+            click.echo(f"{topic.name}  {topic.partitions} partition{'s' * (topic.partitions != 1)}{'  made' * (topic.name in made)}")
+        click.echo("\n".join(problems) or f"all as they must be at {settings.bootstrap}")
+    if problems:
+        sys.exit(1)
+
+
+@verb("segue broker -- segue topics --create")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("--dir", "folder", default="run/kafka", show_default=True, type=click.Path(path_type=Path, file_okay=False), help="its data")
+@click.option("--port", default=9092, show_default=True, type=click.IntRange(0, 65_535), help="0: a free one, kept for this folder")
+def broker(command: tuple[str, ...], folder: Path, port: int) -> None:
+    """Run a real Kafka on this machine until Ctrl-C, or as long as COMMAND (behind `--`) runs.
+
+    COMMAND finds it: SEGUE_TOPICS__BOOTSTRAP is set. No Java, Docker or root is needed; the JVM comes from pip.
+    """
     import signal
 
     from streams.broker import EmbeddedBroker
 
-    with EmbeddedBroker(data, port) as running:
-        click.echo(running.bootstrap)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with EmbeddedBroker(folder, port) as kafka:
+        click.echo(f"Kafka at {kafka.bootstrap}, data in {folder}", err=True)
+        if command:
+            environment = os.environ | {"SEGUE_TOPICS__BOOTSTRAP": kafka.bootstrap}
+            sys.exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603 - the user's own command
         try:
             signal.pause()
         except KeyboardInterrupt:
             pass
 
 
-@verb("segue topics --help")
-@click.option("--create", is_flag=True, help="make those that are missing")
+@verb(
+    "segue simulate --events 2000 -o events.jsonl --items items.jsonl && segue broker -- sh -c "
+    "'segue topics --create && segue send events.jsonl --format jsonl --items items.jsonl'"
+)
+@of_a_log(FORMATS)
 @with_settings
 @as_json
-def topics(create: bool, config: Path | None, assignments: tuple[str, ...], broker: str | None, as_json: bool) -> None:
-    """Check the broker's topics against the settings; exit 1 if one is not as it must be."""
-    from streams import topics as kafka
-    from streams.topics import reaching
-
-    settings = load(config, assignments, broker).settings.topics
-    with reaching(settings.bootstrap):
-        made = kafka.create(settings) if create else []
-        wrong = kafka.check(settings)
-    if as_json:
-        emit({"topics": [topic.name for topic in kafka.wanted(settings)], "made": made, "problems": wrong})
-    else:
-        for topic in kafka.wanted(settings):
-            click.echo(f"{topic.name}  {topic.partitions} partitions" + ("  made" if topic.name in made else ""))
-        for line in wrong:
-            click.echo(line, err=True)
-    if wrong:
-        sys.exit(1)
-
-
-@verb("segue send --help")
-@click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@of_a_log
-@with_settings
-@as_json
-def send(
-    logs: tuple[Path, ...], form: str, fields: tuple[str, ...], constants: tuple[str, ...], actions: tuple[str, ...], time: str,
-    items_file: Path | None, sort: bool, config: Path | None, assignments: tuple[str, ...], broker: str | None, as_json: bool,
-) -> None:  # fmt: skip
-    """Send a log into the broker's events, its catalog before it; what `segue replay` would have read."""
+def send(log: Log, loaded: Loaded, as_json: bool) -> None:
+    """Send a log (and its catalog) into `events`: the same bytes that `segue replay` would read."""
     import asyncio
 
-    from replay.logs import Format, items, read
-    from replay.logs import items_file as read_items
-    from streams import send as sending
-    from streams.topics import reaching
+    from streams.console import emit, progress
+    from streams.send import send as send_log
 
-    settings = load(config, assignments, broker).settings.topics
-    if form == "topic":
-        raise CallError("--format topic: its records are in a broker already")
-    kind = Format(form)
-    rows = ((row.raw, row.arrival_ms) for row in ticking(read(logs, kind, columns_of(fields, constants, actions, time), sort), "rows"))
-    catalog = read_items(items_file) if items_file else items(logs, kind)
-    with reaching(settings.bootstrap):
-        sent = asyncio.run(sending.send(settings, rows, catalog, source=logs[0].name))
+    with progress("rows") as told:
+        rows = ((row.raw, row.arrival_ms) for row in log.rows())
+        sent = asyncio.run(send_log(loaded.settings.topics, rows, log.items(), log.name, lambda n: told(n, -1)))
     if as_json:
         emit(sent)
     else:
-        click.echo(f"{sent.rows:,} rows and {sent.items:,} items, in {sent.records:,} records of {sent.bytes:,} bytes")
+        click.echo(f"{sent.rows:,} rows and {sent.items:,} items in {sent.records:,} Kafka records ({sent.bytes:,} bytes)")
 
 
-@verb("segue worker --help")
+@verb("segue broker -- sh -c 'segue topics --create && timeout 5 segue worker; true'")
 @with_settings
-def worker(config: Path | None, assignments: tuple[str, ...], broker: str | None) -> None:
-    """Take in events until Ctrl-C: keep users' states, send examples on."""
-    from streams import settings as tree
-    from streams.topics import reaching
+def worker(loaded: Loaded) -> None:
+    """Take events in, keep users' state, write examples; until Ctrl-C."""
+    from streams import settings
     from streams.worker import run_worker
 
-    settings = load(config, assignments, broker).settings
-    with reaching(settings.topics.bootstrap):
-        run_worker(tree.worker(settings))
+    run_worker(settings.worker(loaded.settings))
 
 
-@verb("segue learner --help")
+@verb("segue broker -- sh -c 'segue topics --create && timeout 5 segue learner; true'")
 @with_settings
-def learner(config: Path | None, assignments: tuple[str, ...], broker: str | None) -> None:
-    """Learn from examples until Ctrl-C: publish the model, save checkpoints."""
-    from streams import settings as tree
+def learner(loaded: Loaded) -> None:
+    """Learn from examples, publish every version of the model, keep checkpoints; until Ctrl-C."""
+    from streams import settings
     from streams.learner_process import run_learner
-    from streams.topics import reaching
 
-    settings = load(config, assignments, broker).settings
-    with reaching(settings.topics.bootstrap):
-        run_learner(tree.learner(settings))
+    run_learner(settings.learner(loaded.settings))
 
 
-@verb("segue dead-letters --help")
+@verb("segue broker -- sh -c 'segue topics --create && segue metrics --seconds 1'")
+@click.option("--seconds", type=click.FloatRange(min=0), help="stop after so long  [default: go on]")
+@click.option("--new", is_flag=True, help="only what comes from now on")
 @with_settings
 @as_json
-def dead_letters(config: Path | None, assignments: tuple[str, ...], broker: str | None, as_json: bool) -> None:
-    """Print every record that was not used: why, and where it stood."""
-    from streams.dead_letters import read
-    from streams.topics import reaching
+def metrics(seconds: float | None, new: bool, loaded: Loaded, as_json: bool) -> None:
+    """Print what Segue measures as it comes: closed windows of event time, by task. With --json a line a record."""
+    from streams.console import emit_line
+    from streams.follow import metrics as follow
 
-    settings = load(config, assignments, broker).settings.topics
-    with reaching(settings.bootstrap):
-        letters = list(read(settings))
-    if as_json:
-        emit(letters)
-    else:
-        for letter in letters:
-            click.echo(f"{letter.topic}[{letter.partition}]:{letter.offset}/{letter.index}: {letter.reason}: {letter.detail}")
+    for record in follow(loaded.settings.topics, not new, seconds):
+        if as_json:
+            emit_line(record)
+        else:
+            click.echo("\n".join(_told(record)))
+
+
+def _told(record: Any) -> Iterator[str]:
+    import datetime
+
+    if not isinstance(record, dict) or "tasks" not in record:
+        yield str(record)
+        return
+    start = datetime.datetime.fromtimestamp(record["start_ms"] / 1000, datetime.UTC)
+    for task, m in record["tasks"].items():
+        if m["n"]:
+            figures = "  ".join(f"{name} {m[name]:.4f}" if m[name] is not None else f"{name} –" for name in ("auc", "gauc", "ne", "copc"))
+            yield f"{start:%Y-%m-%d %H:%M} +{record['width_ms'] // 60_000} min  {task:10} {figures}  n {m['n']:,.0f}"
+
+
+@verb("segue broker -- sh -c 'segue topics --create && segue dead-letters'")
+@click.option("--reason", help="only these")
+@click.option("--raw", is_flag=True, help="print the originals, each as it stood (its first 64 KiB), nothing else")
+@with_settings
+@as_json
+def dead_letters(reason: str | None, raw: bool, loaded: Loaded, as_json: bool) -> None:
+    """Print every record that was not used: why, where it stood, what it was. With --json a line a record."""
+    from streams.console import emit_line
+    from streams.dead_letters import read
+
+    for letter in read(loaded.settings.topics):
+        if reason and letter.reason != reason:
+            continue
+        if as_json:
+            emit_line(letter)
+        elif raw:
+            sys.stdout.buffer.write(letter.original + b"\n")
+        else:
+            place = f"{letter.topic}-{letter.partition}:{letter.offset}[{letter.index}]"
+            click.echo(f"{place}  {letter.reason}  {letter.detail}  {letter.original[:80].decode('utf-8', 'replace')!r}")
 
 
 @verb("segue checkpoint")
-@click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="where they lie  [default: process.checkpoint_dir]")
+@click.option("--check", is_flag=True, help="read each one whole and compare its checksums; exit 1 if one is damaged")
 @with_settings
 @as_json
-def checkpoint(root: Path | None, config: Path | None, assignments: tuple[str, ...], broker: str | None, as_json: bool) -> None:
-    """List checkpoints, oldest first, each checked against its checksums; exit 1 if one can't be trusted."""
-    from online_model import checkpoint as saved
+def checkpoint(check: bool, loaded: Loaded, as_json: bool) -> None:
+    """List the learner's checkpoints, oldest first (a name is epoch and offset)."""
+    from online_model import checkpoint as checkpoints
+    from streams.console import emit
 
-    folder = root or Path(load(config, assignments, broker).settings.process.checkpoint_dir)
-    told: dict[str, str] = {}
-    for name in saved.names(folder):
-        try:
-            saved.load(folder / name)
-            told[name] = "whole"
-        except (saved.Corrupt, saved.Incompatible) as error:
-            told[name] = str(error)
+    root = Path(loaded.settings.process.checkpoint_dir)
+    found = [
+        {"name": name, "bytes": sum(f.stat().st_size for f in (root / name).iterdir()), **(_state(root / name) if check else {})}
+        for name in checkpoints.names(root)
+    ]
     if as_json:
-        emit(told)
+        emit({"root": str(root), "checkpoints": found})
     else:
-        for name, state in told.items():
-            click.echo(f"{name}  {state}")
-        if not told:
-            click.echo(f"no checkpoint in {folder}", err=True)
-    if any(state != "whole" for state in told.values()):
+        lines = [f"{entry['name']}  {entry['bytes']:,} bytes  {entry.get('state', '')}".rstrip() for entry in found]
+        click.echo("\n".join(lines) or f"no checkpoint in {root}")
+    if any(entry.get("state", "whole") != "whole" for entry in found):
         sys.exit(1)
 
 
-class progress:  # noqa: N801 - used as a function
-    """A line on stderr while work is long: rows, rows a second, event time."""
+def _state(path: Path) -> dict[str, str]:
+    from online_model.checkpoint import Corrupt, Incompatible, load
 
-    def __init__(self, unit: str) -> None:
-        from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-        columns = (SpinnerColumn(), TextColumn("{task.completed:,} " + unit), TextColumn("{task.fields[pace]}"), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("", total=None, pace="")
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        self._bar.start()
-        return self._told
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def _told(self, rows: int, watermark_ms: int) -> None:
-        import datetime
-
-        elapsed = self._bar.tasks[0].elapsed or 1.0
-        moment = datetime.datetime.fromtimestamp(max(0, watermark_ms) / 1000, datetime.UTC)
-        self._bar.update(self._task, completed=rows, pace=f"{rows / elapsed:,.0f}/s  {moment:%Y-%m-%d %H:%M} UTC")
+    try:
+        load(path)
+    except (Corrupt, Incompatible) as error:
+        return {"state": str(error)}
+    return {"state": "whole"}
 
 
-def ticking(rows: Iterable[LogRow], unit: str) -> Iterator[LogRow]:
-    """The rows, with progress."""
-    with progress(unit) as told:
-        for n, row in enumerate(rows, 1):
-            if n % 1000 == 0:
-                told(n, row.arrival_ms or 0)
-            yield row
+@verb("segue doctor")
+@with_settings
+@as_json
+def doctor(loaded: Loaded, as_json: bool) -> None:
+    """Look at the installation, this machine and the broker; say what is wrong and the way out; exit 1 if Segue can't run."""
+    from streams.console import emit
+    from streams.doctor import examine
+
+    findings = examine(loaded.settings.topics, loaded.settings.stores)
+    if as_json:
+        emit(findings)
+    else:
+        for finding in findings:
+            click.echo(f"{'ok  ' if finding.ok else 'NO  ' if finding.needed else 'note'}  {finding.what}: {finding.found}")
+            if not finding.ok and finding.remedy:
+                click.echo(f"      {finding.remedy}")
+    if any(finding.needed and not finding.ok for finding in findings):
+        sys.exit(1)

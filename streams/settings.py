@@ -29,6 +29,7 @@ from streams.worker import WorkerSettings
 FILE = "segue.toml"  # taken from the working directory where no other is named
 PREFIX = "SEGUE_"
 CONFIG = "SEGUE_CONFIG"  # names the file; not a setting
+NOT_SETTINGS = (CONFIG, "SEGUE_DATA")  # the second says to tests where the public logs lie
 SECRETS = ("token", "password", "secret")
 
 
@@ -163,7 +164,7 @@ class _Text(str):
 
 def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str, Any]]:
     for name, text in sorted(environment.items()):
-        if name.startswith(PREFIX) and name != CONFIG:
+        if name.startswith(PREFIX) and name not in NOT_SETTINGS:
             yield name, name.removeprefix(PREFIX).lower().replace("__", "."), _Text(text)
 
 
