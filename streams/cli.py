@@ -78,8 +78,6 @@ class Verbs(click.Group):
             origin = type(error).__module__.partition(".")[0]
             if origin in PACKAGES:  # a class of ours exists to be told
                 raise (CallError if isinstance(error, ValueError) else NoError)(str(error)) from error
-            if origin == "kafka" or type(error).__name__ == "KafkaConnectionError":
-                raise NoError(f"the broker can't be used: {error}; `segue doctor` looks at it, --broker HOST:PORT names another") from error
             if isinstance(error, OSError) and error.filename is not None:
                 raise CallError(f"{error.filename}: {error.strerror}") from error
             raise
@@ -126,6 +124,19 @@ def with_settings(function: Verb) -> Verb:
         click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="settings file  [default: segue.toml, if there]"),
     ):
         call = option(call)
+    return call
+
+
+def at_a_broker(function: Verb) -> Verb:
+    """A broker that can't be reached is one line, not a stack."""
+
+    @functools.wraps(function)
+    def call(loaded: Loaded, **rest: Any) -> Any:
+        from streams.topics import reaching
+
+        with reaching(loaded.settings.topics.bootstrap):
+            return function(loaded=loaded, **rest)
+
     return call
 
 
@@ -251,7 +262,7 @@ def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
                 if counts[complaint.reason] <= show:
                     told.append(f"{log.name}:{complaint.line}: {complaint.message}")
     if as_json:
-        emit({"records": records, "good": records - sum(counts.values()), "bad": counts, "complaints": told})
+        emit({"rows": records, "good": records - sum(counts.values()), "bad": counts, "complaints": told})
     else:
         more = [f"… and {n - show:,} more: {reason}" for reason, n in counts.items() if n > show]
         click.echo("\n".join([*told, *more, f"{records:,} records, {records - sum(counts.values()):,} good"]))
@@ -275,6 +286,7 @@ def replay(
 
     Figures by task: AUC, GAUC, log loss, NE (log loss over the base rate's), COPC (what happened over what was predicted).
     """
+    from contextlib import nullcontext
     from itertools import islice
 
     from online_model import devices
@@ -285,6 +297,7 @@ def replay(
     from streams.core.learn import Learner
     from streams.core.partition import Partition
     from streams.core.state import Tables
+    from streams.topics import reaching
 
     settings, live = loaded.settings, log.form == "topic"
     devices.use_threads(settings.process.threads)
@@ -299,7 +312,8 @@ def replay(
         arrivals = events(settings.topics, partition, *_range(offsets))
     else:
         arrivals = prequential.of_file(log.rows())
-    with progress("rows") as told:
+    reached = reaching(settings.topics.bootstrap) if live else nullcontext()
+    with reached, progress("rows") as told:
         result = prequential.run(islice(arrivals, rows), machine, learner, closing=not live, progress=told)
     if report:
         from replay.report import write
@@ -358,6 +372,7 @@ def simulate(events: int, seed: int, out: Path, items_file: Path | None, world: 
 @verb("segue broker -- segue topics --create")
 @click.option("--create", is_flag=True, help="make those that are missing")
 @with_settings
+@at_a_broker
 @as_json
 def topics(create: bool, loaded: Loaded, as_json: bool) -> None:
     """Show Segue's topics and whether the broker has them as they must be; exit 1 if not."""
@@ -365,10 +380,11 @@ def topics(create: bool, loaded: Loaded, as_json: bool) -> None:
 
     from streams import topics as kafka_topics
     from streams.console import emit
+    from streams.follow import PATIENCE
 
     settings = loaded.settings.topics
-    made = kafka_topics.create(settings) if create else []
-    problems = kafka_topics.check(settings)
+    made = kafka_topics.create(settings, PATIENCE) if create else []
+    problems = kafka_topics.check(settings, PATIENCE)
     wanted = kafka_topics.wanted(settings)
     if as_json:
         emit({"topics": msgspec.to_builtins(wanted), "made": made, "problems": problems})
@@ -411,6 +427,8 @@ def broker(command: tuple[str, ...], folder: Path, port: int) -> None:
 )
 @of_a_log(FORMATS)
 @with_settings
+@at_a_broker
+@at_a_broker
 @as_json
 def send(log: Log, loaded: Loaded, as_json: bool) -> None:
     """Send a log (and its catalog) into `events`: the same bytes that `segue replay` would read."""
@@ -430,6 +448,7 @@ def send(log: Log, loaded: Loaded, as_json: bool) -> None:
 
 @verb("segue broker -- sh -c 'segue topics --create && timeout 5 segue worker; true'")
 @with_settings
+@at_a_broker
 def worker(loaded: Loaded) -> None:
     """Take events in, keep users' state, write examples; until Ctrl-C."""
     from streams import settings
@@ -452,6 +471,7 @@ def learner(loaded: Loaded) -> None:
 @click.option("--seconds", type=click.FloatRange(min=0), help="stop after so long  [default: go on]")
 @click.option("--new", is_flag=True, help="only what comes from now on")
 @with_settings
+@at_a_broker
 @as_json
 def metrics(seconds: float | None, new: bool, loaded: Loaded, as_json: bool) -> None:
     """Print what Segue measures as it comes: closed windows of event time, by task. With --json a line a record."""
@@ -482,13 +502,15 @@ def _told(record: Any) -> Iterator[str]:
 @click.option("--reason", help="only these")
 @click.option("--raw", is_flag=True, help="print the originals, each as it stood (its first 64 KiB), nothing else")
 @with_settings
+@at_a_broker
 @as_json
 def dead_letters(reason: str | None, raw: bool, loaded: Loaded, as_json: bool) -> None:
     """Print every record that was not used: why, where it stood, what it was. With --json a line a record."""
     from streams.console import emit_line
     from streams.dead_letters import read
+    from streams.follow import PATIENCE
 
-    for letter in read(loaded.settings.topics):
+    for letter in read(loaded.settings.topics, PATIENCE):
         if reason and letter.reason != reason:
             continue
         if as_json:
@@ -501,36 +523,28 @@ def dead_letters(reason: str | None, raw: bool, loaded: Loaded, as_json: bool) -
 
 
 @verb("segue checkpoint")
-@click.option("--check", is_flag=True, help="read each one whole and compare its checksums; exit 1 if one is damaged")
+@click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="where they lie  [default: process.checkpoint_dir]")
 @with_settings
 @as_json
-def checkpoint(check: bool, loaded: Loaded, as_json: bool) -> None:
-    """List the learner's checkpoints, oldest first (a name is epoch and offset)."""
-    from online_model import checkpoint as checkpoints
+def checkpoint(root: Path | None, loaded: Loaded, as_json: bool) -> None:
+    """List the learner's checkpoints (epoch-offset), oldest first, each compared with its checksums; exit 1 if one is damaged."""
+    from online_model import checkpoint as saved
     from streams.console import emit
 
-    root = Path(loaded.settings.process.checkpoint_dir)
-    found = [
-        {"name": name, "bytes": sum(f.stat().st_size for f in (root / name).iterdir()), **(_state(root / name) if check else {})}
-        for name in checkpoints.names(root)
-    ]
+    folder = root or Path(loaded.settings.process.checkpoint_dir)
+    told: dict[str, str] = {}
+    for name in saved.names(folder):
+        try:
+            saved.load(folder / name)
+            told[name] = "whole"
+        except (saved.Corrupt, saved.Incompatible) as error:
+            told[name] = str(error)
     if as_json:
-        emit({"root": str(root), "checkpoints": found})
+        emit(told)
     else:
-        lines = [f"{entry['name']}  {entry['bytes']:,} bytes  {entry.get('state', '')}".rstrip() for entry in found]
-        click.echo("\n".join(lines) or f"no checkpoint in {root}")
-    if any(entry.get("state", "whole") != "whole" for entry in found):
+        click.echo("\n".join(f"{name}  {state}" for name, state in told.items()) or f"no checkpoint in {folder}")
+    if any(state != "whole" for state in told.values()):
         sys.exit(1)
-
-
-def _state(path: Path) -> dict[str, str]:
-    from online_model.checkpoint import Corrupt, Incompatible, load
-
-    try:
-        load(path)
-    except (Corrupt, Incompatible) as error:
-        return {"state": str(error)}
-    return {"state": "whole"}
 
 
 @verb("segue doctor")

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import datetime
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,14 +11,12 @@ import msgspec
 
 def emit(value: Any) -> None:
     """One JSON document on stdout; what is undefined is null."""
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-    sys.stdout.flush()
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), flush=True)
 
 
 def emit_line(value: Any) -> None:
     """One JSON line on stdout, at once: for what goes on."""
-    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
-    sys.stdout.flush()
+    print(msgspec.json.encode(value).decode(), flush=True)
 
 
 @contextmanager

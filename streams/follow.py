@@ -9,9 +9,10 @@ import msgspec
 
 from streams.core.arrivals import arrivals
 from streams.core.records import Arrived
-from streams.topics import TopicSettings, names
+from streams.topics import ClientOptions, TopicSettings, names
 
 POLL_MS = 200
+PATIENCE: ClientOptions = {"bootstrap_timeout_ms": 5_000}  # a person waits for the answer; the client's own is 30 s
 
 
 class RangeError(ValueError):
@@ -23,7 +24,7 @@ def metrics(settings: TopicSettings, from_start: bool, seconds: float | None) ->
     from kafka import KafkaConsumer, TopicPartition
 
     at = TopicPartition(names(settings.prefix).metrics, 0)
-    consumer = KafkaConsumer(bootstrap_servers=settings.bootstrap.split(","), enable_auto_commit=False)
+    consumer = KafkaConsumer(bootstrap_servers=settings.bootstrap.split(","), enable_auto_commit=False, **PATIENCE)
     try:
         consumer.assign([at])
         (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(at)
@@ -42,7 +43,9 @@ def events(settings: TopicSettings, partition: int, first: int | None, end: int 
 
     topic = names(settings.prefix).events
     at = TopicPartition(topic, partition)
-    consumer = KafkaConsumer(bootstrap_servers=settings.bootstrap.split(","), enable_auto_commit=False, max_partition_fetch_bytes=32 << 20)
+    consumer = KafkaConsumer(
+        bootstrap_servers=settings.bootstrap.split(","), enable_auto_commit=False, max_partition_fetch_bytes=32 << 20, **PATIENCE
+    )
     try:
         known = consumer.partitions_for_topic(topic)
         if not known or partition not in known:

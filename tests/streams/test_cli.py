@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -31,18 +30,35 @@ def test_help_imports_neither_torch_nor_faust() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def calls(line: str) -> list[list[str]]:
+    """The calls of `segue` in a shell line: of each part, what stands behind `--`, and what stands in `sh -c`."""
+    found: list[list[str]] = [[]]
+    for word in shlex.split(line):
+        if word in ("&&", "--"):
+            found.append([])
+        else:
+            found[-1].append(word)
+    out = []
+    for words in found:
+        words = words[2:] if words[0] == "timeout" else words
+        out += calls(words[2].removesuffix("; true")) if words[:2] == ["sh", "-c"] else [words]
+    return out
+
+
+def test_calls_are_found_in_a_shell_line() -> None:
+    line = "segue a -o x && segue broker -- sh -c 'segue b && timeout 5 segue c; true'"
+    assert calls(line) == [["segue", "a", "-o", "x"], ["segue", "broker"], ["segue", "b"], ["segue", "c"]]
+
+
 @pytest.mark.parametrize("name", sorted(segue.commands))
 def test_every_help_ends_in_a_line_that_parses(name: str) -> None:
     last = call(name, "--help").output.rstrip().splitlines()[-1].strip()
-    for part in last.split(" && "):
-        program, verb, *rest = shlex.split(part)
+    found = calls(last)
+    assert name in [words[1] for words in found]
+    for program, verb, *rest in found:
         assert program == "segue"
-        rest = [__file__ if word.endswith(".jsonl") else word for word in rest]  # what the line before it wrote
-        try:
-            segue.commands[verb].make_context(verb, list(rest))
-        except click.exceptions.Exit as stop:
-            assert stop.exit_code == 0
-            assert rest == ["--help"]
+        given = [__file__ if word.endswith(".jsonl") else word for word in rest]  # what the line before it wrote
+        segue.commands[verb].make_context(verb, given)
 
 
 def test_simulate_validate_and_replay_agree_on_the_rows(tmp_path: Path) -> None:
@@ -64,7 +80,8 @@ def test_config_says_where_a_value_came_from() -> None:
     [
         (("config", "--set", "x=1"), 2),
         (("validate", "nowhere.jsonl", "--format", "jsonl"), 2),
-        (("replay", "--format", "topic"), 2),
+        (("replay", "--format", "jsonl"), 2),
+        (("replay", "--format", "topic", "--offsets", "soon"), 2),
         (("dead-letters", "--json", "extra"), 2),
     ],
 )
@@ -75,3 +92,20 @@ def test_wrong_call_ends_with_2(arguments: tuple[str, ...], code: int) -> None:
 def test_no_checkpoint_is_an_empty_list(tmp_path: Path) -> None:
     done = call("checkpoint", "--root", str(tmp_path), "--json")
     assert (done.exit_code, json.loads(done.stdout)) == (0, {})
+
+
+def test_unreachable_broker_is_one_line_and_a_no() -> None:
+    command = [sys.executable, "-m", "streams", "topics", "--broker", "127.0.0.1:1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "127.0.0.1:1" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_package_of_another_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "replay").mkdir()
+    (tmp_path / "replay" / "__init__.py").touch()
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; from streams.cli import stranger; print(stranger())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"the package `replay` comes from {tmp_path}, not from {ROOT} (the library replay-rec")
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from streams.cli import stranger; print(stranger())"
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path.parent, capture_output=True, text=True, check=True).stdout == "None\n"
