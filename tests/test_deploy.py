@@ -1,0 +1,57 @@
+"""docker-compose.yml against what Segue is: its settings, its verbs, its files."""
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from streams.cli import segue
+from streams.settings import load
+
+ROOT = Path(__file__).parent.parent
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+OURS = [name for name, service in SERVICES.items() if "build" in service]
+
+
+def test_all_parts_are_there() -> None:
+    assert set(SERVICES) == {"kafka", "topics", "worker", "learner", "prometheus", "grafana"}
+    assert OURS == ["topics", "worker", "learner"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_environment_of_our_services_is_settings_and_command_is_a_verb(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment = {key: str(value) for key, value in SERVICES[name]["environment"].items()}
+    loaded = load(None, environment)
+    assert {value.source for value in loaded.values if value.source != "default"} == set(environment)
+    host, port = loaded.settings.topics.bootstrap.split(":")
+    assert host in SERVICES and f"INSIDE://{host}:{port}" in SERVICES[host]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+    verb, *rest = SERVICES[name]["command"]
+    segue.commands[verb].make_context(verb, list(rest))
+
+
+def test_worker_and_learner_share_state_and_checkpoints_and_have_slots_of_their_own() -> None:
+    worker, learner = SERVICES["worker"], SERVICES["learner"]
+    assert worker["environment"]["SEGUE_COPY__CHECKPOINT_DIR"] == learner["environment"]["SEGUE_PROCESS__CHECKPOINT_DIR"]
+    assert worker["volumes"] == learner["volumes"]
+    assert worker["environment"]["SEGUE_FAUST__SLOT"] != learner["environment"]["SEGUE_FAUST__SLOT"]
+
+
+def test_ports_are_of_the_loopback_and_mounted_files_exist() -> None:
+    for service in SERVICES.values():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            assert (ROOT / source).is_file() if source.startswith("./") else source in COMPOSE["volumes"]
+
+
+def test_the_client_accepts_the_file_where_there_is_one() -> None:
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
+        return  # no client here: the tests above read the file by themselves
+    subprocess.run([docker, "compose", "-f", str(ROOT / "docker-compose.yml"), "config", "--quiet"], check=True)
