@@ -3,11 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-REAL_LOGS ?= ../shared/data
 # Pure-number work on small machines: more threads than cores only get in each other's way.
 export OMP_NUM_THREADS ?= 2
-# Without the public logs (and outside CI, where their absence must fail) the tests that need them are left out, and it says so.
-MARKERS := not gpu and not prove$(if $(or $(CI),$(wildcard $(REAL_LOGS)/kuairand-pure)),, and not real_log)
+MARKERS := not gpu and not prove
 
 .DEFAULT_GOAL := help
 .PHONY: install run test check bench prove golden help
@@ -27,8 +25,7 @@ run: install  ## broker, worker, learner, listeners and a live panel on this mac
 	@exec $(BIN)/segue run $(ARGS)
 
 test: install  ## every test that needs no GPU; ARGS="-k words -x"
-	@case "$(MARKERS)" in *real_log*) echo "no $(REAL_LOGS)/kuairand-pure here: tests marked real_log are left out (REAL_LOGS=DIR names another folder)";; esac
-	@REAL_LOGS=$(REAL_LOGS) $(BIN)/python -m pytest -m "$(MARKERS)" $(ARGS)
+	@$(BIN)/python -m pytest -m "$(MARKERS)" $(ARGS)
 
 check: install  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .
@@ -39,7 +36,7 @@ bench: install  ## benchmarks
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 prove: install  ## the statistical and long acceptance lines in full, into benchmarks/RESULTS.md
-	@REAL_LOGS=$(REAL_LOGS) $(BIN)/python -m pytest -m prove $(ARGS)
+	@$(BIN)/python -m pytest -m prove $(ARGS)
 
 golden: install  ## remake the golden files of formats; review the diff
 	@REMAKE_GOLDEN=1 $(BIN)/python -m pytest -m "$(MARKERS)" -k golden $(ARGS)

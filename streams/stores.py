@@ -18,8 +18,8 @@ from rocksdict import BlockBasedOptions, Cache, Checkpoint, Options, Rdict, Read
 Row = tuple[bytes, bytes]
 Change = tuple[bytes, bytes | None]  # None deletes
 
-TABLES = ("users", "pending", "dedupe", "popularity")
-FAMILIES = (*TABLES, "outbox", "meta")
+TABLES = ("users", "pending", "dedupe", "popularity", "meta")  # what a digest covers
+FAMILIES = (*TABLES, "outbox")
 FORMAT = b"1"
 
 _OFFSET, _ABOUT, _FORMAT = b"\x00offset", b"\x00about", b"\x00format"  # beside the core's own rows in `meta`

@@ -1,6 +1,7 @@
 """What an event says: which labels its actions set, whether they resolve an exposure, what enters the history."""
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from online_model import history
@@ -33,19 +34,27 @@ def meaning(event: Event, settings: PartitionSettings) -> Meaning:
 
     `full` overrides the play ratio; a play of unknown ratio is partial. A play below `partial_play_ratio` enters no history.
     """
-    actions = {event.action, *event.also}
     ratio = event.played_ms / event.duration_ms if event.played_ms is not None and event.duration_ms else None
     full = event.full if event.full is not None else ratio is not None and ratio >= settings.full_play_ratio
+    return _meaning(event.action, event.also, full, ratio is None or ratio >= settings.partial_play_ratio)
+
+
+@lru_cache(maxsize=1 << 12)
+def _meaning(action: Action, also: tuple[Action, ...], full: bool, partial: bool) -> Meaning:
+    actions = {action, *also}
+    undo = Action.UNCOLLECT in actions  # beside a collect of the same moment: what is left is not collected
+    if undo:
+        actions.discard(Action.COLLECT)
     mask = positive = negative = 0
     if Action.PLAY in actions:
         if full:
             mask, positive = FULL_PLAY, history.FULL_PLAY
-        elif ratio is None or ratio >= settings.partial_play_ratio:
+        elif partial:
             positive = history.PARTIAL_PLAY
-    if Action.COLLECT in actions:
-        mask, positive = mask | COLLECT, history.COLLECT
     if Action.SHARE in actions:
         mask, positive = mask | SHARE, history.SHARE
+    if Action.COLLECT in actions:  # before the share: an undo must find it
+        mask, positive = mask | COLLECT, history.COLLECT
     if Action.SKIP in actions:
         mask, negative = mask | SKIP, history.SKIP
     if Action.DISLIKE in actions:
@@ -54,7 +63,7 @@ def meaning(event: Event, settings: PartitionSettings) -> Meaning:
         impression=Action.IMPRESSION in actions,
         resolving=not RESOLVING.isdisjoint(actions),
         later=actions <= LATER,
-        undo=Action.UNCOLLECT in actions,
+        undo=undo,
         mask=mask,
         positive=positive,
         negative=negative,

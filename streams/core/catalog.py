@@ -47,7 +47,7 @@ class Catalog:
             category=keys.key("category", item.categories[0]) if item.categories else 0,
             categories=tuple(keys.key("category", c) for c in item.categories),
             domain=keys.key("domain", item.domain) if item.domain else 0,
-            features=keys.bag(list(item.features.items())),
+            features=keys.bag("item", list(item.features.items())),
         )
         self._items[known.key] = known
         return known

@@ -6,8 +6,8 @@ as `Rejected`, a value: the stream goes on and the original goes to the dead-let
 from __future__ import annotations
 
 import enum
+import json
 import re
-from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
@@ -17,6 +17,7 @@ MAX_RECORD_BYTES = 1 << 20  # of one Kafka value or log line; the broker's own d
 MAX_ARRAY = 10_000  # records in one array
 MAX_SLOTS = 200  # items of one exposure
 MAX_CONTEXT = 64  # keys of a context
+MAX_DEPTH = 64  # levels; ours have 4. Deeper ones are refused as such whatever else is wrong with them
 KEPT_BYTES = 64 << 10  # of an original, in a dead letter
 WEEK_MS = 7 * 86_400_000
 
@@ -133,13 +134,24 @@ class Rejected(msgspec.Struct, frozen=True):
     raw: bytes  # the original (of the array element, where one)
 
 
+class _Kind(msgspec.Struct):
+    kind: str = "event"
+
+
 _event = msgspec.json.Decoder(Event)
 _events = msgspec.json.Decoder(list[Event])
-_kind = msgspec.json.Decoder(Exposure | Tick | LogBegin)
+_kind_of = msgspec.json.Decoder(_Kind)
+_kind: msgspec.json.Decoder[Exposure | Tick | LogBegin] = msgspec.json.Decoder(Exposure | Tick | LogBegin)
 _pieces = msgspec.json.Decoder(list[msgspec.Raw])
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
-_SEAM = re.compile(rb"(?<=\}),\s*(?=\{)")
-_KIND = re.compile(rb'"kind"\s*:\s*"(?!event")')
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+\\?(?:"|\Z)|[\[\]{}]', re.DOTALL)  # a string that never ends is one token: linear time
+_BLANK = re.compile(r"[\s,]*")
+_SEAM = re.compile(r"[,}\]]\s*(?=\{)")  # where a record of an array may begin
+_DEEP = f"more than {MAX_DEPTH} levels"
+_RECORD_KEYS = frozenset({"ts", "user_id", "action", "kind"})  # a slot or a context has none of them
+_prefix = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)  # finds where an element ends; msgspec judges it
+_SLICE = 1 << 16
+_LEAST_COST = 1 << 10
 
 
 def decode(value: bytes | None) -> list[Record | Rejected]:
@@ -160,82 +172,121 @@ def decode(value: bytes | None) -> list[Record | Rejected]:
                 return list(events)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # one of them is bad: look at each by itself
-    return list(_each(value))
+    return _each(value)
 
 
-def _each(value: bytes) -> Iterator[Record | Rejected]:
+def _each(value: bytes) -> list[Record | Rejected]:
     try:
-        pieces = [bytes(p) for p in _pieces.decode(value)]
+        pieces = _pieces.decode(value)
+        out = [_one(bytes(piece)) for piece in pieces[: MAX_ARRAY + 1]]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pieces = _split(value)
-    if len(pieces) > MAX_ARRAY:
-        yield Rejected(Reason.OVERSIZED, f"{len(pieces):,} records in one array, at most {MAX_ARRAY:,}; send smaller arrays", value)
-        return
-    for piece in pieces:
-        whole = _one(piece)
-        if isinstance(whole, Rejected) and whole.reason is Reason.MALFORMED and _SEAM.search(piece):
-            yield from _salvage(piece)
-        else:
-            yield whole
+        out = _recovered(value)
+    if len(out) > MAX_ARRAY:
+        return [Rejected(Reason.OVERSIZED, f"more than {MAX_ARRAY:,} records in one array; send smaller arrays", value)]
+    return out
 
 
-def _split(value: bytes) -> list[bytes]:
-    """Elements of an array that is not valid JSON as a whole: cut at the commas of depth 1, strings respected."""
-    out, depth, start = [], 0, 0
-    for token in _TOKEN.finditer(value):
-        sign = token.group()
-        if sign in (b"[", b"{"):
-            depth += 1
-            if depth == 1:
-                start = token.end()
-        elif sign in (b"]", b"}"):
-            depth -= 1
-            if depth <= 0:
-                out.append(value[start : token.start()])
-                start = token.end()
-                break
-        elif sign == b"," and depth == 1:
-            out.append(value[start : token.start()])
-            start = token.end()
-    rest = value[start:].strip()
-    if rest:
-        out.append(rest)
-    return [p.strip() for p in out if p.strip()]
+def _recovered(value: bytes) -> list[Record | Rejected]:
+    """Elements of an array that is not JSON as a whole: what can be read, and one rejection for each run between.
+
+    Behind something broken, the next record begins at the first seam from which a whole object with a record's keys
+    can be read. The work is bounded: after reading 16 times the value's length in vain, the rest is one rejection.
+    """
+    text = value.decode("latin-1")  # a character a byte, and JSON's signs are ASCII
+    out: list[Record | Rejected] = []
+    patience = 16 * len(text) + (1 << 20)
+    at = _blank(text, text.index("[") + 1)
+    while len(out) <= MAX_ARRAY and at < len(text) and not (text[at] == "]" and not text[at + 1 :].strip()):
+        end, cost = _read(text, at)
+        if end is None:
+            patience -= cost
+            found = len(text)
+            for seam in _SEAM.finditer(text, at):
+                if patience < 0:
+                    break
+                end, cost = _read(text, seam.end(), record=True)
+                if end is not None:
+                    found = seam.end()
+                    break
+                patience -= cost
+            run = value[at:found].rstrip(b", \t\r\n")
+            if found == len(text):
+                run = run.removesuffix(b"]").rstrip(b", \t\r\n") or run
+            deep = _too_deep(run)
+            out.append(Rejected(Reason.TOO_DEEP, _DEEP, run) if deep else Rejected(Reason.MALFORMED, "not valid JSON", run))
+            at = found
+        if end is not None:
+            out.append(_one(value[at:end]))
+            at = _blank(text, end)
+    return out or [Rejected(Reason.MALFORMED, "not valid JSON", value)]
 
 
-def _salvage(piece: bytes) -> Iterator[Record | Rejected]:
-    """Good records behind a broken one that swallowed them: cut at `},{`; what stays bad is one rejection a run."""
-    bad: list[bytes] = []
-    for part in _SEAM.split(piece):
-        one = _one(part.rstrip().removesuffix(b"]")) if part.rstrip().endswith(b"}]") else _one(part)
-        if isinstance(one, Rejected):
-            bad.append(part)
+def _read(text: str, start: int, record: bool = False) -> tuple[int | None, int]:
+    """(Where the element at `start` ends, what it cost): None if nothing whole stands there, or (asked for one) no record.
+
+    A cost is in characters. Reads a slice first, since the decoder counts the lines before an error from the text's start.
+    """
+    for part in (text[start : start + _SLICE], text[start:]):
+        cut = len(part) < len(text) - start
+        try:
+            found, length = _prefix.raw_decode(part)
+        except RecursionError:
+            return None, len(text) - start
+        except json.JSONDecodeError as error:
+            if cut and (error.pos > len(part) - 16 or error.msg.startswith("Unterminated")):
+                continue  # its end may lie beyond the slice
+            return None, _LEAST_COST + (error.pos if cut else len(part))
+        if cut and length == len(part):
             continue
-        if bad:
-            yield Rejected(Reason.MALFORMED, "not valid JSON", b",".join(bad))
-            bad = []
-        yield one
-    if bad:
-        yield Rejected(Reason.MALFORMED, "not valid JSON", b",".join(bad))
+        break
+    else:
+        raise AssertionError("the whole text is never cut")
+    end = start + length
+    follows = text[end : end + 1] if text[end : end + 1] in (",", "]", "{") else text[end : end + _SLICE].lstrip()[:1]
+    whole = follows in ("", ",", "]", "{") and (not record or (isinstance(found, dict) and not _RECORD_KEYS.isdisjoint(found)))
+    return (end if whole else None), _LEAST_COST + length
+
+
+def _blank(text: str, at: int) -> int:
+    """Behind commas and white space."""
+    match = _BLANK.match(text, at)
+    return match.end() if match else at
 
 
 def _one(raw: bytes) -> Record | Rejected:
     try:
-        if b'"kind"' in raw and _KIND.search(raw):
-            other: Record = _kind.decode(raw)
-            return other
+        if b'"kind"' in raw and _kind_of.decode(raw).kind != "event":
+            return _kind.decode(raw)
         return _event.decode(raw)
     except RecursionError:
-        return Rejected(Reason.TOO_DEEP, "nested too deeply", raw)
+        reason, detail = Reason.TOO_DEEP, ""
     except msgspec.ValidationError as error:
-        return Rejected(_reason(str(error)), str(error), raw)
+        reason, detail = _reason(str(error)), str(error)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Rejected(Reason.MALFORMED, str(error), raw)
+        reason, detail = Reason.MALFORMED, str(error)
+    if reason is Reason.TOO_DEEP or _too_deep(raw):
+        return Rejected(Reason.TOO_DEEP, _DEEP, raw)
+    return Rejected(reason, detail, raw)
+
+
+def _too_deep(raw: bytes) -> bool:
+    depth = 0
+    for token in _TOKEN.finditer(raw):
+        sign = token.group()
+        if sign in (b"[", b"{"):
+            depth += 1
+            if depth > MAX_DEPTH:
+                return True
+        elif sign in (b"]", b"}"):
+            depth -= 1
+    return False
 
 
 def _reason(message: str) -> Reason:
-    if "Invalid enum value" in message:
+    if message.startswith("Invalid enum value"):
         return Reason.UNKNOWN_ACTION
+    if message.startswith("Invalid value"):  # of `kind`
+        return Reason.WRONG_TYPE
     if "<=" in message or ">=" in message or "length" in message or "out of range" in message:
         return Reason.OUT_OF_BOUNDS
     return Reason.WRONG_TYPE

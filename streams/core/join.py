@@ -1,10 +1,14 @@
 """Exposures wait for their feedback and become examples (DESIGN.md section 5).
 
     shown ──── first resolving act: Example, at once ──── later acts: Reversals ── … retention: forgotten
-      └── join window closes: Example for every slot without an act, then Closed with the labels as they stand
+      └── join window closes: Example if no act came, then Closed with the labels as they stand
+
+A list holds what one request showed to a user, or one impression that came without a request id. Window and retention
+run for each slot from the moment it was shown, since a request may go on showing (a feed that is scrolled); within a
+request an item is shown once, and a second report of it is the same exposure.
 
 Lists are found by request id where an act carries one, else by the list that this user was last shown this item in.
-An act with a request id whose exposure is not there waits until its window closes, then counts as unjoined. An act
+An act with a request id whose exposure is not there waits until its own window closes, then counts as unjoined. An act
 without a request id, outside of any open list, implies its own impression.
 """
 from __future__ import annotations
@@ -17,17 +21,17 @@ import xxhash
 from online_model.features import TASKS, Closed, Example, ExampleRecord, Reversal
 from streams.core.acts import COLLECT
 from streams.core.settings import PartitionSettings
-from streams.core.state import Act, Marks, Progress, Shown, Slot, Tables
-from streams.core.view import UserPart, features
+from streams.core.state import FOREVER, Act, Marks, Progress, Shown, Slot, Tables, UserPart
+from streams.core.view import features
 
 LIST, LAST = b"l", b"a"  # first byte of a key in `pending`: a list of a user; the list that an item was last shown in
-MAX_SLOTS = 200  # of one list; impressions beyond start a new one
-MAX_WAITING = 64  # acts that wait for one exposure
+MAX_SLOTS = 200  # kept of one list; beyond, the oldest is closed and forgotten
+MAX_WAITING = 64  # acts that wait in one list
 MAX_CHANGES = 8  # reversals of one slot: a finger that taps collect on and off is not endless evidence
 
 _PAIR = struct.Struct(">QQ")
 _ID = struct.Struct("<QQQq")
-_MINUTE_MS = 60_000
+_STEP_MS = 600_000
 
 Emit = Callable[[ExampleRecord], None]
 
@@ -35,119 +39,156 @@ Emit = Callable[[ExampleRecord], None]
 class Joins:
     """The open and resolved lists of one partition."""
 
-    def __init__(self, settings: PartitionSettings, tables: Tables) -> None:
-        self._settings = settings
+    def __init__(self, settings: PartitionSettings, tables: Tables, progress: Progress, emit: Emit) -> None:
+        self._window_ms, self._retention_ms = settings.join_window_ms, settings.join_retention_ms
         self._lists = tables.pending
-        self._closing = Marks(tables.pending, b"o", step_ms=10 * _MINUTE_MS)
-        self._expiring = Marks(tables.pending, b"x", step_ms=10 * _MINUTE_MS)
+        self._progress = progress
+        self._emit = emit
+        self._closing = Marks(tables.pending, b"o", _STEP_MS)
+        self._expiring = Marks(tables.pending, b"x", _STEP_MS)
 
-    def shown(self, user: int, list_key: int) -> Shown | None:
+    def find(self, user: int, list_key: int) -> Shown | None:
         found = self._lists.get(LIST + _PAIR.pack(user, list_key))
         return found if isinstance(found, Shown) else None
 
-    def last(self, user: int, item: int) -> tuple[int, Shown] | None:
-        """The list in which this user was last shown this item without a request id."""
+    def last(self, user: int, item: int) -> tuple[int, Shown, Slot] | None:
+        """The list in which this user was last shown this item, and its slot there."""
         key = self._lists.get(LAST + _PAIR.pack(user, item))
         if not isinstance(key, bytes):
             return None
         list_key = int.from_bytes(key, "big")
-        found = self.shown(user, list_key)
-        return (list_key, found) if found else None
+        shown = self.find(user, list_key)
+        slot = shown.slot(item) if shown else None
+        return (list_key, shown, slot) if shown and slot else None
 
-    def open(self, user: int, list_key: int, part: UserPart | None, ts: int, progress: Progress, implied: bool = False) -> Shown:
-        """A new list (replacing a closed one of the same key). Without `part` it only holds acts that came before it."""
-        shown = Shown(shown_ms=ts, due_ms=ts + self._settings.join_window_ms, exposed=part is not None, implied=implied)
-        if part is not None:
-            self.expose(shown, part, ts)
-        self.save(user, list_key, shown)
+    def show(self, user: int, list_key: int, part: UserPart, slots: list[Slot]) -> Shown:
+        """Add items shown at one moment to a list, new or not; acts that waited for them join."""
+        shown = self.find(user, list_key) or Shown()
+        for slot in slots:
+            slot.id = xxhash.xxh3_64_intdigest(_ID.pack(user, list_key, slot.item, slot.shown_ms))
+            slot.part = len(shown.parts)
+            self._lists.put(LAST + _PAIR.pack(user, slot.item), list_key.to_bytes(8, "big"))
+        shown.slots += slots
+        shown.parts.append(part)
         place = _PAIR.pack(user, list_key)
-        self._closing.add(max(shown.due_ms, progress.watermark_ms + 1), place)
-        self._expiring.add(ts + self._settings.join_retention_ms, place)
-        progress.open_lists += 1
+        if len(shown.slots) > MAX_SLOTS:
+            self._finish(shown, [s for s in shown.slots[:-MAX_SLOTS] if not s.closed])
+            self._keep(place, shown, shown.slots[-MAX_SLOTS:])
+        self._expiring.add(slots[0].shown_ms + self._retention_ms, place)
+        self._await(place, shown, slots[0].shown_ms)
+        if shown.waiting:
+            for slot in slots:
+                self._resume(shown, slot)
         return shown
 
-    def expose(self, shown: Shown, part: UserPart, ts: int) -> None:
-        """The exposure itself: from here on the list has the features of its user at that moment."""
-        shown.exposed, shown.shown_ms = True, ts
-        shown.context, shown.user_attributes = part.context, part.user_attributes
-        shown.positive, shown.negative, shown.user_counts = part.positive, part.negative, part.counts
-
-    def add(self, user: int, list_key: int, shown: Shown, slot: Slot, by_item: bool) -> Slot:
-        """A further item of a list. `by_item`: acts will come without a request id."""
-        slot.id = xxhash.xxh3_64_intdigest(_ID.pack(user, list_key, slot.item, slot.shown_ms))
-        shown.slots.append(slot)
-        if by_item:
-            self._lists.put(LAST + _PAIR.pack(user, slot.item), list_key.to_bytes(8, "big"))
-        return slot
+    def wait(self, user: int, list_key: int, act: Act) -> bool:
+        """Keep an act until its exposure comes or its window closes; False where too many wait already."""
+        shown = self.find(user, list_key) or Shown()
+        if len(shown.waiting) >= MAX_WAITING:
+            return False
+        shown.waiting.append(act)
+        self._await(_PAIR.pack(user, list_key), shown, act.ts)
+        return True
 
     def save(self, user: int, list_key: int, shown: Shown) -> None:
         self._lists.put(LIST + _PAIR.pack(user, list_key), shown)
 
-    def act(self, shown: Shown, slot: Slot, act: Act, emit: Emit) -> tuple[int, int]:
-        """Labels that this act set and took back, as bits; the example or the reversals that follow are emitted."""
+    def act(self, shown: Shown, slot: Slot, act: Act) -> int:
+        """Labels that this act newly set, as bits; the example or the reversals that follow are emitted."""
         before = slot.labels
         after = (before | act.mask) & ~(COLLECT if act.undo else 0)
-        if after != before and slot.made and slot.changes >= MAX_CHANGES:
-            return 0, 0
-        slot.labels = after
         if not slot.made:
+            slot.labels = after
             if act.resolving:
-                slot.made = True
-                emit(self._example(shown, slot, act.ts, act.arrival_ms))
-        else:
-            changed = before ^ after
+                self._make(shown, slot, act.ts, act.arrival_ms)
+        elif after != before and slot.changes < MAX_CHANGES:
+            slot.labels = after
             for task in range(len(TASKS)):
-                if changed >> task & 1:
+                if (before ^ after) >> task & 1:
                     slot.changes += 1
-                    emit(
-                        Reversal(
-                            id=slot.id, ts=act.ts, arrival_ms=act.arrival_ms, task=task, sign=1 if after >> task & 1 else -1, weight=1.0,
-                            features=features(shown, shown.user_counts, slot),
-                        )
-                    )  # fmt: skip
-        return after & ~before, before & ~after
+                    sign = 1 if after >> task & 1 else -1
+                    self._emit(Reversal(slot.id, act.ts, act.arrival_ms, task, sign, 1.0, features(shown.parts[slot.part], slot)))
+        return slot.labels & ~before
 
-    def close_due(self, watermark_ms: int, progress: Progress, emit: Emit) -> None:
-        """Close the lists whose window has passed: strictly before the watermark, so an act at the last moment still counts."""
+    def close_due(self, watermark_ms: int) -> None:
+        """Close what was shown longer ago than its window: strictly, so that an act at the last moment still counts."""
         for place in self._closing.due(watermark_ms - 1):
-            self._close(place, watermark_ms, progress, emit)
+            self._close(place, watermark_ms - 1)
 
-    def close_all(self, watermark_ms: int, progress: Progress, emit: Emit) -> None:
-        """The end of a log closes every list, in the order of their windows."""
-        for place in self._closing.due(1 << 62):
-            self._close(place, watermark_ms, progress, emit)
+    def close_all(self) -> None:
+        """The end of a log closes everything, in the order of the windows."""
+        for place in self._closing.all():
+            self._close(place, FOREVER)
 
     def forget(self, watermark_ms: int) -> None:
-        """Drop lists whose retention has passed, and what points to them."""
-        for place in self._expiring.due(watermark_ms):
+        """Drop what was shown longer ago than its retention, which is no shorter than its window, and so is closed."""
+        for place in self._expiring.due(watermark_ms - 1):
             shown = self._lists.get(LIST + place)
-            if not isinstance(shown, Shown) or shown.shown_ms + self._settings.join_retention_ms > watermark_ms:
-                continue  # gone already, or replaced by a newer one of the same request
-            for slot in shown.slots:
-                last = LAST + place[:8] + slot.item.to_bytes(8, "big")
-                if self._lists.get(last) == place[8:]:
-                    self._lists.delete(last)
-            self._lists.delete(LIST + place)
+            if isinstance(shown, Shown):
+                kept = [s for s in shown.slots if s.shown_ms + self._retention_ms >= watermark_ms]
+                if len(kept) < len(shown.slots):
+                    self._keep(place, shown, kept)
+                    self._put(place, shown)
 
-    def _close(self, place: bytes, watermark_ms: int, progress: Progress, emit: Emit) -> None:
-        shown = self._lists.get(LIST + place)
-        if not isinstance(shown, Shown) or shown.closed:
-            return
-        progress.open_lists -= 1
-        if shown.waiting:
-            progress.counted["unjoined"] = progress.counted.get("unjoined", 0) + len(shown.waiting)
-        if not shown.exposed:
-            self._lists.delete(LIST + place)
-            return
-        shown.closed, shown.waiting = True, []
-        for slot in shown.slots:
-            if not slot.made:
-                slot.made = True
-                emit(self._example(shown, slot, watermark_ms, 0))
-        emit(Closed(ts=watermark_ms, ids=[s.id for s in shown.slots], labels=[s.labels for s in shown.slots]))
+    def _await(self, place: bytes, shown: Shown, since_ms: int) -> None:
+        self._closing.add(since_ms + self._window_ms, place)
+        if not shown.open:
+            shown.open = True
+            self._progress.open_lists += 1
         self._lists.put(LIST + place, shown)
 
-    def _example(self, shown: Shown, slot: Slot, ts: int, arrival_ms: int) -> Example:
-        return Example(
-            id=slot.id, ts=ts, arrival_ms=arrival_ms, labels=slot.labels, weight=1.0, features=features(shown, shown.user_counts, slot)
-        )
+    def _resume(self, shown: Shown, slot: Slot) -> None:
+        """Acts that came before this exposure join it now; state and popularity moved when they came."""
+        acts = [a for a in shown.waiting if a.item == slot.item]
+        if acts:
+            shown.waiting = [a for a in shown.waiting if a.item != slot.item]
+            for act in acts:
+                self.act(shown, slot, act)
+
+    def _close(self, place: bytes, until_ms: int) -> None:
+        shown = self._lists.get(LIST + place)
+        if not isinstance(shown, Shown) or not shown.open:
+            return
+        self._finish(shown, [s for s in shown.slots if not s.closed and s.shown_ms + self._window_ms <= until_ms])
+        kept = [a for a in shown.waiting if a.ts + self._window_ms > until_ms]
+        if len(kept) < len(shown.waiting):
+            self._progress.count("unjoined", len(shown.waiting) - len(kept))
+            shown.waiting = kept
+        if not kept and all(s.closed for s in shown.slots):
+            shown.open = False
+            self._progress.open_lists -= 1
+        self._put(place, shown)
+
+    def _finish(self, shown: Shown, slots: list[Slot]) -> None:
+        if not slots:
+            return
+        now_ms = self._progress.watermark_ms
+        for slot in slots:
+            slot.closed = True
+            if not slot.made:
+                self._make(shown, slot, now_ms, 0)
+        self._emit(Closed(now_ms, [s.id for s in slots], [s.labels for s in slots]))
+
+    def _make(self, shown: Shown, slot: Slot, ts: int, arrival_ms: int) -> None:
+        slot.made = True
+        self._emit(Example(slot.id, ts, arrival_ms, slot.labels, 1.0, features(shown.parts[slot.part], slot)))
+
+    def _keep(self, place: bytes, shown: Shown, kept: list[Slot]) -> None:
+        """Forget the other slots of a list: what points to them, and the user's halves that only they needed."""
+        staying = {s.item for s in kept}
+        for slot in shown.slots:
+            last = LAST + place[:8] + slot.item.to_bytes(8, "big")
+            if slot.item not in staying and self._lists.get(last) == place[8:]:
+                self._lists.delete(last)
+        used = sorted({s.part for s in kept})
+        moved = {part: at for at, part in enumerate(used)}
+        for slot in kept:
+            slot.part = moved[slot.part]
+        shown.slots, shown.parts = kept, [shown.parts[part] for part in used]
+
+    def _put(self, place: bytes, shown: Shown) -> None:
+        """Save a list, or delete it when there is nothing left in it."""
+        if shown.slots or shown.waiting:
+            self._lists.put(LIST + place, shown)
+        else:
+            self._lists.delete(LIST + place)

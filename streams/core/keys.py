@@ -16,10 +16,15 @@ _U64 = struct.Struct("<Q")
 HOUR_MS = 3_600_000
 
 
+def once(field: str, value: str) -> int:
+    """The key of a value that hardly comes again (a request, an event): as `key`, without a place in its cache."""
+    return xxhash.xxh3_64_intdigest(f"{field}={value}".encode("utf-8", "surrogatepass")) or 1
+
+
 @lru_cache(maxsize=1 << 17)
 def key(field: str, value: str) -> int:
     """The key of a value of a field; never 0."""
-    return xxhash.xxh3_64_intdigest(f"{field}={value}".encode("utf-8", "surrogatepass")) or 1
+    return once(field, value)
 
 
 @lru_cache(maxsize=1 << 12)
@@ -35,20 +40,23 @@ def position(place: int) -> int:
     return key("position", str(bucket))
 
 
-@lru_cache(maxsize=1 << 16)
-def value(name: str, content: str | int | float | bool) -> bytes:
-    """The packed key of one named value; numbers in half-octave steps, so that close ones share a row."""
+@lru_cache(maxsize=1 << 16, typed=True)  # typed: True equals 1, but says something else
+def value(bag: str, name: str, content: str | int | float | bool) -> bytes:
+    """The packed key of one named value of a bag; numbers in half-octave steps, so that close ones share a row.
+
+    Names are others' choice: with the bag and their length before them they meet no field, and no name that holds a "=".
+    """
     if isinstance(content, str):
         text = content
     elif isinstance(content, bool) or content == 0:
         text = str(int(content))
-    elif math.isfinite(content):
+    elif isinstance(content, int) or math.isfinite(content):  # an integer may be too large for a float
         text = f"{'-' if content < 0 else ''}2^{round(2 * math.log2(abs(content))) / 2}"
     else:
         text = str(content)
-    return _U64.pack(key(name, text))
+    return _U64.pack(key(f"{bag}:{len(name)}:{name}", text))
 
 
-def bag(values: list[tuple[str, str | int | float]]) -> bytes:
-    """Packed keys of named values, in name order, at most BAG_LIMIT."""
-    return b"".join([value(name, content) for name, content in sorted(values)[:BAG_LIMIT]])
+def bag(kind: str, values: list[tuple[str, str | int | float]]) -> bytes:
+    """Packed keys of the named values of one kind, in name order, at most BAG_LIMIT."""
+    return b"".join([value(kind, name, content) for name, content in sorted(values)[:BAG_LIMIT]])

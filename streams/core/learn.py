@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import xxhash
-from online_model.trainer import StepReport, Trainer
 
 from online_model.batch import of_records
 from online_model.features import TASKS, Closed, Example, ExampleRecord, Reversal, Tick
 from online_model.metrics import Prequential, WindowResult
+from online_model.trainer import StepReport, Trainer
 from streams.core.records import Outgoing
 
 Mark = tuple[int, int, int]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 
+import xxhash
+
 from online_model import history
 from online_model.features import ExampleRecord
 from online_model.features import Tick as LearnerTick
@@ -17,13 +19,12 @@ from streams.core.acts import COLLECT, Meaning, meaning
 from streams.core.admission import MINUTE_MS, Admission
 from streams.core.catalog import Catalog
 from streams.core.events import Event, Exposure, LogBegin, Reason, Rejected, Tick
-from streams.core.join import MAX_SLOTS, MAX_WAITING, Joins
+from streams.core.join import Joins
 from streams.core.records import Arrived, Dead, Effects, Outgoing
 from streams.core.settings import PartitionSettings
-from streams.core.state import Act, Progress, Shown, Slot, Tables, UserState
+from streams.core.state import PROGRESS, Act, Progress, Shown, Slot, Tables, UserState
 from streams.core.view import View
 
-PROGRESS = b"progress"
 SHOWN_ROW = struct.Struct("<Qq")  # item, event time
 _KEY = struct.Struct(">Q")
 NO_PARTS: Mapping[int, Mapping[bytes, bytes]] = {}
@@ -40,7 +41,7 @@ class Partition:
         self.view = View(settings)
         self.progress = tables.meta.get(PROGRESS) or Progress()
         self._admission = Admission(settings, tables)
-        self._joins = Joins(settings, tables)
+        self._joins = Joins(settings, tables, self.progress, self._emit)
         self._effects = Effects()
         self._at = (-1, 0)
         self._n = 0
@@ -82,21 +83,26 @@ class Partition:
             if refused:
                 self._reject(arrived, *refused, arrived.raw)
                 return
+            self._admitted(record.event_id or arrived.default_id)
             self._advance(record.ts)
-            self._count("events" if isinstance(record, Event) else "exposures")
+            self.progress.count("events" if isinstance(record, Event) else "exposures")
             if isinstance(record, Event):
                 self._event(record, arrived)
             else:
                 self._exposure(record)
 
     def _reject(self, arrived: Arrived, reason: Reason, detail: str, raw: bytes) -> None:
-        self._count(f"rejected:{reason}")
+        self.progress.count(f"rejected:{reason}")
         self._effects.dead.append(Dead(arrived.offset, arrived.index, reason, detail, raw))
+
+    def _admitted(self, event_id: str) -> None:
+        """Chain the id into the log's hash: two logs that differ by an event, or by the order of two, differ here."""
+        self.progress.log = xxhash.xxh3_64_intdigest(_KEY.pack(self.progress.log) + event_id.encode("utf-8", "surrogatepass"))
 
     def _tick(self, tick: Tick) -> None:
         self._advance(tick.ts)
         if tick.last:
-            self._joins.close_all(self.progress.watermark_ms, self.progress, self._emit)
+            self._joins.close_all()
             self.progress.in_log = False
         self._emit(LearnerTick(ts=self.progress.watermark_ms, last=tick.last))
 
@@ -106,7 +112,7 @@ class Partition:
         if ts <= before:
             return
         self.progress.watermark_ms = ts
-        self._joins.close_due(ts, self.progress, self._emit)
+        self._joins.close_due(ts)
         if ts // MINUTE_MS > before // MINUTE_MS:
             self._admission.forget(ts)
             self._joins.forget(ts)
@@ -116,21 +122,19 @@ class Partition:
         user, item = keys.key("user", event.user_id), keys.key("item", event.item_id)
         state = self._state(user)
         domain = self._domain(event.domain, item)
+        acts = said.resolving or said.undo
+        act = Act(item=item, ts=event.ts, arrival_ms=arrived.arrival_ms, mask=said.mask, resolving=said.resolving, undo=said.undo)
         found = self._find(event, arrived, said, user, item, state, domain)
         fresh, undone = said.mask, 0
         if found is not None:
             list_key, shown, slot = found
-            act = Act(item=item, ts=event.ts, arrival_ms=arrived.arrival_ms, mask=said.mask, resolving=said.resolving, undo=said.undo)
-            if slot is not None:
-                if said.resolving or said.undo:
-                    fresh, undone = self._joins.act(shown, slot, act, self._emit)
-            elif shown.exposed and shown.closed or len(shown.waiting) >= MAX_WAITING:
-                self._count("unjoined")
-            else:
-                shown.waiting.append(act)
+            if acts:
+                before = slot.labels
+                fresh = self._joins.act(shown, slot, act)
+                undone = before & ~slot.labels
             self._joins.save(user, list_key, shown)
-        elif said.resolving or said.undo:
-            self._count("unjoined")
+        elif acts and not (event.request_id is not None and self._joins.wait(user, keys.once("request", event.request_id), act)):
+            self.progress.count("unjoined")
         undone |= self._behave(state, domain, item, event.ts, said)
         self._add(state, item, domain, event.ts, (fresh << 1) | said.popular)
         self._add(state, item, domain, event.ts, undone << 1, sign=-1)
@@ -138,99 +142,64 @@ class Partition:
 
     def _find(
         self, event: Event, arrived: Arrived, said: Meaning, user: int, item: int, state: UserState, domain: int
-    ) -> tuple[int, Shown, Slot | None] | None:
+    ) -> tuple[int, Shown, Slot] | None:
         """The list and slot that an event belongs to, made where the event is (or implies) an impression.
 
-        A list without the slot: its exposure has not come (yet). None: there is nothing to join.
+        None: its exposure has not come (yet), or there is nothing to join.
         """
         if event.request_id is not None:
-            return self._find_by_request(event.request_id, event, said, user, item, state, domain)
-        last = self._joins.last(user, item)
-        if last is not None and (said.later or not last[1].closed and (not said.impression or last[1].implied)):
-            list_key, shown = last
-            shown.implied = shown.implied and not said.impression
-            return list_key, shown, next(s for s in shown.slots if s.item == item)
-        if not (said.impression or said.resolving):
-            return None
-        name = event.event_id or arrived.default_id
-        list_key = keys.key("event", name)
+            list_key = keys.once("request", event.request_id)
+            shown = self._joins.find(user, list_key)
+            slot = shown.slot(item) if shown else None
+            if shown is not None and slot is not None:
+                return list_key, shown, slot
+            if not said.impression:
+                return None
+        else:
+            last = self._joins.last(user, item)
+            if last is not None:
+                slot = last[2]
+                if said.later or (not slot.closed and (not said.impression or slot.implied)):
+                    slot.implied = slot.implied and not said.impression
+                    return last
+            if not (said.impression or said.resolving):
+                return None
+            list_key = keys.once("event", event.event_id or arrived.default_id)
         part = self.view.user(user, state, event.context, event.ts)
-        shown = self._joins.open(user, list_key, part, event.ts, self.progress, implied=not said.impression)
-        self._count("impressions" if said.impression else "implied_impressions")
-        return list_key, shown, self._show(user, list_key, shown, state, item, domain, event.module, event.position, event.ts, by_item=True)
-
-    def _find_by_request(
-        self, request_id: str, event: Event, said: Meaning, user: int, item: int, state: UserState, domain: int
-    ) -> tuple[int, Shown, Slot | None]:
-        list_key = keys.key("request", request_id)
-        shown = self._joins.shown(user, list_key)
-        slot = next((s for s in shown.slots if s.item == item), None) if shown else None
-        if shown is not None and (slot is not None or not said.impression):
-            return list_key, shown, slot
-        if not said.impression:
-            return list_key, self._joins.open(user, list_key, None, event.ts, self.progress), None
-        if shown is None or shown.closed or len(shown.slots) >= MAX_SLOTS:
-            part = self.view.user(user, state, event.context, event.ts)
-            shown = self._joins.open(user, list_key, part, event.ts, self.progress)
-        elif not shown.exposed:
-            self._joins.expose(shown, self.view.user(user, state, event.context, event.ts), event.ts)
-        self._count("impressions")
-        slot = self._show(user, list_key, shown, state, item, domain, event.module, event.position, event.ts, by_item=False)
-        self._resume(shown, slot)
+        slot = self._slot(user, state, item, domain, event.module, event.position, event.ts)
+        slot.implied = not said.impression
+        shown = self._joins.show(user, list_key, part, [slot])
+        self._seen(state, item, domain, event.ts)
+        self.progress.count("impressions" if said.impression else "implied_impressions")
         return list_key, shown, slot
 
     def _exposure(self, exposure: Exposure) -> None:
-        user, list_key = keys.key("user", exposure.user_id), keys.key("request", exposure.request_id)
+        """A list as it was served: all its features are of one moment, none counts the others."""
+        user, list_key = keys.key("user", exposure.user_id), keys.once("request", exposure.request_id)
         state = self._state(user)
-        shown = self._joins.shown(user, list_key)
-        part = self.view.user(user, state, exposure.context, exposure.ts)
-        if shown is None or shown.closed:
-            shown = self._joins.open(user, list_key, part, exposure.ts, self.progress)
-        elif not shown.exposed:
-            self._joins.expose(shown, part, exposure.ts)
-        there = {s.item for s in shown.slots}
-        slots = []
-        for slot in exposure.slots:
-            item = keys.key("item", slot.item_id)
-            if item in there or len(shown.slots) >= MAX_SLOTS:
-                continue
-            there.add(item)
-            domain = self._domain(exposure.domain, item)
-            slots.append(self._build(user, state, item, domain, slot.module, slot.position, exposure.ts))
-        for built, domain in slots:  # all as of one moment: none counts the others
-            self._joins.add(user, list_key, shown, built, by_item=False)
-            self._seen(state, built.item, domain, exposure.ts)
-        for built, _ in slots:
-            self._resume(shown, built)
-        self._count("impressions", len(slots))
-        self._joins.save(user, list_key, shown)
-        self.tables.users.put(_KEY.pack(user), state)
+        before = self._joins.find(user, list_key)
+        there = {s.item for s in before.slots} if before else set()
+        slots, domains = [], []
+        for shown in exposure.slots:
+            item = keys.key("item", shown.item_id)
+            if item not in there:
+                there.add(item)
+                domains.append(self._domain(exposure.domain, item))
+                slots.append(self._slot(user, state, item, domains[-1], shown.module, shown.position, exposure.ts))
+        if slots:
+            self._joins.show(user, list_key, self.view.user(user, state, exposure.context, exposure.ts), slots)
+            for slot, domain in zip(slots, domains, strict=True):
+                self._seen(state, slot.item, domain, exposure.ts)
+            self.progress.count("impressions", len(slots))
+            self.tables.users.put(_KEY.pack(user), state)
         self._effects.exposures.append(exposure)
 
-    def _build(
-        self, user: int, state: UserState, item: int, domain: int, module: str | None, place: int | None, ts: int
-    ) -> tuple[Slot, int]:
-        return self.view.slot(user, state, item, self.catalog.get(item), domain, module, place, ts, self.item_counts), domain
-
-    def _show(
-        self, user: int, list_key: int, shown: Shown, state: UserState, item: int, domain: int, module: str | None, place: int | None,
-        ts: int, by_item: bool,
-    ) -> Slot:  # fmt: skip
-        """A new slot of a list, features first, then what being shown changes."""
-        slot, _ = self._build(user, state, item, domain, module, place, ts)
-        self._joins.add(user, list_key, shown, slot, by_item)
-        self._seen(state, item, domain, ts)
-        return slot
+    def _slot(self, user: int, state: UserState, item: int, domain: int, module: str | None, place: int | None, ts: int) -> Slot:
+        return self.view.slot(user, state, item, self.catalog.get(item), domain, module, place, ts, self.item_counts)
 
     def _seen(self, state: UserState, item: int, domain: int, ts: int) -> None:
         state.shown = (state.shown + SHOWN_ROW.pack(item, ts))[-self.settings.shown_limit * SHOWN_ROW.size :]
         self._add(state, item, domain, ts, EXPOSURE)
-
-    def _resume(self, shown: Shown, slot: Slot) -> None:
-        """Acts that came before this exposure join it now; state and popularity moved when they came."""
-        for act in [a for a in shown.waiting if a.item == slot.item]:
-            shown.waiting.remove(act)
-            self._joins.act(shown, slot, act, self._emit)
 
     def _behave(self, state: UserState, domain: int, item: int, ts: int, said: Meaning) -> int:
         """Append to the user's histories of this domain; an undone collect leaves it again (then its label bit comes back)."""
@@ -278,9 +247,6 @@ class Partition:
     def _emit(self, record: ExampleRecord) -> None:
         self._effects.examples.append(Outgoing(*self._at, self._n, record))
         self._n += 1
-
-    def _count(self, what: str, n: int = 1) -> None:
-        self.progress.counted[what] = self.progress.counted.get(what, 0) + n
 
 
 def _trim(rows: dict[int, tuple[bytes, bytes]] | dict[int, bytes], limit: int) -> None:

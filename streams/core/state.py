@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import heapq
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -18,6 +19,8 @@ import xxhash
 T = TypeVar("T")
 Row = tuple[bytes, bytes]
 _DUE = struct.Struct(">q")
+FOREVER = 1 << 62  # ms
+PROGRESS = b"progress"  # its key in `meta`
 
 
 class UserState(msgspec.Struct, array_like=True):
@@ -41,6 +44,17 @@ class Act(msgspec.Struct, array_like=True):
     undo: bool  # takes a collect back
 
 
+class UserPart(msgspec.Struct, frozen=True, array_like=True):
+    """The half of the features that all candidates of one moment share."""
+
+    user: int
+    context: bytes
+    user_attributes: bytes
+    positive: bytes
+    negative: bytes
+    counts: bytes  # float32 [len(COUNTS)]
+
+
 class Slot(msgspec.Struct, array_like=True):
     """One exposed item of a list, with its own half of the features."""
 
@@ -52,26 +66,27 @@ class Slot(msgspec.Struct, array_like=True):
     counts: bytes
     popularity: bytes
     age_s: float
+    part: int = 0  # which of its list's parts has the user's half
     labels: int = 0  # as they stand now
     made: bool = False  # the learner has its example
     changes: int = 0  # reversals sent
+    closed: bool = False  # its join window has passed
+    implied: bool = False  # made by an act that came without an exposure of its own
 
 
 class Shown(msgspec.Struct, array_like=True):
-    """A list shown to a user at one moment, until its joins are forgotten."""
+    """What one request (or one impression without a request id) showed to a user, until it is forgotten."""
 
-    shown_ms: int
-    due_ms: int  # its join window closes when the watermark has passed this
-    exposed: bool  # False: acts wait here for an exposure that has not come
-    implied: bool = False  # made by an act that came without an exposure of its own
-    context: bytes = b""
-    user_attributes: bytes = b""
-    positive: bytes = b""
-    negative: bytes = b""
-    user_counts: bytes = b""
-    closed: bool = False
-    slots: list[Slot] = []
-    waiting: list[Act] = []
+    open: bool = False  # something in it waits for its window to close
+    slots: list[Slot] = []  # in order of arrival
+    parts: list[UserPart] = []  # one a moment at which slots were shown
+    waiting: list[Act] = []  # for an exposure that has not come
+
+    def slot(self, item: int) -> Slot | None:
+        for slot in self.slots:
+            if slot.item == item:
+                return slot
+        return None
 
 
 class Progress(msgspec.Struct, array_like=True):
@@ -81,6 +96,10 @@ class Progress(msgspec.Struct, array_like=True):
     in_log: bool = False  # between log-begin and the closing tick: no ticks of the worker's own
     open_lists: int = 0
     counted: dict[str, int] = {}
+    log: int = 0  # hash of the ids of all records admitted, in order
+
+    def count(self, what: str, n: int = 1) -> None:
+        self.counted[what] = self.counted.get(what, 0) + n
 
 
 class Source(Protocol):
@@ -120,6 +139,8 @@ class Table(Generic[T]):
         return [self._rows.get(k) for k in keys]
 
     def put(self, key: bytes, row: T) -> None:
+        if self.source is not None:
+            self._rows.pop(key, None)  # so that the first rows are those that changed least recently
         self._rows[key] = row
         self._changed[key] = None
 
@@ -140,11 +161,15 @@ class Table(Generic[T]):
         return [(k, None if row is None else self._encode(row)) for k, row in rows]
 
     def settle(self) -> None:
-        """The changes are durable; drop the oldest resident rows where they can be read again."""
+        """The changes are durable; drop resident rows that can be read again: deleted ones and marks, then the oldest."""
+        if self.source is not None:
+            for key in self._changed:
+                if not self._rows[key]:
+                    del self._rows[key]
+            if len(self._rows) > self._keep:
+                for key in list(islice(self._rows, len(self._rows) - self._keep // 2)):
+                    del self._rows[key]
         self._changed.clear()
-        if self.source is not None and len(self._rows) > self._keep:
-            for key in list(self._rows)[: len(self._rows) - self._keep // 2]:
-                del self._rows[key]
 
     def rows(self) -> Iterator[Row]:
         """Every resident row as bytes: in replay, all there are."""
@@ -162,37 +187,47 @@ class Marks:
     def __init__(self, table: Table[Any], prefix: bytes, step_ms: int) -> None:
         self._table, self._prefix, self._step_ms = table, prefix, step_ms
         self._heap: list[bytes] = []
-        self._horizon_ms: int | None = None if table.source is None else -1  # None: all are in memory
+        self._horizon_ms = FOREVER if table.source is None else -1
 
     def add(self, due_ms: int, key: bytes) -> None:
         mark = self._prefix + _DUE.pack(due_ms) + key
-        if self._horizon_ms is None:
-            heapq.heappush(self._heap, mark)
-            return
-        self._table.put(mark, b"")
         if due_ms <= self._horizon_ms:
             heapq.heappush(self._heap, mark)
+        if self._table.source is not None:
+            self._table.put(mark, b"")
 
     def due(self, until_ms: int) -> Iterator[bytes]:
-        """Take the keys due at or before `until_ms`, in order of time, then key."""
-        if self._table.source is not None and self._horizon_ms is not None and until_ms > self._horizon_ms:
-            self._horizon_ms = self._read_to(self._table.source, self._horizon_ms, until_ms + self._step_ms)
-        end = self._prefix + _DUE.pack(until_ms + 1)
+        """Take the keys due at or before `until_ms`, in order of time, then key; equal marks count once."""
+        if until_ms > self._horizon_ms:
+            self._read(self._horizon_ms, until_ms + self._step_ms)
+            self._horizon_ms = until_ms + self._step_ms
+        return self._take(until_ms)
+
+    def all(self) -> Iterator[bytes]:
+        """Take every key, in the same order."""
+        self._read(self._horizon_ms, FOREVER)
+        return self._take(FOREVER)
+
+    def _take(self, until_ms: int) -> Iterator[bytes]:
+        end, last = self._prefix + _DUE.pack(until_ms + 1), b""
         while self._heap and self._heap[0] < end:
             mark = heapq.heappop(self._heap)
-            if self._horizon_ms is not None:
-                if self._table.get(mark) is None:  # read twice, or taken already
-                    continue
+            if mark == last:
+                continue
+            last = mark
+            if self._table.source is not None:
                 self._table.delete(mark)
             yield mark[len(self._prefix) + _DUE.size :]
 
-    def _read_to(self, source: Source, horizon_ms: int, further_ms: int) -> int:
-        first, end = (self._prefix + _DUE.pack(t + 1) for t in (horizon_ms, further_ms))
-        fresh = {k for k in self._table.changed() if first <= k < end}
-        fresh.update(source.scan(first, end))
-        for mark in fresh:
-            heapq.heappush(self._heap, mark)
-        return further_ms
+    def _read(self, after_ms: int, until_ms: int) -> None:
+        """Into memory: the marks of the table due after one time and until another. None of them was taken yet."""
+        if self._table.source is None:
+            return
+        first, end = (self._prefix + _DUE.pack(t + 1) for t in (after_ms, until_ms))
+        marks = {k for k in self._table.changed() if first <= k < end}
+        marks.update(self._table.source.scan(first, end))
+        self._heap += marks
+        heapq.heapify(self._heap)
 
 
 def _same(raw: bytes) -> bytes:
@@ -234,16 +269,23 @@ class Tables:
         return {n: getattr(self, n) for n in ("users", "pending", "dedupe", "popularity", "meta")}
 
 
-NOT_STATE = {"pending": (b"o", b"x"), "dedupe": (b"t",)}  # marks: they follow from the rows beside them
+MARKS = {"pending": (b"o", b"x"), "dedupe": (b"t",)}  # first bytes of their keys: they follow from the rows beside them
 
 
-def digest(rows: dict[str, Iterable[Row]]) -> dict[str, str]:
-    """A hash per kind of row, over all rows in key order, marks left out: equal states, equal digests."""
+def digest(rows: Mapping[str, Iterable[Row]]) -> dict[str, str]:
+    """A hash per kind of row, over all rows in key order, marks left out: equal states, equal digests.
+
+    `progress` is event time and what was admitted in which order, so that no event can be dropped, doubled or swapped
+    unseen, even where the others commute. What was rejected or counted leaves no trace.
+    """
     out = {}
     for name in ("users", "pending", "dedupe", "popularity"):
         h = xxhash.xxh3_128()
-        marks = NOT_STATE.get(name, ())
+        marks = MARKS.get(name, ())
         for key, raw in sorted((k, v) for k, v in rows[name] if k[:1] not in marks):
             h.update(len(key).to_bytes(4, "little") + key + len(raw).to_bytes(4, "little") + raw)
         out[name] = h.hexdigest()
+    progress = next((msgspec.msgpack.decode(raw, type=Progress) for key, raw in rows["meta"] if key == PROGRESS), Progress())
+    passed = msgspec.msgpack.encode((progress.watermark_ms, progress.open_lists, progress.log))
+    out["progress"] = xxhash.xxh3_128_hexdigest(passed)
     return out

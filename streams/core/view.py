@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from online_model import history
 from online_model.features import COUNTS, HISTORY_LIMIT, POPULARITY_HALF_LIVES_H, Features
@@ -16,7 +15,7 @@ from streams.core import keys
 from streams.core.catalog import Known
 from streams.core.events import Context
 from streams.core.settings import PartitionSettings
-from streams.core.state import Shown, Slot, UserState
+from streams.core.state import Slot, UserPart, UserState
 
 _FIELDS = struct.Struct("<8Q")
 _POPULARITY = struct.Struct(f"<{len(POPULARITY_HALF_LIVES_H)}f")
@@ -25,18 +24,6 @@ _USER_COUNTS = struct.Struct(f"<{len(COUNTS)}f")
 NEVER = UserState()
 
 ItemCounts = Callable[[int, int], Values]  # (item key, event time) -> popularity at each half-life, then COUNTS
-
-
-@dataclass(frozen=True, slots=True)
-class UserPart:
-    """The half of the features that all candidates of one request share."""
-
-    user: int
-    context: bytes
-    user_attributes: bytes
-    positive: bytes
-    negative: bytes
-    counts: bytes  # float32 [len(COUNTS)]
 
 
 class View:
@@ -52,8 +39,8 @@ class View:
         pairs = list(state.histories.values())
         return UserPart(
             user=user,
-            context=keys.bag(others),
-            user_attributes=keys.bag(attributes),
+            context=keys.bag("context", others),
+            user_attributes=keys.bag("user", attributes),
             positive=history.merge([p for p, _ in pairs], HISTORY_LIMIT),
             negative=history.merge([n for _, n in pairs], HISTORY_LIMIT),
             counts=_USER_COUNTS.pack(*self.scopes.read(state.counts, ts)),
@@ -86,10 +73,10 @@ class View:
         )  # fmt: skip
 
 
-def features(part: UserPart | Shown, user_counts: bytes, slot: Slot) -> Features:
+def features(part: UserPart, slot: Slot) -> Features:
     """Both halves together."""
     return Features(
         fields=slot.fields, context=part.context, user_attributes=part.user_attributes, item_features=slot.item_features,
-        positive=part.positive, negative=part.negative, counts=user_counts + slot.counts, popularity=slot.popularity,
+        positive=part.positive, negative=part.negative, counts=part.counts + slot.counts, popularity=slot.popularity,
         age_s=slot.age_s, shown_ms=slot.shown_ms,
     )  # fmt: skip

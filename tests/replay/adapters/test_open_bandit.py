@@ -8,7 +8,6 @@ import pytest
 from replay import logs
 from replay.adapters import open_bandit
 from streams.core.events import Action, Event, Reason, Rejected, decode
-from tests import real_logs
 
 HEAD = ",timestamp,item_id,position,click,propensity_score," + ",".join(
     [*(f"user_feature_{k}" for k in range(4)), "user-item_affinity_0", "user-item_affinity_1"]
@@ -51,9 +50,10 @@ def test_row_that_cannot_be_read_is_rejected(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_log
-def test_public_log_is_in_order_and_uniform() -> None:
-    events = [decode(row.raw)[0] for row in logs.read([real_logs.OPEN_BANDIT], logs.Format.OPEN_BANDIT, logs.Columns())]
+def test_public_log_is_in_order_and_uniform(data_dir: Path) -> None:
+    log = data_dir / "open-bandit" / "men_random.csv.gz"
+    events = [decode(row.raw)[0] for row in logs.read([log], logs.Format.OPEN_BANDIT, logs.Columns())]
     assert len(events) == 10_000
     assert {event.propensity for event in events} == {1 / 34}
     assert sum(event.also == (Action.PLAY,) for event in events) == 46
-    assert len(list(logs.items([real_logs.OPEN_BANDIT], logs.Format.OPEN_BANDIT))) == 34
+    assert len(list(logs.items([log], logs.Format.OPEN_BANDIT))) == 34
