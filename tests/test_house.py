@@ -1,0 +1,77 @@
+"""The house: what there is, is documented, and what is documented, is there; the four packages are ours."""
+from __future__ import annotations
+
+import re
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from online_model.tally import TaskMetrics
+from streams import settings
+from streams.cli import PACKAGES, segue, stranger
+from streams.core.events import Reason
+from streams.topics import Topics
+
+ROOT = Path(__file__).parent.parent
+REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+
+
+def documented(heading: str) -> dict[str, str]:
+    """First column -> second column of the table under a heading, rows in backticks only."""
+    section = REFERENCE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return dict(re.findall(r"^\| `([^`]+)` \| (.*?) \|", section, re.MULTILINE))
+
+
+def test_every_setting_is_documented_with_its_default_and_none_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = settings.load(None, {}).values
+    assert {value.key: f"`{msgspec.json.encode(value.value).decode()}`" for value in values} == documented("Settings")
+
+
+def test_every_command_is_documented_and_none_that_is_not_there() -> None:
+    assert {name.removeprefix("segue ") for name in documented("Commands")} == set(segue.commands)
+
+
+def test_every_topic_is_documented_and_none_that_is_not_there() -> None:
+    assert set(documented("Topics")) == {field.replace("_", "-") for field in Topics.__struct_fields__}
+
+
+def test_every_reason_is_documented_and_none_that_is_not_there() -> None:
+    assert set(documented("Reasons of rejection")) == {reason.value for reason in Reason}
+
+
+def test_every_metric_is_documented_and_none_that_is_not_there() -> None:
+    assert set(documented("Metrics")) == set(TaskMetrics.__struct_fields__)
+
+
+def test_the_four_packages_are_ours_alone() -> None:
+    assert stranger() is None
+    brought = metadata.packages_distributions()
+    assert {name: set(brought[name]) for name in PACKAGES} == {name: {"segue"} for name in PACKAGES}
+
+
+def test_no_module_hides_one_of_a_rival() -> None:
+    rivals = {
+        "bandit": {"core", "cli", "plugins", "formatters", "blacklists"},
+        "replay": {"metrics", "models", "data", "utils", "nn", "preprocessing", "splitters", "scenarios"},
+    }
+    for package, names in rivals.items():
+        assert not names & {path.stem for path in (ROOT / package).iterdir()}
+
+
+def test_every_test_folder_is_a_package_and_every_package_init_is_a_docstring() -> None:
+    folders = {path.parent for path in (ROOT / "tests").rglob("*.py")}
+    assert all((folder / "__init__.py").is_file() for folder in folders)
+    for package in PACKAGES:
+        for init in (ROOT / package).rglob("__init__.py"):
+            assert re.fullmatch(r'""".*?"""\n', init.read_text(encoding="utf-8"), re.DOTALL), init
+
+
+def test_pinned_versions_name_no_host_and_cover_every_dependency() -> None:
+    pinned = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line) for line in pinned)
+    names = {re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in pinned}
+    wanted = {re.split(r"[^A-Za-z0-9._-]", requirement)[0] for requirement in metadata.requires("segue") or ()}
+    assert {re.sub(r"[-_.]+", "-", name).lower() for name in wanted} <= names
