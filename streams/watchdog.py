@@ -59,9 +59,12 @@ class Watchdog:
         return [what for what, since in list(self._begun.items()) if now - since > self.limit_s]
 
     async def _report(self) -> None:
-        while True:
-            self._begun["event loop"] = time.monotonic()
-            await asyncio.sleep(min(1.0, self.limit_s / 4))
+        try:
+            while True:
+                self._begun["event loop"] = time.monotonic()
+                await asyncio.sleep(min(1.0, self.limit_s / 4))
+        finally:
+            self._stopped.set()  # a loop that has ended does not stand still
 
     def _watch(self) -> None:
         while not self._stopped.wait(1):

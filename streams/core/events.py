@@ -150,7 +150,7 @@ _SEAM = re.compile(r"[,}\]]\s*(?=\{)")  # where a record of an array may begin
 _DEEP = f"more than {MAX_DEPTH} levels"
 _RECORD_KEYS = frozenset({"ts", "user_id", "action", "kind"})  # a slot or a context has none of them
 _prefix = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)  # finds where an element ends; msgspec judges it
-_SLICE = 1 << 16
+_SLICE = 1 << 13
 _LEAST_COST = 1 << 10
 
 
@@ -226,12 +226,13 @@ def _read(text: str, start: int, record: bool = False) -> tuple[int | None, int]
 
     A cost is in characters. Reads a slice first, since the decoder counts the lines before an error from the text's start.
     """
-    for part in (text[start : start + _SLICE], text[start:]):
+    for size in (_SLICE, len(text)):
+        part = text[start : start + size]
         cut = len(part) < len(text) - start
         try:
             found, length = _prefix.raw_decode(part)
         except RecursionError:
-            return None, len(text) - start
+            return None, _LEAST_COST + len(part)
         except json.JSONDecodeError as error:
             if cut and (error.pos > len(part) - 16 or error.msg.startswith("Unterminated")):
                 continue  # its end may lie beyond the slice

@@ -5,8 +5,9 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import pytest
@@ -22,6 +23,7 @@ from streams.core.items import Item
 from streams.core.settings import PartitionSettings
 from streams.core.state import digest
 from streams.gaps import LogReader
+from streams.learner_process import LearnerProcess
 from streams.send import send
 from streams.stores import StoreError, StoreSettings, discard, partition_path
 from streams.topics import TopicSettings, names
@@ -38,14 +40,21 @@ def _settings(topics: TopicSettings, folder: Path, slot: str = "0", **ingest: bo
     return msgspec.structs.replace(base, faust=msgspec.structs.replace(base.faust, slot=slot))
 
 
+P = TypeVar("P", Worker, LearnerProcess)
+
+
 @asynccontextmanager
-async def _running(settings: WorkerSettings) -> AsyncIterator[Worker]:
-    worker = Worker(settings)
-    await worker.start()
+async def running(process: P) -> AsyncIterator[P]:
+    """Stopped whatever happens: one that was left behind would disturb the tests that follow."""
+    await process.start()
     try:
-        yield worker
+        yield process
     finally:
-        await worker.stop()
+        await process.stop()
+
+
+def _running(settings: WorkerSettings) -> AbstractAsyncContextManager[Worker]:
+    return running(Worker(settings))
 
 
 async def _until(true: Callable[[], bool], limit_s: float = 30.0) -> None:

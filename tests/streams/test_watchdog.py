@@ -7,7 +7,7 @@ from pathlib import Path
 from streams.watchdog import SOFTWARE
 
 ROOT = Path(__file__).parents[2]
-RUN = "import asyncio, time; from streams.watchdog import *\nasync def main():\n    w = Watchdog(1.0); w.start()\n    "
+RUN = "import asyncio, sys, time; from streams.watchdog import *\nasync def main():\n    w = Watchdog(1.0); w.start()\n    "
 
 
 def _run(body: str) -> subprocess.CompletedProcess[str]:
@@ -29,4 +29,11 @@ def test_an_event_loop_that_stands_still_ends_the_process() -> None:
 
 def test_what_ends_in_time_is_left_alone() -> None:
     done = _run("for _ in range(6):\n        with w.busy('a flush'): await asyncio.sleep(0.4)\n    print('alive')\n    w.stop()")
+    assert (done.returncode, done.stdout) == (0, "alive\n")
+
+
+def test_the_watch_ends_with_its_loop() -> None:
+    """A loop that failed has its own error to tell; the process around it must live to print it."""
+    again = "try: asyncio.run(main())\nexcept KeyError: time.sleep(3); print('alive'); sys.exit()"
+    done = _run(f"raise KeyError('its own')\n{again}")
     assert (done.returncode, done.stdout) == (0, "alive\n")
