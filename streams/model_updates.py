@@ -26,7 +26,8 @@ from streams.watchdog import end
 if TYPE_CHECKING:  # a worker takes in events before torch is there
     from online_model.batch import Batch
     from online_model.checkpoint import Checkpoint
-    from online_model.trainer import ModelSettings, Prediction, Trainer
+    from online_model.model_settings import ModelSettings
+    from online_model.trainer import Prediction, Trainer
 
 SAMPLES = 20_000  # of freshness kept, for percentiles of the last minutes
 RETRY_S = 0.5  # before a checkpoint that should be there is looked for again

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from online_model.trainer import ModelSettings
+from online_model.model_settings import ModelSettings
 from streams.agents import IngestSettings
 from streams.app import FaustSettings
 from streams.core.learn import LearnerSettings

@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 from faust.types import TP, EventT
 
-from online_model import checkpoint, devices
+from online_model import checkpoint
 from online_model.checkpoint import Conditions
-from online_model.trainer import ModelSettings, Trainer
+from online_model.model_settings import ModelSettings
 from streams import messages
 from streams.app import FaustSettings
 from streams.core.learn import Learner, LearnerSettings, Step
@@ -349,6 +349,9 @@ class Teaching:
         )
 
     def _load(self) -> tuple[Learner, str, int]:
+        from online_model import devices
+        from online_model.trainer import Trainer
+
         p = self.config.process
         devices.use_threads(p.threads)
         learner = Learner(self.config.learner, Trainer(self.config.model, devices.chosen(p.device)))
@@ -363,6 +366,8 @@ class Teaching:
         return learner, found.name, int(found.meta["offset"])
 
     def _conditions(self) -> Conditions:
+        from online_model import devices
+
         c = self.config
         return Conditions(
             versions=checkpoint.versions(), device=devices.chosen(c.process.device), threads=c.process.threads,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -18,8 +18,10 @@ import xxhash
 from online_model.batch import of_records
 from online_model.features import TASKS, Closed, Example, ExampleRecord, Reversal, Tick
 from online_model.metrics import Prequential, WindowResult
-from online_model.trainer import StepReport, Trainer
 from streams.core.records import Outgoing
+
+if TYPE_CHECKING:  # settings are read without torch
+    from online_model.trainer import StepReport, Trainer
 
 Mark = tuple[int, int, int]
 

@@ -1,6 +1,8 @@
 """What holds, and where it came from: default < file < environment < flags."""
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import pytest
 
 from streams import settings
 from streams.settings import SettingsError, load
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -108,3 +112,10 @@ def test_every_setting_has_a_unit_or_needs_none() -> None:
         name = key.rpartition(".")[2]
         if kind in (int, float) and any(word in name for word in ("window", "lateness", "retention", "timeout", "interval")):
             assert name.endswith(("_ms", "_s", "_h", "_d", "_bytes")), f"{key}: what unit?"
+
+
+@pytest.mark.parametrize("module", ["streams.settings", "streams.cli", "streams.worker"])
+def test_settings_command_line_and_worker_are_there_before_torch(module: str) -> None:
+    code = f"import sys, {module}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
