@@ -25,6 +25,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from streams.children import tied
+
 KAFKA = "4.4.0"
 # slf4j-simple, since with log4j-slf4j-impl in the list jgo mixes in older kafka-clients and the broker dies
 COORDINATES = f"org.apache.kafka:kafka_2.13:{KAFKA}+org.slf4j:slf4j-simple:1.7.36@kafka.Kafka"
@@ -35,14 +37,6 @@ LOG_LIMIT_BYTES = 16 << 20  # of broker.log, which then starts anew
 _OTHER_WAYS = (
     "Two other ways: a broker of yours (`--broker HOST:PORT`), or the one of docker-compose.yml "
     "(`docker compose up -d kafka`, then `--broker 127.0.0.1:9092`)."
-)
-# Runs in the child before it becomes the JVM: SIGTERM when the thread that started it is gone (Linux only).
-_TIED = (
-    "import ctypes,os,sys\n"
-    "if sys.platform == 'linux':\n"
-    " ctypes.CDLL(None).prctl(1, 15)\n"
-    " if os.getppid() != int(sys.argv[1]): sys.exit(0)\n"
-    "os.execv(sys.argv[2], sys.argv[2:])"
 )
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -135,13 +129,13 @@ class EmbeddedBroker:
             self.stop()
             raise
 
-    def stop(self) -> None:
+    def stop(self, limit_s: float = STOP_S) -> None:
         """SIGTERM, wait, SIGKILL where that is not enough."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(STOP_S)
+                self._process.wait(limit_s)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
@@ -214,7 +208,7 @@ class EmbeddedBroker:
             try:
                 with self.log_file.open("ab") as out:
                     process = subprocess.Popen(  # noqa: S603 - our own command line
-                        [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *command],
+                        tied(command, signal.SIGTERM),
                         stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd=self.data_dir,
                     )  # fmt: skip
                 self._process = process

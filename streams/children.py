@@ -1,0 +1,86 @@
+"""Processes that we start and that never outlive us: each in a session of its own, its words in a file.
+
+The terminal's Ctrl-C reaches only the parent, which ends the others in order. A parent that is killed outright takes
+them with it: the kernel sends each the signal it was tied by (Linux).
+"""
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess  # noqa: S404 - our own command lines
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+LOOK_S = 0.05  # between two looks at whether a process has ended
+TAIL_BYTES = 2_000  # of its words, in a message
+
+# Runs in the child before it becomes the command.
+_TIED = (
+    "import ctypes,os,sys\n"
+    "if sys.platform == 'linux':\n"
+    " ctypes.CDLL(None).prctl(1, int(sys.argv[2]))\n"
+    " if os.getppid() != int(sys.argv[1]): sys.exit(0)\n"
+    "os.execv(sys.argv[3], sys.argv[3:])"
+)
+
+
+def tied(command: Sequence[str], by: signal.Signals) -> list[str]:
+    """The command such that the process gets the signal `by` when the thread that starts it is gone."""
+    return [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), str(int(by)), *command]
+
+
+class Child:
+    """A process of ours. Start it from the main thread: it is killed when the thread that started it ends."""
+
+    def __init__(self, name: str, command: Sequence[str], log_file: Path, environment: Mapping[str, str]) -> None:
+        self.name, self.log_file = name, log_file
+        with log_file.open("ab") as out:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command line
+                tied(command, signal.SIGKILL),
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=dict(environment),
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def ending(self) -> str:
+        """How it ended, and its last words."""
+        code = self._process.poll()
+        how = "is running" if code is None else f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        words = self.log_file.read_bytes()[-TAIL_BYTES:].decode(errors="replace").strip()
+        return f"{how}; the end of {self.log_file}:\n{words}" if words else f"{how}, and said nothing ({self.log_file})"
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the process and whatever it may have started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def wait(self, limit_s: float) -> bool:
+        """Whether it ended within the limit."""
+        try:
+            self._process.wait(max(limit_s, 0.0))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+def stop(children: Iterable[Child], limit_s: float) -> list[str]:
+    """SIGTERM to all at once, SIGKILL to those that are still there after the limit; the names of these."""
+    running = [child for child in children if child.alive]
+    for child in running:
+        child.signal(signal.SIGTERM)
+    deadline = time.monotonic() + limit_s
+    late = [child for child in running if not child.wait(deadline - time.monotonic())]
+    for child in late:
+        child.signal(signal.SIGKILL)
+        child.wait(limit_s)
+    return [child.name for child in late]
