@@ -11,13 +11,15 @@ import re
 from typing import Annotated
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
-MAX_RECORD_BYTES = 1 << 20  # of one Kafka value or log line; the broker's own default
+MAX_RECORD_BYTES = 1 << 20  # of one record; the broker's own default for a whole value
 MAX_ARRAY = 10_000  # records in one array
 MAX_SLOTS = 200  # items of one exposure
 MAX_CONTEXT = 64  # keys of a context
-MAX_DEPTH = 64  # levels; ours have 4. Deeper ones are refused as such whatever else is wrong with them
+MAX_DEPTH = 64  # levels; ours have 4. Deeper ones are refused as such whatever else is wrong with them, or isn't
+MAX_DETAIL = 300  # characters: a decoder's complaint quotes what it found, and a dead letter must fit into its topic
 KEPT_BYTES = 64 << 10  # of an original, in a dead letter
 WEEK_MS = 7 * 86_400_000
 
@@ -145,7 +147,9 @@ _kind: msgspec.json.Decoder[Exposure | Tick | LogBegin] = msgspec.json.Decoder(E
 _pieces = msgspec.json.Decoder(list[msgspec.Raw])
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+\\?(?:"|\Z)|[\[\]{}]', re.DOTALL)  # a string that never ends is one token: linear time
-_BLANK = re.compile(r"[\s,]*")
+_BLANK = re.compile(r"\s*")
+_NOT_SIGNS = bytes(b for b in range(256) if b not in b'[]{}"')  # what tells nothing of depth
+_LEVELS = np.array([(b in b"[{") - (b in b"]}") for b in range(256)], np.int8)  # up or down, by byte
 _SEAM = re.compile(r"[,}\]]\s*(?=\{)")  # where a record of an array may begin
 _DEEP = f"more than {MAX_DEPTH} levels"
 _RECORD_KEYS = frozenset({"ts", "user_id", "action", "kind"})  # a slot or a context has none of them
@@ -157,18 +161,17 @@ _LEAST_COST = 1 << 10
 def decode(value: bytes | None) -> list[Record | Rejected]:
     """The records of one Kafka value or log line, each usable or `Rejected`, in order.
 
-    An array with a bad element loses only that element, even where the array as a whole is not valid JSON.
+    An array with a bad element loses only that element, even where the array as a whole is not valid JSON (unless it is
+    longer than a record may be: then nothing is searched for, and it is lost as a whole).
     """
     if not value or value.isspace():
         return [Rejected(Reason.EMPTY, "the value is empty", value or b"")]
-    if len(value) > MAX_RECORD_BYTES:
-        return [Rejected(Reason.OVERSIZED, f"{len(value):,} bytes, at most {MAX_RECORD_BYTES:,}; send smaller arrays", value)]
     if value.lstrip()[:1] != b"[":
         return [_one(value)]
     try:
-        if b'"kind"' not in value:
+        if len(value) <= MAX_RECORD_BYTES and b'"kind"' not in value:
             events = _events.decode(value)
-            if len(events) <= MAX_ARRAY:
+            if len(events) <= MAX_ARRAY and not _deeper(value, MAX_DEPTH + 1):
                 return list(events)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # one of them is bad: look at each by itself
@@ -180,7 +183,7 @@ def _each(value: bytes) -> list[Record | Rejected]:
         pieces = _pieces.decode(value)
         out = [_one(bytes(piece)) for piece in pieces[: MAX_ARRAY + 1]]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        out = _recovered(value)
+        out = [_oversized(value)] if len(value) > MAX_RECORD_BYTES else _recovered(value)
     if len(out) > MAX_ARRAY:
         return [Rejected(Reason.OVERSIZED, f"more than {MAX_ARRAY:,} records in one array; send smaller arrays", value)]
     return out
@@ -197,6 +200,10 @@ def _recovered(value: bytes) -> list[Record | Rejected]:
     patience = 16 * len(text) + (1 << 20)
     at = _blank(text, text.index("[") + 1)
     while len(out) <= MAX_ARRAY and at < len(text) and not (text[at] == "]" and not text[at + 1 :].strip()):
+        if text[at] == ",":
+            out.append(Rejected(Reason.EMPTY, "nothing stands between two commas", b""))
+            at = _blank(text, at + 1)
+            continue
         end, cost = _read(text, at)
         if end is None:
             patience -= cost
@@ -218,6 +225,8 @@ def _recovered(value: bytes) -> list[Record | Rejected]:
         if end is not None:
             out.append(_one(value[at:end]))
             at = _blank(text, end)
+            if text[at : at + 1] == ",":
+                at = _blank(text, at + 1)
     return out or [Rejected(Reason.MALFORMED, "not valid JSON", value)]
 
 
@@ -249,16 +258,24 @@ def _read(text: str, start: int, record: bool = False) -> tuple[int | None, int]
 
 
 def _blank(text: str, at: int) -> int:
-    """Behind commas and white space."""
+    """Behind white space."""
     match = _BLANK.match(text, at)
     return match.end() if match else at
 
 
+def _oversized(value: bytes) -> Rejected:
+    return Rejected(Reason.OVERSIZED, f"{len(value):,} bytes, at most {MAX_RECORD_BYTES:,}; send smaller ones", value)
+
+
 def _one(raw: bytes) -> Record | Rejected:
+    if len(raw) > MAX_RECORD_BYTES:
+        return _oversized(raw)
     try:
-        if b'"kind"' in raw and _kind_of.decode(raw).kind != "event":
-            return _kind.decode(raw)
-        return _event.decode(raw)
+        of_another_kind = b'"kind"' in raw and _kind_of.decode(raw).kind != "event"
+        record: Record = _kind.decode(raw) if of_another_kind else _event.decode(raw)
+        if not _deeper(raw, MAX_DEPTH):
+            return record
+        reason, detail = Reason.TOO_DEEP, ""
     except RecursionError:
         reason, detail = Reason.TOO_DEEP, ""
     except msgspec.ValidationError as error:
@@ -267,7 +284,20 @@ def _one(raw: bytes) -> Record | Rejected:
         reason, detail = Reason.MALFORMED, str(error)
     if reason is Reason.TOO_DEEP or _too_deep(raw):
         return Rejected(Reason.TOO_DEEP, _DEEP, raw)
+    if len(detail) > MAX_DETAIL:  # what was found may be long, and the path stands behind it
+        detail = f"{detail[: MAX_DETAIL // 2]} … {detail[-MAX_DETAIL // 2 :]}"
     return Rejected(reason, detail, raw)
+
+
+def _deeper(value: bytes, limit: int) -> bool:
+    """Is valid JSON deeper than that? Never left to the decoder: how far it can go depends on how deep its caller stands."""
+    if value.count(b"[") + value.count(b"{") <= limit:
+        return False
+    if b"\\" in value:
+        value = value.replace(b"\\\\", b"").replace(b'\\"', b"")
+    signs = np.frombuffer(value.translate(None, _NOT_SIGNS), np.uint8)
+    outside = np.cumsum(signs == ord('"')) & 1 == 0  # of strings
+    return bool(np.cumsum(_LEVELS[signs] * outside, dtype=np.int32).max(initial=0) > limit)
 
 
 def _too_deep(raw: bytes) -> bool:
