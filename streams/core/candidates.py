@@ -1,0 +1,335 @@
+"""Where the items of a list come from: what is available now, by domain, in the orders popular and fresh, or any of it.
+
+`Shelves` is kept up to date item by item and event by event, so that a request scans nothing. An item stands on the
+shelf of its domain and on the shelf of all from its publication to its expiry, unless it is hidden or deleted. Decayed
+popularity keeps its order between events (everything decays by the same factor), so an item's score is
+log2 p(t) + t / half-life: a constant until its next event.
+
+Items that no catalog knows stand on a shelf of their own, which is taken while there is no catalog at all: once there
+is one, what it doesn't hold was deleted, or is not for everybody. A request that names such an item still gets it.
+"""
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import exp2, inf, log1p, log2
+
+import numpy as np
+
+from online_model.popularity import POPULAR, Increment
+from streams.core import keys
+from streams.core.catalog import Known
+
+TOP = 500  # best of a shelf that are kept in order; what a user has just had is skipped, so more than a request takes
+REMEMBERED = 1 << 20  # deleted items still known as deleted; and items with events that no catalog knows
+POPULAR_HALF_LIFE_H = 24.0  # of the popularity that candidates are ordered by: a day, so that nobody's night decides
+GIVEN, POPULAR_NOW, FRESH, EXPLORE = "given", "popular", "fresh", "explore"  # sources of candidates
+_LN2 = 0.6931471805599453
+_NONE = (-inf, 0)
+_LEAST = 1e-9  # a popularity below it is none: what an undo leaves of rounding
+
+Rank = tuple[float, int]  # score, -key: the larger the better, equal scores by key
+
+
+class Top:
+    """The best `limit` keys by score, kept exactly under changes; rebuilt from all only after many have left."""
+
+    def __init__(self, limit: int = TOP) -> None:
+        self._limit = limit
+        self._rows: list[Rank] = []  # ascending
+        self._score: dict[int, float] = {}
+        self._floor: Rank = _NONE  # no key outside ranks above this
+
+    def put(self, key: int, score: float) -> None:
+        self.remove(key)
+        rank = (score, -key)
+        if rank <= self._floor:
+            return
+        insort(self._rows, rank)
+        self._score[key] = score
+        if len(self._rows) > self._limit:
+            self._floor = self._rows.pop(0)
+            del self._score[-self._floor[1]]
+
+    def remove(self, key: int) -> None:
+        score = self._score.pop(key, None)
+        if score is not None:
+            del self._rows[bisect_left(self._rows, (score, -key))]
+
+    def best(self, everything: Iterable[Rank]) -> Iterator[int]:
+        """Best first. `everything` is gone through only where more than half of the kept ones have left since the last time."""
+        if self._floor != _NONE and len(self._rows) < self._limit // 2:
+            best = heapq.nlargest(self._limit + 1, everything)
+            self._floor = best.pop() if len(best) > self._limit else _NONE
+            self._rows = best[::-1]
+            self._score = {-minus: score for score, minus in best}
+        return (-minus for _, minus in reversed(self._rows))
+
+
+class Shelf:
+    """Items that may be shown: of one domain, or all."""
+
+    def __init__(self, scores: dict[int, float]) -> None:
+        self.items: list[int] = []  # in no particular order: to draw from
+        self._scores = scores  # of all shelves
+        self._at: dict[int, int] = {}
+        self._published: dict[int, int] = {}
+        self._popular, self._newest = Top(), Top()
+
+    def __contains__(self, key: int) -> bool:
+        return key in self._at
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def add(self, key: int, published_ms: int) -> None:
+        self._at[key] = len(self.items)
+        self.items.append(key)
+        self._published[key] = published_ms
+        self._newest.put(key, published_ms)
+        self.scored(key)
+
+    def remove(self, key: int) -> None:
+        at, last = self._at.pop(key), self.items.pop()
+        if last != key:
+            self.items[at] = last
+            self._at[last] = at
+        del self._published[key]
+        self._newest.remove(key)
+        self._popular.remove(key)
+
+    def scored(self, key: int) -> None:
+        """An item of this shelf has another score, or none."""
+        score = self._scores.get(key)
+        if score is None:
+            self._popular.remove(key)
+        else:
+            self._popular.put(key, score)
+
+    def popular(self) -> Iterator[int]:
+        """Most popular first, the best TOP or so; items without a good event aren't among them."""
+        return self._popular.best((self._scores[key], -key) for key in self.items if key in self._scores)
+
+    def fresh(self) -> Iterator[int]:
+        """Newest first, the newest TOP or so."""
+        return self._newest.best((ms, -key) for key, ms in self._published.items())
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    published_ms: int
+    expires_ms: int | None
+    domain: int
+    hidden: bool
+
+
+class Shelves:
+    """All shelves. Time only moves forward here, by `advance`."""
+
+    def __init__(self) -> None:
+        self.now_ms = -1
+        self._half_life_ms = POPULAR_HALF_LIFE_H * keys.HOUR_MS
+        self._scores: dict[int, float] = {}
+        self._placed: dict[int, _Placed] = {}  # what a catalog knows
+        self._deleted: dict[int, None] = {}  # oldest first
+        self._names: dict[int, str] = {}  # of items that no catalog knows, oldest first
+        self._met = 0
+        self._later: list[tuple[int, int]] = []  # (published, key) of what is still to come
+        self._expiring: list[tuple[int, int]] = []
+        self._all, self._strays = Shelf(self._scores), Shelf(self._scores)
+        self._of_domain: dict[int, Shelf] = {}
+
+    def __len__(self) -> int:
+        return len(self._placed)
+
+    def of(self, domain: int | None) -> Shelf:
+        """The shelf of a domain; None: of all. Without a catalog nobody knows domains, and there is one shelf for all."""
+        if not self._placed:
+            return self._strays
+        return self._all if domain is None else self._of_domain.get(domain) or Shelf(self._scores)
+
+    def put(self, known: Known, seen_ms: int) -> None:
+        """An item is new or has changed; `seen_ms` (the record's time) stands in for an unknown time of publication."""
+        item, before = known.item, self._placed.get(known.key)
+        published = item.published_ts
+        if published is None:
+            published = before.published_ms if before else seen_ms
+        self._take_down(known.key)
+        self._deleted.pop(known.key, None)
+        self._placed[known.key] = _Placed(published, item.expires_ts, known.domain, item.hidden)
+        if item.published_ts is not None and item.published_ts > self.now_ms:
+            self._remind(self._later, item.published_ts, known.key)
+        else:
+            self._show(known.key)
+
+    def delete(self, key: int) -> None:
+        """A tombstone: not even a request that names the item gets it."""
+        self._take_down(key)
+        self._placed.pop(key, None)
+        self._scores.pop(key, None)
+        self._deleted.pop(key, None)
+        self._deleted[key] = None
+        if len(self._deleted) > REMEMBERED:
+            del self._deleted[next(iter(self._deleted))]
+
+    def meet(self, item_id: str) -> None:
+        """An item was named by an event. Without a catalog, that is where the name behind a key comes from."""
+        if self._placed:
+            return
+        key = keys.key("item", item_id)
+        if key not in self._names and key not in self._deleted:
+            self._names[key] = item_id
+            self._met += 1
+            self._strays.add(key, self._met)
+            if len(self._names) > REMEMBERED:
+                self._take_down(next(iter(self._names)))
+
+    def add(self, increment: Increment) -> None:
+        """One event's part in an item's popularity, of any partition, in any order."""
+        key = increment.item
+        if not increment.mask & POPULAR or key in self._deleted:
+            return
+        at, score = increment.ts / self._half_life_ms, self._scores.get(key, -inf)
+        if increment.sign > 0:
+            high, low = max(at, score), min(at, score)
+            self._score(key, high + log1p(exp2(low - high)) / _LN2)
+        elif score > -inf:
+            left = 1.0 - exp2(min(at - score, 0.0))
+            self._score(key, score + log2(left) if left > _LEAST else -inf)
+
+    def seed(self, key: int, popularity: float, at_ms: int) -> None:
+        """What is known of an item's popularity from before: its decayed count at a time, over all partitions."""
+        if key not in self._deleted:
+            self._score(key, log2(popularity) + at_ms / self._half_life_ms if popularity > _LEAST else -inf)
+
+    def advance(self, now_ms: int) -> None:
+        """Time moves on: items are published and expire."""
+        self.now_ms = max(self.now_ms, now_ms)
+        while self._later and self._later[0][0] <= self.now_ms:
+            published, key = heapq.heappop(self._later)
+            placed = self._placed.get(key)
+            if placed is not None and placed.published_ms == published and key not in self._all:
+                self._show(key)
+        while self._expiring and self._expiring[0][0] <= self.now_ms:
+            expires, key = heapq.heappop(self._expiring)
+            placed = self._placed.get(key)
+            if placed is not None and placed.expires_ms == expires:
+                self._take_down(key)
+
+    def available(self, key: int) -> bool:
+        """May this item be shown at all? What no catalog knows may (a request named it), unless it was deleted."""
+        return key in self._all if key in self._placed else key not in self._deleted
+
+    def popularity(self, key: int, now_ms: int) -> float:
+        """The decayed count that candidates are ordered by."""
+        return exp2(self._scores[key] - now_ms / self._half_life_ms) if key in self._scores else 0.0
+
+    def published_ms(self, key: int) -> int:
+        """-1 = no catalog knows the item."""
+        placed = self._placed.get(key)
+        return placed.published_ms if placed else -1
+
+    def name(self, key: int) -> str | None:
+        """The id of an item that no catalog knows, if an event named it."""
+        return self._names.get(key)
+
+    def _show(self, key: int) -> None:
+        placed = self._placed[key]
+        if placed.hidden or (placed.expires_ms is not None and placed.expires_ms <= self.now_ms):
+            return
+        if placed.expires_ms is not None:
+            self._remind(self._expiring, placed.expires_ms, key)
+        for shelf in (self._all, self._of_domain.setdefault(placed.domain, Shelf(self._scores))):
+            shelf.add(key, placed.published_ms)
+
+    def _take_down(self, key: int) -> None:
+        if self._names.pop(key, None) is not None:
+            self._strays.remove(key)
+        if key in self._all:
+            domain = self._placed[key].domain
+            for shelf in (self._all, self._of_domain[domain]):
+                shelf.remove(key)
+            if not self._of_domain[domain]:
+                del self._of_domain[domain]
+
+    def _remind(self, times: list[tuple[int, int]], ms: int, key: int) -> None:
+        """Come back to an item at its time. What changed since is passed over then, or here when it is most of them."""
+        heapq.heappush(times, (ms, key))
+        if len(times) > 2 * len(self._placed) + 1024:
+            field = "published_ms" if times is self._later else "expires_ms"
+            times[:] = sorted({(t, k) for t, k in times if k in self._placed and getattr(self._placed[k], field) == t})
+
+    def _score(self, key: int, score: float) -> None:
+        self._scores.pop(key, None)
+        if score > -inf:
+            self._scores[key] = score
+            if len(self._scores) > REMEMBERED + len(self._placed):
+                self._forget()
+        for shelf in self._shelves(key):
+            shelf.scored(key)
+
+    def _shelves(self, key: int) -> tuple[Shelf, ...]:
+        if key in self._names:
+            return (self._strays,)
+        return (self._all, self._of_domain[self._placed[key].domain]) if key in self._all else ()
+
+    def _forget(self) -> None:
+        """Drop the scores of half of the items that no catalog knows: those without an event for the longest."""
+        unknown = [key for key in self._scores if key not in self._placed]
+        for key in unknown[: len(unknown) // 2]:
+            del self._scores[key]
+            for shelf in self._shelves(key):
+                shelf.scored(key)
+
+
+class Gate:
+    """The one filter between candidates and a list: available now, and not blocked for this request."""
+
+    def __init__(self, shelves: Shelves, blocked: set[int]) -> None:
+        self._shelves, self._blocked = shelves, blocked
+
+    def open(self, key: int) -> bool:
+        return key not in self._blocked and self._shelves.available(key)
+
+    def count(self, shelf: Shelf) -> int:
+        """How many items of a shelf come through."""
+        return len(shelf) - sum(key in shelf for key in self._blocked)
+
+
+def retrieve(shelf: Shelf, gate: Gate, popular: int, fresh: int, explore: int, least: int, rng: np.random.Generator) -> dict[int, str]:
+    """Candidates with their source: the most popular, the newest beside them (and in place of popular ones that are
+    lacking), then random ones; at least `least`, where the shelf has so many that come through.
+    """
+    out: dict[int, str] = {}
+    for source, keys_, wanted in ((POPULAR_NOW, shelf.popular(), popular), (FRESH, shelf.fresh(), popular + fresh)):
+        for key in keys_:
+            if len(out) >= wanted:
+                break
+            if key not in out and gate.open(key):
+                out[key] = source
+    for key in draw(shelf, gate, max(explore, least - len(out)), rng, out):
+        out[key] = EXPLORE
+    return out
+
+
+def draw(shelf: Shelf, gate: Gate, n: int, rng: np.random.Generator, but: Iterable[int] = ()) -> list[int]:
+    """Up to `n` different items of what comes through, none of `but` (which does), each with the same chance, in random order."""
+    out: dict[int, None] = dict.fromkeys(but)
+    others = len(out)
+    eligible = gate.count(shelf) - others
+    n = min(n, eligible)
+    if n * 4 > eligible or eligible * 4 < len(shelf):  # then the shelf is small: what blocks is bounded
+        return shuffled([key for key in shelf.items if key not in out and gate.open(key)], n, rng)
+    while len(out) < n + others:
+        key = shelf.items[int(rng.integers(len(shelf)))]
+        if key not in out and gate.open(key):
+            out[key] = None
+    return list(out)[others:]
+
+
+def shuffled(pool: Iterable[int], n: int, rng: np.random.Generator) -> list[int]:
+    """`n` different ones, each with the same chance, in random order; the order of `pool` doesn't matter."""
+    ordered = sorted(pool)
+    return [ordered[i] for i in rng.permutation(len(ordered))[:n].tolist()]

@@ -1,0 +1,317 @@
+"""A request becomes a list: candidates, one filter, the model's probabilities, their sum by weights, a little chance.
+
+Pure: everything it depends on is an argument, and chance comes from the seed, the request's id and its time. Given
+candidates in another order are the same request. What was shown, why and with what probability leaves as an exposure.
+
+A list is never filled up by what should not be in it: a short one says so. What is neither deleted nor in the catalog
+may be named by a request (a product may run without a catalog); it is nobody's candidate otherwise, unless there is no
+catalog at all.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import isfinite
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from online_model.batch import Batch, of_features
+from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
+from online_model.history import BEHAVIOUR
+from streams.core import keys
+from streams.core.candidates import EXPLORE, GIVEN, POPULAR_HALF_LIFE_H, Gate, Shelves, draw, retrieve, shuffled
+from streams.core.catalog import Catalog
+from streams.core.events import MAX_SLOTS, Action, Context, Event, EventTime, Exposure, Id, ShortId, Slot
+from streams.core.explore import arrange, propensities
+from streams.core.partition import Partition
+from streams.core.records import Arrived
+from streams.core.settings import HOUR_MS, PartitionSettings
+from streams.core.state import Tables, UserState
+from streams.core.view import NEVER, ItemCounts, View, features
+
+RANKED, POPULAR = "ranked", "popular"  # strategies
+COLD, GUEST, SHORT, STALE = "cold", "guest", "short", "stale"  # flags
+MAX_IDS = 1_000  # given candidates or excluded items of a request, whatever the settings say
+MAX_PLAYS = 50  # acts of a guest: as many as a history holds
+_SHOWN = np.dtype([("item", "<u8"), ("ts", "<i8")])  # rows of UserState.shown
+_POPULAR_COLUMN = POPULARITY_HALF_LIVES_H.index(POPULAR_HALF_LIFE_H)
+
+Array = np.ndarray
+Score = Callable[[Batch], Array]  # calibrated probabilities, float32 [B, T]
+
+
+class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one sure act is worth in the order of a list; the sum over tasks of weight x probability is the score."""
+
+    full_play: float = 0.5  # common, so it carries most of the order; the unit that the others are measured in
+    collect: float = 2.0  # rare, and the wish to come back: worth four full plays
+    share: float = 2.0  # as a collect
+    skip: float = -0.5  # takes back what a full play gives
+    dislike: float = -4.0  # rarest and worst: two collects don't make up for it
+
+
+class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a list is put together."""
+
+    weights: Weights = Weights()
+    popular_candidates: int = 130  # with the next two 200, which is what a request may take time for (DESIGN section 10)
+    fresh_candidates: int = 50  # newest: what nobody has played yet can't be popular
+    explore_candidates: int = 20  # random ones: the only way into a ranking for what is neither
+    explore_share: float = 0.02  # of slots, at random: without it, what is never shown is never known (MODEL.md section 4)
+    no_repeat_window_ms: int = 6 * HOUR_MS  # shown or played within: not again; an evening. Bounded by partition.shown_limit
+    max_k: int = 100  # items of one answer
+    max_candidates: int = 500  # given in one request; more cost more than an answer may take
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.explore_share <= 1.0:
+            raise ValueError(f"explore_share must be in [0, 1], got {self.explore_share}")
+        if not 1 <= self.max_k <= MAX_SLOTS:
+            raise ValueError(f"max_k must be in [1, {MAX_SLOTS}], got {self.max_k}")
+        if not 1 <= self.max_candidates <= MAX_IDS:
+            raise ValueError(f"max_candidates must be in [1, {MAX_IDS:,}], got {self.max_candidates}")
+        for name in ("popular_candidates", "fresh_candidates", "explore_candidates", "no_repeat_window_ms"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
+
+
+class GuestAct(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guest did lately, as the request tells it; stored nowhere."""
+
+    item_id: Id
+    action: Action = Action.PLAY
+    ts: EventTime | None = None  # None = just now
+    full: bool | None = None
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of a request for a list."""
+
+    user_id: Id | None = None  # None = a guest
+    plays: Annotated[tuple[GuestAct, ...], Meta(max_length=MAX_PLAYS)] = ()  # a guest's, in time order
+    k: int = 10
+    domain: ShortId | None = None  # of what is asked for; given candidates are taken as they are
+    context: Context = {}
+    candidates: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] | None = None  # None = popular, fresh and random ones
+    exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] = ()
+    weights: dict[str, float] | None = None  # task -> weight, in place of the settings'
+    strategy: ShortId | None = None  # ranked (default) | popular
+    request_id: ShortId | None = None
+    module: ShortId | None = None
+
+
+class Ranked(msgspec.Struct, frozen=True, kw_only=True):
+    """One item of an answer."""
+
+    item_id: str
+    position: int
+    score: float  # sum of weight x probability; where popularity orders, the decayed count of a day
+    source: str  # given | popular | fresh | explore (drawn at random, into the ranking or into its slot)
+    propensity: float  # probability of this item in this slot, given the candidates
+    probabilities: dict[str, float] | None  # by task; None where popularity orders
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A list as it is served."""
+
+    request_id: str
+    items: list[Ranked]
+    strategy: str
+    flags: list[str]  # of cold (popularity orders, since no model has learned yet), guest, short (fewer than k), stale
+    model_version: int | None
+    model_age_ms: int
+
+
+class RequestError(ValueError):
+    """A request that can't be served as it stands; `field` says what is wrong with it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"$.{field}: {message}")
+        self.field = field
+
+
+@dataclass(slots=True)
+class _Pool:
+    """What may stand in a list."""
+
+    sources: dict[int, str]  # of the candidates that are ranked
+    names: dict[int, str]  # ids that the request gave
+    items: int  # that an exploring slot draws from
+    explores: list[bool]  # by slot
+    drawn: list[int]  # for these slots, in order; candidates or not
+
+
+@dataclass(slots=True)
+class _Scored:
+    """Candidates judged."""
+
+    order: list[int]  # best first
+    score: dict[int, float]
+    probabilities: dict[int, dict[str, float]]  # by task; of none where popularity orders
+
+
+class Recommender:
+    """Makes lists out of explicit state. `shelves` moves forward in time with the requests; nothing else is changed."""
+
+    def __init__(self, settings: RecommendSettings, partition: PartitionSettings, catalog: Catalog, shelves: Shelves) -> None:
+        self.settings, self.catalog, self.shelves = settings, catalog, shelves
+        self._partition = partition
+        self._view = View(partition)
+
+    def recommend(
+        self, request: Request, request_id: str, user: UserState | None, item_counts: ItemCounts, score: Score | None,
+        ts: int, seed: int, version: int | None = None, age_ms: int = 0, stale: bool = False,
+    ) -> tuple[Answer, Exposure | None]:  # fmt: skip
+        """The answer, and what to write down of it: nothing of guests, nothing where nothing is shown.
+
+        `user`: None of somebody who never came. `score`: None where there is no model yet, as `version` 0, which has
+        learned nothing: then popularity orders. Raises RequestError.
+        """
+        weights = self._weights(request)
+        strategy = self._strategy(request)
+        cold = score is None or version == 0
+        self.shelves.advance(ts)
+        rng = np.random.default_rng([seed, keys.once("request", request_id), ts])
+        state = (user or NEVER) if request.user_id is not None else self._guest(request.plays, ts)
+        gate = Gate(self.shelves, self._blocked(request, state, ts))
+
+        share = self.settings.explore_share if strategy == RANKED else 0.0
+        pool = self._pool(request, gate, share, rng)
+        everything = sorted({*pool.sources, *pool.drawn})
+        if score is None or cold or strategy == POPULAR:
+            scored = self._popular(everything, item_counts, ts)
+        else:
+            scored = self._ranked(everything, request, state, item_counts, score, weights, ts)
+        ranked = [key for key in scored.order if key in pool.sources]
+        chosen = arrange(ranked, pool.drawn, pool.explores)
+        rank = {key: n for n, key in enumerate(ranked)}
+        chances = propensities([rank.get(key) for key in chosen], pool.items, share)
+        listed = [
+            Ranked(
+                item_id=pool.names.get(key) or self._name(key),
+                position=n,
+                score=scored.score[key],
+                source=EXPLORE if pool.explores[n] else pool.sources[key],
+                propensity=chances[n],
+                probabilities=scored.probabilities.get(key),
+            )
+            for n, key in enumerate(chosen)
+        ]
+        flags = {COLD: cold, GUEST: request.user_id is None, SHORT: len(listed) < request.k, STALE: stale}
+        answer = Answer(
+            request_id=request_id, items=listed, strategy=strategy, flags=sorted(f for f, holds in flags.items() if holds),
+            model_version=version, model_age_ms=age_ms,
+        )  # fmt: skip
+        return answer, self._exposure(request, answer, chosen, item_counts, ts)
+
+    def _pool(self, request: Request, gate: Gate, share: float, rng: np.random.Generator) -> _Pool:
+        """Candidates, and what chance decides before anything is scored."""
+        if request.candidates is not None:
+            given = {keys.key("item", item_id): item_id for item_id in request.candidates}
+            names = {key: item_id for key, item_id in given.items() if gate.open(key)}
+            explores = rng.random(min(request.k, len(names))) < share
+            return _Pool(dict.fromkeys(names, GIVEN), names, len(names), explores.tolist(), shuffled(names, int(explores.sum()), rng))
+        s, shelf = self.settings, self.shelves.of(keys.key("domain", request.domain) if request.domain is not None else None)
+        items = gate.count(shelf)
+        sources = retrieve(shelf, gate, s.popular_candidates, s.fresh_candidates, s.explore_candidates, request.k, rng)
+        explores = rng.random(min(request.k, items)) < share
+        return _Pool(sources, {}, items, explores.tolist(), draw(shelf, gate, int(explores.sum()), rng))
+
+    def _weights(self, request: Request) -> Array:
+        if not 1 <= request.k <= self.settings.max_k:
+            raise RequestError("k", f"must be in [1, {self.settings.max_k}], got {request.k}")
+        if request.candidates is not None and len(request.candidates) > self.settings.max_candidates:
+            raise RequestError("candidates", f"at most {self.settings.max_candidates:,}, got {len(request.candidates):,}")
+        if request.user_id is not None and request.plays:
+            raise RequestError("plays", "only of a guest; what a user did comes as events")
+        weights = msgspec.structs.asdict(self.settings.weights)
+        for task, weight in (request.weights or {}).items():
+            if task not in weights:
+                raise RequestError(f"weights.{task}", f"no such task; one of {', '.join(TASKS)}")
+            if not isfinite(weight):
+                raise RequestError(f"weights.{task}", f"must be a finite number, got {weight}")
+            weights[task] = weight
+        return np.array([weights[task] for task in TASKS])
+
+    def _strategy(self, request: Request) -> str:
+        strategy = request.strategy or RANKED
+        if strategy not in (RANKED, POPULAR):
+            raise RequestError("strategy", f"no such strategy {strategy!r}; one of {RANKED}, {POPULAR}")
+        return strategy
+
+    def _guest(self, plays: Iterable[GuestAct], ts: int) -> UserState:
+        """A guest's acts through a partition of their own, which is forgotten: seen by the very code that sees users."""
+        acts = [
+            Event(ts=min(ts, a.ts if a.ts is not None else ts), user_id=GUEST, item_id=a.item_id, action=a.action, full=a.full)
+            for a in plays
+        ]
+        if not acts:
+            return NEVER
+        acts.sort(key=lambda act: act.ts)
+        partition = Partition(self._partition, Tables.over(), self.catalog)
+        partition.apply([Arrived(n, 0, act.ts, act, str(n)) for n, act in enumerate(acts)])
+        return partition.user(keys.key("user", GUEST)) or NEVER
+
+    def _blocked(self, request: Request, state: UserState, ts: int) -> set[int]:
+        """Items that must not be shown to this user now."""
+        since = ts - self.settings.no_repeat_window_ms
+        out = {keys.key("item", item_id) for item_id in request.exclude}
+        past = [np.frombuffer(state.shown, _SHOWN)]
+        past += [np.frombuffer(history, BEHAVIOUR) for pair in state.histories.values() for history in pair]
+        for rows in past:
+            out.update(rows["item"][rows["ts"] > since].tolist())
+        return out
+
+    def _popular(self, candidates: list[int], item_counts: ItemCounts, ts: int) -> _Scored:
+        """By popularity, then the newest."""
+        score = {key: item_counts(key, ts)[_POPULAR_COLUMN] for key in candidates}
+        return _Scored(sorted(candidates, key=lambda key: (-score[key], -self.shelves.published_ms(key), key)), score, {})
+
+    def _ranked(
+        self, candidates: list[int], request: Request, state: UserState, item_counts: ItemCounts, score: Score, weights: Array, ts: int
+    ) -> _Scored:
+        """By the model; candidates come in one order, so that they are the same batch. In its eyes each stands in the
+        first place, since its own is not known yet.
+        """
+        if not candidates:
+            return _Scored([], {}, {})
+        user = keys.key("user", request.user_id) if request.user_id is not None else 0
+        domain = keys.key("domain", request.domain) if request.domain is not None else None
+        part = self._view.user(user, state, request.context, ts)
+        rows = []
+        for key in candidates:
+            known = self.catalog.get(key)
+            of = domain if domain is not None else known.domain if known else 0
+            rows.append(features(part, self._view.slot(user, state, key, known, of, request.module, 0, ts, item_counts)))
+        probabilities = score(of_features(rows))
+        fused = probabilities.astype(np.float64) @ weights
+        return _Scored(
+            order=[candidates[n] for n in np.argsort(-fused, kind="stable").tolist()],
+            score=dict(zip(candidates, fused.tolist(), strict=True)),
+            probabilities={key: dict(zip(TASKS, row, strict=True)) for key, row in zip(candidates, probabilities.tolist(), strict=True)},
+        )
+
+    def _name(self, key: int) -> str:
+        known = self.catalog.get(key)
+        name = known.item.item_id if known else self.shelves.name(key)
+        if name is None:
+            raise ValueError(f"item {key:016x} stands on a shelf, but is not in the catalog: both must be told of every change")
+        return name
+
+    def _exposure(self, request: Request, answer: Answer, chosen: list[int], item_counts: ItemCounts, ts: int) -> Exposure | None:
+        if request.user_id is None or not answer.items:
+            return None
+        slots = [
+            Slot(
+                item_id=item.item_id, position=item.position, propensity=item.propensity, score=item.score,
+                popularity=item_counts(key, ts)[: len(POPULARITY_HALF_LIVES_H)], source=item.source, module=request.module,
+            )
+            for key, item in zip(chosen, answer.items, strict=True)
+        ]  # fmt: skip
+        return Exposure(
+            ts=ts, user_id=request.user_id, request_id=answer.request_id, slots=tuple(slots), domain=request.domain,
+            strategy=answer.strategy, context=request.context,
+            model_version=answer.model_version or 0, model_age_ms=answer.model_age_ms,
+        )  # fmt: skip

@@ -1,0 +1,390 @@
+"""What a list promises: nothing in it that must not be, the order by the weights, exact chances, no trace of guests."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from online_model.batch import Batch
+from online_model.features import FIELDS, TASKS, Example
+from online_model.history import FULL_PLAY, rows
+from streams.core.candidates import Shelves
+from streams.core.catalog import Catalog
+from streams.core.events import Action, Event, Exposure
+from streams.core.items import Item
+from streams.core.keys import HOUR_MS, key
+from streams.core.partition import Partition
+from streams.core.recommend import Answer, GuestAct, Recommender, RecommendSettings, Request, RequestError, Score, Weights
+from streams.core.records import Arrived
+from streams.core.settings import PartitionSettings
+from streams.core.state import Tables, UserState, digest
+
+START = 1_700_000_000_000
+ITEM = FIELDS.index("item")
+SETTLED = RecommendSettings(explore_share=0.0)  # nothing left to chance
+
+
+def k(item_id: str) -> int:
+    return key("item", item_id)
+
+
+class House:
+    """A partition, a catalog with its shelves, and a recommender over them."""
+
+    def __init__(self, items: Iterable[Item] = (), settings: RecommendSettings = SETTLED) -> None:
+        self.catalog, self.shelves = Catalog(), Shelves()
+        for item in items:
+            self.shelves.put(self.catalog.put(item), START)
+        self.partition = Partition(PartitionSettings(), Tables.over(), self.catalog)
+        self.recommender = Recommender(settings, PartitionSettings(), self.catalog, self.shelves)
+        self.offset = 0
+
+    def take(self, *records: Event | Exposure) -> list[Example]:
+        out = []
+        for record in records:
+            effects = self.partition.apply([Arrived(self.offset, 0, record.ts, record, f"id{self.offset}")])
+            for increment in effects.popularity:
+                self.shelves.add(increment)
+            self.offset += 1
+            out += [o.record for o in effects.examples if isinstance(o.record, Example)]
+        return out
+
+    def user(self, user_id: str | None) -> UserState | None:
+        return self.partition.user(key("user", user_id)) if user_id else None
+
+    def ask(
+        self, score: Score | None = None, ts: int = START, seed: int = 1, request_id: str = "r", version: int | None = 7, **request: object
+    ) -> tuple[Answer, Exposure | None]:
+        asked = Request(**request)  # type: ignore[arg-type]
+        return self.recommender.recommend(asked, request_id, self.user(asked.user_id), self.partition.item_counts, score, ts, seed, version)
+
+    def ids(self, score: Score | None = None, **request: object) -> list[str]:
+        return [item.item_id for item in self.ask(score, **request)[0].items]  # type: ignore[arg-type]
+
+
+def judged(worth: Callable[[int], float]) -> Score:
+    """Probability of a full play by item, nothing else ever happens."""
+
+    def score(batch: Batch) -> np.ndarray:
+        out = np.zeros((len(batch), len(TASKS)), np.float32)
+        out[:, TASKS.index("full_play")] = [worth(item) for item in batch.fields[:, ITEM].tolist()]
+        return out
+
+    return score
+
+
+def by_name(names: Sequence[str]) -> Score:
+    """The first is the best."""
+    place = {k(name): n for n, name in enumerate(names)}
+    return judged(lambda item: 1.0 / (1 + place[item]))
+
+
+def event(action: str, item: str, user: str = "u", at: int = START, **more: object) -> Event:
+    return Event(ts=at, user_id=user, item_id=item, action=Action(action), **more)  # type: ignore[arg-type]
+
+
+NAMES = [f"i{n}" for n in range(12)]
+item_records = st.builds(
+    Item,
+    item_id=st.sampled_from(NAMES),
+    domain=st.sampled_from([None, "song", "video"]),
+    published_ts=st.none() | st.integers(START - 3, START + 3),
+    expires_ts=st.none() | st.integers(START - 3, START + 3),
+    hidden=st.booleans(),
+)
+acts = st.tuples(st.sampled_from(NAMES), st.sampled_from(["play", "skip", "dislike", "impression"]), st.integers(0, 12))
+
+
+@given(
+    items=st.lists(item_records, max_size=12),
+    deleted=st.sets(st.sampled_from(NAMES), max_size=3),
+    done=st.lists(acts, max_size=6),
+    excluded=st.lists(st.sampled_from(NAMES), max_size=3),
+    offered=st.none() | st.lists(st.sampled_from([*NAMES, "x", "y"]), max_size=12),
+    domain=st.none() | st.sampled_from(["song", "video", "radio"]),
+    k_wanted=st.integers(1, 15),
+    share=st.sampled_from([0.0, 0.3, 1.0]),
+    with_model=st.booleans(),
+    strategy=st.sampled_from([None, "popular"]),
+    seed=st.integers(0, 99),
+)
+def test_a_list_holds_all_it_may_hold_up_to_k_and_nothing_else(
+    items: list[Item], deleted: set[str], done: list[tuple[str, str, int]], excluded: list[str], offered: list[str] | None,
+    domain: str | None, k_wanted: int, share: float, with_model: bool, strategy: str | None, seed: int,
+) -> None:  # fmt: skip
+    house = House(items, RecommendSettings(explore_share=share, popular_candidates=2, fresh_candidates=2, explore_candidates=1))
+    for name in deleted:
+        house.catalog.delete(name)
+        house.shelves.delete(k(name))
+    house.take(*(event(action, name, at=START + (hours - 12) * HOUR_MS) for name, action, hours in sorted(done, key=lambda d: d[2])))
+    answer, exposure = house.ask(
+        judged(lambda item: item % 1000 / 1000) if with_model else None,
+        user_id="u", k=k_wanted, domain=domain, candidates=None if offered is None else tuple(offered), exclude=tuple(excluded),
+        seed=seed, strategy=strategy,
+    )  # fmt: skip
+
+    known = {item.item_id: item for item in items if item.item_id not in deleted}
+    repeated = {name for name, _, hours in done if hours > 6}
+
+    def allowed(name: str) -> bool:
+        item = known.get(name)
+        now = item is None or (
+            not item.hidden and (item.published_ts or START) <= START and (item.expires_ts is None or item.expires_ts > START)
+        )
+        return now and name not in deleted and name not in excluded and name not in repeated
+
+    if offered is None:
+        may = {name for name, item in known.items() if allowed(name) and domain in (None, item.domain)}
+    else:
+        may = {name for name in offered if allowed(name)}
+    listed = [item.item_id for item in answer.items]
+    assert len(set(listed)) == len(listed) == min(k_wanted, len(may)) and set(listed) <= may
+    assert [item.position for item in answer.items] == list(range(len(listed)))
+    assert ("short" in answer.flags) == (len(listed) < k_wanted)
+    assert all(0 < item.propensity <= 1 for item in answer.items)
+    assert (exposure is None) == (not listed)
+
+
+def test_the_order_is_the_sum_of_weights_times_probabilities_which_a_request_may_change() -> None:
+    house = House([Item(item_id=name) for name in "abc"])
+    chances = {  # full_play, collect, share, skip, dislike
+        "a": (0.50, 0.00, 0.00, 0.10, 0.000),
+        "b": (0.30, 0.10, 0.00, 0.10, 0.000),
+        "c": (0.70, 0.10, 0.01, 0.20, 0.125),
+    }
+
+    def score(batch: Batch) -> np.ndarray:
+        return np.array([chances[{k(n): n for n in chances}[item]] for item in batch.fields[:, ITEM].tolist()], np.float32)
+
+    answer, exposure = house.ask(score, user_id="u")
+    # by hand: b .15 + .2 - .05, a .25 - .05, c .35 + .2 + .02 - .1 - .5
+    assert [(item.item_id, round(item.score, 6)) for item in answer.items] == [("b", 0.3), ("a", 0.2), ("c", -0.03)]
+    assert answer.items[0].probabilities == pytest.approx(dict(zip(TASKS, chances["b"], strict=True)))
+    assert answer.strategy == "ranked" and answer.flags == ["short"] and answer.model_version == 7
+    assert house.ids(score, weights={"dislike": 0.0}) == ["c", "b", "a"]
+    heavy = House([Item(item_id=name) for name in "abc"], RecommendSettings(explore_share=0.0, weights=Weights(collect=0.0)))
+    assert heavy.ids(score) == ["a", "b", "c"]
+    assert exposure is not None and [s.score for s in exposure.slots] == [item.score for item in answer.items]
+
+
+@given(st.permutations(NAMES), st.integers(0, 30), st.sampled_from([None, "popular"]))
+def test_given_candidates_in_another_order_are_the_same_list(order: list[str], seed: int, strategy: str | None) -> None:
+    def house() -> House:
+        out = House([Item(item_id=name) for name in NAMES[:8]], RecommendSettings(explore_share=0.3))
+        out.take(*(event("play", name, user="other") for name in NAMES[:3]))
+        return out
+
+    equal = judged(lambda item: 0.5)  # ties too
+    for score in (judged(lambda item: item % 97 / 97), equal):
+        one = house().ask(score, user_id="u", candidates=tuple(NAMES), k=5, seed=seed, strategy=strategy)
+        assert house().ask(score, user_id="u", candidates=tuple(order), k=5, seed=seed, strategy=strategy) == one
+
+
+def test_same_inputs_same_answer_another_request_or_seed_another_draw() -> None:
+    house = House([Item(item_id=f"n{n}") for n in range(300)], RecommendSettings(explore_share=0.5))
+    score = judged(lambda item: item % 97 / 97)
+    one = house.ask(score, user_id="u")
+    assert house.ask(score, user_id="u") == one
+    assert house.ask(score, user_id="u", request_id="s")[0].items != one[0].items
+    assert house.ask(score, user_id="u", seed=2)[0].items != one[0].items
+
+
+@pytest.mark.parametrize("offered", [None, tuple("abcdef")])
+def test_propensities_are_the_frequencies_of_many_requests(offered: tuple[str, ...] | None) -> None:
+    """Popular, fresh and random candidates are all six here, so that the ranking itself is no matter of chance."""
+    house = House([Item(item_id=name) for name in "abcdef"], RecommendSettings(explore_share=0.4))
+    slots, n = 3, 6_000
+    seen, said = np.zeros((6, slots)), np.zeros((6, slots))
+    for seed in range(n):
+        for item in house.ask(by_name("abcdef"), seed=seed, k=slots, candidates=offered)[0].items:
+            place = "abcdef".index(item.item_id), item.position
+            seen[place] += 1
+            assert said[place] in (0.0, item.propensity)
+            said[place] = item.propensity
+    assert said.sum(axis=0) == pytest.approx(np.ones(slots))
+    for slot in range(slots):
+        assert stats.chisquare(seen[:, slot], said[:, slot] * n).pvalue > 0.001
+
+
+def test_explored_slots_say_so_and_reach_what_the_ranking_does_not() -> None:
+    settings = RecommendSettings(explore_share=0.5, popular_candidates=5, fresh_candidates=5, explore_candidates=0)
+    house = House([Item(item_id=f"n{n:03}", published_ts=START - n) for n in range(200)], settings)
+    score = judged(lambda item: item % 97 / 97)
+    items = [item for seed in range(40) for item in house.ask(score, user_id="u", k=4, seed=seed)[0].items]
+    far = [item for item in items if int(item.item_id[1:]) >= 10]
+    assert far and {item.source for item in far} == {"explore"}
+    assert {item.propensity for item in far} == {0.5 / 200}
+    assert {item.source for item in items if item.source != "explore"} == {"fresh"}
+    assert all(item.probabilities is not None for item in far)  # their exposures are scored as any other
+
+
+def test_cold_lists_are_popular_then_new_and_say_so() -> None:
+    items = [Item(item_id=name, published_ts=START - n * HOUR_MS) for n, name in enumerate(("new", "old", "liked", "loved"))]
+    house = House(items)
+    answer, exposure = house.ask(None, version=None)
+    assert [item.item_id for item in answer.items] == ["new", "old", "liked", "loved"]  # with zero events
+    assert answer.flags == ["cold", "guest", "short"] and answer.model_version is None and exposure is None
+    house.take(*(event("play", name, user=user) for name, user in (("loved", "v"), ("loved", "w"), ("liked", "v"))))
+    answer, exposure = house.ask(None, user_id="u", k=4)
+    assert [(item.item_id, item.source) for item in answer.items] == [
+        ("loved", "popular"), ("liked", "popular"), ("new", "fresh"), ("old", "fresh"),
+    ]  # fmt: skip
+    assert [item.score for item in answer.items] == [2.0, 1.0, 0.0, 0.0] and answer.flags == ["cold"]
+    assert all(item.probabilities is None for item in answer.items)
+    assert exposure is not None and exposure.slots[0].popularity == (2.0, 2.0, 2.0)
+    untaught = house.ask(by_name(["old", "new", "liked", "loved"]), k=4, version=0)[0]  # a model that has learned nothing
+    assert [item.item_id for item in untaught.items] == ["loved", "liked", "new", "old"] and untaught.flags == ["cold", "guest"]
+
+
+def test_popularity_alone_is_a_strategy_without_chance() -> None:
+    house = House([Item(item_id=name) for name in "abc"], RecommendSettings(explore_share=0.9))
+    house.take(event("play", "b", user="v"), event("collect", "c", user="v"), event("play", "c", user="w"))
+    answer, exposure = house.ask(by_name("abc"), user_id="u", k=2, strategy="popular")
+    assert [(item.item_id, item.propensity) for item in answer.items] == [("c", 1.0), ("b", 1.0)]
+    assert answer.flags == [] and exposure is not None and exposure.strategy == answer.strategy == "popular"
+    assert house.ids(by_name("abc"), k=2, strategy="popular", candidates=("a", "b")) == ["b", "a"]
+
+
+def test_domains_keep_apart_but_given_candidates_are_taken_as_they_are() -> None:
+    house = House([Item(item_id="s", domain="song"), Item(item_id="v", domain="video"), Item(item_id="n")])
+    score = by_name("svn")
+    assert house.ids(score, domain="song") == ["s"] and house.ids(score, domain="radio") == []
+    assert house.ids(score) == ["s", "v", "n"]
+    assert house.ids(score, domain="song", candidates=("v", "s")) == ["s", "v"]
+
+
+def test_what_is_not_in_the_catalog_is_served_where_it_is_named_unless_it_was_deleted() -> None:
+    house = House([Item(item_id="a"), Item(item_id="gone")])
+    house.shelves.delete(k("gone"))
+    house.catalog.delete("gone")
+    assert house.ids(by_name(["stranger", "a"]), candidates=("a", "gone", "stranger")) == ["stranger", "a"]
+    assert house.ids(by_name(["a"])) == ["a"]
+    without = House()
+    for name in ("b", "c"):
+        without.shelves.meet(name)
+        without.take(event("play", name, user="v"))
+    assert sorted(without.ids(None, user_id="u", domain="song")) == ["b", "c"]
+    assert without.ids(by_name("cb"), user_id="u") == ["c", "b"]
+
+
+def test_published_later_is_shown_later() -> None:
+    house = House([Item(item_id="a", published_ts=START + 10)])
+    assert house.ids(by_name("a"), candidates=("a",)) == [] == house.ids(by_name("a"))
+    assert house.ids(by_name("a"), ts=START + 10) == ["a"]
+
+
+def test_shown_and_played_items_come_back_after_the_window() -> None:
+    house = House([Item(item_id=name) for name in "abc"])
+    answer, exposure = house.ask(by_name("abc"), user_id="u", k=1)
+    assert exposure is not None
+    house.take(exposure, event("play", "b", at=START + 1, full=True))
+    assert house.ids(by_name("abc"), user_id="u", ts=START + 2) == ["c"]
+    assert house.ids(by_name("abc"), user_id="w", ts=START + 2) == ["a", "b", "c"]
+    assert house.ids(by_name("abc"), user_id="u", ts=START + 6 * HOUR_MS) == ["a", "c"]
+    assert house.ids(by_name("abc"), user_id="u", ts=START + 6 * HOUR_MS + 1) == ["a", "b", "c"]
+    short = House([Item(item_id=name) for name in "abc"], RecommendSettings(explore_share=0.0, no_repeat_window_ms=0))
+    short.take(event("play", "b"))
+    assert short.ids(by_name("abc"), user_id="u") == ["a", "b", "c"]
+
+
+def test_the_model_sees_what_the_join_will_see() -> None:
+    """The features that a list was scored by are those of the example that comes of it, the place in the list aside."""
+    house = House([Item(item_id=name, domain="song", artist_id="x", categories=("c",), published_ts=START - 99) for name in "abc"])
+    context = {"device": "phone", "user.band": "b1"}
+    house.take(
+        event("play", "a", at=START - 9 * HOUR_MS, full=True, domain="song"), event("skip", "c", at=START - 8 * HOUR_MS),
+        event("collect", "b", user="v", at=START - HOUR_MS),
+    )  # fmt: skip
+    seen: list[Batch] = []
+
+    def score(batch: Batch) -> np.ndarray:
+        seen.append(batch)
+        return np.tile(np.float32([0.1] * len(TASKS)), (len(batch), 1))
+
+    _, exposure = house.ask(score, user_id="u", domain="song", context=context, module="daily")
+    assert exposure is not None
+    plays = (event("play", slot.item_id, at=START + 5, request_id="r") for slot in exposure.slots)
+    made = {example.features.fields[8:16]: example.features for example in house.take(exposure, *plays)}
+    batch = seen[0]
+    assert len(made) == len(batch) == 3
+    for row in range(3):
+        learned = made[batch.fields[row, ITEM].tobytes()]
+        fields = np.frombuffer(learned.fields, "<u8")
+        at = FIELDS.index("position")
+        assert np.array_equal(np.delete(batch.fields[row], at), np.delete(fields, at))
+        assert batch.fields[row, at] == key("position", "0")  # serving: the first place (MODEL.md section 2)
+        assert batch.counts[row].tobytes() == learned.counts and batch.popularity[row].tobytes() == learned.popularity
+        assert batch.item_age_s[row] == learned.age_s and batch.shown_ms[row] == learned.shown_ms
+        assert batch.bags[row, 0, 0] == np.frombuffer(learned.context, "<u8")[0]
+        assert batch.history[row, 0, 0] == k("a") and batch.history[row, 1, 0] == k("c")
+        assert len(rows(learned.positive)) == len(rows(learned.negative)) == 1
+
+
+def test_a_guests_plays_count_and_leave_no_trace() -> None:
+    house = House([Item(item_id=name, domain="song", categories=("c",)) for name in "abcd"])
+    house.take(event("play", "a", user="v", full=True), event("skip", "b", user="v"))
+    before = digest({name: table.rows() for name, table in house.partition.tables.named().items()})
+    seen: list[Batch] = []
+
+    def score(batch: Batch) -> np.ndarray:
+        seen.append(batch)
+        return by_name("abcd")(batch)
+
+    later = START + 7 * HOUR_MS  # what v did is no repetition any more
+    plays = (GuestAct(item_id="a", ts=START, full=True), GuestAct(item_id="b", action=Action.SKIP, ts=START))
+    answer, exposure = house.ask(score, plays=plays, ts=later)
+    house.ask(score, user_id="v", ts=later)
+    guest, user = seen
+    assert [item.item_id for item in answer.items] == ["a", "b", "c", "d"] and answer.flags == ["guest", "short"]
+    assert exposure is None
+    assert digest({name: table.rows() for name, table in house.partition.tables.named().items()}) == before
+    assert guest.fields[:, 0].tolist() == [0] * 4  # nobody
+    assert np.array_equal(guest.history, user.history) and np.array_equal(guest.age_s, user.age_s)
+    assert np.array_equal(guest.counts, user.counts) and guest.counts[0, 0, 0] > 0  # as of a user who did the same
+    assert guest.action[0, 0, 0] == FULL_PLAY
+    assert house.ids(score, plays=(GuestAct(item_id="c"), GuestAct(item_id="d", ts=later + HOUR_MS)), ts=later) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request(k=0), r"\$.k: must be in \[1, 100\], got 0"),
+        (Request(k=101), r"\$.k: must be in \[1, 100\], got 101"),
+        (Request(candidates=tuple(f"{n}" for n in range(501))), r"\$.candidates: at most 500, got 501"),
+        (Request(weights={"likes": 1.0}), r"\$.weights.likes: no such task; one of full_play, collect, share, skip, dislike"),
+        (Request(weights={"skip": float("inf")}), r"\$.weights.skip: must be a finite number"),
+        (Request(strategy="best"), r"\$.strategy: no such strategy 'best'; one of ranked, popular"),
+        (Request(user_id="u", plays=(GuestAct(item_id="a"),)), r"\$.plays: only of a guest"),
+    ],
+)
+def test_a_request_that_cannot_be_served_names_the_field(request_: Request, message: str) -> None:
+    house = House([Item(item_id="a")])
+    with pytest.raises(RequestError, match=message) as error:
+        house.recommender.recommend(request_, "r", None, house.partition.item_counts, None, START, 1)
+    assert f"$.{error.value.field}:" in message.replace("\\", "")
+
+
+def test_the_exposure_is_what_was_answered() -> None:
+    house = House([Item(item_id=name) for name in "ab"])
+    answer, exposure = house.recommender.recommend(
+        Request(user_id="u", domain=None, context={"d": 1}, module="m"), "r9", None, house.partition.item_counts, by_name("ab"),
+        START, 1, version=3, age_ms=40, stale=True,
+    )  # fmt: skip
+    assert answer.flags == ["short", "stale"] and (answer.model_version, answer.model_age_ms) == (3, 40)
+    assert exposure is not None
+    assert (exposure.ts, exposure.user_id, exposure.request_id, exposure.strategy) == (START, "u", "r9", "ranked")
+    assert (exposure.model_version, exposure.model_age_ms, exposure.context) == (3, 40, {"d": 1})
+    told = [(s.item_id, s.position, s.score, s.propensity, s.source, s.module) for s in exposure.slots]
+    assert told == [(i.item_id, i.position, i.score, i.propensity, i.source, "m") for i in answer.items]
+    assert msgspec.json.decode(msgspec.json.encode(exposure), type=Exposure) == exposure
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    for wrong in ({"explore_share": 1.5}, {"max_k": 201}, {"max_candidates": 0}, {"no_repeat_window_ms": -1}, {"fresh_candidates": -1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            RecommendSettings(**wrong)  # type: ignore[arg-type]
