@@ -452,9 +452,10 @@ def send(log: Log, loaded: Loaded, as_json: bool) -> None:
 def worker(loaded: Loaded) -> None:
     """Take events in, keep users' state, write examples; until Ctrl-C."""
     from streams import settings
+    from streams.standing import WorkerStands
     from streams.worker import run_worker
 
-    run_worker(settings.worker(loaded.settings))
+    run_worker(settings.worker(loaded.settings), [WorkerStands(loaded.settings.standing, None)])
 
 
 @verb("segue broker -- sh -c 'segue topics --create && timeout 5 segue learner; true'")
@@ -463,8 +464,9 @@ def learner(loaded: Loaded) -> None:
     """Learn from examples, publish every version of the model, keep checkpoints; until Ctrl-C."""
     from streams import settings
     from streams.learner_process import run_learner
+    from streams.standing import LearnerStands
 
-    run_learner(settings.learner(loaded.settings))
+    run_learner(settings.learner(loaded.settings), [LearnerStands(loaded.settings.standing)])
 
 
 @verb("segue broker -- sh -c 'segue topics --create && segue metrics --seconds 1'")
@@ -474,7 +476,10 @@ def learner(loaded: Loaded) -> None:
 @at_a_broker
 @as_json
 def metrics(seconds: float | None, new: bool, loaded: Loaded, as_json: bool) -> None:
-    """Print what Segue measures as it comes: closed windows of event time, by task. With --json a line a record."""
+    """Print what Segue measures as it comes: closed windows of event time, by task; how worker and learner stand.
+
+    With --json a line a record, whole.
+    """
     from streams.console import emit_line
     from streams.follow import metrics as follow
 
@@ -489,13 +494,23 @@ def _told(record: Any) -> Iterator[str]:
     import datetime
 
     if not isinstance(record, dict) or "tasks" not in record:
-        yield str(record)
+        yield _stood(record) if isinstance(record, dict) and record.get("kind") in ("worker", "learner") else str(record)
         return
     start = datetime.datetime.fromtimestamp(record["start_ms"] / 1000, datetime.UTC)
     for task, m in record["tasks"].items():
         if m["n"]:
             figures = "  ".join(f"{name} {m[name]:.4f}" if m[name] is not None else f"{name} –" for name in ("auc", "gauc", "ne", "copc"))
             yield f"{start:%Y-%m-%d %H:%M} +{record['width_ms'] // 60_000} min  {task:10} {figures}  n {m['n']:,.0f}"
+
+
+def _stood(record: dict[str, Any]) -> str:
+    import datetime
+
+    at = datetime.datetime.fromtimestamp(record["at_ms"] / 1000, datetime.UTC)
+    version = record["version" if record["kind"] == "learner" else "model_version"]
+    lag = record["lag"] if record["kind"] == "learner" else sum(p["lag"] for p in record["partitions"].values())
+    counts = "  ".join(f"{what} {n:,}" for what, n in sorted(record["counted"].items()))
+    return f"{at:%Y-%m-%d %H:%M:%S} {record['kind']} {record['slot']}  lag {lag:,}  version {'–' if version is None else version}  {counts}"
 
 
 @verb("segue broker -- sh -c 'segue topics --create && segue dead-letters'")

@@ -59,6 +59,7 @@ class ServingModel:
         self.loads = 0
         self.applied = 0
         self.freshness_ms: deque[int] = deque(maxlen=SAMPLES)  # broker append of an act -> a version with it answers here
+        self.measured = 0  # acts so far, those too that are no longer among the samples
         self.ready = asyncio.Event()
 
     @property
@@ -121,6 +122,7 @@ class ServingModel:
         self.applied += 1
         now = int(time.time() * 1000)
         self.freshness_ms.extend([now - arrival for arrival in delta.arrivals_ms])
+        self.measured += len(delta.arrivals_ms)
 
     async def _load(self, base: str | None = None) -> int:
         """Take the newest checkpoint (`base`: or a later one); where model-updates go on from it."""

@@ -7,7 +7,8 @@ from its rows alone. Arrival times go as a header: the broker would say when the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -46,13 +47,7 @@ async def send(
     array_records: int = ARRAY_RECORDS,
 ) -> Sent:  # fmt: skip
     """Send it all and wait until the broker has it."""
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap, enable_idempotence=True, linger_ms=5, max_batch_size=1 << 20,
-        max_request_size=LARGEST_MESSAGE_BYTES,
-    )  # fmt: skip
-    await producer.start()
-    try:
-        sender = _Sender(producer, settings, array_records)
+    async with _sending(settings, array_records) as sender:
         n_items = await sender.items(items)
         await sender.everywhere(msgspec.json.encode(LogBegin(ts=0, source=source[:256])))
         n = 0
@@ -66,6 +61,29 @@ async def send(
         if progress is not None:
             progress(n)
         return Sent(items=n_items, rows=n, records=sender.records, bytes=sender.bytes)
+
+
+async def send_items(settings: TopicSettings, items: Iterable[Item]) -> int:
+    """Only a catalog; how many items."""
+    async with _sending(settings) as sender:
+        return await sender.items(items)
+
+
+async def send_closing(settings: TopicSettings) -> None:
+    """Only the closing tick, into every partition: what is open closes now, as at the end of a log."""
+    async with _sending(settings) as sender:
+        await sender.everywhere(msgspec.json.encode(Tick(ts=0, last=True)))
+
+
+@asynccontextmanager
+async def _sending(settings: TopicSettings, array_records: int = ARRAY_RECORDS) -> AsyncIterator[_Sender]:
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.bootstrap, enable_idempotence=True, linger_ms=5, max_batch_size=1 << 20,
+        max_request_size=LARGEST_MESSAGE_BYTES,
+    )  # fmt: skip
+    await producer.start()
+    try:
+        yield _Sender(producer, settings, array_records)
     finally:
         await producer.stop()
 

@@ -18,8 +18,10 @@ from online_model.model_settings import ModelSettings
 from streams.agents import IngestSettings
 from streams.app import FaustSettings
 from streams.core.learn import LearnerSettings
+from streams.core.recommend import RecommendSettings
 from streams.core.settings import PartitionSettings
 from streams.model_updates import CopySettings
+from streams.standing import StandingSettings
 from streams.stores import StoreSettings
 from streams.teaching import LearnerConfig, LearnerProcessSettings
 from streams.ticks import TickSettings
@@ -40,12 +42,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     partition: PartitionSettings = PartitionSettings()
     learner: LearnerSettings = LearnerSettings()
     model: ModelSettings = ModelSettings()
+    recommend: RecommendSettings = RecommendSettings()
     stores: StoreSettings = StoreSettings()
     ingest: IngestSettings = IngestSettings()
     ticks: TickSettings = TickSettings()
     faust: FaustSettings = FaustSettings()
     process: LearnerProcessSettings = LearnerProcessSettings()
     copy: CopySettings = CopySettings()
+    standing: StandingSettings = StandingSettings()
 
 
 def worker(s: Settings) -> WorkerSettings:
@@ -109,6 +113,11 @@ def load(
         for key, value in _flat(msgspec.to_builtins(settings), kinds)
     ]
     return Loaded(settings, values)
+
+
+def values(settings: Settings, source: str) -> list[Value]:
+    """Every setting of a tree that was put together elsewhere."""
+    return [Value(key, value, source) for key, value in _flat(msgspec.to_builtins(settings), dict(leaves(type(settings))))]
 
 
 def leaves(kind: type[msgspec.Struct], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -106,6 +106,7 @@ class Teaching:
         self.epoch = -1
         self.checkpoints = 0
         self.published = 0
+        self.acts = 0  # in what was published
         self.turns = 0
         self.counted: dict[str, int] = {}
         self._delivery, self._watchdog = delivery, watchdog
@@ -167,6 +168,13 @@ class Teaching:
             self._unacked.clear()
             self._work.clear()
 
+    async def fading(self) -> dict[int, dict[str, dict[str, float]]]:
+        """The fading metrics as they stand between two turns; of a standby there are none."""
+        async with self._lock:
+            if self.learner is None:
+                return {}
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self.learner.metrics.fading)
+
     def take(self, event: EventT[Any]) -> None:
         """Buffer a record."""
         if self.learner is not None:
@@ -209,6 +217,7 @@ class Teaching:
             self._updates_offset = await self._delivery.append(Out("model_updates", 0, None, messages.encode(delta))) + 1
             self._said_at = time.monotonic()
             self.published += 1
+            self.acts += len(delta.arrivals_ms)
         windows = learner.take_windows()
         if windows:
             await self._delivery.send([Out("metrics", 0, b"window", msgspec.json.encode(w)) for w in windows])

@@ -1,0 +1,155 @@
+"""How a worker and the learner stand, as records of `metrics`: what they took in, how far behind they are, how fresh.
+
+Each process says so every few seconds, for anyone who reads the topic; the panel of `segue run` is such a reader.
+Freshness is DESIGN.md section 10's, measured where it counts, at the copy that answers: from the broker's append of an
+act to the first version that contains it.
+"""
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from itertools import islice
+
+import msgspec
+from faust.types import TP
+
+from streams.learner_process import LearnerProcess
+from streams.messages import Out
+from streams.model_updates import ServingModel
+from streams.topics import names
+from streams.worker import Worker
+
+Histogram = dict[int, int]
+
+
+class StandingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a process says how it stands."""
+
+    every_s: float = 5.0  # about 1 kB a time; `segue run` asks for it every second
+
+    def __post_init__(self) -> None:
+        if self.every_s <= 0:
+            raise ValueError(f"every_s must be above 0, got {self.every_s}")
+
+
+class PartitionStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """A partition of `events` at its owner."""
+
+    stored: int  # offset of the last record in the state; -1: none
+    lag: int  # records that are in the log and not in the state
+    watermark_ms: int
+    open_lists: int  # whose join window has not closed
+
+
+class WorkerStanding(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="worker"):
+    """A worker. Counts are of all it ever took in, restarts included."""
+
+    at_ms: int
+    slot: str
+    partitions: dict[int, PartitionStanding]
+    counted: dict[str, int]  # events, exposures, unjoined, rejected:REASON
+    model_version: int | None  # that answers; None: no model yet
+    model_age_ms: int  # since the learner was last heard of
+    measured: int  # acts whose freshness was measured since the start of the process
+    freshness_ms: Histogram  # of those since the record before: ms, rounded up within 5 %, to acts
+
+
+class LearnerStanding(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="learner"):
+    """The learner. Counts are of all it ever learned, restarts included, but for `acts`."""
+
+    at_ms: int
+    slot: str
+    epoch: int
+    version: int
+    offset: int  # of the last record of `examples` learned; -1: none
+    lag: int  # records there that are not learned
+    acts: int  # in versions published since the start of the process: what serving copies measure the freshness of
+    counted: dict[str, int]  # examples, reversals, scored, unscored
+    fading: Mapping[int, Mapping[str, Mapping[str, float | None]]]  # half-life, ms of event time -> task -> figures
+
+
+Standing = WorkerStanding | LearnerStanding
+
+
+def rounded(ms: int) -> int:
+    """Up, within 5 %: to 1 below 100, to 5 below 1,000, to 50 below 10,000."""
+    step = max(10 ** (len(str(max(ms, 0))) - 1) // 20, 1)
+    return -(-max(ms, 0) // step) * step
+
+
+def histogram(values: Iterable[int]) -> Histogram:
+    """Milliseconds, rounded, to how many."""
+    out: Histogram = {}
+    for value in values:
+        out[rounded(value)] = out.get(rounded(value), 0) + 1
+    return out
+
+
+def quantile(counts: Mapping[int, int], share: float, missing: int = 0) -> int | None:
+    """The value that a share of all reach at most; `missing` ones count as infinite. None: it is infinite, or there are none."""
+    left = share * (sum(counts.values()) + missing)
+    for value in sorted(counts):
+        left -= counts[value]
+        if left <= 0:
+            return value
+    return None
+
+
+class WorkerStands:
+    """A service of the worker: says how it stands, for ever. `model`: the copy that answers."""
+
+    def __init__(self, settings: StandingSettings, model: ServingModel | None) -> None:
+        self._every_s, self._model, self._measured = settings.every_s, model, 0
+
+    async def __call__(self, worker: Worker) -> None:
+        while True:
+            await asyncio.sleep(self._every_s)
+            await worker.delivery.append(Out("metrics", 0, b"worker", msgspec.json.encode(self._standing(worker))))
+
+    def _standing(self, worker: Worker) -> WorkerStanding:
+        partitions, counted = {}, dict[str, int]()
+        for number, owned in sorted(worker.ingest.owned.items()):
+            progress, stored = owned.core.progress, owned.store.stored
+            end = worker.app.consumer.highwater(owned.tp)
+            partitions[number] = PartitionStanding(
+                stored=stored, lag=max((end or 0) - stored - 1, 0), watermark_ms=progress.watermark_ms, open_lists=progress.open_lists
+            )
+            for what, n in progress.counted.items():
+                counted[what] = counted.get(what, 0) + n
+        model, fresh = self._model, list[int]()
+        if model is not None:
+            new, self._measured = model.measured - self._measured, model.measured
+            fresh = list(islice(reversed(model.freshness_ms), new))
+        return WorkerStanding(
+            at_ms=_now_ms(), slot=worker.settings.faust.slot, partitions=partitions, counted=counted,
+            model_version=model.version if model else None, model_age_ms=model.age_ms if model else 0,
+            measured=self._measured, freshness_ms=histogram(fresh),
+        )  # fmt: skip
+
+
+class LearnerStands:
+    """A service of the learner: says how it stands, for ever."""
+
+    def __init__(self, settings: StandingSettings) -> None:
+        self._every_s = settings.every_s
+
+    async def __call__(self, process: LearnerProcess) -> None:
+        at = TP(names(process.config.topics.prefix).examples, 0)
+        while True:
+            await asyncio.sleep(self._every_s)
+            fading = await process.teaching.fading()
+            learner = process.teaching.learner
+            if learner is None:
+                continue  # a standby
+            end = process.app.consumer.highwater(at)
+            teaching = process.teaching
+            standing = LearnerStanding(
+                at_ms=_now_ms(), slot=process.config.faust.slot, epoch=teaching.epoch, version=learner.version, offset=teaching.applied,
+                lag=max((end or 0) - teaching.applied - 1, 0), acts=teaching.acts, counted=dict(learner.counted), fading=fading,
+            )  # fmt: skip
+            await process.delivery.append(Out("metrics", 0, b"learner", msgspec.json.encode(standing)))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
