@@ -14,8 +14,10 @@ import torch
 import xxhash
 from torch import Tensor
 
+from online_model.adam import Adam
 from online_model.base_rates import BaseRates
 from online_model.batch import Batch
+from online_model.blend import Blend
 from online_model.embedding import Admission, Occurrences, Table, occurrences, summed
 from online_model.features import BAG_LIMIT, BAGS, FIELDS, TASKS
 from online_model.losses import log_loss, logit_gradient
@@ -48,7 +50,7 @@ class StepReport:
     logits: Array  # float32 [B, T]
     probabilities: Array  # float32 [B, T]
     loss: float  # calibrated log loss summed over tasks, mean over examples
-    grad_norm: float  # of the dense gradient before clipping
+    grad_norm: float  # of the batch's mean dense gradient before clipping
     skipped: str | None  # why nothing was learned
     touched: dict[str, Array]  # table -> keys (uint64) whose rows changed or went
 
@@ -63,8 +65,8 @@ class _Pass:
     pair_rows: Array
     numbers: Tensor  # [B, M]
     leaf: Tensor  # [N, D]
-    deep: Tensor  # [B, T]
-    z: Tensor  # [B, T]
+    deep: Tensor  # [B, T], before the base rates are added
+    paths: Tensor  # [2, B, T], logits of the linear path and of the deep one
 
 
 class Trainer:
@@ -82,8 +84,7 @@ class Trainer:
         for parameter in self._parameters:  # views of one buffer, so that Adam is a handful of operations
             parameter.data = self._flat[at : at + parameter.numel()].view_as(parameter)
             at += parameter.numel()
-        self._mean, self._square = torch.zeros_like(self._flat), torch.zeros_like(self._flat)
-        self._unmoved = [1.0, 1.0]  # what is left of the moments' zero start: the products of the betas
+        self.dense = Adam(self._flat, s.dense_rate, s.dense_betas, s.dense_batch, s.clip_norm)
         expire, floor = int(s.expire_d * _DAY_MS), int(s.floor_h * _HOUR_MS)
         self.ids = Table(
             Rows(s.id_capacity, expire, floor),
@@ -105,6 +106,7 @@ class Trainer:
         )
         self.waiting = Admission(Rows(s.id_capacity, expire, floor))
         self.number_weights = NumberWeights(s.number_lifts, s.number_rate, s.number_start, self.device)
+        self.blend = Blend(len(TASKS))
         self.platt = Platt(len(TASKS))
         self.base = BaseRates()
         self.skipped = 0
@@ -114,37 +116,36 @@ class Trainer:
     def predict(self, batch: Batch) -> Prediction:
         """Score a batch; changes nothing."""
         with torch.inference_mode():
-            z = self._run(batch).z.numpy(force=True)
-        return Prediction(z, self._probabilities(z))
+            z = self._blended(self._run(batch))
+        return Prediction(z.astype(np.float32), self._probabilities(z))
 
     def step(self, batch: Batch, now_ms: int) -> StepReport:
         """Predict, then learn from the batch once."""
         run = self._run(batch)
-        z = run.z.numpy(force=True)
-        probabilities = self._probabilities(z)
+        z = self._blended(run)
+        logits, probabilities = z.astype(np.float32), self._probabilities(z)
         with torch.no_grad():
-            dz = logit_gradient(
-                run.z,
+            linear, deep = logit_gradient(
+                run.paths,
                 self._to(batch.labels),
                 self._to(batch.sign),
                 self._to(batch.is_example[:, None]),
                 self._to(np.log(batch.weight)[:, None]),
             )
-        rows, *dense = torch.autograd.grad(run.deep, [run.leaf, *self._parameters], dz)
+        rows, *dense = torch.autograd.grad(run.deep, [run.leaf, *self._parameters], deep)
         with torch.no_grad():
             gradient = torch.cat([g.reshape(-1) for g in dense])
-            gradient /= len(batch)
-            norm, *sums = torch.stack([gradient.norm(), rows.sum(), dz.sum()]).tolist()
+            norm, *sums = torch.stack([gradient.norm(), rows.sum(), linear.sum()]).tolist()
             if not np.isfinite([norm, *sums]).all():
                 self.skipped += 1
-                return StepReport(z, probabilities, float("nan"), norm, "non-finite gradient", {})
+                return StepReport(logits, probabilities, float("nan"), norm, "non-finite gradient", {})
             ids = self._learn_ids(batch, run, rows, now_ms)
-            wide = self._learn_wide(run, dz, now_ms)
-            self._descend(gradient, norm, len(batch))
+            wide = self._learn_wide(run, linear, now_ms)
+            self.dense.take(gradient, len(batch))
             gone = self._sweep(now_ms)  # after the batch's own rows were used: their numbers must hold until here
-        loss = self._calibrate(batch, z, now_ms)
+        loss = self._calibrate(batch, run, z, now_ms)
         touched = {"ids": np.concatenate([ids, gone[0]]), "wide": np.concatenate([wide, gone[1]])}
-        return StepReport(z, probabilities, loss, norm, None, touched)
+        return StepReport(logits, probabilities, loss, norm / len(batch), None, touched)
 
     def forget(self, keys: Array) -> dict[str, Array]:
         """Drop the rows of erased ids (pairs with them are only known by their mixed keys: they expire)."""
@@ -162,14 +163,18 @@ class Trainer:
             live = rows != 0
             values = table.read(keys[live], rows[live]).numpy(force=True)
             tables[name] = (keys[live].tobytes(), values.tobytes(), keys[~live].tobytes())
-        line = (self.platt.slope.tobytes(), self.platt.offset.tobytes(), self.base.n, self.base.positives.tobytes(), self.base.at_ms)
+        line = (
+            self.blend.share.tobytes(), self.platt.slope.tobytes(), self.platt.offset.tobytes(),
+            self.base.n, self.base.positives.tobytes(), self.base.at_ms,
+        )  # fmt: skip
         parts = (self._flat.numpy(force=True).tobytes(), self.number_weights.weights.numpy(force=True).tobytes()) if dense else None
         return msgspec.msgpack.encode(_Delta(tables=tables, line=line, dense=parts))
 
     def apply_delta(self, data: bytes) -> None:
         """Follow a trainer by its delta: predictions become its predictions, optimizer state does not follow."""
         delta = _DELTA.decode(data)
-        slope, offset, self.base.n, positives, self.base.at_ms = delta.line
+        share, slope, offset, self.base.n, positives, self.base.at_ms = delta.line
+        self.blend.share = np.frombuffer(share).copy()
         self.platt.slope, self.platt.offset = np.frombuffer(slope).copy(), np.frombuffer(offset).copy()
         self.base.positives = np.frombuffer(positives).copy()
         for name, table in self._tables().items():
@@ -184,17 +189,16 @@ class Trainer:
     def arrays(self) -> dict[str, Array]:
         """Every array of the state, for a checkpoint."""
         out = {
-            "dense.weights": self._flat.numpy(force=True).copy(),
-            "dense.mean": self._mean.numpy(force=True).copy(),
-            "dense.square": self._square.numpy(force=True).copy(),
-            "dense.unmoved": np.array(self._unmoved),
+            "weights": self._flat.numpy(force=True).copy(),
             "numbers.weights": self.number_weights.weights.numpy(force=True).copy(),
             "numbers.squares": self.number_weights.squares.numpy(force=True).copy(),
+            "blend.share": self.blend.share.copy(),
+            "blend.squares": self.blend.squares.copy(),
             "platt.slope": self.platt.slope.copy(),
             "platt.offset": self.platt.offset.copy(),
             "base.positives": self.base.positives.copy(),
         }
-        for name, part in self._keyed().items():
+        for name, part in self._parts().items():
             out |= {f"{name}.{key}": array for key, array in part.arrays().items()}
         return out
 
@@ -216,19 +220,17 @@ class Trainer:
             changed = [f"{k}: {theirs.get(k)!r} -> {v!r}" for k, v in msgspec.to_builtins(self.settings).items() if theirs.get(k) != v]
             raise ValueError(f"model settings differ from the saved ones: {', '.join(changed)}")
         for name, tensor in (
-            ("dense.weights", self._flat),
-            ("dense.mean", self._mean),
-            ("dense.square", self._square),
+            ("weights", self._flat),
             ("numbers.weights", self.number_weights.weights),
             ("numbers.squares", self.number_weights.squares),
         ):
             tensor.copy_(torch.from_numpy(arrays[name].copy()))
-        self._unmoved = arrays["dense.unmoved"].tolist()
+        self.blend.share, self.blend.squares = arrays["blend.share"].copy(), arrays["blend.squares"].copy()
         self.platt.slope, self.platt.offset = arrays["platt.slope"].copy(), arrays["platt.offset"].copy()
         self.platt.n = meta["platt_n"]
         self.base.positives, self.base.n, self.base.at_ms = arrays["base.positives"].copy(), meta["base_n"], meta["base_at_ms"]
         self.skipped, self._swept_ms = meta["skipped"], meta["swept_ms"]
-        for name, part in self._keyed().items():
+        for name, part in self._parts().items():
             part.load({key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")})
 
     def digest(self) -> str:
@@ -242,8 +244,8 @@ class Trainer:
     def _tables(self) -> dict[str, Table]:
         return {"ids": self.ids, "wide": self.wide}
 
-    def _keyed(self) -> dict[str, Table | Admission]:
-        return {**self._tables(), "waiting": self.waiting}
+    def _parts(self) -> dict[str, Table | Admission | Adam]:
+        return {**self._tables(), "waiting": self.waiting, "dense": self.dense}
 
     def _run(self, batch: Batch) -> _Pass:
         n, length = len(batch), batch.history.shape[2]
@@ -256,13 +258,16 @@ class Trainer:
         pair_rows = self.wide.rows.find(pairs.keys)
         deep = self.ranker(x)
         with torch.no_grad():
-            z = self._to(self.base.logits().astype(np.float32)) + self.number_weights(x.numbers)
+            base = self._to(self.base.logits().astype(np.float32))
+            linear = base + self.number_weights(x.numbers)
             if self.settings.wide:
-                z = z + self.wide.read(pairs.keys, pair_rows).index_select(0, self._to(pairs.inverse)).view(n, -1, len(TASKS)).sum(1)
-            if self.settings.deep:
-                z = z + deep
-            z = z.clamp(-self.settings.logit_clip, self.settings.logit_clip)
-        return _Pass(ids, id_rows, pairs, pair_rows, x.numbers, leaf, deep, z)
+                linear += self.wide.read(pairs.keys, pair_rows).index_select(0, self._to(pairs.inverse)).view(n, -1, len(TASKS)).sum(1)
+            paths = torch.stack([linear, base + deep]).clamp_(-self.settings.logit_clip, self.settings.logit_clip)
+        return _Pass(ids, id_rows, pairs, pair_rows, x.numbers, leaf, deep, paths)
+
+    def _blended(self, run: _Pass) -> Array:
+        linear, deep = run.paths.numpy(force=True)
+        return self.blend(linear, deep) if self.settings.deep else linear.astype(np.float64)
 
     def _inputs(self, batch: Batch, rows: Tensor) -> Inputs:
         """Rows [B, C + A * L, D] and the batch's numbers, as the blocks want them."""
@@ -277,19 +282,6 @@ class Trainer:
             there=self._to(np.ascontiguousarray(batch.history.transpose(1, 0, 2)) != 0),
             numbers=self._to(numbers(batch, self.base.rates(), self.settings.count_strength)),
         )
-
-    def _descend(self, gradient: Tensor, norm: float, n: int) -> None:
-        """Adam on the one buffer, after clipping. Its betas are per `dense_batch` examples, its step grows as the root of n."""
-        s = self.settings
-        if norm > s.clip_norm:
-            gradient *= s.clip_norm / norm
-        share = n / s.dense_batch
-        first, second = (beta**share for beta in s.dense_betas)
-        self._unmoved = [self._unmoved[0] * first, self._unmoved[1] * second]
-        self._mean.lerp_(gradient, 1 - first)
-        self._square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        root = (self._square / (1 - self._unmoved[1])).sqrt_().add_(1e-8)
-        self._flat.addcdiv_(self._mean, root, value=-s.dense_rate * share**0.5 / (1 - self._unmoved[0]))
 
     def _learn_ids(self, batch: Batch, run: _Pass, gradient: Tensor, now_ms: int) -> Array:
         s, keys = self.settings, run.ids.keys
@@ -325,25 +317,32 @@ class Trainer:
         self.waiting.rows.expire(now_ms)
         return self.ids.rows.expire(now_ms), self.wide.rows.expire(now_ms)
 
-    def _calibrate(self, batch: Batch, z: Array, now_ms: int) -> float:
+    def _calibrate(self, batch: Batch, run: _Pass, z: Array, now_ms: int) -> float:
         examples = batch.is_example[:, None].astype(np.float64)
-        calibrated = self.platt(z) - np.log(batch.weight)[:, None]
+        log_weight = np.log(batch.weight)[:, None]
+        calibrated = self.platt(z) - log_weight
         loss = float((log_loss(calibrated, batch.labels) * examples).sum() / max(1.0, examples.sum()))
-        gradient = (1 / (1 + np.exp(-calibrated)) - batch.labels) * examples - batch.sign
+        gradient = (_sigmoid(calibrated) - batch.labels) * examples - batch.sign
         self.platt.step(z, self.base.logits(), gradient, int(examples.sum()))
+        linear, deep = run.paths.numpy(force=True)
+        self.blend.step(linear, deep, (_sigmoid(z - log_weight) - batch.labels) * examples - batch.sign)
         self.base.add(float(examples.sum()), (batch.labels * examples + batch.sign).sum(0), now_ms)
         return loss
 
     def _probabilities(self, z: Array) -> Array:
-        return (1 / (1 + np.exp(-self.platt(z)))).astype(np.float32)
+        return _sigmoid(self.platt(z)).astype(np.float32)
 
     def _to(self, array: Array) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)
 
 
+def _sigmoid(z: Array) -> Array:
+    return 1 / (1 + np.exp(-z))
+
+
 class _Delta(msgspec.Struct, frozen=True, kw_only=True):
     tables: dict[str, tuple[bytes, bytes, bytes]]  # keys uint64, values float32, gone uint64
-    line: tuple[bytes, bytes, float, bytes, int]  # Platt's slopes and offsets; base rates: examples, positives, time
+    line: tuple[bytes, bytes, bytes, float, bytes, int]  # the blend's shares; Platt's slopes, offsets; base rates: n, positives, time
     dense: tuple[bytes, bytes] | None  # the flat buffer, the number weights
 
 

@@ -1,0 +1,33 @@
+"""How far each task trusts the deep path: a share between the linear logit and the deep one, learned online.
+
+Each path is trained on its own loss. Trained on their sum, a deep path that has seen little adds noise to a linear one
+that is already good; so the linear path leads at first, and the deep one takes over as it earns it (the idea of Sahoo et al.,
+"Online Deep Learning", 1711.03705: hedge between a shallow and a deep classifier; here by gradient, a share a task).
+Shapes: B examples, T tasks.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+Array = np.ndarray
+
+START = 0.2  # of the deep logit: rare tasks hardly move it, frequent ones reach 0.5 within some thousand examples
+RATE = 0.05
+
+
+class Blend:
+    """z = linear + share * (deep - linear), the share by Adagrad within [0, 1]."""
+
+    def __init__(self, tasks: int) -> None:
+        self.share = np.full(tasks, START)
+        self.squares = np.ones(tasks)
+
+    def __call__(self, linear: Array, deep: Array) -> Array:
+        """Logits [B, T] of both paths -> blended, float64."""
+        return linear + self.share * (deep.astype(np.float64) - linear)
+
+    def step(self, linear: Array, deep: Array, gradient: Array) -> None:
+        """Gradients [B, T] of the blended logits."""
+        slope = (gradient * (deep.astype(np.float64) - linear)).sum(0)
+        self.squares += slope * slope
+        self.share = np.clip(self.share - RATE * slope / np.sqrt(self.squares), 0.0, 1.0)
