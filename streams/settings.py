@@ -19,7 +19,6 @@ from streams.agents import IngestSettings
 from streams.app import FaustSettings
 from streams.core.learn import LearnerSettings
 from streams.core.recommend import RecommendSettings
-from streams.core.recommend import RecommendSettings
 from streams.core.settings import PartitionSettings
 from streams.model_updates import CopySettings
 from streams.standing import StandingSettings
@@ -43,7 +42,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     partition: PartitionSettings = PartitionSettings()
     learner: LearnerSettings = LearnerSettings()
     model: ModelSettings = ModelSettings()
-    recommend: RecommendSettings = RecommendSettings()
     recommend: RecommendSettings = RecommendSettings()
     stores: StoreSettings = StoreSettings()
     ingest: IngestSettings = IngestSettings()
