@@ -13,7 +13,7 @@ from itertools import islice
 import msgspec
 import xxhash
 
-from online_model.metrics import WindowResult
+from online_model.metrics import Prequential, WindowResult
 from online_model.tally import TaskMetrics
 from replay.logs import LogRow
 from streams.core.events import Event, LogBegin, Rejected, Tick, decode
@@ -45,6 +45,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     rejected: dict[str, int]  # reason -> records
     seconds: float
     metrics: dict[str, TaskMetrics]  # by task, over all scored exposures
+    since_ms: int | None = None  # where asked for: …
+    since: dict[str, TaskMetrics] = {}  # … the same over exposures shown from then on, of the same one pass
     digest: str  # of all state and parameters: equal logs and settings, equal digests
     digests: dict[str, str]  # the same by kind of state
     windows: list[WindowResult]  # of event time: 5 min, 1 h, 1 d
@@ -76,11 +78,18 @@ def run(
     learner: Learner,
     *,
     closing: bool,
+    since_ms: int | None = None,
     progress: Callable[[int, int], None] = lambda rows, watermark_ms: None,
 ) -> Result:
-    """Drive the records through. `closing`: end with the tick that closes all joins, as `segue send` does."""
+    """Drive the records through. `closing`: end with the tick that closes all joins, as `segue send` does.
+
+    `since_ms`: exposures shown from then on are also judged apart: for settings that were chosen on what came before.
+    """
     began = time.monotonic()
     journal = _Journal()
+    apart = Prequential()
+    if since_ms is not None:
+        learner.watchers.append(lambda ts, *rows: apart.score(ts, *rows) if ts >= since_ms else None)
     numbered = iter(arrivals)
     while batch := list(islice(numbered, BATCH)):
         effects = partition.apply([journal.saw(line, arrived) for line, arrived in batch])
@@ -92,7 +101,10 @@ def run(
     if closing:
         end = Arrived(journal.offset + 1, 0, 0, CLOSING, "")
         learner.apply(partition.number, partition.apply([end]).examples)
-    return _result(partition, learner, journal, time.monotonic() - began)
+    result = _result(partition, learner, journal, time.monotonic() - began)
+    if since_ms is None:
+        return result
+    return msgspec.structs.replace(result, since_ms=since_ms, since=msgspec.convert(apart.summary(), dict[str, TaskMetrics]))
 
 
 class _Journal:

@@ -51,17 +51,23 @@ def write(folder: Path, result: Result, histogram: np.ndarray, settings: Sequenc
 def summary(result: Result) -> Iterator[Table | str]:
     """For a terminal."""
     title = f"{result.rows:,} rows in {result.seconds:,.1f} s: {result.events:,} events, {result.examples:,} examples"
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left", title=title)
-    for column in ("task", "AUC", "±", "GAUC", "log loss", "NE", "COPC", "n", "positives"):
-        table.add_column(column, justify="left" if column == "task" else "right", no_wrap=True)
-    for task, m in result.metrics.items():
-        figures = (m.auc, auc_error(m), m.gauc, m.logloss, m.ne, m.copc)
-        table.add_row(task, *(_number(f) for f in figures), f"{m.n:,.0f}", f"{m.positives:,.0f}")
-    yield table
+    yield _table(title, result.metrics)
+    if result.since_ms is not None:
+        yield _table(f"of these, shown from {_when(result.since_ms)} UTC on", result.since)
     if result.rejected:
         yield "rejected: " + ", ".join(f"{reason} {n:,}" for reason, n in result.rejected.items())
     yield from (f"note: {note}" for note in result.notes)
     yield f"digest: {result.digest}"
+
+
+def _table(title: str, metrics: dict[str, TaskMetrics]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left", title=title)
+    for column in ("task", "AUC", "±", "GAUC", "log loss", "NE", "COPC", "n", "positives"):
+        table.add_column(column, justify="left" if column == "task" else "right", no_wrap=True)
+    for task, m in metrics.items():
+        figures = (m.auc, auc_error(m), m.gauc, m.logloss, m.ne, m.copc)
+        table.add_row(task, *(_number(f) for f in figures), f"{m.n:,.0f}", f"{m.positives:,.0f}")
+    return table
 
 
 def page(result: Result, histogram: np.ndarray, settings: Sequence[Setting], title: str) -> str:
@@ -74,6 +80,7 @@ def page(result: Result, histogram: np.ndarray, settings: Sequence[Setting], tit
         _cards(result),
         "<h2>Figures by task</h2>",
         _figures(result.metrics),
+        *([f"<h3>Shown from {_when(result.since_ms)} UTC on</h3>", _figures(result.since)] if result.since_ms is not None else []),
         "<p class=small>NE: log loss over the entropy of the base rate, below 1 is better than knowing the rate. COPC: what happened over "
         "what was predicted, 1 is right. GAUC: AUC within a user. ±: standard error (Hanley and McNeil).</p>",
         *(f"<h2>{name}</h2>{picture}" for name, picture in _pictures(result, histogram, used)),

@@ -275,13 +275,15 @@ def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
 @click.option("--rows", type=click.IntRange(min=1), help="stop after so many rows")
 @click.option("--partition", default=0, show_default=True, help="of `events`, with --format topic")
 @click.option("--offsets", metavar="FIRST:END", help="with --format topic: these, END not in it  [default: all there is]")
+@click.option("--since", metavar="TIME", help="judge what was shown from then on apart too: 2022-04-28T00:00+08:00")
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="write index.html and result.json there")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto")
 @with_settings
 @as_json
 def replay(
-    log: Log, rows: int | None, partition: int, offsets: str | None, report: Path | None, device: str, loaded: Loaded, as_json: bool
-) -> None:
+    log: Log, rows: int | None, partition: int, offsets: str | None, since: str | None, report: Path | None, device: str,
+    loaded: Loaded, as_json: bool,
+) -> None:  # fmt: skip
     """Run a log through the very code that runs live: predict every exposure, then learn from it.
 
     Figures by task: AUC, GAUC, log loss, NE (log loss over the base rate's), COPC (what happened over what was predicted).
@@ -314,7 +316,7 @@ def replay(
         arrivals = prequential.of_file(log.rows())
     reached = reaching(settings.topics.bootstrap) if live else nullcontext()
     with reached, progress("rows") as told:
-        result = prequential.run(islice(arrivals, rows), machine, learner, closing=not live, progress=told)
+        result = prequential.run(islice(arrivals, rows), machine, learner, closing=not live, since_ms=_moment(since), progress=told)
     if report:
         from replay.report import write
 
@@ -329,6 +331,20 @@ def replay(
         from replay.report import summary
 
         Console().print(*summary(result), sep="\n")
+
+
+def _moment(since: str | None) -> int | None:
+    if since is None:
+        return None
+    from datetime import datetime
+
+    try:
+        moment = datetime.fromisoformat(since)
+    except ValueError as error:
+        raise CallError(f"--since {since}: {error}") from None
+    if moment.tzinfo is None:
+        raise CallError(f"--since {since}: say of which zone, as in 2022-04-28T00:00+08:00 or 2022-04-27T16:00Z")
+    return int(moment.timestamp() * 1000)
 
 
 def _range(offsets: str | None) -> tuple[int | None, int | None]:

@@ -7,7 +7,7 @@ is scored against the labels as they stand then.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # settings are read without torch
     from online_model.trainer import StepReport, Trainer
 
 Mark = tuple[int, int, int]
+Watcher = Callable[[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]  # as `Prequential.score`
 
 
 class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +70,7 @@ class Learner:
         self.marks: dict[int, Mark] = {}  # per source partition: the newest sequence applied
         self.counted: dict[str, int] = {}
         self.windows: list[WindowResult] = []  # closed, for `take_windows`
+        self.watchers: list[Watcher] = []  # are told of every scored list; no part of the state
         self._batch: list[Example | Reversal] = []
         self._closed: list[Closed] = []
         self._predicted: dict[int, Predicted] = {}
@@ -154,13 +156,15 @@ class Learner:
             if not rows:
                 continue
             masks = np.array([labels for _, labels in rows], np.int64)
-            self.metrics.score(
+            scored = (
                 rows[0][0].shown_ms,
                 np.array([p.user for p, _ in rows], np.uint64),
                 np.frombuffer(b"".join([p.logits for p, _ in rows]), "<f4").reshape(len(rows), -1),
                 np.frombuffer(b"".join([p.probabilities for p, _ in rows]), "<f4").reshape(len(rows), -1),
                 ((masks[:, None] >> np.arange(len(TASKS))) & 1).astype(np.float32),
             )
+            for score in (self.metrics.score, *self.watchers):
+                score(*scored)
             self._count("scored", len(rows))
 
     def _count(self, what: str, n: int = 1) -> None:

@@ -61,6 +61,15 @@ def test_every_exposure_is_scored_once_with_the_labels_of_the_log() -> None:
     assert sum(m.tasks["skip"].n for m in result.windows if m.width_ms == 86_400_000) == 40
 
 
+def test_what_was_shown_from_a_moment_on_is_judged_apart_and_nothing_else_changes() -> None:
+    result = prequential.run(prequential.of_file(rows(*LOG)), *machines(), closing=True, since_ms=T + 30_000)
+    assert {task: (m.n, m.positives) for task, m in result.since.items()} == {
+        "full_play": (10, 2), "skip": (10, 5), "collect": (10, 0), "share": (10, 0), "dislike": (10, 0),
+    }  # fmt: skip
+    whole = run(rows(*LOG))
+    assert (result.metrics["skip"], result.digest) == (whole.metrics["skip"], whole.digest)
+
+
 def test_closing_tick_closes_what_is_open_and_nothing_else_does() -> None:
     # 0 s shown … log ends; the join window (10 min) never passes
     log = rows(event(0))

@@ -82,6 +82,7 @@ def test_config_says_where_a_value_came_from() -> None:
         (("validate", "nowhere.jsonl", "--format", "jsonl"), 2),
         (("replay", "--format", "jsonl"), 2),
         (("replay", "--format", "topic", "--offsets", "soon"), 2),
+        (("replay", "--format", "topic", "--since", "2022-04-28"), 2),
         (("dead-letters", "--json", "extra"), 2),
     ],
 )
