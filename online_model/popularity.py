@@ -78,6 +78,11 @@ class Decay:
             return tuple(values)
         return tuple(map(mul, values, self._factors(ts - newest)))
 
+    def newest(self, record: bytes) -> int:
+        """Event time of the newest event in a record: `read` gives the counts as of then, from any earlier time."""
+        at: int = self._layout.unpack_from(record)[0]
+        return at
+
     def _factors(self, elapsed_ms: int) -> tuple[float, ...]:
         factors: tuple[float, ...] = self._spread([exp2(elapsed_ms / h) for h in self._distinct])
         return factors

@@ -18,7 +18,7 @@ from streams.core.arrivals import arrivals, original
 from streams.core.partition import Partition
 from streams.core.records import Arrived, Effects, Outgoing
 from streams.core.settings import PartitionSettings
-from streams.core.state import Tables
+from streams.core.state import Table, Tables
 from streams.delivery import Delivery
 from streams.gaps import LogReader
 from streams.messages import Increments, Out
@@ -85,7 +85,7 @@ class Ingest:
 
     def __init__(
         self, topics: TopicSettings, stores: StoreSettings, partition: PartitionSettings, settings: IngestSettings,
-        catalog: Any, foreign: Mapping[int, Mapping[bytes, bytes]], delivery: Delivery, watchdog: Watchdog,
+        catalog: Any, foreign: Mapping[int, Table[bytes]], delivery: Delivery, watchdog: Watchdog,
     ) -> None:  # fmt: skip
         self.topics, self.stores, self.partition, self.settings = topics, stores, partition, settings
         self.owned: dict[int, Owned] = {}

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -92,21 +92,20 @@ class PopularityReader:
     def __init__(self, topics: TopicSettings, partition: PartitionSettings, store: PopularityStore) -> None:
         self._store = store
         self._decay = of_item(partition.rate_half_life_h)
-        self._tables = {p: Table(bytes, bytes, store.part(p)) for p in range(topics.partitions)}
-        self.parts: dict[int, Mapping[bytes, bytes]] = {p: PartView(t) for p, t in self._tables.items()}
+        self.parts = {p: Table(bytes, bytes, store.part(p)) for p in range(topics.partitions)}
         self.reader = Reader(topics.bootstrap, names(topics.prefix).popularity, topics.partitions, self._take, store.next_offsets)
 
     async def _take(self, records: list[ConsumerRecord]) -> None:
         marks: dict[int, int] = {}
         for record in records:
             self._fold(messages.increments(record.value), marks)
-        touched = {source: self._tables[source].writes() for source in marks}
+        touched = {source: self.parts[source].writes() for source in marks}
         self._store.write(touched, marks, {records[-1].partition: records[-1].offset + 1})
         for source in marks:
-            self._tables[source].settle()
+            self.parts[source].settle()
 
     def _fold(self, part: Increments, marks: dict[int, int]) -> None:
-        table = self._tables[part.source]
+        table = self.parts[part.source]
         mark = marks.get(part.source, self._store.marks.get(part.source, -1))
         for offset, rows in part.rows:
             if offset <= mark:
@@ -116,28 +115,6 @@ class PopularityReader:
                 key = row.item.to_bytes(8, "big")
                 table.put(key, self._decay.add(table.get(key), row.ts, increments(row.mask, row.sign)))
         marks[part.source] = mark
-
-
-class PartView(Mapping[bytes, bytes]):
-    """One part as the core reads it: by key."""
-
-    def __init__(self, table: Table[bytes]) -> None:
-        self._table = table
-
-    def get(self, key: bytes, default: object = None) -> bytes | None:  # type: ignore[override]
-        return self._table.get(key)
-
-    def __getitem__(self, key: bytes) -> bytes:
-        row = self._table.get(key)
-        if row is None:
-            raise KeyError(key)
-        return row
-
-    def __iter__(self) -> Iterator[bytes]:
-        return (key for key, _ in self._table.rows())
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self._table.rows())
 
 
 _item = msgspec.json.Decoder(Item)

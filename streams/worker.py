@@ -15,6 +15,7 @@ from streams import topics as topics_of
 from streams.agents import Ingest, IngestSettings, consume
 from streams.app import FaustSettings
 from streams.core.catalog import Catalog
+from streams.core.partition import NO_PARTS
 from streams.core.settings import PartitionSettings
 from streams.delivery import Delivery
 from streams.readers import CatalogReader, PopularityReader
@@ -54,7 +55,7 @@ class Worker:
             path = Path(s.stores.data_dir) / names(s.topics.prefix).popularity / f"worker-{s.faust.slot}"
             self._popularity_store = PopularityStore(path, s.stores)
             self.popularity = PopularityReader(s.topics, s.partition, self._popularity_store)
-        foreign = self.popularity.parts if self.popularity else {}
+        foreign = self.popularity.parts if self.popularity else NO_PARTS
         self.ingest = Ingest(s.topics, s.stores, s.partition, s.ingest, self.catalog, foreign, self.delivery, self.watchdog)
         self.ticks = Ticks(s.ticks, self.ingest, self.delivery)
         self.app = self._build()

@@ -49,6 +49,10 @@ class Catalog:
             domain=keys.key("domain", item.domain) if item.domain else 0,
             features=keys.bag("item", list(item.features.items())),
         )
+        return self.hold(known)
+
+    def hold(self, known: Known) -> Known:
+        """Put what another catalog of this process has made of an item."""
         self._items[known.key] = known
         return known
 

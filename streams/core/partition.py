@@ -6,7 +6,7 @@ what is shown, as of this moment; only then what the record itself changes. Bad 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import xxhash
 
@@ -22,12 +22,12 @@ from streams.core.events import Event, Exposure, LogBegin, Reason, Rejected, Tic
 from streams.core.join import Joins
 from streams.core.records import Arrived, Dead, Effects, Outgoing
 from streams.core.settings import PartitionSettings
-from streams.core.state import PROGRESS, Act, Progress, Shown, Slot, Tables, UserState
+from streams.core.state import PROGRESS, Act, Progress, Shown, Slot, Table, Tables, UserState
 from streams.core.view import View
 
 SHOWN_ROW = struct.Struct("<Qq")  # item, event time
 _KEY = struct.Struct(">Q")
-NO_PARTS: Mapping[int, Mapping[bytes, bytes]] = {}
+NO_PARTS: Mapping[int, Table[bytes]] = {}
 
 
 class Partition:
@@ -35,7 +35,7 @@ class Partition:
 
     def __init__(
         self, settings: PartitionSettings, tables: Tables, catalog: Catalog, number: int = 0,
-        foreign: Mapping[int, Mapping[bytes, bytes]] = NO_PARTS,
+        foreign: Mapping[int, Table[bytes]] = NO_PARTS,
     ) -> None:  # fmt: skip
         self.settings, self.tables, self.catalog, self.number, self.foreign = settings, tables, catalog, number, foreign
         self.view = View(settings)
@@ -58,17 +58,24 @@ class Partition:
 
     def item_counts(self, item: int, ts: int) -> Values:
         """Popularity and counts of an item over all partitions, parts added in partition order."""
-        key = _KEY.pack(item)
-        own = self.view.items.read(self.tables.popularity.get(key), ts)
-        if not self.foreign:
-            return own
-        parts = {n: self.view.items.read(table.get(key), ts) for n, table in self.foreign.items() if n != self.number}
-        parts[self.number] = own
-        return merge([parts[n] for n in sorted(parts)])
+        return self._counts(item, ts, Table.get)
+
+    def glance(self, item: int, ts: int) -> Values:
+        """`item_counts` for another thread: what is being changed meanwhile is as it was, or as it is."""
+        return self._counts(item, ts, Table.peek)
 
     def user(self, user: int) -> UserState | None:
         """The state of a user, None where there is none. For reading only."""
         return self.tables.users.get(_KEY.pack(user))
+
+    def _counts(self, item: int, ts: int, read: Callable[[Table[bytes], bytes], bytes | None]) -> Values:
+        key = _KEY.pack(item)
+        own = self.view.items.read(read(self.tables.popularity, key), ts)
+        if not self.foreign:
+            return own
+        parts = {n: self.view.items.read(read(table, key), ts) for n, table in self.foreign.items() if n != self.number}
+        parts[self.number] = own
+        return merge([parts[n] for n in sorted(parts)])
 
     def _apply(self, arrived: Arrived) -> None:
         record = arrived.record

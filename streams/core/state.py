@@ -21,6 +21,7 @@ Row = tuple[bytes, bytes]
 _DUE = struct.Struct(">q")
 FOREVER = 1 << 62  # ms
 PROGRESS = b"progress"  # its key in `meta`
+_AWAY: Any = object()  # not resident
 
 
 class UserState(msgspec.Struct, array_like=True):
@@ -129,6 +130,14 @@ class Table(Generic[T]):
         if self.source is None or key in self._rows:
             return self._rows.get(key)
         return self.fetch([key])[0]
+
+    def peek(self, key: bytes) -> T | None:
+        """The row as it is or just was, for another thread: nothing is made resident. Not for rows that are changed in place."""
+        row: T | None = self._rows.get(key, _AWAY)
+        if row is not _AWAY:
+            return row
+        raw = self.source.get([key])[0] if self.source is not None else None
+        return None if raw is None else self._decode(raw)
 
     def fetch(self, keys: list[bytes]) -> list[T | None]:
         """Make rows resident by one read, and return them."""
