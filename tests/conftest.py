@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.broker_fixture import broker, own_broker, topic_settings
+from tests.proofs import Proofs
 
 __all__ = ["broker", "own_broker", "topic_settings"]  # fixtures of every test
 
@@ -18,6 +19,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
 
 DATA = Path(__file__).parent.parent / os.environ.get("SEGUE_DATA", "../shared/data")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("markexpr") == "prove":  # as `make prove` runs
+        config.pluginmanager.register(Proofs(), "proofs")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
