@@ -8,7 +8,8 @@ from __future__ import annotations
 import enum
 import json
 import re
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import msgspec
 import numpy as np
@@ -22,6 +23,8 @@ MAX_DEPTH = 64  # levels; ours have 4. Deeper ones are refused as such whatever 
 MAX_DETAIL = 300  # characters: a decoder's complaint quotes what it found, and a dead letter must fit into its topic
 KEPT_BYTES = 64 << 10  # of an original, in a dead letter
 WEEK_MS = 7 * 86_400_000
+
+T = TypeVar("T")
 
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
 ShortId = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -268,13 +271,22 @@ def _oversized(value: bytes) -> Rejected:
 
 
 def _one(raw: bytes) -> Record | Rejected:
+    return judged(raw, _record)
+
+
+def _record(raw: bytes) -> Record:
+    of_another_kind = b'"kind"' in raw and _kind_of.decode(raw).kind != "event"
+    return _kind.decode(raw) if of_another_kind else _event.decode(raw)
+
+
+def judged(raw: bytes, read: Callable[[bytes], T]) -> T | Rejected:
+    """What a decoder makes of one JSON value, or why that can't be used."""
     if len(raw) > MAX_RECORD_BYTES:
         return _oversized(raw)
     try:
-        of_another_kind = b'"kind"' in raw and _kind_of.decode(raw).kind != "event"
-        record: Record = _kind.decode(raw) if of_another_kind else _event.decode(raw)
+        found = read(raw)
         if not _deeper(raw, MAX_DEPTH):
-            return record
+            return found
         reason, detail = Reason.TOO_DEEP, ""
     except RecursionError:
         reason, detail = Reason.TOO_DEEP, ""

@@ -1,4 +1,4 @@
-"""Items of the catalog: their wire form, and the keys an example needs of them."""
+"""Items of the catalog: their wire form, and decoding that never raises on bad data."""
 from __future__ import annotations
 
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from streams.core.events import EventTime, Id, Length, ShortId
+from streams.core.events import MAX_ARRAY, EventTime, Id, Length, Reason, Rejected, ShortId, judged
 
 Feature = Annotated[str, Meta(max_length=256)] | int | float | bool
 
@@ -24,3 +24,21 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     monetization: Annotated[float, Meta(ge=0.0, le=1e9)] = 0.0
     hidden: bool = False
     features: Annotated[dict[Annotated[str, Meta(min_length=1, max_length=64)], Feature], Meta(max_length=64)] = {}
+
+
+_item = msgspec.json.Decoder(Item).decode
+_pieces = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def decode(value: bytes) -> list[Item | Rejected]:
+    """The items of one JSON value, or of an array, each usable or `Rejected`, in order. What is no JSON is lost as a whole."""
+    if not value or value.isspace():
+        return [Rejected(Reason.EMPTY, "the value is empty", value)]
+    if value.lstrip()[:1] != b"[":
+        return [judged(value, _item)]
+    pieces = judged(value, _pieces)
+    if isinstance(pieces, Rejected):
+        return [pieces]
+    if len(pieces) > MAX_ARRAY:
+        return [Rejected(Reason.OVERSIZED, f"more than {MAX_ARRAY:,} items in one array; send smaller arrays", value)]
+    return [judged(bytes(piece), _item) for piece in pieces]

@@ -66,7 +66,7 @@ class Partition:
 
     def user(self, user: int) -> UserState | None:
         """The state of a user, None where there is none. For reading only."""
-        return self.tables.users.get(_KEY.pack(user))
+        return self.tables.users.peek(_KEY.pack(user))  # whoever is only asked for doesn't become resident
 
     def _counts(self, item: int, ts: int, read: Callable[[Table[bytes], bytes], bytes | None]) -> Values:
         key = _KEY.pack(item)
