@@ -1,0 +1,36 @@
+"""`make bench ARGS="ingest --json"`: run all benchmarks, or those named."""
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+import msgspec
+from rich.console import Console
+
+from benchmarks.figure import Figure, table
+
+NAMES = ("ingest",)
+
+
+def main() -> None:
+    """Names on the command line choose; figures go to stdout when all are there."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)}; none: all")
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    unknown = set(chosen.names) - set(NAMES)
+    if unknown:
+        parser.error(f"no benchmark {sorted(unknown)[0]!r}; there are {', '.join(NAMES)}")
+    figures: list[Figure] = []
+    for name in chosen.names or NAMES:
+        for figure in importlib.import_module(f"benchmarks.{name}").measure():
+            figures.append(figure)
+            sys.stderr.write(f"{figure.what}: {figure.ours:,.4g} {figure.unit}\n")
+    if chosen.json:
+        sys.stdout.write(msgspec.json.encode([msgspec.structs.asdict(f) | {"ratio": f.ratio} for f in figures]).decode() + "\n")
+    else:
+        Console().print(table(figures))
+
+
+main()
