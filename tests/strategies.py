@@ -4,11 +4,14 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
 from online_model.features import BAG_LIMIT, COUNTS, FIELDS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS, Example, Features, Reversal
 from online_model.history import ACTIONS
 from online_model.popularity import MASKS, Increment
+from streams.core.events import Action, Event, Exposure, Tick
+from streams.core.events import Slot as WireSlot
 
 ACTION_NAMES = ("impression", "play", "skip", "collect", "share", "dislike", "uncollect")
 
@@ -86,3 +89,49 @@ features = st.builds(
 _record = {"id": keys, "ts": near_times, "arrival_ms": near_times, "weight": st.sampled_from([1.0, 0.5, 0.125]), "features": features}
 examples = st.builds(Example, labels=st.integers(0, 2 ** len(TASKS) - 1), **_record)
 reversals = st.builds(Reversal, task=st.integers(0, len(TASKS) - 1), sign=st.sampled_from([1, -1]), **_record)
+
+
+# --- logs of one partition: few users, items and requests, so that all meet again; times that fall on every edge of a window
+LOG_START = 1_700_000_040_000  # a full minute
+_steps_ms = st.sampled_from([0, 1, 1_000, 30_000, 60_000, 599_999, 600_000, 600_001, 1_200_000, 1_200_001, 1_800_000, 1_860_000])
+_back_ms = st.sampled_from([0, 0, 0, 0, 0, 1, 5_000, 600_000, 900_000, 1_200_000, 1_200_001])
+_ahead_ms = st.sampled_from([0, 0, 0, 0, -50, 300_000, 300_001])
+_names = st.sampled_from("ijk")
+_requests = st.sampled_from([None, None, "r", "s"])
+_events = st.builds(
+    Event,
+    ts=st.just(0),
+    user_id=st.sampled_from("uv"),
+    item_id=_names,
+    action=st.sampled_from(list(Action)),
+    also=st.lists(st.sampled_from(list(Action)), max_size=3).map(tuple) | st.just(()),
+    full=st.sampled_from([None, None, True, False]),
+    played_ms=st.sampled_from([None, 0, 299, 300, 899, 900, 5000]),
+    duration_ms=st.sampled_from([None, 0, 1000]),
+    domain=st.sampled_from([None, "song", "video"]),
+    request_id=_requests,
+)
+_exposures = st.builds(
+    lambda user, request, items: Exposure(
+        ts=0, user_id=user, request_id=request, slots=tuple(WireSlot(item_id=item, position=n) for n, item in enumerate(items))
+    ),
+    st.sampled_from("uv"),
+    st.sampled_from(["r", "s"]),
+    st.lists(_names, max_size=4),
+)
+_ticks = st.builds(Tick, last=st.sampled_from([False, False, False, True]))
+
+
+@st.composite
+def logs(draw: st.DrawFn, size: int = 25) -> list[tuple[Event | Exposure | Tick, str, int]]:
+    """Records of one partition, each with its id and its arrival; some late, ahead of their arrival, or there before."""
+    now, out = LOG_START, list[tuple[Event | Exposure | Tick, str, int]]()
+    for n in range(draw(st.integers(2, size))):
+        if out and draw(st.integers(0, 9)) == 0:
+            out.append(draw(st.sampled_from(out)))  # the same again, id and all
+            continue
+        now += draw(_steps_ms)
+        record = draw(_events | _events | _events | _exposures | _ticks)
+        ts = now - draw(_back_ms)
+        out.append((msgspec.structs.replace(record, ts=ts), f"id{n}", ts - draw(_ahead_ms)))
+    return out

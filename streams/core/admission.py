@@ -35,6 +35,6 @@ class Admission:
         return None
 
     def forget(self, watermark_ms: int) -> None:
-        """Drop ids whose window has passed."""
-        for key in self._forget.due(watermark_ms):
+        """Drop ids whose window has passed: strictly, since an event as old as `allowed_lateness_ms` is still let in."""
+        for key in self._forget.due(watermark_ms - 1):
             self._seen.delete(key)

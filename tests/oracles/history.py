@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-Row = tuple[int, int, int]
+Row = tuple[Any, int, Any]
 
 
 def append(history: Sequence[Row], row: Row, limit: int) -> list[Row]:

@@ -1,0 +1,242 @@
+"""What becomes of a log (DESIGN.md sections 3 and 5), told by loops over lists: `streams.core.partition` must tell the same.
+
+Users, items and requests stay strings; nothing is stored, hashed, packed or indexed.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from online_model.features import TASKS
+from streams.core.events import Action, Event, Exposure, Tick
+from streams.core.settings import PartitionSettings
+from tests.oracles import history
+
+MINUTE = 60_000
+MOST_REVERSALS, MOST_WAITING, MOST_SLOTS = 8, 64, 200
+RESOLVING = (Action.PLAY, Action.SKIP, Action.DISLIKE, Action.COLLECT, Action.SHARE)
+LONG_AFTER = (Action.COLLECT, Action.SHARE, Action.DISLIKE, Action.UNCOLLECT)  # acts on what one was shown, also long ago
+GOOD = (Action.PLAY, Action.COLLECT, Action.SHARE)
+
+Labels = frozenset[str]
+Behaviour = tuple[str, int, str]  # item, ts, what
+
+
+@dataclass(eq=False)
+class Shown:
+    """One item shown to one user at one moment, and all that the learner hears of it."""
+
+    user: str
+    item: str
+    list_: str
+    ts: int
+    implied: bool  # no impression said so: an act did
+    labels: Labels = frozenset()
+    example: tuple[Labels, int, int] | None = None  # labels, ts, arrival of the act (0: none)
+    reversals: list[tuple[str, int, int, int]] = field(default_factory=list)  # task, sign, ts, arrival
+    closed: tuple[Labels, int] | None = None  # labels, ts
+
+
+@dataclass(eq=False)
+class Act:
+    """What an event says of an item, the impression aside."""
+
+    user: str
+    item: str
+    list_: str
+    ts: int
+    arrival: int
+    sets: Labels
+    resolving: bool
+    undo: bool
+
+
+class Story:
+    """All that happened in a log, from its beginning."""
+
+    def __init__(self, settings: PartitionSettings) -> None:
+        self.settings = settings
+        self.now = -1
+        self.shown: list[Shown] = []  # ever
+        self.there: list[Shown] = []  # not forgotten
+        self.waiting: list[Act] = []
+        self.ids: list[tuple[str, int]] = []  # id, until when it is remembered
+        self.rejected: list[tuple[int, str]] = []  # place in the log, reason
+        self.unjoined = 0
+        self.counts: list[tuple[str, int, Labels, int]] = []  # item, ts, columns, sign
+        self.positive: dict[tuple[str, str], list[Behaviour]] = {}  # by user and domain
+        self.negative: dict[tuple[str, str], list[Behaviour]] = {}
+        self.lately: dict[str, list[tuple[str, int]]] = {}  # user -> (item, ts) that were shown
+
+    def tell(self, log: Sequence[tuple[Event | Exposure | Tick, str, int]]) -> Story:
+        """Records, each with its id and its arrival."""
+        s = self.settings
+        for place, (record, name, arrival) in enumerate(log):
+            if isinstance(record, Tick):
+                self.move(record.ts)
+                if record.last:
+                    self.end()
+            elif record.ts > arrival + s.allowed_future_ms:
+                self.rejected.append((place, "future"))
+            elif record.ts < self.now - s.allowed_lateness_ms:
+                self.rejected.append((place, "late"))
+            elif any(name == known for known, _ in self.ids):
+                self.rejected.append((place, "duplicate"))
+            else:
+                self.ids.append((name, max(record.ts, self.now) + s.dedupe_window_ms))
+                self.move(record.ts)
+                if isinstance(record, Exposure):
+                    self.exposure(record)
+                else:
+                    self.event(record, name, arrival)
+        return self
+
+    def move(self, ts: int) -> None:
+        """Time moves on: windows close strictly behind their end; what is old is forgotten once a minute."""
+        s = self.settings
+        if ts <= self.now:
+            return
+        minute, self.now = self.now // MINUTE, ts
+        for one in self.there:
+            if one.closed is None and one.ts + s.join_window_ms < ts:
+                self.close(one)
+        for act in list(self.waiting):
+            if act.ts + s.join_window_ms < ts:
+                self.waiting.remove(act)
+                self.unjoined += 1
+        if ts // MINUTE > minute:
+            self.there = [one for one in self.there if one.ts + s.join_retention_ms >= ts]
+            self.ids = [(name, until) for name, until in self.ids if until >= ts]
+
+    def end(self) -> None:
+        """The end of a log closes all."""
+        for one in self.there:
+            if one.closed is None:
+                self.close(one)
+        self.unjoined += len(self.waiting)
+        self.waiting = []
+
+    def close(self, one: Shown) -> None:
+        if one.example is None:
+            one.example = (one.labels, self.now, 0)
+        one.closed = (one.labels, self.now)
+
+    def show(self, user: str, list_: str, items: Sequence[str], ts: int, implied: bool) -> list[Shown]:
+        """Items shown at one moment; acts that came before them join."""
+        new = [Shown(user, item, list_, ts, implied) for item in items]
+        self.shown += new
+        self.there += new
+        mine = [one for one in self.there if (one.user, one.list_) == (user, list_)]
+        for one in mine[:-MOST_SLOTS]:
+            if one.closed is None:
+                self.close(one)
+            self.there.remove(one)
+        for one in new:
+            for act in list(self.waiting):
+                if (act.user, act.list_, act.item) == (user, list_, one.item):
+                    self.waiting.remove(act)
+                    self.act(one, act)
+        for one in new:
+            self.counts.append((one.item, ts, frozenset({"exposures"}), 1))
+            self.lately[user] = [*self.lately.get(user, []), (one.item, ts)][-self.settings.shown_limit :]
+        return new
+
+    def act(self, one: Shown, act: Act) -> tuple[Labels, Labels]:
+        """(Labels that this act set, labels that it took back.)"""
+        before = one.labels
+        after = (before | act.sets) - (frozenset({"collect"}) if act.undo else frozenset())
+        if one.example is None:
+            one.labels = after
+            if act.resolving:
+                one.example = (after, act.ts, act.arrival)
+        elif after != before and len(one.reversals) < MOST_REVERSALS:
+            one.labels = after
+            one.reversals += [(task, 1 if task in after else -1, act.ts, act.arrival) for task in TASKS if task in before ^ after]
+        return one.labels - before, before - one.labels
+
+    def exposure(self, record: Exposure) -> None:
+        list_ = f"request {record.request_id}"
+        known = {one.item for one in self.there if (one.user, one.list_) == (record.user_id, list_)}
+        items = dict.fromkeys(slot.item_id for slot in record.slots if slot.item_id not in known)
+        self.show(record.user_id, list_, list(items), record.ts, False)
+
+    def event(self, event: Event, name: str, arrival: int) -> None:
+        actions, full, partial = said(event, self.settings)
+        user, item, undo = event.user_id, event.item_id, Action.UNCOLLECT in actions
+        resolving = any(action in actions for action in RESOLVING)
+        one, list_ = self.find(event, name, actions, resolving)
+
+        sets = {action.value for action in (Action.COLLECT, Action.SHARE, Action.SKIP, Action.DISLIKE) if action in actions}
+        sets |= {"full_play"} if full else set()
+        fresh, gone = frozenset(sets), frozenset[str]()
+        if resolving or undo:
+            act = Act(user, item, list_, event.ts, arrival, frozenset(sets), resolving, undo)
+            if one is not None:
+                fresh, gone = self.act(one, act)
+            elif event.request_id is not None and sum((w.user, w.list_) == (user, list_) for w in self.waiting) < MOST_WAITING:
+                self.waiting.append(act)
+            else:
+                self.unjoined += 1
+        gone |= self.behave(event, actions, full, partial)
+
+        columns = fresh | ({"popular"} if any(action in actions for action in GOOD) else set())
+        self.counts += [(item, event.ts, frozenset(columns), 1)] if columns else []
+        self.counts += [(item, event.ts, gone, -1)] if gone else []
+
+    def find(self, event: Event, name: str, actions: set[Action], resolving: bool) -> tuple[Shown | None, str]:
+        """What an event is about, and its list: by request where one is named, else what this user was last shown of the item."""
+        user, item, impression = event.user_id, event.item_id, Action.IMPRESSION in actions
+        same = [one for one in self.there if (one.user, one.item) == (user, item)]
+        if event.request_id is not None:
+            list_ = f"request {event.request_id}"
+            for one in same:
+                if one.list_ == list_:
+                    return one, list_
+            may_show = impression
+        else:
+            list_ = f"event {name}"
+            ever = [one for one in self.shown if (one.user, one.item) == (user, item)]
+            if ever and ever[-1] in same:
+                one = ever[-1]
+                if all(action in LONG_AFTER for action in actions):
+                    return one, one.list_
+                if one.closed is None and (not impression or one.implied):  # an impression may come behind its act, once
+                    one.implied = one.implied and not impression
+                    return one, one.list_
+            may_show = impression or resolving  # an act implies its impression
+        if not may_show:
+            return None, list_
+        return self.show(user, list_, [item], event.ts, not impression)[0], list_
+
+    def behave(self, event: Event, actions: set[Action], full: bool, partial: bool) -> Labels:
+        """The user's behaviours, one a family and event: the strongest of what was said. Returns what an undo took back."""
+        place, limit, gone = (event.user_id, event.domain or ""), self.settings.history_limit, frozenset[str]()
+        positive, negative = self.positive.get(place, []), self.negative.get(place, [])
+        if Action.UNCOLLECT in actions:
+            without = history.undo(positive, event.item_id, "collect")
+            gone = frozenset({"collect"}) if len(without) < len(positive) else gone
+            positive = without
+        for there, what in (
+            (Action.COLLECT in actions, "collect"), (Action.SHARE in actions, "share"), (full, "full_play"), (partial, "partial_play"),
+        ):  # fmt: skip
+            if there:
+                positive = history.append(positive, (event.item_id, event.ts, what), limit)
+                break
+        for there, what in ((Action.DISLIKE in actions, "dislike"), (Action.SKIP in actions, "skip")):
+            if there:
+                negative = history.append(negative, (event.item_id, event.ts, what), limit)
+                break
+        self.positive[place], self.negative[place] = positive, negative
+        return gone
+
+
+def said(event: Event, s: PartitionSettings) -> tuple[set[Action], bool, bool]:
+    """(Actions that hold, is it a full play, is it a partial one.) A collect and its undo at one moment are no collect."""
+    actions = {event.action, *event.also}
+    if Action.UNCOLLECT in actions:
+        actions -= {Action.COLLECT}
+    if Action.PLAY not in actions:
+        return actions, False, False
+    ratio = event.played_ms / event.duration_ms if event.played_ms is not None and event.duration_ms else None
+    full = event.full if event.full is not None else ratio is not None and ratio >= s.full_play_ratio
+    return actions, full, not full and (ratio is None or ratio >= s.partial_play_ratio)

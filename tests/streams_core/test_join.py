@@ -1,0 +1,261 @@
+"""A partition tells the story of a log that plain loops tell: examples, reversals, closes, counts, behaviours, rejections."""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+
+from online_model import history
+from online_model.features import TASKS, Closed, Example, Reversal
+from online_model.features import Tick as LearnerTick
+from online_model.popularity import EXPOSURE, POPULAR, Increment
+from streams.core import keys
+from streams.core.catalog import Catalog
+from streams.core.events import Action, Event, Exposure, Slot, Tick
+from streams.core.items import Item
+from streams.core.join import MAX_CHANGES, MAX_SLOTS, MAX_WAITING
+from streams.core.partition import SHOWN_ROW, Partition
+from streams.core.records import Arrived, Effects, Outgoing
+from streams.core.settings import PartitionSettings
+from streams.core.state import Tables
+from tests import strategies
+from tests.oracles.join import Labels, Shown, Story
+from tests.strategies import LOG_START
+
+MINUTE = 60_000
+# Lateness and dedupe are one length, the window is shorter and the retention longer: every edge lies within reach of a step.
+SETTINGS = PartitionSettings(
+    allowed_lateness_ms=20 * MINUTE, dedupe_window_ms=20 * MINUTE, join_window_ms=10 * MINUTE, join_retention_ms=30 * MINUTE,
+    history_limit=4, shown_limit=5,
+)  # fmt: skip
+BEHAVIOURS = {
+    "partial_play": history.PARTIAL_PLAY, "full_play": history.FULL_PLAY, "collect": history.COLLECT, "share": history.SHARE,
+    "skip": history.SKIP, "dislike": history.DISLIKE,
+}  # fmt: skip
+BITS = {"exposures": EXPOSURE, "popular": POPULAR} | {task: 2 << n for n, task in enumerate(TASKS)}
+
+Wire = Event | Exposure | Tick
+Log = list[tuple[Wire, str, int]]
+
+
+def log_of(*records: Wire) -> Log:
+    return [(record, f"id{n}", record.ts) for n, record in enumerate(records)]
+
+
+def applied(log: Log, s: PartitionSettings = SETTINGS, catalog: Catalog | None = None) -> tuple[Partition, Effects]:
+    partition = Partition(s, Tables.over(), catalog or Catalog())
+    return partition, partition.apply([Arrived(n, 0, arrival, record, name) for n, (record, name, arrival) in enumerate(log)])
+
+
+def at(minute: float, action: str, item: str = "i", user: str = "u", **more: object) -> Event:
+    return Event(ts=LOG_START + round(minute * MINUTE), user_id=user, item_id=item, action=Action(action), **more)  # type: ignore[arg-type]
+
+
+def labels(mask: int) -> Labels:
+    return frozenset(task for bit, task in enumerate(TASKS) if mask >> bit & 1)
+
+
+def heard(out: Iterable[Outgoing]) -> list[Shown]:
+    """What the learner was told, slot by slot; users and items by the names that the strategies give them."""
+    called = {keys.key(field, name): name for field, some in (("user", "uv"), ("item", "ijk")) for name in some}
+    slots: dict[int, Shown] = {}
+    for o in out:
+        match o.record:
+            case Example(id=slot, ts=ts, arrival_ms=arrival, labels=mask, weight=weight, features=f):
+                assert slot not in slots
+                assert weight == 1.0
+                user, item = (int.from_bytes(f.fields[8 * n : 8 * n + 8], "little") for n in (0, 1))
+                first = (labels(mask), ts, arrival)
+                slots[slot] = Shown(called[user], called[item], "", f.shown_ms, False, labels(mask), first)
+            case Reversal(id=slot, ts=ts, arrival_ms=arrival, task=task, sign=sign, features=f):
+                assert f.shown_ms == slots[slot].ts
+                slots[slot].reversals.append((TASKS[task], sign, ts, arrival))
+            case Closed(ts=ts, ids=ids, labels=masks):
+                for slot, mask in zip(ids, masks, strict=True):
+                    assert slots[slot].closed is None
+                    slots[slot].closed = (labels(mask), ts)
+    return list(slots.values())
+
+
+def told(slots: Iterable[Shown]) -> Counter[object]:
+    """Without order among slots, and without those of which the learner has not heard yet."""
+    return Counter((s.user, s.item, s.ts, s.example, tuple(s.reversals), s.closed) for s in slots if s.example)
+
+
+def behaviours(partition: Partition, user: str, domain: str, family: int) -> list[tuple[int, int, int]]:
+    state = partition.user(keys.key("user", user))
+    rows = state.histories.get(keys.key("domain", domain) if domain else 0, (b"", b""))[family] if state else b""
+    return [tuple(map(int, row)) for row in history.rows(rows).tolist()]  # type: ignore[misc]
+
+
+@settings(max_examples=500)
+@given(strategies.logs())
+def test_a_partition_tells_the_story_that_loops_tell(log: Log) -> None:
+    wanted = Story(SETTINGS).tell(log)
+    partition, effects = applied(log)
+    assert [(dead.offset, dead.reason) for dead in effects.dead] == wanted.rejected
+    assert told(heard(effects.examples)) == told(wanted.shown)
+    assert partition.progress.counted.get("unjoined", 0) == wanted.unjoined
+    assert partition.progress.watermark_ms == wanted.now
+    lists = {(one.user, one.list_) for one in wanted.there if one.closed is None} | {(w.user, w.list_) for w in wanted.waiting}
+    assert partition.progress.open_lists == len(lists)
+    counts = [Increment(keys.key("item", item), ts, sum(BITS[c] for c in columns), sign) for item, ts, columns, sign in wanted.counts]
+    assert effects.popularity == counts
+    for family, rows_of in enumerate((wanted.positive, wanted.negative)):
+        for (user, domain), rows in rows_of.items():
+            expected = [(keys.key("item", item), ts, BEHAVIOURS[what]) for item, ts, what in rows]
+            assert behaviours(partition, user, domain, family) == expected
+    for user, lately in wanted.lately.items():
+        state = partition.user(keys.key("user", user))
+        assert state is not None
+        assert list(SHOWN_ROW.iter_unpack(state.shown)) == [(keys.key("item", item), ts) for item, ts in lately]
+
+
+@given(strategies.logs(size=12))
+def test_a_closing_tick_leaves_nothing_open_and_every_exposure_learned_and_closed(log: Log) -> None:
+    log = [*log, (Tick(last=True), "end", 0)]
+    partition, effects = applied(log)
+    slots = heard(effects.examples)
+    assert partition.progress.open_lists == 0
+    assert all(slot.closed for slot in slots)
+    assert len(slots) == sum(bool(mask & EXPOSURE) for mask in (i.mask for i in effects.popularity))
+    assert effects.examples[-1].record == LearnerTick(ts=partition.progress.watermark_ms, last=True)
+    again = partition.apply([Arrived(len(log), 0, 0, Tick(last=True), "again")])
+    assert [o.record for o in again.examples] == [LearnerTick(ts=partition.progress.watermark_ms, last=True)]
+
+
+@given(strategies.logs())
+def test_what_leaves_is_numbered_by_the_log_alone_and_only_grows(log: Log) -> None:
+    _, effects = applied(log)
+    sequence = [(o.offset, o.index, o.n) for o in effects.examples]
+    assert sequence == sorted(set(sequence))
+    for offset in {o.offset for o in effects.examples}:
+        assert [o.n for o in effects.examples if o.offset == offset] == list(range(sum(o.offset == offset for o in effects.examples)))
+
+
+# min  0 shown r(i j)   2 share i   3 play j (part)   11 another's event: r has closed   20 dislike i   40 collect i: forgotten
+#                       example i   example j         closed i {share}, j {}             reversal i
+def test_a_list_from_its_exposure_to_its_end() -> None:
+    shown = Exposure(ts=LOG_START, user_id="u", request_id="r", slots=(Slot(item_id="i", position=0), Slot(item_id="j", position=1)))
+    log = log_of(
+        shown, at(2, "share", request_id="r"), at(3, "play", "j", request_id="r", played_ms=500, duration_ms=1000),
+        at(11, "skip", "k", "v"), at(20, "dislike", request_id="r"), at(40, "collect", request_id="r"), at(51, "skip", "k", "v"),
+    )  # fmt: skip
+    partition, effects = applied(log)
+    i, j, _, _ = heard(effects.examples)
+    minute = {n: LOG_START + n * MINUTE for n in range(60)}
+    assert i.example == (frozenset({"share"}), minute[2], minute[2])
+    assert i.reversals == [("dislike", 1, minute[20], minute[20])]
+    assert i.closed == (frozenset({"share"}), minute[11])
+    assert (j.example, j.reversals, j.closed) == ((frozenset(), minute[3], minute[3]), [], (frozenset(), minute[11]))
+    assert partition.progress.counted["unjoined"] == 1  # the collect at 40, by 51
+
+
+def test_features_are_those_of_the_exposure_also_in_a_reversal_a_day_later() -> None:
+    # The item is played between exposure and act: its counts at the exposure are still none.
+    log = log_of(
+        at(0, "impression", request_id="r"), at(1, "play", user="v", full=True), at(2, "play", request_id="r"),
+        at(23 * 60, "collect", request_id="r"),
+    )  # fmt: skip
+    _, effects = applied(log, PartitionSettings())
+    of_u = [o.record for o in effects.examples if isinstance(o.record, Example | Reversal) and o.record.features.shown_ms == LOG_START]
+    assert [type(r) for r in of_u] == [Example, Reversal]
+    first, second = (r.features for r in of_u)
+    assert first == second
+    assert first.counts == b"\0" * 96  # 4 scopes of 6 float32
+    assert first.positive == b""
+
+
+def test_items_of_one_list_do_not_count_each_other_and_single_impressions_do() -> None:
+    both = tuple(Slot(item_id=item, position=n) for n, item in enumerate("ij"))
+    _, listed = applied([*log_of(Exposure(ts=LOG_START, user_id="u", request_id="r", slots=both)), (Tick(last=True), "", 0)])
+    _, singly = applied([*log_of(at(0, "impression", "i"), at(0, "impression", "j")), (Tick(last=True), "", 0)])
+    user_exposures = []
+    for effects in (listed, singly):
+        made = {o.record.features.fields[8:16]: o.record for o in effects.examples if isinstance(o.record, Example)}
+        second = made[keys.key("item", "j").to_bytes(8, "little")]
+        user_exposures.append(memoryview(second.features.counts).cast("f")[0])
+    assert user_exposures == [0.0, 1.0]
+
+
+def test_what_the_catalog_knows_when_an_item_is_shown_is_in_its_features() -> None:
+    catalog = Catalog()
+    item = Item(item_id="i", artist_id="a", categories=("c", "d"), domain="song", published_ts=LOG_START - 5_000, features={"bpm": 90})
+    catalog.put(item)
+    _, effects = applied(log_of(at(0, "play", module="m", position=3)), catalog=catalog)
+    catalog.delete("i")
+    example = effects.examples[0].record
+    assert isinstance(example, Example)
+    hour = keys.hour_of_week(LOG_START // 3_600_000)
+    wanted = [keys.key(f, v) for f, v in (("user", "u"), ("item", "i"), ("artist", "a"), ("category", "c"))]
+    wanted += [hour, keys.key("domain", "song"), keys.key("module", "m"), keys.position(3)]
+    assert memoryview(example.features.fields).cast("Q").tolist() == wanted
+    assert example.features.age_s == 5.0
+    assert example.features.item_features == keys.value("item", "bpm", 90)
+    _, effects = applied(log_of(at(0, "play")), catalog=catalog)  # forgotten since: unknown again
+    example = effects.examples[0].record
+    assert isinstance(example, Example)
+    assert memoryview(example.features.fields).cast("Q").tolist() == [wanted[0], wanted[1], 0, 0, hour, 0, 0, 0]
+    assert example.features.age_s == -1.0
+
+
+def test_a_finger_that_taps_collect_on_and_off_is_not_endless_evidence() -> None:
+    taps = [at(1 + n / 100, "uncollect" if n % 2 else "collect", request_id="r") for n in range(30)]
+    _, effects = applied(log_of(at(0, "play", also=(Action.IMPRESSION,), request_id="r"), *taps))
+    assert [sign for _, sign, _, _ in heard(effects.examples)[0].reversals] == [1, -1] * (MAX_CHANGES // 2)
+
+
+def test_a_list_keeps_its_newest_200_items_and_closes_the_others() -> None:
+    shown = [
+        Event(ts=LOG_START + n, user_id="u", item_id=f"x{n}", action=Action.IMPRESSION, request_id="r") for n in range(MAX_SLOTS + 2)
+    ]
+    partition, effects = applied(log_of(*shown))
+    assert [type(o.record) for o in effects.examples] == [Example, Closed, Example, Closed]  # of x0 and x1
+    partition.apply([Arrived(900, 0, LOG_START, at(1, "skip", "x0", request_id="r"), "late to it")])
+    out = partition.apply([Arrived(901, 0, LOG_START, at(1, "skip", "x2", request_id="r"), "in time")]).examples
+    assert [type(o.record) for o in out] == [Example]
+    partition.apply([Arrived(902, 0, 0, Tick(last=True), "")])
+    assert partition.progress.counted["unjoined"] == 1
+
+
+def test_no_more_than_64_acts_wait_for_a_list_and_all_count_as_unjoined_once() -> None:
+    acts = [at(n / 100, "skip", f"x{n}", request_id="r") for n in range(MAX_WAITING + 3)]
+    partition, _ = applied(log_of(*acts))
+    assert partition.progress.counted["unjoined"] == 3
+    partition.apply([Arrived(900, 0, 0, Tick(last=True), "")])
+    assert partition.progress.counted["unjoined"] == MAX_WAITING + 3
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+def test_acts_that_came_before_their_exposure_join_in_the_order_they_came(order: str) -> None:
+    # min  0 uncollect  1 collect (or the other way round)  2 shown
+    acts = [at(0, "uncollect", request_id="r"), at(1, "collect", request_id="r")][:: 1 if order == "ascending" else -1]
+    shown = Exposure(ts=LOG_START + 2 * MINUTE, user_id="u", request_id="r", slots=(Slot(item_id="i", position=0),))
+    _, effects = applied(log_of(*acts, shown))
+    (slot,) = heard(effects.examples)
+    assert slot.example is not None
+    assert slot.example[0] == frozenset({"collect"})
+    assert slot.reversals == ([] if order == "ascending" else [("collect", -1, LOG_START, LOG_START)])
+
+
+def test_an_act_of_a_moment_is_the_impression_and_the_acts_one_after_the_other() -> None:
+    """`also`: one event of a log row and its parts as events of the same moment leave the same labels in the end."""
+    whole = at(0, "impression", also=(Action.PLAY, Action.COLLECT, Action.SHARE), full=True, request_id="r")
+    parts = [at(0, a, full=True, request_id="r") for a in ("impression", "play", "collect", "share")]
+    ends = []
+    for log in (log_of(whole), log_of(*parts), log_of(msgspec.structs.replace(whole, also=whole.also[::-1] + whole.also))):
+        _, effects = applied([*log, (Tick(last=True), "", 0)])
+        (slot,) = heard(effects.examples)
+        ends.append((slot.closed, len(slot.reversals)))
+    closed = (frozenset({"full_play", "collect", "share"}), LOG_START)
+    assert ends == [(closed, 0), (closed, 2), (closed, 0)]
+
+
+def test_users_do_not_meet_in_a_request_that_both_name() -> None:
+    log = log_of(at(0, "impression", request_id="r"), at(1, "skip", user="v", request_id="r"))
+    partition, effects = applied([*log, (Tick(last=True), "", 0)])
+    assert [(s.user, s.example and s.example[0]) for s in heard(effects.examples)] == [("u", frozenset())]
+    assert partition.progress.counted["unjoined"] == 1
