@@ -34,6 +34,7 @@ class Heard:
     lists: int = 0
     empty: int = 0  # lists without an item
     acts: int = 0  # accepted by the service
+    actions: dict[str, int] = field(default_factory=dict)  # of these acts; one act may be several
     failed: int = 0  # requests refused or lost, of either kind
     last_error: str = ""
     refused: dict[str, int] = field(default_factory=dict)  # HTTP status -> requests
@@ -116,12 +117,19 @@ class Listeners(Generic[Who]):
                 answer, again = await self._post(session, "/v1/events", self._encoder.encode([act for _, _, act in batch]))
                 if answer is not None:
                     self.heard.acts += len(batch)
+                    self._count(batch)
                 elif again:
                     for waiting in batch:
                         heapq.heappush(self._due, waiting)
                     await asyncio.sleep(WAIT_S)
             if len(batch) < SEND_AT_MOST:
                 await asyncio.sleep(SEND_EVERY_S)
+
+    def _count(self, batch: list[tuple[int, int, Event]]) -> None:
+        actions = self.heard.actions
+        for _, _, act in batch:
+            for action in (act.action, *act.also):
+                actions[action.value] = actions.get(action.value, 0) + 1
 
     async def _post(self, session: aiohttp.ClientSession, path: str, body: bytes) -> tuple[bytes | None, bool]:
         """The answer's body (None where there is none), and whether the same request is worth another try."""

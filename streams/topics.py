@@ -135,6 +135,17 @@ def create(settings: TopicSettings, client: ClientOptions | None = None) -> list
     return made
 
 
+def delete(settings: TopicSettings, made: list[str], client: ClientOptions | None = None) -> None:
+    """Take topics away, with all that is in them."""
+    from kafka import KafkaAdminClient
+
+    admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap.split(","), **(client or {}))
+    try:
+        admin.delete_topics(made)
+    finally:
+        admin.close()
+
+
 def check(settings: TopicSettings, client: ClientOptions | None = None) -> list[str]:
     """What is not as it must be, a line each; empty: all is well."""
     from kafka import KafkaAdminClient

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -34,7 +35,10 @@ class Script:
         for wait in (50, 300):
             self.made += 1
             acts.append(
-                Event(ts=ts + wait, user_id=f"u{who}", item_id="i", action=Action.PLAY, event_id=f"e{self.made}", request_id=request_id)
+                Event(
+                    ts=ts + wait, user_id=f"u{who}", item_id="i", action=Action.PLAY, also=(Action.SHARE,) if wait == 50 else (),
+                    event_id=f"e{self.made}", request_id=request_id,
+                )  # fmt: skip
             )
         return acts
 
@@ -76,6 +80,7 @@ def test_acts_are_sent_at_their_time_once_each_at_the_wanted_rate() -> None:
     heard = asyncio.run(listen(script, answer, take, seconds=2.5, rate=200.0, token="secret"))  # noqa: S106
     assert tokens == {"Bearer secret"}
     assert heard.failed == 0 and heard.acts == len(taken) and heard.lists == len(asked)
+    assert heard.actions == Counter(action for _, record in taken for action in (record.action, *record.also))
     ids = [record.event_id for _, record in taken]
     assert len(set(ids)) == len(ids)
     assert all(record.ts <= at + 1 for at, record in taken)  # never before its time

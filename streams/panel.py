@@ -1,0 +1,159 @@
+"""The live panel of `segue run`: how the running system stands, on a terminal; and the same as one plain line."""
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from streams.listeners import Heard
+from streams.readings import Readings, bars, shares
+
+PANEL_S = 0.5  # between two pictures; a record of how the system stands comes once a second
+LINE_S = 5.0
+WIDEST = 132  # columns
+WIDE = 104  # columns from which figures and tasks stand side by side
+FRESH_P50_MS, FRESH_P99_MS = 300, 1_000  # what is promised
+NONE = "–"
+
+GOOD, BAD, QUIET, LABEL, CURVE = "bold green", "bold red", "bright_black", "cyan", "blue"
+
+
+@dataclass(slots=True)
+class Facts:
+    """What stays the same during a run."""
+
+    http: str  # base address of the service
+    kafka: str
+    prefix: str  # of the topics
+    folder: str
+    join_window_s: float
+    events_per_s: float  # wanted
+    seed: int
+    seconds: float | None  # None: until Ctrl-C
+
+
+async def show(facts: Facts, readings: Readings, heard: Heard, passed: Callable[[], float]) -> None:
+    """On stderr, until cancelled: the panel on a terminal, else a line every few seconds."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        while True:
+            await asyncio.sleep(LINE_S)
+            console.print(line(readings, heard, passed()), soft_wrap=True, highlight=False)
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(panel(facts, readings, heard, passed(), min(console.width, WIDEST)), refresh=True)
+            await asyncio.sleep(PANEL_S)
+
+
+def panel(facts: Facts, readings: Readings, heard: Heard, passed_s: float, width: int) -> RenderableType:
+    """All of it, at most `width` columns wide."""
+    wide = width >= WIDE
+    inner = width - 4
+    left = min(inner, 58) if wide else inner
+    flow, tasks = _flow(facts, readings, heard, left), _tasks(readings, inner - left - 3 if wide else inner)
+    body: list[RenderableType] = []
+    if wide:
+        both = Table.grid(padding=(0, 3, 0, 0))
+        both.add_row(flow, tasks)
+        body.append(both)
+    else:
+        body += [flow, Text(), tasks]
+    body += [Text(), _addresses(facts)]
+    left_s = f", {_clock(max(facts.seconds - passed_s, 0))} to go" if facts.seconds is not None else ""
+    title = Text.assemble((" Segue ", "bold"), ("learning from simulated listeners ", QUIET))
+    return Panel(
+        Group(*body), title=title, title_align="left", box=box.ROUNDED, border_style=QUIET, width=width, padding=(0, 1),
+        subtitle=Text(f" {_clock(passed_s)}{left_s} · Ctrl-C stops all ", QUIET), subtitle_align="right",
+    )  # fmt: skip
+
+
+def line(readings: Readings, heard: Heard, passed_s: float) -> str:
+    """The same for a log: no colours, one line."""
+    fresh, (collects, dislikes) = readings.freshness(recent=True), shares(heard.actions)
+    aucs = "  ".join(f"{task} {_figure(m['auc'], '.3f')}" for task, m in readings.figures().items())
+    return (
+        f"{_clock(passed_s)}  {readings.rate('events'):.0f} events/s  lag {_figure(readings.lag, ',')}"
+        f"  {readings.rate('examples'):.0f} examples/s  freshness p50 {_figure(fresh.p50, ',')} p99 {_figure(fresh.p99, ',')} ms"
+        f"  collect rate {_figure(collects, '.1%')}  dislikes/1,000 plays {_figure(dislikes, '.1f')}" + (f"  AUC {aucs}" if aucs else "")
+    )
+
+
+def _flow(facts: Facts, readings: Readings, heard: Heard, width: int) -> Table:
+    """What flows, how fresh, and what listeners do."""
+    fresh, lag = readings.freshness(recent=True), readings.lag
+    collects, dislikes = shares(heard.actions)
+    curve = max(min(width - 44, 30), 8)
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style=LABEL, no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(style=QUIET, no_wrap=True)
+
+    def row(label: str, value: Text | str, note: str, curve_of: str = "", high: float = 0.0) -> None:
+        shown = bars(readings.curves.get(curve_of, ()), curve, 0.0, high)
+        grid.add_row(label, value, Text(shown.ljust(curve), CURVE), note)
+
+    top = 1.5 * facts.events_per_s
+    row("events/s", Text(f"{readings.rate('events'):,.0f}", "bold"), f"{readings.events:,} in all", "events", top)
+    row("examples/s", Text(f"{readings.rate('examples'):,.0f}", "bold"), f"{readings.examples:,} in all", "examples", top)
+    row("lag", Text(_figure(lag, ","), "bold" if lag is None or lag < facts.events_per_s else BAD), "records to take in")
+    row("freshness p50", _judged(fresh.p50, FRESH_P50_MS), f"{FRESH_P50_MS} ms promised", "p50", 1.5 * FRESH_P50_MS)
+    row("freshness p99", _judged(fresh.p99, FRESH_P99_MS), f"{FRESH_P99_MS:,} ms promised", "p99", 1.5 * FRESH_P99_MS)
+    row("collect rate", Text(_figure(collects, ".1%"), "bold"), "of plays")
+    row("dislikes", Text(_figure(dislikes, ".1f"), "bold"), "per 1,000 plays")
+    row("lists", Text(f"{heard.lists:,}", "bold"), _troubles(readings, heard))
+    row("join window", Text(f"{facts.join_window_s:g} s", "bold"), "for acts on a list")
+    return grid
+
+
+def _tasks(readings: Readings, width: int) -> RenderableType:
+    """AUC of every task."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=QUIET)
+    table.add_column("task", style=LABEL, no_wrap=True)
+    table.add_column("AUC", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("scored", justify="right", style=QUIET, no_wrap=True)
+    curve = max(min(width - 34, 30), 8)
+    for task, m in readings.figures().items():
+        points = bars(readings.curves.get(task, ()), curve)
+        table.add_row(task, Text(_figure(m["auc"], ".3f"), "bold"), Text(points.ljust(curve), CURVE), _figure(m["n"], ",.0f"))
+    if not table.row_count:
+        table.add_row(Text("nothing scored yet: that takes a join window", QUIET))
+    return Group(table, Text("predicted before learned; fading, half-life 1 h", QUIET))
+
+
+def _addresses(facts: Facts) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style=LABEL, no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("HTTP", Text.assemble(f"{facts.http}/docs", ("  /metrics /v1/recommendations", QUIET)))
+    grid.add_row("Kafka", Text.assemble(facts.kafka, (f"  topics {facts.prefix}.*", QUIET)))
+    grid.add_row("logs", Text.assemble(facts.folder, (f"  seed {facts.seed}", QUIET)))
+    return grid
+
+
+def _troubles(readings: Readings, heard: Heard) -> str:
+    told = [f"{heard.failed:,} requests failed"] if heard.failed else []
+    rejected = sum(readings.rejected.values())
+    told += [f"{rejected:,} records rejected"] if rejected else []
+    return ", ".join(told) or "answered"
+
+
+def _judged(value: int | None, promised: int) -> Text:
+    return Text(f"{_figure(value, ',')} ms", "bold" if value is None else GOOD if value < promised else BAD)
+
+
+def _figure(value: float | None, form: str) -> str:
+    return NONE if value is None else format(value, form)
+
+
+def _clock(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02}"

@@ -1,0 +1,170 @@
+"""What can be read of a running system from the topic `metrics`: rates, lag, freshness, AUC, now and over the last minutes."""
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streams.standing import Histogram, LearnerStanding, Standing, WorkerStanding, quantile
+from streams.topics import TopicSettings, names
+
+RATE_MS = 5_000  # a rate is over so long: a second of 200 events is noise
+RECENT_MS = 60_000  # freshness "now" is that of the last minute
+POINTS = 60  # of a curve
+FADING_MS = 3_600_000  # a scored exposure weighs half after an hour of event time (metrics.HALF_LIVES_MS)
+REJECTED = "rejected:"  # begins the name of a count of records that were not used, by reason
+
+
+class Freshness(NamedTuple):
+    """Milliseconds; None: infinite, or nothing was measured."""
+
+    p50: int | None
+    p99: int | None
+
+
+class Readings:
+    """The newest record of every worker and of the learner, and some of what was before."""
+
+    def __init__(self) -> None:
+        self.workers: dict[str, WorkerStanding] = {}
+        self.learner: LearnerStanding | None = None
+        self.fresh: Counter[int] = Counter()  # of all acts so far
+        self.curves: dict[str, deque[float]] = {}  # events/s, examples/s, freshness p50 and p99, AUC by task
+        self.news = asyncio.Event()  # set by every record
+        self._recent: deque[tuple[int, Histogram]] = deque()
+        self._events: deque[tuple[int, int]] = deque()
+        self._examples: deque[tuple[int, int]] = deque()
+
+    async def follow(self, topics: TopicSettings) -> None:
+        """Read `metrics` from its beginning, for ever."""
+        at = TopicPartition(names(topics.prefix).metrics, 0)
+        consumer = AIOKafkaConsumer(bootstrap_servers=topics.bootstrap, group_id=None, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            consumer.assign([at])
+            await consumer.seek_to_beginning(at)
+            while True:
+                for records in (await consumer.getmany(timeout_ms=1000)).values():
+                    for record in records:
+                        self.take(record.value or b"")
+        finally:
+            await consumer.stop()
+
+    def take(self, value: bytes) -> None:
+        """One record; windows of event time are passed over."""
+        try:
+            standing = _standing.decode(value)
+        except msgspec.DecodeError:
+            return
+        if isinstance(standing, WorkerStanding):
+            self._worker(standing)
+        else:
+            self.learner = standing
+            self._rate("examples", self._examples, standing.at_ms, self.examples)
+            for task, figures in standing.fading.get(FADING_MS, {}).items():
+                auc = figures.get("auc")
+                if auc is not None:
+                    self._point(task, auc)
+        self.news.set()
+
+    @property
+    def counted(self) -> Counter[str]:
+        """What all workers counted."""
+        return sum((Counter(w.counted) for w in self.workers.values()), Counter())
+
+    @property
+    def events(self) -> int:
+        """Acts that were taken in."""
+        return self.counted["events"]
+
+    @property
+    def examples(self) -> int:
+        return self.learner.counted.get("examples", 0) if self.learner else 0
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Reason to records."""
+        return {what.removeprefix(REJECTED): n for what, n in sorted(self.counted.items()) if what.startswith(REJECTED)}
+
+    @property
+    def lag(self) -> int | None:
+        """Records that a worker or the learner has yet to take; None until both have spoken."""
+        if self.learner is None or not self.workers:
+            return None
+        return self.learner.lag + sum(p.lag for w in self.workers.values() for p in w.partitions.values())
+
+    @property
+    def unmeasured(self) -> int:
+        """Acts in versions that a copy has not taken (yet)."""
+        measured = min((w.measured for w in self.workers.values()), default=0)
+        return max((self.learner.acts if self.learner else 0) - measured, 0)
+
+    @property
+    def unlearned(self) -> int:
+        """Acts without a version that answers: the unmeasured, and those that joined no exposure."""
+        return self.counted["unjoined"] + self.unmeasured
+
+    def freshness(self, recent: bool = False) -> Freshness:
+        """Of all acts, the unlearned ones among them; or of those learned in the last minute."""
+        counts: Counter[int] = sum((Counter(h) for _, h in self._recent), Counter()) if recent else self.fresh
+        missing = 0 if recent else self.unlearned
+        return Freshness(quantile(counts, 0.5, missing), quantile(counts, 0.99, missing))
+
+    def rate(self, what: str) -> float:
+        """`events` or `examples` a second."""
+        curve = self.curves.get(what)
+        return curve[-1] if curve else 0.0
+
+    def figures(self) -> dict[str, dict[str, float | None]]:
+        """Task to figures (`auc`, `n`, …), a scored exposure fading with a half-life of an hour of event time."""
+        figures = self.learner.fading.get(FADING_MS, {}) if self.learner else {}
+        return {task: dict(of_task) for task, of_task in figures.items()}
+
+    def _worker(self, standing: WorkerStanding) -> None:
+        self.workers[standing.slot] = standing
+        self.fresh.update(standing.freshness_ms)
+        self._recent.append((standing.at_ms, standing.freshness_ms))
+        while self._recent[0][0] <= standing.at_ms - RECENT_MS:
+            self._recent.popleft()
+        for share in (0.5, 0.99):
+            value = quantile(standing.freshness_ms, share)
+            if value is not None:
+                self._point(f"p{100 * share:g}", value)
+        self._rate("events", self._events, standing.at_ms, self.events)
+
+    def _rate(self, what: str, track: deque[tuple[int, int]], at_ms: int, n: int) -> None:
+        track.append((at_ms, n))
+        while len(track) > 2 and track[1][0] <= at_ms - RATE_MS:
+            track.popleft()
+        passed = track[-1][0] - track[0][0]
+        if passed > 0:
+            self._point(what, 1000 * (track[-1][1] - track[0][1]) / passed)
+
+    def _point(self, curve: str, value: float) -> None:
+        self.curves.setdefault(curve, deque(maxlen=POINTS)).append(value)
+
+
+def shares(actions: dict[str, int]) -> tuple[float | None, float | None]:
+    """Collects per play, and dislikes per 1,000 plays; None where nothing was played."""
+    plays = actions.get("play", 0)
+    if not plays:
+        return None, None
+    return actions.get("collect", 0) / plays, 1000 * actions.get("dislike", 0) / plays
+
+
+def bars(values: Sequence[float], width: int, low: float | None = None, high: float | None = None) -> str:
+    """The last values as a line of bars, on a scale from `low` to `high`: the least and the greatest where not given."""
+    shown = list(values)[-width:]
+    if not shown:
+        return ""
+    floor, top = min(shown) if low is None else low, max([*shown, shown[0] if high is None else high])
+    steps = [int((value - floor) / (top - floor) * len(_BARS)) if top > floor else 0 for value in shown]
+    return "".join(_BARS[min(max(step, 0), len(_BARS) - 1)] for step in steps)
+
+
+_BARS = "▁▂▃▄▅▆▇█"
+_standing = msgspec.json.Decoder(Standing)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from online_model.features import TASKS
+from streams.listeners import Heard
+from streams.panel import Facts, line, panel
+from streams.readings import FADING_MS, Readings
+from streams.standing import LearnerStanding, PartitionStanding, WorkerStanding
+
+TERMINAL_LINES = 24
+
+
+def facts(**other: Any) -> Facts:
+    given = {
+        "http": "http://127.0.0.1:41873", "kafka": "127.0.0.1:39211", "prefix": "segue-run-20260102-030405",
+        "folder": "run/live-20260102-030405", "join_window_s": 20.0, "events_per_s": 200.0, "seed": 7, "seconds": None,
+    }  # fmt: skip
+    return Facts(**(given | other))
+
+
+def running() -> Readings:
+    readings = Readings()
+    for second in range(90):
+        events = 201 * second
+        partitions = {0: PartitionStanding(stored=1, lag=3, watermark_ms=1, open_lists=3)}
+        records = (
+            WorkerStanding(
+                at_ms=1000 * second, slot="0", partitions=partitions, counted={"events": events, "rejected:late": 2}, model_version=second,
+                model_age_ms=0, measured=events, freshness_ms={180: 101, 390: 100},
+            ),
+            LearnerStanding(
+                at_ms=1000 * second, slot="0", epoch=0, version=second, offset=1, lag=0, acts=events, counted={"examples": 187 * second},
+                fading={FADING_MS: {task: {"auc": 0.5 + second / 1000, "n": 12_345.0} for task in TASKS}},
+            ),
+        )  # fmt: skip
+        for record in records:
+            readings.take(msgspec.json.encode(record))
+    return readings
+
+
+HEARD = Heard(lists=1_203, acts=17_889, actions={"play": 9_000, "skip": 7_000, "collect": 279, "dislike": 45})
+
+
+def drawn(readings: Readings, heard: Heard, width: int, **other: Any) -> list[str]:
+    console = Console(width=width, file=io.StringIO(), legacy_windows=False)
+    with console.capture() as capture:
+        console.print(panel(facts(**other), readings, heard, 83.2, width))
+    return capture.get().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_panel_fits_a_terminal_and_tells_all_figures(width: int) -> None:
+    lines = drawn(running(), HEARD, width)
+    assert len(lines) <= TERMINAL_LINES and {len(line) for line in lines} == {width}
+    told = "\n".join(lines)
+    figures = ["201", "17,889 in all", "187", "180 ms", "390 ms", "3.1%", "5.0", "20 s", "0.589", "12,345", "1:23", "2 records rejected"]
+    assert [figure for figure in figures if figure not in told] == []
+    places = ["http://127.0.0.1:41873/docs", "127.0.0.1:39211", "segue-run-20260102-030405.*", "run/live-20260102-030405", *TASKS]
+    assert [place for place in places if place not in told] == []
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_panel_of_a_run_that_has_just_begun_says_what_is_missing(width: int) -> None:
+    told = "\n".join(drawn(Readings(), Heard(), width, seconds=90.0))
+    assert "nothing scored yet" in told and "0:06 to go" in told and "nan" not in told and "None" not in told
+
+
+def test_line_tells_the_same_figures() -> None:
+    assert line(running(), HEARD, 83.2) == (
+        "1:23  201 events/s  lag 3  187 examples/s  freshness p50 180 p99 390 ms  collect rate 3.1%  dislikes/1,000 plays 5.0"
+        "  AUC full_play 0.589  collect 0.589  share 0.589  skip 0.589  dislike 0.589"
+    )
+    assert line(Readings(), Heard(), 3_661.0).startswith("1:01:01  0 events/s  lag –  0 examples/s  freshness p50 – p99 – ms")

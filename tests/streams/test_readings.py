@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from streams.readings import FADING_MS, Readings, bars, shares
+from streams.standing import LearnerStanding, PartitionStanding, WorkerStanding
+
+
+def worker(
+    at_s: int, events: int, slot: str = "0", lag: int = 0, measured: int = 0, fresh: dict[int, int] | None = None, **counted: int
+) -> bytes:
+    partitions = {0: PartitionStanding(stored=events, lag=lag, watermark_ms=0, open_lists=0)}
+    return msgspec.json.encode(
+        WorkerStanding(
+            at_ms=1000 * at_s, slot=slot, partitions=partitions, counted={"events": events} | counted, model_version=None, model_age_ms=0,
+            measured=measured, freshness_ms=fresh or {},
+        )  # fmt: skip
+    )
+
+
+def learner(at_s: int, examples: int, acts: int = 0, lag: int = 0, auc: float | None = None) -> bytes:
+    figures: dict[str, float | None] = {"auc": auc, "n": float(examples)}
+    return msgspec.json.encode(
+        LearnerStanding(
+            at_ms=1000 * at_s, slot="0", epoch=0, version=1, offset=0, lag=lag, acts=acts, counted={"examples": examples},
+            fading={FADING_MS: {"skip": figures}},
+        )  # fmt: skip
+    )
+
+
+def read(*records: bytes) -> Readings:
+    readings = Readings()
+    for record in records:
+        readings.take(record)
+    return readings
+
+
+def test_a_rate_is_over_the_last_five_seconds() -> None:
+    # 100 a second for 10 s, then none: 5 s later the rate is 0
+    readings = read(*(worker(at_s, 100 * min(at_s, 10)) for at_s in range(16)))
+    assert list(readings.curves["events"]) == [100.0] * 10 + [80.0, 60.0, 40.0, 20.0, 0.0]
+    assert (readings.rate("events"), readings.events) == (0.0, 1_000)
+
+
+def test_lag_is_of_all_workers_and_the_learner_and_unknown_until_both_have_spoken() -> None:
+    readings = read(worker(1, 0, "a", lag=3), worker(1, 0, "b", lag=4))
+    assert readings.lag is None
+    readings.take(learner(1, 0, lag=5))
+    assert readings.lag == 3 + 4 + 5
+
+
+def test_unlearned_acts_are_infinitely_old() -> None:
+    # 6 acts at 100 ms and 2 at 200; 1 found no exposure, 1 is in a version that the copy has not taken: 2 of 10 are infinite
+    readings = read(worker(1, 8, measured=8, fresh={100: 6, 200: 2}, unjoined=1), learner(1, 8, acts=9))
+    assert (readings.unmeasured, readings.unlearned) == (1, 2)
+    assert readings.freshness() == (100, None)
+    assert readings.freshness(recent=True) == (100, 200)  # of those that were learned
+
+
+def test_freshness_of_late_is_that_of_the_last_minute() -> None:
+    readings = read(worker(1, 1, measured=1, fresh={900: 1}), worker(61, 2, measured=2, fresh={100: 1}))
+    assert readings.freshness(recent=True).p99 == 100
+    assert readings.freshness().p99 == 900
+
+
+def test_counts_of_workers_add_up_and_rejections_are_told_by_reason() -> None:
+    readings = read(worker(1, 5, "a", exposures=1, **{"rejected:late": 2}), worker(1, 7, "b", **{"rejected:late": 1, "rejected:empty": 1}))
+    assert (readings.events, readings.counted["exposures"]) == (12, 1)
+    assert readings.rejected == {"empty": 1, "late": 3}
+
+
+def test_figures_are_the_fading_ones_and_what_is_undefined_makes_no_point() -> None:
+    readings = read(learner(1, 10), learner(2, 20, auc=0.6))
+    assert readings.figures() == {"skip": {"auc": 0.6, "n": 20.0}}
+    assert list(readings.curves["skip"]) == [0.6]
+
+
+@pytest.mark.parametrize("other", [b"", b"{", b'{"kind":"window"}', b'{"width_ms":300000,"tasks":{}}'])
+def test_other_records_are_passed_over(other: bytes) -> None:
+    assert read(other).lag is None
+
+
+def test_collects_are_per_play_and_dislikes_per_thousand() -> None:
+    assert shares({"play": 400, "collect": 20, "dislike": 1}) == (0.05, 2.5)
+    assert shares({"skip": 3}) == (None, None)
+
+
+def test_bars_stand_for_the_last_values_on_the_given_scale() -> None:
+    assert bars([9, 0, 1, 2, 3, 4, 5, 6, 7], 8) == "▁▂▃▄▅▆▇█"
+    assert bars([4, 4], 8, low=0, high=8) == "▅▅"
+    assert bars([16, -1], 8, low=0, high=8) == "█▁"  # the scale grows upwards, and has a floor
+    assert (bars([], 8), bars([3, 3], 8)) == ("", "▁▁")
