@@ -149,7 +149,7 @@ class _Scored:
 
     order: list[int]  # best first
     score: dict[int, float]
-    probabilities: dict[int, dict[str, float]]  # by task; of none where popularity orders
+    probabilities: dict[int, list[float]]  # in the order of TASKS; of none where popularity orders
 
 
 class Recommender:
@@ -195,7 +195,7 @@ class Recommender:
                 score=scored.score[key],
                 source=EXPLORE if pool.explores[n] else pool.sources[key],
                 propensity=chances[n],
-                probabilities=scored.probabilities.get(key),
+                probabilities=dict(zip(TASKS, scored.probabilities[key], strict=True)) if scored.probabilities else None,
             )
             for n, key in enumerate(chosen)
         ]
@@ -290,7 +290,7 @@ class Recommender:
         return _Scored(
             order=[candidates[n] for n in np.argsort(-fused, kind="stable").tolist()],
             score=dict(zip(candidates, fused.tolist(), strict=True)),
-            probabilities={key: dict(zip(TASKS, row, strict=True)) for key, row in zip(candidates, probabilities.tolist(), strict=True)},
+            probabilities=dict(zip(candidates, probabilities.tolist(), strict=True)),
         )
 
     def _name(self, key: int) -> str:
