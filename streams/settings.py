@@ -20,6 +20,7 @@ from streams.app import FaustSettings
 from streams.core.learn import LearnerSettings
 from streams.core.recommend import RecommendSettings
 from streams.core.settings import PartitionSettings
+from streams.entrance import ExporterSettings, ServiceSettings
 from streams.model_updates import CopySettings
 from streams.standing import StandingSettings
 from streams.stores import StoreSettings
@@ -49,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     faust: FaustSettings = FaustSettings()
     process: LearnerProcessSettings = LearnerProcessSettings()
     copy: CopySettings = CopySettings()
+    service: ServiceSettings = ServiceSettings()
+    exporter: ExporterSettings = ExporterSettings()
     standing: StandingSettings = StandingSettings()
 
 

@@ -1,0 +1,227 @@
+"""What stands before every request, before anything of it is parsed: who may come in, how much, how many at once.
+
+Plain ASGI. A body is read whole, within its bound and its time, and handed on; what is refused has been read too (and
+dropped, up to a bound), since a client that still writes when the connection closes sees a reset and not the answer.
+"""
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+import msgspec
+
+OPEN = ("/healthz", "/readyz")  # asked by supervisors, which have no token; they tell nothing of anybody
+BOUNDED = "/v1/"  # what counts as in flight: the rest is cheap, and has to answer under load
+BODY_S = 10.0  # for a body to arrive; a client that is slower holds a place that others need
+DROPPED_BYTES = 64 << 20  # of a body that is refused: read and forgotten, so that the client reads why
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Seen = Callable[[str, str, int, float], None]  # method, path, status, seconds
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """The one shape of every error."""
+
+    error: str  # what is wrong, and what was found
+    where: str  # the part of the request, or of the service
+    what_to_do: str
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer
+    """Ends a request with an error that is meant for the client."""
+
+    def __init__(self, status: int, error: str, where: str, what_to_do: str, retry_after_s: int | None = None) -> None:
+        super().__init__(error)
+        self.status = status
+        self.problem = Problem(error=error, where=where, what_to_do=what_to_do)
+        self.headers = {"retry-after": str(retry_after_s)} if retry_after_s is not None else {}
+        if status == 401:
+            self.headers["www-authenticate"] = "Bearer"
+
+    @property
+    def body(self) -> bytes:
+        return msgspec.json.encode(self.problem)
+
+
+def loopback(host: str) -> bool:
+    """Can only this machine reach it?"""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_address(host: str, port: int, token: str, section: str) -> None:
+    """Nobody opens a door to others without a lock."""
+    if not 0 <= port <= 65_535:
+        raise ValueError(f"port must be in [0, 65535], got {port}")
+    if not token and not loopback(host):
+        raise ValueError(f"host is {host}, which others can reach, and token is empty; set {section}.token, or {section}.host=127.0.0.1")
+    if not all(33 <= ord(c) < 127 for c in token):
+        raise ValueError("token must be of printable ASCII characters without spaces: it travels in a header")
+
+
+class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a worker answers, and how much at once."""
+
+    host: str = "127.0.0.1"  # loopback; bound elsewhere, a token is demanded
+    port: int = 8080  # 0: any free one
+    token: str = ""  # bearer token that every request must carry; "" = none, on loopback only
+    max_body_bytes: int = 1 << 20  # of one request, else 413; as much as one record of `events` may have
+    max_in_flight: int = 64  # requests at once, else 429; a list takes about 10 ms, so the last one waits for less than a second
+    acknowledged_within_s: float = 2.0  # by Kafka; beyond: 503, and lists leave with the flag `unlogged`
+
+    def __post_init__(self) -> None:
+        _check_address(self.host, self.port, self.token, "service")
+        if self.max_body_bytes < 1 or self.max_in_flight < 1 or self.acknowledged_within_s <= 0:
+            raise ValueError("max_body_bytes, max_in_flight and acknowledged_within_s must be positive")
+
+
+class ExporterSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the learner's metrics are (a worker's are at its service)."""
+
+    host: str = "127.0.0.1"  # loopback; bound elsewhere, a token is demanded
+    port: int = 8081  # 0: any free one; where it is taken the learner goes on without
+    token: str = ""  # bearer token that every request must carry; "" = none, on loopback only
+
+    def __post_init__(self) -> None:
+        _check_address(self.host, self.port, self.token, "exporter")
+
+
+class Entrance:
+    """In front of an application. `seen` is told of every request."""
+
+    def __init__(self, app: App, token: str = "", max_body_bytes: int = 0, max_in_flight: int = 1, seen: Seen | None = None) -> None:
+        self._app, self._token, self._max_body_bytes, self._max_in_flight = app, token.encode(), max_body_bytes, max_in_flight
+        self._seen = seen
+        self.in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        begun, status = time.perf_counter(), 500
+
+        async def telling(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._admit(scope, receive, telling)
+        finally:
+            if self._seen is not None:
+                self._seen(scope["method"], scope["path"], status, time.perf_counter() - begun)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """In this order: token, place, body, application."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        bounded = scope["path"].startswith(BOUNDED)
+        try:
+            self._check(scope["path"], headers.get(b"authorization", b""))
+            if bounded and self.in_flight >= self._max_in_flight:
+                wait = "wait as long as the header retry-after says, and send it again"
+                raise Refusal(429, f"{self._max_in_flight} requests are under way, as many as may be", "the service", wait, retry_after_s=1)
+        except Refusal as refusal:
+            await _refuse(refusal, headers, receive, send)
+            return
+        self.in_flight += bounded
+        try:
+            try:
+                body = await self._body(headers, receive)
+            except Refusal as refusal:
+                await _refuse(refusal, headers, receive, send)
+                return
+            if body is not None:
+                await self._app(scope, _replay(body, receive), send)
+        finally:
+            self.in_flight -= bounded
+
+    def _check(self, path: str, given: bytes) -> None:
+        if not self._token or path in OPEN:
+            return
+        scheme, _, token = given.partition(b" ")
+        if not hmac.compare_digest(token.strip(), self._token) or scheme.lower() != b"bearer":
+            found = "another token" if given else "no token"
+            wanted = "send `authorization: Bearer TOKEN`"
+            raise Refusal(401, f"this service wants a bearer token, and got {found}", "the header authorization", wanted)
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
+        """All of it; None where the client has gone."""
+        said = headers.get(b"content-length", b"")
+        if said.isdigit() and int(said) > self._max_body_bytes:
+            raise self._too_large(f"{int(said):,}")
+        chunks, size = [], 0
+        try:
+            async with asyncio.timeout(BODY_S):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    chunk = message.get("body", b"")
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if size > self._max_body_bytes:
+                        raise self._too_large(f"more than {self._max_body_bytes:,}")
+                    if not message.get("more_body", False):
+                        return b"".join(chunks)
+        except TimeoutError:
+            way = "send it faster, or in smaller parts"
+            raise Refusal(408, f"the body did not arrive within {BODY_S:.0f} s", "the body", way) from None
+
+    def _too_large(self, found: str) -> Refusal:
+        way = "send smaller arrays, or raise service.max_body_bytes"
+        return Refusal(413, f"the body has {found} bytes, and may have {self._max_body_bytes:,}", "the body", way)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+async def respond(send: Send, status: int, kind: str, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """A whole answer."""
+    fixed = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _refuse(refusal: Refusal, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+    whole = await _drop(headers, receive)
+    more = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
+    await respond(send, refusal.status, "application/json", refusal.body, more if whole else [*more, (b"connection", b"close")])
+
+
+async def _drop(headers: dict[bytes, bytes], receive: Receive) -> bool:
+    """Read what is left of a body and forget it; False where not all was read (or nothing was sent yet: the client asks first)."""
+    if headers.get(b"expect", b"").lower() == b"100-continue":
+        return False
+    dropped = 0
+    try:
+        async with asyncio.timeout(BODY_S):
+            while dropped <= DROPPED_BYTES:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return False
+                dropped += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return True
+    except TimeoutError:
+        pass
+    return False
