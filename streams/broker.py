@@ -156,7 +156,7 @@ class EmbeddedBroker:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
-            raise BrokerError(f"{self.data_dir} is in use by another broker; stop it, or choose another folder (`--data`)") from None
+            raise BrokerError(f"{self.data_dir} is in use by another broker; stop it, or choose another folder (`--dir`)") from None
         self._lock = lock
 
     def _free_lock(self) -> None:

@@ -30,6 +30,7 @@ class Facts:
     """What stays the same during a run."""
 
     http: str  # base address of the service
+    learner: str  # and of the learner's metrics
     kafka: str
     prefix: str  # of the topics
     folder: str
@@ -133,9 +134,10 @@ def _addresses(facts: Facts) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style=LABEL, no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row("HTTP", Text.assemble(f"{facts.http}/docs", ("  /metrics /v1/recommendations", QUIET)))
+    grid.add_row("service", Text.assemble(f"{facts.http}/docs", ("  and /metrics", QUIET)))
+    grid.add_row("learner", Text.assemble(f"{facts.learner}/metrics"))
     grid.add_row("Kafka", Text.assemble(facts.kafka, (f"  topics {facts.prefix}.*", QUIET)))
-    grid.add_row("logs", Text.assemble(facts.folder, (f"  seed {facts.seed}", QUIET)))
+    grid.add_row("files", Text.assemble(facts.folder, (f"  seed {facts.seed}", QUIET)))
     return grid
 
 

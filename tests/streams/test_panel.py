@@ -18,8 +18,9 @@ TERMINAL_LINES = 24
 
 def facts(**other: Any) -> Facts:
     given = {
-        "http": "http://127.0.0.1:41873", "kafka": "127.0.0.1:39211", "prefix": "segue-run-20260102-030405",
-        "folder": "run/live-20260102-030405", "join_window_s": 20.0, "events_per_s": 200.0, "seed": 7, "seconds": None,
+        "http": "http://127.0.0.1:41873", "learner": "http://127.0.0.1:41874", "kafka": "127.0.0.1:39211",
+        "prefix": "segue-run-20260102-030405", "folder": "run/live-20260102-030405", "join_window_s": 20.0, "events_per_s": 200.0,
+        "seed": 7, "seconds": None,
     }  # fmt: skip
     return Facts(**(given | other))
 
@@ -61,7 +62,8 @@ def test_panel_fits_a_terminal_and_tells_all_figures(width: int) -> None:
     told = "\n".join(lines)
     figures = ["201", "17,889 in all", "187", "180 ms", "390 ms", "3.1%", "5.0", "20 s", "0.589", "12,345", "1:23", "2 records rejected"]
     assert [figure for figure in figures if figure not in told] == []
-    places = ["http://127.0.0.1:41873/docs", "127.0.0.1:39211", "segue-run-20260102-030405.*", "run/live-20260102-030405", *TASKS]
+    places = ["http://127.0.0.1:41873/docs", "http://127.0.0.1:41874/metrics", "127.0.0.1:39211"]
+    places += ["segue-run-20260102-030405.*", "run/live-20260102-030405", *TASKS]
     assert [place for place in places if place not in told] == []
 
 

@@ -1,0 +1,347 @@
+"""`segue run`: a broker, a worker, the learner and simulated listeners on this machine, watched, and stopped together.
+
+Start, in this order: broker, topics, catalog, worker and learner (child processes with their settings in a file), and
+the listeners, once the service answers with a model. From there on the run counts: warm-up is in its figures, the
+start of the processes is not. Stop: the listeners; a closing tick, so that join windows end as at the end of a log;
+everything learned and answered from; worker and learner; broker. What the run made, its folder, or its topics on a
+broker of others, goes with it, unless something went wrong or the folder was named.
+
+A signal skips the closing. Nothing outlives a run that is killed outright: see `children`.
+"""
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+
+from streams import children, topics
+from streams.broker import EmbeddedBroker
+from streams.children import Child
+from streams.core.events import Event
+from streams.core.items import Item
+from streams.follow import PATIENCE
+from streams.listeners import Heard, Listeners
+from streams.panel import Facts, show
+from streams.readings import Readings
+from streams.send import send_closing, send_items
+from streams.settings import Loaded, Settings, toml, values
+from streams.summary import Summary, figures, lag, learned
+
+JOIN_WINDOW_MS = 20_000  # so that a minute shows examples of every kind; listeners are paced to it
+STANDING_S = 1.0  # between two records of how worker and learner stand
+START_S = 90.0  # of worker and learner, until the service answers with a model; 8 s is normal
+SETTLE_S = 20.0  # of the closing; 3 s is normal
+QUIET_S = 0.5  # before the closing tick: by then requests under way when the listeners stopped have ended
+UNSEEN_MS = 500  # a record of how a process stands may not know of what came so shortly before it
+CHILDREN_STOP_S = 5.0  # together with the broker's: within the 10 s that Ctrl-C may take
+BROKER_STOP_S = 3.0
+WATCH_S = 0.1
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+replace = msgspec.structs.replace
+
+
+class RunError(RuntimeError):
+    """The run broke; the message says what, and where its words are."""
+
+
+class Interrupted(RuntimeError):
+    """A signal came before there was anything to sum up."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of one run."""
+
+    settings: Settings
+    embedded: bool  # a broker of our own; else that of the settings
+    folder: Path  # for all that the run writes; must not be there yet
+    keep: bool  # leave it there
+    seconds: float | None  # None: until a signal
+    events_per_s: float  # of the listeners
+    seed: int  # of the listeners, to be shown
+
+
+class Crowd(NamedTuple):
+    """The listeners and the items of their world; `replay` has them, `cli` brings them here."""
+
+    items: list[Item]
+    ask: Callable[[int], tuple[bytes, Any]]
+    react: Callable[[Any, bytes, int], list[Event]]
+
+
+def settings_for(loaded: Loaded, stamp: str, port: int = 0) -> tuple[Settings, bool]:
+    """The settings of a run, and whether the broker is to be our own. What was set stays as it was set, but for what
+    `_placed` says; `port` is the service's, 0: any."""
+    given = {value.key for value in loaded.values if value.source != "default"}
+    s = loaded.settings
+    if "topics.prefix" not in given:  # on a broker of others, simulated listeners must not be among real ones
+        s = replace(s, topics=replace(s.topics, prefix=f"segue-run-{stamp}"))
+    if "topics.partitions" not in given:  # one worker
+        s = replace(s, topics=replace(s.topics, partitions=1))
+    if "partition.join_window_ms" not in given:
+        s = replace(s, partition=replace(s.partition, join_window_ms=JOIN_WINDOW_MS))
+    if port or "service.port" not in given:
+        s = replace(s, service=replace(s.service, port=port))
+    if "exporter.port" not in given:
+        s = replace(s, exporter=replace(s.exporter, port=0))
+    return s, "topics.bootstrap" not in given
+
+
+def run(plan: Plan, crowd: Crowd, say: Callable[[str], None]) -> Summary:
+    """All of it. `say` is told how the start goes; then the panel takes over."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is gone is told once, by us
+    with _Signals() as signals:
+        plan.folder.mkdir(parents=True)
+        broker = EmbeddedBroker(plan.folder / "kafka") if plan.embedded else None
+        settings, made, well = plan.settings, list[str](), False
+        try:
+            if broker is not None:
+                say("Kafka starts …")
+                broker.start()
+                settings = replace(settings, topics=replace(settings.topics, bootstrap=broker.bootstrap))
+            settings = _placed(settings, plan)
+            made = topics.create(settings.topics, PATIENCE)
+            told = asyncio.run(_Live(plan, settings, broker, signals).run(crowd, say))
+            well = True
+            return told
+        finally:
+            signals.calm()
+            if well and broker is None and made:
+                topics.delete(settings.topics, made, PATIENCE)
+            if broker is not None:
+                broker.stop(BROKER_STOP_S)
+            if (well or signals.seen) and not plan.keep:
+                shutil.rmtree(plan.folder, ignore_errors=True)
+
+
+def _placed(s: Settings, plan: Plan) -> Settings:
+    """Settings of worker and learner: everything they write is in the folder, and they answer on this machine alone."""
+    checkpoints = str(plan.folder / "checkpoints")
+    free = _free_ports(2)
+    return replace(
+        s,
+        stores=replace(s.stores, data_dir=str(plan.folder / "state")),
+        process=replace(s.process, checkpoint_dir=checkpoints),
+        copy=replace(s.copy, checkpoint_dir=checkpoints),
+        service=replace(s.service, host="127.0.0.1", port=s.service.port or free[0], token=""),
+        exporter=replace(s.exporter, host="127.0.0.1", port=s.exporter.port or free[1], token=""),
+        standing=replace(s.standing, every_s=STANDING_S),
+    )
+
+
+class _Live:
+    """The part of a run in which something happens."""
+
+    def __init__(self, plan: Plan, settings: Settings, broker: EmbeddedBroker | None, signals: _Signals) -> None:
+        self._plan, self._settings, self._broker, self._signals = plan, settings, broker, signals
+        self._topics = settings.topics
+        self._facts = Facts(
+            http=f"http://{settings.service.host}:{settings.service.port}",
+            learner=f"http://{settings.exporter.host}:{settings.exporter.port}",
+            kafka=settings.topics.bootstrap, prefix=settings.topics.prefix, folder=str(plan.folder),
+            join_window_s=settings.partition.join_window_ms / 1000, events_per_s=plan.events_per_s, seed=plan.seed, seconds=plan.seconds,
+        )  # fmt: skip
+        self._readings = Readings()
+        self._children: list[Child] = []
+        self._beside: list[asyncio.Task[Any]] = []  # what runs beside, and must not end by itself
+        self._stop = asyncio.Event()
+
+    async def run(self, crowd: Crowd, say: Callable[[str], None]) -> Summary:
+        loop = asyncio.get_running_loop()
+        self._signals.then(lambda: loop.call_soon_threadsafe(self._stop.set))
+        try:
+            return await self._run(crowd, say)
+        finally:
+            await _cancelled(self._beside)
+            await asyncio.to_thread(children.stop, self._children, CHILDREN_STOP_S)
+
+    async def _run(self, crowd: Crowd, say: Callable[[str], None]) -> Summary:
+        began = time.monotonic()
+        say(f"Kafka answers at {self._facts.kafka}; worker and learner start …")
+        await send_items(self._topics, crowd.items)
+        self._start()
+        self._beside.append(asyncio.create_task(self._readings.follow(self._topics)))
+        if not await self._until(self._ready()):
+            raise Interrupted("stopped before the service was there")
+        say(f"the service answers at {self._facts.http}, its documentation at /docs; what the processes say is in {self._facts.folder}")
+
+        listeners, over = Listeners(crowd.ask, crowd.react, _now_ms, self._plan.events_per_s), asyncio.Event()
+        listening = asyncio.create_task(listeners.run(self._facts.http, over))
+        listened = time.monotonic()
+        ended: list[float] = []
+
+        def passed() -> float:
+            return (ended[0] if ended else time.monotonic()) - listened
+
+        self._beside += [listening, asyncio.create_task(show(self._facts, self._readings, listeners.heard, passed))]
+        complete = await self._until(_pause(self._plan.seconds))
+        ended.append(time.monotonic())
+        self._beside.remove(listening)
+        over.set()
+        await listening
+        complete = complete and await self._until(self._close())
+        return await self._sum_up(listeners.heard, complete, passed(), listened - began)
+
+    async def _sum_up(self, heard: Heard, complete: bool, seconds: float, start_seconds: float) -> Summary:
+        """Stop worker and learner (the learner saves), then ask Kafka and the checkpoint, not the processes."""
+        await _cancelled(self._beside)
+        await asyncio.to_thread(children.stop, self._children, CHILDREN_STOP_S)
+        behind, metrics = None, None
+        if complete:
+            behind = await lag(self._topics)
+            metrics = await asyncio.to_thread(learned, Path(self._settings.process.checkpoint_dir))
+        return figures(
+            self._readings, heard, metrics, seconds, complete=complete, start_seconds=round(start_seconds, 3), lag=behind,
+            join_window_s=self._facts.join_window_s, seed=self._plan.seed,
+        )  # fmt: skip
+
+    def _start(self) -> None:
+        """Worker and learner, as anyone would start them: `segue worker --config run/…/segue.toml`."""
+        folder = self._plan.folder
+        config = folder / "segue.toml"
+        config.write_text(toml(values(self._settings, "segue run")), encoding="utf-8")
+        (folder / "tmp").mkdir()
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SEGUE_")}
+        environment["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)  # ours, wherever the command was called
+        environment["TMPDIR"] = str(folder / "tmp")
+        environment["OMP_NUM_THREADS"] = "1"  # several processes share the cores
+        for name in ("worker", "learner"):
+            command = [sys.executable, "-P", "-m", "streams", name, "--config", str(config)]
+            self._children.append(Child(name, command, folder / f"{name}.log", environment))
+
+    async def _ready(self) -> None:
+        """Until the service says it is ready, and a model answers."""
+        try:
+            async with asyncio.timeout(START_S), aiohttp.ClientSession() as session:
+                while not (await _says_ready(session, f"{self._facts.http}/readyz") and self._has_model()):
+                    await asyncio.sleep(WATCH_S)
+        except TimeoutError:
+            told = "\n".join(f"the {child.name} {child.ending}" for child in self._children)
+            raise RunError(f"the service at {self._facts.http} was not ready within {START_S:.0f} s\n{told}") from None
+
+    def _has_model(self) -> bool:
+        return any(w.model_version is not None for w in self._readings.workers.values())
+
+    async def _close(self) -> None:
+        """A closing tick, then until all is taken in, learned and answered from."""
+        r = self._readings
+        await asyncio.sleep(QUIET_S)
+        await send_closing(self._topics)
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                since = _now_ms() + UNSEEN_MS
+                await self._read(lambda: all(w.at_ms > since and not any(p.lag for p in w.partitions.values()) for w in r.workers.values()))
+                since = _now_ms() + UNSEEN_MS
+                await self._read(lambda: r.learner is not None and r.learner.at_ms > since and r.learner.lag == 0)
+                since = _now_ms() + UNSEEN_MS
+                await self._read(lambda: all(w.at_ms > since for w in r.workers.values()) and r.unmeasured == 0)
+        except TimeoutError:
+            pass  # the lag and the unlearned acts say so
+
+    async def _read(self, true: Callable[[], bool]) -> None:
+        while not true():
+            self._readings.news.clear()
+            await self._readings.news.wait()
+
+    async def _until(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Whether the work was done before a signal came. Raises where a process died, or something beside ended."""
+        doing = asyncio.create_task(work)
+        try:
+            while True:
+                await asyncio.wait({doing, *self._beside}, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
+                self._look()
+                if doing.done():
+                    doing.result()
+                    return True
+                if self._stop.is_set():
+                    return False
+        finally:
+            await _cancelled([doing])
+
+    def _look(self) -> None:
+        for child in self._children:
+            if not child.alive:
+                raise RunError(f"the {child.name} {child.ending}")
+        if self._broker is not None and self._broker.pid is None:
+            raise RunError(f"Kafka ended; its words are in {self._broker.log_file}")
+        for task in self._beside:
+            if task.done():
+                task.result()
+                raise RunError("something beside the run ended by itself")
+
+
+class _Signals:
+    """SIGINT, SIGTERM and SIGHUP: an interruption where nothing else is said, else what is said."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._then: Callable[[], object] | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def then(self, then: Callable[[], object]) -> None:
+        """From now on do this."""
+        self._then = then
+
+    def calm(self) -> None:
+        """From now on do nothing: what is still to be done ends by itself, soon."""
+        self._then = lambda: None
+
+    def __enter__(self) -> _Signals:
+        self._before = {number: signal.signal(number, self._take) for number in SIGNALS}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        self.seen = True
+        if self._then is None:
+            raise Interrupted(f"stopped by {signal.Signals(number).name} before anything ran")
+        self._then()
+
+
+async def _says_ready(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url, timeout=aiohttp.ClientTimeout(total=2.0)) as response:
+            return response.status == 200
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return False
+
+
+async def _pause(seconds: float | None) -> None:
+    if seconds is None:
+        await asyncio.Event().wait()
+    else:
+        await asyncio.sleep(seconds)
+
+
+async def _cancelled(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _free_ports(n: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for s in sockets:
+            s.bind(("127.0.0.1", 0))
+        return [int(s.getsockname()[1]) for s in sockets]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
