@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from faust.types import TP, EventT
@@ -25,6 +25,9 @@ from streams.messages import Increments, Out
 from streams.stores import PartitionStore, StoreError, StoreSettings, partition_path
 from streams.topics import TopicSettings, names
 from streams.watchdog import Watchdog, end
+
+if TYPE_CHECKING:
+    from streams.answers import Answers
 
 SLICE = 200  # records applied between two looks at the event loop: about 3 ms, so that answers don't wait
 SENDING = 8  # flushes that are committed and not acknowledged; beyond it taking in waits for the broker
@@ -92,6 +95,7 @@ class Ingest:
         self.consumer: Any = None  # Faust's, for pausing; set when the app has one
         self.flushes = 0
         self.unsent = 0  # outbox rows that are not acknowledged
+        self.answers: Answers | None = None  # told of what is durable
         self._topic = names(topics.prefix).events
         self._catalog, self._foreign, self._delivery, self._watchdog = catalog, foreign, delivery, watchdog
         self._log = LogReader(topics.bootstrap)
@@ -129,6 +133,8 @@ class Ingest:
         except BaseException:
             store.close()
             raise
+        if self.answers is not None and self.topics.partitions == 1:  # else it hears of the parts of all partitions
+            self.answers.begin(store.rows()["popularity"])
         return Owned(tp.partition, tp, store, core, unticked=core.progress.open_lists > 0)
 
     async def revoked(self, tps: Iterable[TP]) -> None:
@@ -204,11 +210,20 @@ class Ingest:
                         table.settle()
                     self.flushes += 1
                     self.unsent += len(rows)
+                    self._tell(effects)
             landed = await self._delivery.begin(rows)
             before = owned.sending[-1] if owned.sending else None
             owned.sending.append(asyncio.create_task(self._settle(owned, before, landed, keys, events)))
             if len(owned.sending) > SENDING:
                 await asyncio.shield(owned.sending[0])
+
+    def _tell(self, effects: _Gathered) -> None:
+        if self.answers is None:
+            return
+        if self.topics.partitions == 1:
+            self.answers.hear([i for _, several in effects.popularity for i in several])
+        if effects.named:
+            self.answers.meet(effects.named)
 
     async def _settle(
         self, owned: Owned, before: asyncio.Task[None] | None, landed: list[Any], keys: list[bytes], events: list[EventT[Any]]
@@ -246,6 +261,8 @@ class Ingest:
             value: bytes | None = message.value
             arrived = arrivals(place, message.offset, int(message.timestamp * 1000 + 0.5), _headers(message), value)
             self._check_key(owned, message.key)
+            if self.answers is not None and not len(self._catalog):
+                gathered.named += arrived
             for first in range(0, len(arrived), SLICE):
                 piece = arrived[first : first + SLICE]
                 gathered.add(message.offset, owned.core.apply(piece), arrived, value or b"")
@@ -334,13 +351,14 @@ class Ingest:
 class _Gathered:
     """Effects of the records of one flush."""
 
-    __slots__ = ("dead", "examples", "exposures", "popularity")
+    __slots__ = ("dead", "examples", "exposures", "named", "popularity")
 
     def __init__(self) -> None:
         self.examples: list[Outgoing] = []
         self.popularity: list[tuple[int, list[Any]]] = []
         self.exposures: list[Any] = []
         self.dead: list[tuple[Any, bytes]] = []
+        self.named: list[Arrived] = []  # whose items are known by their events alone
 
     def add(self, offset: int, effects: Effects, arrived: list[Arrived], value: bytes) -> None:
         self.examples += effects.examples

@@ -64,4 +64,5 @@ class Delivery:
             partition = self.partition(row.key) if row.key is not None and row.topic in ("events", "exposures") else 0
         self.records += 1
         self.bytes += len(row.value)
-        return await self._producer.send(getattr(self._names, row.topic), row.value, key=row.key, partition=partition)
+        value = row.value or None  # a tombstone: compaction forgets nothing less
+        return await self._producer.send(getattr(self._names, row.topic), value, key=row.key, partition=partition)

@@ -10,13 +10,16 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 from aiokafka.structs import ConsumerRecord
 
+from online_model import checkpoint
 from streams import messages
 from streams.messages import Beat, Claim, Delta
 from streams.readers import Reader
@@ -46,7 +49,11 @@ class CopySettings(msgspec.Struct, frozen=True, kw_only=True):
 class ServingModel:
     """The model of one worker. Until the first checkpoint has been read, `version` is None and there is no prediction."""
 
-    def __init__(self, topics: TopicSettings, settings: CopySettings, model: ModelSettings, device: str = "cpu") -> None:
+    def __init__(
+        self, topics: TopicSettings, settings: CopySettings, model: ModelSettings, device: str = "cpu", thread: Executor | None = None
+    ) -> None:
+        """`thread`: where versions are applied; given the one that asks for predictions, none changes between two of them."""
+        self._thread = thread
         self._topics, self._settings, self._model, self._device = topics, settings, model, device
         self._trainer: Trainer | None = None
         self._lock = threading.Lock()
@@ -78,6 +85,10 @@ class ServingModel:
             if self._trainer is None or self.version is None:
                 raise ValueError("no model yet: look at `version` first")
             return self._trainer.predict(batch), self.version
+
+    def score(self, batch: Batch) -> np.ndarray:
+        """Calibrated probabilities, float32 [B, T]."""
+        return self.predict(batch)[0].probabilities
 
     async def run(self) -> None:
         """Load, then follow, for ever."""
@@ -115,25 +126,25 @@ class ServingModel:
         self._behind = False
         if delta.version < self.version:
             return
-        with self._lock:
-            if self._trainer is not None:
-                self._trainer.apply_delta(delta.rows)
-            self.version, self.watermark_ms = delta.version, delta.watermark_ms
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._apply, delta)
         self.applied += 1
         now = int(time.time() * 1000)
         self.freshness_ms.extend([now - arrival for arrival in delta.arrivals_ms])
         self.measured += len(delta.arrivals_ms)
+
+    def _apply(self, delta: Delta) -> None:
+        with self._lock:
+            if self._trainer is not None:
+                self._trainer.apply_delta(delta.rows)
+            self.version, self.watermark_ms = delta.version, delta.watermark_ms
 
     async def _load(self, base: str | None = None) -> int:
         """Take the newest checkpoint (`base`: or a later one); where model-updates go on from it."""
         while True:
             found = await asyncio.to_thread(self._read)
             if found is not None and (base is None or found[1].name >= base):
-                trainer, checkpoint = found
-                meta = checkpoint.meta
-                with self._lock:
-                    self._trainer, self.version = trainer, int(meta["version"])
-                    self.watermark_ms = int(meta["watermark_ms"])
+                meta = found[1].meta
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._begin, found[0], meta)
                 if self.epoch < 0:
                     self.epoch = int(meta["epoch"])
                 self.loads += 1
@@ -141,12 +152,19 @@ class ServingModel:
                 return int(meta["updates_offset"])
             await asyncio.sleep(RETRY_S)
 
+    def _begin(self, trainer: Trainer, meta: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._trainer, self.version, self.watermark_ms = trainer, int(meta["version"]), int(meta["watermark_ms"])
+
     def _read(self) -> tuple[Trainer, Checkpoint] | None:
-        from online_model import checkpoint, devices
+        root = Path(self._settings.checkpoint_dir)
+        if not checkpoint.names(root):
+            return None
+        from online_model import devices
         from online_model.trainer import Trainer
 
         devices.use_threads(self._settings.threads)
-        found = checkpoint.load_newest(Path(self._settings.checkpoint_dir))
+        found = checkpoint.load_newest(root)
         if found is None:
             return None
         trainer = Trainer(self._model, self._device)

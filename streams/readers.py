@@ -4,14 +4,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from online_model.popularity import increments, of_item
+from online_model.popularity import Increment, increments, of_item
 from streams import messages
-from streams.core.catalog import Catalog
+from streams.core.catalog import Catalog, Known
 from streams.core.items import Item
 from streams.core.settings import PartitionSettings
 from streams.core.state import Table
@@ -19,6 +20,9 @@ from streams.messages import Increments
 from streams.stores import PopularityStore
 from streams.topics import LARGEST_MESSAGE_BYTES, TopicSettings, names
 from streams.watchdog import end
+
+if TYPE_CHECKING:
+    from streams.answers import Answers
 
 log = logging.getLogger(__name__)
 
@@ -71,19 +75,25 @@ class CatalogReader:
 
     def __init__(self, topics: TopicSettings, catalog: Catalog) -> None:
         self._catalog = catalog
+        self.answers: Answers | None = None  # told of every change
         self.rejected = 0
         self.reader = Reader(topics.bootstrap, names(topics.prefix).catalog, 1, self._take)
 
     async def _take(self, records: list[ConsumerRecord]) -> None:
+        changes: list[tuple[Known | str, int]] = []
         for record in records:
             if not record.value:
-                self._catalog.delete((record.key or b"").decode("utf-8", "replace"))
+                item_id = (record.key or b"").decode("utf-8", "replace")
+                self._catalog.delete(item_id)
+                changes.append((item_id, record.timestamp))
                 continue
             try:
-                self._catalog.put(_item.decode(record.value))
+                changes.append((self._catalog.put(_item.decode(record.value)), record.timestamp))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 self.rejected += 1
                 log.warning("%s, offset %d: not an item: %s", record.topic, record.offset, error)
+        if self.answers is not None:
+            self.answers.take(changes)
 
 
 class PopularityReader:
@@ -91,30 +101,37 @@ class PopularityReader:
 
     def __init__(self, topics: TopicSettings, partition: PartitionSettings, store: PopularityStore) -> None:
         self._store = store
+        self.answers: Answers | None = None  # told of what is durable
         self._decay = of_item(partition.rate_half_life_h)
         self.parts = {p: Table(bytes, bytes, store.part(p)) for p in range(topics.partitions)}
         self.reader = Reader(topics.bootstrap, names(topics.prefix).popularity, topics.partitions, self._take, store.next_offsets)
 
     async def _take(self, records: list[ConsumerRecord]) -> None:
         marks: dict[int, int] = {}
+        folded: list[Increment] = []
         for record in records:
-            self._fold(messages.increments(record.value), marks)
+            folded += self._fold(messages.increments(record.value), marks)
         touched = {source: self.parts[source].writes() for source in marks}
         self._store.write(touched, marks, {records[-1].partition: records[-1].offset + 1})
         for source in marks:
             self.parts[source].settle()
+        if self.answers is not None:
+            self.answers.hear(folded)
 
-    def _fold(self, part: Increments, marks: dict[int, int]) -> None:
+    def _fold(self, part: Increments, marks: dict[int, int]) -> list[Increment]:
         table = self.parts[part.source]
         mark = marks.get(part.source, self._store.marks.get(part.source, -1))
+        folded: list[Increment] = []
         for offset, rows in part.rows:
             if offset <= mark:
                 continue  # sent twice
             mark = offset
+            folded += rows
             for row in rows:
                 key = row.item.to_bytes(8, "big")
                 table.put(key, self._decay.add(table.get(key), row.ts, increments(row.mask, row.sign)))
         marks[part.source] = mark
+        return folded
 
 
 _item = msgspec.json.Decoder(Item)

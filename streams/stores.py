@@ -186,6 +186,10 @@ class PopularityStore:
         self.marks.update(marks)
         self.next_offsets.update(next_offsets)
 
+    def rows(self) -> Iterator[Row]:
+        """All rows of all parts as they are now, each by the key of its item."""
+        return ((key[_U32.size :], value) for key, value in self._store.families["parts"].items())
+
     def close(self) -> None:
         self._store.close()
 

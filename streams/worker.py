@@ -4,7 +4,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faust
 import msgspec
@@ -23,6 +23,9 @@ from streams.stores import PopularityStore, StoreSettings
 from streams.ticks import Ticks, TickSettings
 from streams.topics import TopicSettings, names
 from streams.watchdog import Watchdog, end
+
+if TYPE_CHECKING:
+    from streams.answers import Answers
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,19 +69,26 @@ class Worker:
         """The catalog is whole and partitions are assigned."""
         return self.catalog_reader.reader.caught_up.is_set() and bool(self.ingest.owned)
 
+    def tell(self, answers: Answers) -> None:
+        """Have it hear of every item and event. A service calls this before it waits for anything: then it misses none."""
+        self.catalog_reader.answers = self.ingest.answers = answers
+        if self.popularity is not None and self._popularity_store is not None:
+            answers.begin(self._popularity_store.rows())
+            self.popularity.answers = answers
+
     async def start(self) -> None:
-        """In this order: topics checked, producer, readers, agent, services."""
+        """In this order: topics checked, producer, services, readers, agent."""
         await asyncio.to_thread(topics_of.create, self.settings.topics)
         self.watchdog.start()
         await self.delivery.start()
         await self.ingest.start()
+        self._tasks = [asyncio.create_task(_lasting(service, self)) for service in self._services]
         readers = [self.catalog_reader.reader] + ([self.popularity.reader] if self.popularity else [])
-        self._tasks = [asyncio.create_task(r.run()) for r in readers]
+        self._tasks += [asyncio.create_task(r.run()) for r in readers]
         self._tasks += [asyncio.create_task(self.ingest.run()), asyncio.create_task(self.ticks.run())]
         self.app.finalize()
         await self.app.start()
         self.ingest.consumer = self.app.consumer
-        self._tasks += [asyncio.create_task(_lasting(service, self)) for service in self._services]
 
     async def stop(self) -> None:
         """Settle what is committed, leave the group, close all."""
@@ -116,7 +126,7 @@ class Worker:
 
 
 def run_worker(settings: WorkerSettings, services: Sequence[Service] = ()) -> None:
-    """Run until SIGTERM or Ctrl-C. `services` are started in the worker's loop once it takes part in its group."""
+    """Run until SIGTERM or Ctrl-C. `services` run in the worker's loop, from before the first record on."""
     asyncio.run(_run(settings, services))
 
 

@@ -1,0 +1,114 @@
+"""Taking in over HTTP: events and items, from a body to their topics. The answer is due when the broker has them.
+
+Bodies are judged by the core's own `decode`: what is refused here is what would be a dead letter there. Ticks and the
+beginnings of logs are not for others to say: time is the worker's.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+
+from streams.core import items
+from streams.core.events import Event, Exposure, Reason, Record, Rejected, decode
+from streams.core.items import Item
+from streams.entrance import Refusal
+from streams.messages import Out
+
+ARRAY_RECORDS = 500  # of one Kafka record: as many as a flush takes
+ARRAY_BYTES = 256 << 10
+_UNREADABLE = (Reason.EMPTY, Reason.MALFORMED, Reason.TOO_DEEP, Reason.OVERSIZED)
+
+T = TypeVar("T")
+
+
+class NotTaken(msgspec.Struct, frozen=True, kw_only=True):
+    """An element that was not taken, by its place in the array."""
+
+    index: int
+    reason: Reason
+    detail: str
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an array. The accepted ones are in Kafka."""
+
+    accepted: int
+    rejected: list[NotTaken]
+
+
+class Unusable(Refusal):
+    """Nothing of the body can be used."""
+
+    def __init__(self, reason: Reason, detail: str, wanted: str) -> None:
+        super().__init__(400, f"{reason}: {detail}", "the body", f"send {wanted}, as /docs describes")
+        self.reason = reason
+
+
+class Sorted(Generic[T]):
+    """The elements of a body."""
+
+    def __init__(self, body: bytes, found: Sequence[T | Rejected], wanted: str) -> None:
+        """Raises Unusable where nothing can be read, or the one thing that it is can't be used."""
+        self.good: list[T] = [one for one in found if not isinstance(one, Rejected)]
+        bad = [(n, one) for n, one in enumerate(found) if isinstance(one, Rejected)]
+        self.rejected = [NotTaken(index=n, reason=one.reason, detail=one.detail) for n, one in bad]
+        if bad and not self.good and (body.lstrip()[:1] != b"[" or all(one.reason in _UNREADABLE for _, one in bad)):
+            raise Unusable(bad[0][1].reason, bad[0][1].detail, wanted)
+
+
+def events(body: bytes) -> Sorted[Event | Exposure]:
+    """Acts, impressions, and the lists of a ranker of one's own."""
+    return Sorted(body, [_of_others(record) for record in decode(body)], "an event, or an array of events")
+
+
+def catalog(body: bytes) -> Sorted[Item]:
+    """Items."""
+    return Sorted(body, items.decode(body), "an item, or an array of items")
+
+
+def _of_others(record: Record | Rejected) -> Event | Exposure | Rejected:
+    if isinstance(record, Event | Exposure | Rejected):
+        return record
+    return Rejected(Reason.WRONG_TYPE, "ticks and the beginnings of logs come from workers and `segue send` alone - at `$.kind`", b"")
+
+
+def event_rows(records: Iterable[Event | Exposure], partition: Callable[[bytes], int], largest: int) -> list[Out]:
+    """Records for `events`, in order: arrays of one partition each; one alone has its user for a key.
+
+    `largest`: bytes of one record that the topic takes.
+    """
+    limit = min(ARRAY_BYTES, largest // 2)
+    rows: list[Out] = []
+    opened: dict[int, list[tuple[bytes, bytes]]] = {}  # partition -> (key, value) of what goes together
+
+    def close(at: int) -> None:
+        together = opened.pop(at, [])
+        if len(together) == 1:
+            rows.append(Out("events", at, *together[0]))
+        elif together:
+            rows.append(Out("events", at, None, b"[" + b",".join([value for _, value in together]) + b"]"))
+
+    sizes: dict[int, int] = {}
+    for record in records:
+        key, value = record.user_id.encode(), msgspec.json.encode(record)
+        at = partition(key)
+        if len(opened.get(at, ())) >= ARRAY_RECORDS or sizes.get(at, 0) + len(value) > limit:
+            close(at)
+            sizes[at] = 0
+        opened.setdefault(at, []).append((key, value))
+        sizes[at] = sizes.get(at, 0) + len(value) + 1
+    for at in sorted(opened):
+        close(at)
+    return rows
+
+
+def item_rows(found: Iterable[Item]) -> list[Out]:
+    """Records for `catalog`."""
+    return [Out("catalog", 0, item.item_id.encode(), msgspec.json.encode(item)) for item in found]
+
+
+def tombstone(item_id: str) -> Out:
+    """A record for `catalog` that takes an item out."""
+    return Out("catalog", 0, item_id.encode(), b"")

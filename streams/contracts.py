@@ -1,0 +1,206 @@
+"""What the service takes and gives, as OpenAPI made from the very structs that decode and encode it, and as a page.
+
+The page is whole in itself: it needs no network, no script, no foreign style sheet.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from html import escape
+from importlib import metadata
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streams.accept import NotTaken, Taken
+from streams.core.events import Event, Exposure
+from streams.core.items import Item
+from streams.core.recommend import Answer, Request
+from streams.entrance import Problem
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """Does the process get on with its work?"""
+
+    alive: bool
+    stalled: list[str]  # what has taken longer than it may
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True):
+    """Can this worker answer? Without a model it can: popularity orders then, and answers are flagged `cold`."""
+
+    ready: bool
+    waiting_for: list[str]
+    catalog_items: int
+    partitions: list[int]  # of `events`, owned by this worker: whose users it answers for
+    model_version: int | None
+
+
+class Operation(NamedTuple):
+    """A method of a path."""
+
+    method: str
+    path: str
+    summary: str
+    takes: Any  # schema of the body; None: no body
+    gives: dict[int, tuple[str, Any]]  # status -> (what it says, schema)
+    example: Any = None
+    about: str = ""
+
+
+class Page(NamedTuple):
+    openapi: bytes
+    html: bytes
+
+
+def documentation() -> Page:
+    """Both forms."""
+    document = openapi()
+    return Page(msgspec.json.encode(document), _html(document).encode())
+
+
+def openapi() -> dict[str, Any]:
+    """OpenAPI 3.1, whose schemas are JSON Schema as msgspec gives it."""
+    structs = (Request, Answer, Event, Exposure, Item, NotTaken, Taken, Health, Readiness, Problem)
+    _, schemas = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in _operations():
+        paths.setdefault(operation.path, {})[operation.method] = _described(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Segue", "version": metadata.version("segue"), "description": metadata.metadata("segue")["Summary"]},
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "`service.token`, where one is set"}},
+        },
+        "security": [{"token": []}, {}],
+    }
+
+
+def _operations() -> Iterator[Operation]:
+    problem, taken = _ref(Problem), _ref(Taken)
+    refused = {400: ("The body can't be used.", problem), 413: ("The body is too large.", problem)}
+    busy = {429: ("Too many requests are under way.", problem), 503: ("Not now; `retry-after` says when.", problem)}
+    record = {"oneOf": [_ref(Event), _ref(Exposure)]}
+    yield Operation(
+        "post", "/v1/recommendations", "A ranked list", _ref(Request),
+        {200: ("The list. Its exposure is in Kafka, but for guests and empty lists.", _ref(Answer)), **refused, **busy},
+        {"user_id": "ada", "k": 3, "domain": "song"},
+        "`flags` say what to know of a list: `cold` (no model has learned yet, popularity orders), `guest`, `short` (fewer than k), "
+        "`stale` (the learner was not heard of lately), `unlogged` (Kafka did not answer in time: its exposure may be lost).",
+    )  # fmt: skip
+    yield Operation(
+        "post", "/v1/events", "Take events in", {"oneOf": [_ref(Event), _ref(Exposure), {"type": "array", "items": record}]},
+        {202: ("The accepted ones are in Kafka; what was rejected, by its place in the array.", taken), **refused, **busy},
+        [{"ts": 1_700_000_000_000, "user_id": "ada", "item_id": "so-what", "action": "play", "played_ms": 540_000, "duration_ms": 562_000}],
+        "With an `event_id` an event may be sent again: the second arrival is dropped.",
+    )  # fmt: skip
+    yield Operation(
+        "put", "/v1/items", "Put items into the catalog", {"oneOf": [_ref(Item), {"type": "array", "items": _ref(Item)}]},
+        {200: ("The accepted ones are in Kafka; what was rejected, by its place in the array.", taken), **refused, **busy},
+        [{"item_id": "so-what", "domain": "song", "artist_id": "miles-davis", "categories": ["jazz"], "duration_ms": 562_000}],
+        "An item replaces the one of its id.",
+    )  # fmt: skip
+    yield Operation(
+        "delete", "/v1/items/{item_id}", "Take an item out of the catalog", None,
+        {204: ("Its tombstone is in Kafka; the item is in no list from then on.", None), 400: refused[400], **busy},
+    )  # fmt: skip
+    yield Operation("get", "/healthz", "Alive?", None, {200: ("Yes.", _ref(Health)), 503: ("It stands still; restart it.", _ref(Health))})
+    yield Operation("get", "/readyz", "Ready?", None, {200: ("Yes.", _ref(Readiness)), 503: ("Not yet.", _ref(Readiness))})
+    yield Operation("get", "/metrics", "Metrics, as Prometheus reads them", None, {200: ("Text.", {"type": "string"})})
+
+
+def _described(operation: Operation) -> dict[str, Any]:
+    out: dict[str, Any] = {"summary": operation.summary, "operationId": f"{operation.method} {operation.path}", "responses": {}}
+    if operation.about:
+        out["description"] = operation.about
+    if "{item_id}" in operation.path:
+        identity = {"type": "string", "minLength": 1, "maxLength": 256}
+        out["parameters"] = [{"name": "item_id", "in": "path", "required": True, "schema": identity}]
+    if operation.takes is not None:
+        content = {"schema": operation.takes} | ({"example": operation.example} if operation.example is not None else {})
+        out["requestBody"] = {"required": True, "content": {"application/json": content}}
+    gives = dict(operation.gives)
+    if operation.path.startswith("/v1/") or operation.path == "/metrics":
+        gives[401] = ("No token, or another one.", _ref(Problem))
+    for status, (says, schema) in sorted(gives.items()):
+        kind = "text/plain" if operation.path == "/metrics" and status == 200 else "application/json"
+        out["responses"][str(status)] = {"description": says} | ({"content": {kind: {"schema": schema}}} if schema is not None else {})
+    return out
+
+
+def _ref(struct: type[msgspec.Struct]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{struct.__name__}"}
+
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}"
+    "table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}td,th{border-top:1px solid #ddd;padding:.3rem .6rem;text-align:left;"
+    "vertical-align:top}code,pre{font:14px/1.4 ui-monospace,monospace;background:#f5f5f5}pre{padding:.7rem;overflow-x:auto}"
+    "h2{margin-top:2.5rem}a{color:#05a}"
+)
+
+
+def _html(document: dict[str, Any]) -> str:
+    parts = [f"<h1>Segue {escape(document['info']['version'])}</h1><p><a href='/docs/openapi.json'>/docs/openapi.json</a></p>"]
+    for path, methods in document["paths"].items():
+        for method, what in methods.items():
+            says = f"{what['summary']}. {what.get('description', '')}"
+            parts.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{_text(says)}</p>")
+            content = what.get("requestBody", {}).get("content", {}).get("application/json")
+            if content is not None:
+                example = escape(json.dumps(content["example"], indent=1))
+                parts.append(f"<p>Takes {_kind(content['schema'])}, for example</p><pre>{example}</pre>")
+            rows = "".join(
+                f"<tr><td>{status}</td><td>{_text(answer['description'])}</td><td>{_gives(answer)}</td></tr>"
+                for status, answer in what["responses"].items()
+            )
+            parts.append(f"<table><tr><th>status</th><th>says</th><th>gives</th></tr>{rows}</table>")
+    for name, schema in document["components"]["schemas"].items():
+        parts.append(f"<h2 id='{escape(name)}'>{escape(name)}</h2><p>{_text(schema.get('description', ''))}</p>")
+        needed = set(schema.get("required", ()))
+        rows = "".join(
+            f"<tr><td><code>{escape(field)}</code></td><td>{_kind(kind)}</td><td>{_default(kind, field in needed)}</td></tr>"
+            for field, kind in schema.get("properties", {}).items()
+        )
+        if rows:
+            parts.append(f"<table><tr><th>field</th><th>type</th><th></th></tr>{rows}</table>")
+    head = f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>Segue</title><style>{_STYLE}</style>"
+    return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>"
+
+
+def _text(words: str) -> str:
+    """Plain text, `code` in backticks."""
+    return "".join(f"<code>{escape(part)}</code>" if n % 2 else escape(part) for n, part in enumerate(words.split("`")))
+
+
+def _gives(answer: dict[str, Any]) -> str:
+    return "".join(_kind(content["schema"]) for content in answer.get("content", {}).values())
+
+
+def _default(schema: dict[str, Any], needed: bool) -> str:
+    if needed:
+        return "needed"
+    return f"default <code>{escape(json.dumps(schema['default']))}</code>" if "default" in schema else ""
+
+
+_BOUNDS = {"minLength": "≥ {} long", "maxLength": "≤ {} long", "minimum": "≥ {}", "maximum": "≤ {}", "maxItems": "≤ {} of them",
+           "maxProperties": "≤ {} of them"}  # fmt: skip
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """A schema in a few words."""
+    if "$ref" in schema:
+        name = escape(schema["$ref"].rpartition("/")[2])
+        return f"<a href='#{name}'>{name}</a>"
+    if "enum" in schema:
+        return "one of " + ", ".join(f"<code>{escape(str(value))}</code>" for value in schema["enum"])
+    for several in ("anyOf", "oneOf"):
+        if several in schema:
+            return " or ".join(_kind(one) for one in schema[several])
+    inside = schema.get("items") or schema.get("additionalProperties")
+    of = _kind(inside) if inside else ""
+    bounds = ", ".join(words.format(f"{schema[bound]:,}") for bound, words in _BOUNDS.items() if bound in schema)
+    kind = escape(str(schema.get("type", "anything")))
+    return f"{kind}{f' of {of}' if of else ''}{f' ({bounds})' if bounds else ''}"

@@ -1,0 +1,270 @@
+"""The HTTP service of a worker: lists out, events and items in. A service of `run_worker`, in the worker's own loop.
+
+Lists are made in a thread (`answers.py`); a list leaves when Kafka has its exposure, an acceptance when Kafka has what
+was accepted. Contracts, and the documentation at /docs, are the structs themselves.
+"""
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from aiokafka.errors import KafkaError
+from litestar import Litestar, Response, delete, get, post, put
+from litestar import Request as Call
+from litestar.exceptions import HTTPException
+
+from online_model.model_settings import ModelSettings
+from streams import accept
+from streams.accept import NotTaken, Taken, Unusable
+from streams.answers import Answers, Moved
+from streams.contracts import Health, Readiness, documentation
+from streams.core.events import Exposure, Rejected, judged
+from streams.core.partition import Partition
+from streams.core.recommend import STALE, Answer, RecommendSettings, Request, RequestError
+from streams.core.settings import PartitionSettings
+from streams.entrance import App, Entrance, Refusal, ServiceSettings
+from streams.exporter import CONTENT_TYPE, WorkerMetrics
+from streams.messages import Out
+from streams.model_updates import CopySettings, ServingModel
+from streams.server import address, bind, serve
+from streams.topics import TopicSettings
+from streams.worker import Worker
+
+UNLOGGED = "unlogged"  # flag: Kafka did not say in time that it has the exposure
+ITEMS = b"/v1/items/"
+
+log = logging.getLogger(__name__)
+
+AnyCall = Call[Any, Any, Any]
+
+
+class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a service runs by; the topics and how events are joined are the worker's."""
+
+    topics: TopicSettings = TopicSettings()
+    partition: PartitionSettings = PartitionSettings()
+    service: ServiceSettings = ServiceSettings()
+    recommend: RecommendSettings = RecommendSettings()
+    copy: CopySettings = CopySettings()
+    model: ModelSettings = ModelSettings()
+
+
+class Service:
+    """One worker's. Binds its address at once, so that it is known, and a taken one refused, before anything starts."""
+
+    def __init__(self, config: ServiceConfig) -> None:
+        self.config = config
+        self._socket = bind(config.service.host, config.service.port, "service")
+        self.address = address(self._socket)
+        self._thread = ThreadPoolExecutor(1, "answer")
+        self.model = ServingModel(config.topics, config.copy, config.model, thread=self._thread)
+        self._answers = Answers(config.recommend, config.partition, self.model, self._thread)
+        self._worker: Worker
+        self._metrics: WorkerMetrics
+        self._entrance: Entrance
+        self._unlogged: set[asyncio.Future[Any]] = set()
+
+    async def __call__(self, worker: Worker) -> None:
+        """In this order: hear of all that comes; answer; load the model, once events are taken in."""
+        self._worker = worker
+        worker.tell(self._answers)
+        self._metrics = WorkerMetrics(worker, self.model)
+        s = self.config.service
+        self._entrance = Entrance(cast(App, self._app()), s.token, s.max_body_bytes, s.max_in_flight, self._metrics.seen)
+        following = asyncio.create_task(self._follow())
+        try:
+            await serve(self._entrance, self._socket)
+        finally:
+            following.cancel()
+            self._thread.shutdown(wait=False)
+
+    async def _follow(self) -> None:
+        while not self._worker.ready:
+            await asyncio.sleep(0.05)
+        await self.model.run()
+
+    def _app(self) -> Litestar:
+        docs = documentation()
+
+        @post("/v1/recommendations", status_code=200)
+        async def recommendations(request: AnyCall) -> Response[bytes]:
+            return _json(200, await self._recommend(await request.body()))
+
+        @post("/v1/events", status_code=202)
+        async def events(request: AnyCall) -> Response[bytes]:
+            return _json(202, await self._take_events(await request.body()))
+
+        @put("/v1/items", status_code=200)
+        async def items(request: AnyCall) -> Response[bytes]:
+            return _json(200, await self._take_items(await request.body()))
+
+        @delete("/v1/items/{item_id:path}", status_code=204)
+        async def no_item(request: AnyCall) -> None:
+            await self._send([accept.tombstone(_item_id(request.scope["raw_path"]))])
+            self._metrics.taken.labels("tombstones").inc()
+
+        @get("/healthz")
+        async def healthz() -> Response[bytes]:
+            stalled = self._worker.watchdog.stalled()
+            return _json(503 if stalled else 200, Health(alive=not stalled, stalled=stalled))
+
+        @get("/readyz")
+        async def readyz() -> Response[bytes]:
+            readiness = self._readiness()
+            return _json(200 if readiness.ready else 503, readiness)
+
+        @get("/metrics")
+        async def metrics() -> Response[bytes]:
+            self._metrics.in_flight.set(self._entrance.in_flight)
+            return Response(self._metrics.text(), media_type=CONTENT_TYPE)
+
+        @get("/docs")
+        async def page() -> Response[bytes]:
+            return Response(docs.html, media_type="text/html")
+
+        @get("/docs/openapi.json")
+        async def openapi() -> Response[bytes]:
+            return Response(docs.openapi, media_type="application/json")
+
+        return Litestar(
+            [recommendations, events, items, no_item, healthz, readyz, metrics, page, openapi],
+            openapi_config=None, logging_config=None, request_max_body_size=None,  # the entrance has bounded it
+            exception_handlers={Refusal: _refused, HTTPException: _http_error, Exception: _our_error},
+        )  # fmt: skip
+
+    async def _recommend(self, body: bytes) -> Answer:
+        request = judged(body, _request)
+        if isinstance(request, Rejected):
+            raise Refusal(400, f"{request.reason}: {request.detail}", "the body", "send a request for a list, as /docs describes")
+        partition = self._partition(request.user_id)
+        request_id = request.request_id or uuid.uuid4().hex
+        try:
+            answer, exposure = await self._answers.answer(request, request_id, partition, time.time_ns() // 1_000_000)
+        except RequestError as error:
+            raise Refusal(400, str(error), f"the body, $.{error.field}", "send a request for a list, as /docs describes") from None
+        except Moved as error:
+            raise Refusal(503, str(error), "this worker", "ask again", retry_after_s=1) from None
+        if exposure is not None and not await self._logged(exposure):
+            answer = msgspec.structs.replace(answer, flags=sorted({*answer.flags, STALE, UNLOGGED}))
+        self._metrics.answers.labels(answer.strategy).inc()
+        for flag in answer.flags:
+            self._metrics.flags.labels(flag).inc()
+        return answer
+
+    def _partition(self, user_id: str | None) -> Partition:
+        """The user's; of a guest, any. Only its owner knows a user."""
+        owned = self._worker.ingest.owned
+        if user_id is None:
+            if not owned:
+                raise Refusal(503, "this worker owns no partition of events yet", "this worker", "ask again", retry_after_s=1)
+            return owned[min(owned)].core
+        number = self._worker.delivery.partition(user_id.encode())
+        if number not in owned:
+            has = f"this worker owns {', '.join(map(str, sorted(owned))) or 'none'}"
+            way = "ask the worker whose /readyz lists the partition; where none does, ask again"
+            raise Refusal(503, f"the user is of partition {number}, and {has}", "this worker", way, retry_after_s=1)
+        return owned[number].core
+
+    async def _logged(self, exposure: Exposure) -> bool:
+        """Write down what is about to be shown; False where Kafka doesn't say in time that it has it. It is still tried then."""
+        row = Out("events", -1, exposure.user_id.encode(), msgspec.json.encode(exposure))
+        sending = asyncio.ensure_future(self._worker.delivery.append(row))
+        try:
+            async with asyncio.timeout(self.config.service.acknowledged_within_s):
+                await asyncio.shield(sending)
+            return True
+        except (TimeoutError, KafkaError) as error:
+            log.warning("a list left before Kafka had its exposure: %s", str(error) or "no answer in time")
+            self._unlogged.add(sending)
+            sending.add_done_callback(self._forget)
+            return False
+
+    def _forget(self, sending: asyncio.Future[Any]) -> None:
+        self._unlogged.discard(sending)
+        if not sending.cancelled() and sending.exception() is not None:
+            log.warning("an exposure is lost: %s", sending.exception())
+
+    async def _take_events(self, body: bytes) -> Taken:
+        found = await self._sorted(accept.events, body)
+        topics = self.config.topics
+        await self._send(accept.event_rows(found.good, self._worker.delivery.partition, topics.max_event_bytes))
+        return self._taken("events", len(found.good), found.rejected)
+
+    async def _take_items(self, body: bytes) -> Taken:
+        found = await self._sorted(accept.catalog, body)
+        await self._send(accept.item_rows(found.good))
+        return self._taken("items", len(found.good), found.rejected)
+
+    async def _sorted(self, sort: Any, body: bytes) -> Any:
+        """In a thread: a broken array of the largest size takes long to search."""
+        try:
+            return await asyncio.to_thread(sort, body)
+        except Unusable as error:
+            self._metrics.refused.labels(error.reason).inc()
+            raise
+
+    def _taken(self, what: str, accepted: int, rejected: list[NotTaken]) -> Taken:
+        self._metrics.taken.labels(what).inc(accepted)
+        for one in rejected:
+            self._metrics.refused.labels(one.reason).inc()
+        return Taken(accepted=accepted, rejected=rejected)
+
+    async def _send(self, rows: Iterable[Out]) -> None:
+        try:
+            async with asyncio.timeout(self.config.service.acknowledged_within_s):
+                await self._worker.delivery.send(rows)
+        except (TimeoutError, KafkaError) as error:
+            said = f"Kafka did not acknowledge it: {str(error) or 'no answer in time'}"
+            way = "send it again (events with an event_id count once)"
+            raise Refusal(503, said, "Kafka", way, retry_after_s=1) from error
+
+    def _readiness(self) -> Readiness:
+        worker = self._worker
+        whole, owned = worker.catalog_reader.reader.caught_up.is_set(), sorted(worker.ingest.owned)
+        waiting = [what for what, there in (("the catalog", whole), ("partitions of events", bool(owned))) if not there]
+        return Readiness(
+            ready=not waiting, waiting_for=waiting, catalog_items=len(worker.catalog), partitions=owned, model_version=self.model.version
+        )
+
+
+def _item_id(raw_path: bytes) -> str:
+    """As it was sent: an id may hold a slash, or begin with one."""
+    try:
+        item_id = unquote_to_bytes(raw_path.partition(b"?")[0].removeprefix(ITEMS)).decode()
+    except UnicodeDecodeError:
+        raise Refusal(400, "the item's id is not UTF-8", "the path", "percent-encode its UTF-8 bytes") from None
+    if not 1 <= len(item_id) <= 256:
+        raise Refusal(400, f"the item's id has {len(item_id):,} characters, and may have 1 to 256", "the path", "send the id of an item")
+    return item_id
+
+
+def _json(status: int, value: msgspec.Struct) -> Response[bytes]:
+    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
+
+
+def _refused(request: AnyCall, refusal: Refusal) -> Response[bytes]:
+    return Response(refusal.body, status_code=refusal.status, media_type="application/json", headers=refusal.headers)
+
+
+def _http_error(request: AnyCall, error: HTTPException) -> Response[bytes]:
+    """What Litestar refuses: no such path, another method."""
+    said = f"{HTTPStatus(error.status_code).phrase}: {request.method} {request.url.path[:256]}"
+    refusal = Refusal(error.status_code, said, "the path", "GET /docs lists what there is")
+    return Response(refusal.body, status_code=error.status_code, media_type="application/json", headers=error.headers)
+
+
+def _our_error(request: AnyCall, error: Exception) -> Response[bytes]:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    refusal = Refusal(500, "the service failed; its log says why", "the service", "tell its operator the time of this answer")
+    return _refused(request, refusal)
+
+
+_request = msgspec.json.Decoder(Request).decode
