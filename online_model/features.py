@@ -63,6 +63,7 @@ class Closed(msgspec.Struct, frozen=True, array_like=True, tag="closed"):
     ts: int
     ids: list[int]
     labels: list[int]  # bit masks, as in Example
+    shown_before_ms: int  # whatever its partition showed before has closed, once all that closes at this moment has
 
 
 class Tick(msgspec.Struct, frozen=True, array_like=True, tag="tick"):

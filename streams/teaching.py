@@ -363,7 +363,7 @@ class Teaching:
 
         p = self.config.process
         devices.use_threads(p.threads)
-        learner = Learner(self.config.learner, Trainer(self.config.model, devices.chosen(p.device)))
+        learner = Learner(self.config.learner, Trainer(self.config.model, devices.chosen(p.device)), self.config.topics.partitions)
         found = checkpoint.load_newest(Path(p.checkpoint_dir))
         if found is None:
             return learner, "", -1

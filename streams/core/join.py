@@ -167,7 +167,7 @@ class Joins:
             slot.closed = True
             if not slot.made:
                 self._make(shown, slot, now_ms, 0)
-        self._emit(Closed(now_ms, [s.id for s in slots], [s.labels for s in slots]))
+        self._emit(Closed(now_ms, [s.id for s in slots], [s.labels for s in slots], now_ms - self._window_ms))
 
     def _make(self, shown: Shown, slot: Slot, ts: int, arrival_ms: int) -> None:
         slot.made = True

@@ -2,13 +2,14 @@
 
 A micro-batch ends at a count, at a span of event time, or at a tick: at nothing but the records themselves, so a
 log gives the same steps live and in replay. What was predicted is kept until the exposure's window has closed, and
-is scored against the labels as they stand then.
+is scored against the labels as they stand then, in the metric window of the time at which it was shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -62,8 +63,9 @@ class Predicted(msgspec.Struct, frozen=True, array_like=True):
 class Learner:
     """All that learns, in one deterministic machine over the trainer, the metrics and the open micro-batch."""
 
-    def __init__(self, settings: LearnerSettings, trainer: Trainer) -> None:
-        self.settings, self.trainer = settings, trainer
+    def __init__(self, settings: LearnerSettings, trainer: Trainer, sources: int = 1) -> None:
+        """`sources`: partitions of `events`. Whoever ends a log ends it in each, also where it had no rows (`segue send` does)."""
+        self.settings, self.trainer, self.sources = settings, trainer, sources
         self.metrics = Prequential()
         self.version = 0
         self.watermark_ms = -1
@@ -74,6 +76,8 @@ class Learner:
         self._batch: list[Example | Reversal] = []
         self._closed: list[Closed] = []
         self._predicted: dict[int, Predicted] = {}
+        self._settled_ms = -1  # shown before: scored, once all that closes at this moment is
+        self._ended: set[int] = set()  # sources that have sent nothing since the end of their log
 
     @property
     def has_open_batch(self) -> bool:
@@ -89,7 +93,7 @@ class Learner:
                 self._count("repeated")
                 continue
             mark = sequence
-            self._apply(out.record, steps)
+            self._apply(source, out.record, steps)
         self.marks[source] = mark
         return steps
 
@@ -98,28 +102,35 @@ class Learner:
         out, self.windows = self.windows, []
         return out
 
-    def _apply(self, record: ExampleRecord, steps: list[Step]) -> None:
-        if isinstance(record, Closed):
-            self.watermark_ms = max(self.watermark_ms, record.ts)
-            if self._batch:
-                self._closed.append(record)
-            else:
-                self._score([record])
-                self.windows += self.metrics.advance(self.watermark_ms)
-            return
+    def _apply(self, source: int, record: ExampleRecord, steps: list[Step]) -> None:
         if isinstance(record, Tick):
             self.watermark_ms = max(self.watermark_ms, record.ts)
             if self._batch:
                 steps.append(self._step())
-            self.windows += self.metrics.close() if record.last else self.metrics.advance(self.watermark_ms)
+            self.windows += self.metrics.advance(self._settled_ms)
+            if record.last:
+                self._end(source)
             return
         if self._batch and abs(record.ts - self._batch[0].ts) > self.settings.micro_batch_span_ms:
             steps.append(self._step())
         self.watermark_ms = max(self.watermark_ms, record.ts)
+        self._ended.discard(source)
+        if isinstance(record, Closed):
+            self._closed.append(record)
+            if not self._batch:
+                self._score()
+            return
         self._batch.append(record)
         self._count("examples" if isinstance(record, Example) else "reversals")
         if len(self._batch) >= self.settings.micro_batch_examples:
             steps.append(self._step())
+
+    def _end(self, source: int) -> None:
+        """A source's log has ended; metric windows close when all have, since the others may be behind."""
+        self._ended.add(source)
+        if len(self._ended) >= self.sources:
+            self._ended.clear()
+            self.windows += self.metrics.close()
 
     def _step(self) -> Step:
         records, self._batch = self._batch, []
@@ -127,11 +138,9 @@ class Learner:
         report = self.trainer.step(batch, self.watermark_ms)
         self.version += 1
         self._keep(records, batch.fields[:, 0], batch.shown_ms, report)
-        closed, self._closed = self._closed, []
-        self._score(closed)
+        self._score()
         if report.skipped:
             self._count(f"skipped:{report.skipped}")
-        self.windows += self.metrics.advance(self.watermark_ms)
         return Step(
             version=self.version,
             watermark_ms=self.watermark_ms,
@@ -145,27 +154,29 @@ class Learner:
             if isinstance(record, Example):
                 self._predicted[record.id] = Predicted(int(users[i]), int(shown_ms[i]), logits[i].tobytes(), probabilities[i].tobytes())
         while len(self._predicted) > self.settings.open_predictions:
-            del self._predicted[next(iter(self._predicted))]
-            self._count("unscored")
+            del self._predicted[next(iter(self._predicted))]  # counted as unscored when it closes
 
-    def _score(self, closed: Sequence[Closed]) -> None:
+    def _score(self) -> None:
+        closed, self._closed = self._closed, []
         for record in closed:
+            if record.shown_before_ms > self._settled_ms:
+                self.windows += self.metrics.advance(self._settled_ms)
+                self._settled_ms = record.shown_before_ms
             found = [(self._predicted.pop(i, None), labels) for i, labels in zip(record.ids, record.labels, strict=True)]
-            rows = [(p, labels) for p, labels in found if p is not None]
-            self._count("unscored", len(found) - len(rows))
-            if not rows:
-                continue
-            masks = np.array([labels for _, labels in rows], np.int64)
-            scored = (
-                rows[0][0].shown_ms,
-                np.array([p.user for p, _ in rows], np.uint64),
-                np.frombuffer(b"".join([p.logits for p, _ in rows]), "<f4").reshape(len(rows), -1),
-                np.frombuffer(b"".join([p.probabilities for p, _ in rows]), "<f4").reshape(len(rows), -1),
-                ((masks[:, None] >> np.arange(len(TASKS))) & 1).astype(np.float32),
-            )
-            for score in (self.metrics.score, *self.watchers):
-                score(*scored)
-            self._count("scored", len(rows))
+            scored = [(p, labels) for p, labels in found if p is not None]
+            self._count("unscored", len(found) - len(scored))
+            self._count("scored", len(scored))
+            for shown_ms, group in groupby(scored, lambda row: row[0].shown_ms):
+                rows = list(group)
+                masks = np.array([labels for _, labels in rows], np.int64)
+                columns = (
+                    np.array([p.user for p, _ in rows], np.uint64),
+                    np.frombuffer(b"".join([p.logits for p, _ in rows]), "<f4").reshape(len(rows), -1),
+                    np.frombuffer(b"".join([p.probabilities for p, _ in rows]), "<f4").reshape(len(rows), -1),
+                    ((masks[:, None] >> np.arange(len(TASKS))) & 1).astype(np.float32),
+                )
+                for score in (self.metrics.score, *self.watchers):
+                    score(shown_ms, *columns)
 
     def _count(self, what: str, n: int = 1) -> None:
         if n:
@@ -191,6 +202,8 @@ class Learner:
             "marks": [[source, *mark] for source, mark in sorted(self.marks.items())],
             "counted": dict(sorted(self.counted.items())),
             "windows": msgspec.to_builtins(self.windows),
+            "settled_ms": self._settled_ms,
+            "ended": sorted(self._ended),
         }
 
     def load(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
@@ -200,6 +213,7 @@ class Learner:
         self.version, self.watermark_ms, self.counted = meta["version"], meta["watermark_ms"], dict(meta["counted"])
         self.marks = {source: (offset, index, n) for source, offset, index, n in meta["marks"]}
         self.windows = msgspec.convert(meta["windows"], list[WindowResult])
+        self._settled_ms, self._ended = meta["settled_ms"], set(meta["ended"])
         self._predicted = dict(msgspec.msgpack.decode(arrays["open.predicted"].tobytes(), type=list[tuple[int, Predicted]]))
         self._batch = msgspec.msgpack.decode(arrays["open.batch"].tobytes(), type=list[Example | Reversal])
         self._closed = msgspec.msgpack.decode(arrays["open.closed"].tobytes(), type=list[Closed])
@@ -213,6 +227,8 @@ class Learner:
             h = xxhash.xxh3_128()
             for key in sorted(k for k in arrays if k.startswith(f"{name}.")):
                 h.update(key.encode() + str(arrays[key].shape).encode() + np.ascontiguousarray(arrays[key]).tobytes())
+            if name == "metrics":
+                h.update(msgspec.msgpack.encode(self.metrics.meta(), order="sorted"))  # which windows those are
             out[name] = h.hexdigest()
         return out
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from online_model.features import TASKS
+from online_model.metrics import WIDTHS_MS
 from online_model.tally import BINS, LOGIT_RANGE, TaskMetrics
 from online_model.trainer import ModelSettings, Trainer
 from replay import prequential, report
@@ -58,7 +59,8 @@ def test_every_exposure_is_scored_once_with_the_labels_of_the_log() -> None:
     assert result.examples == 40
     positives = {task: (m.n, m.positives) for task, m in result.metrics.items()}
     assert positives == {"full_play": (40, 10), "skip": (40, 20), "collect": (40, 0), "share": (40, 0), "dislike": (40, 0)}
-    assert sum(m.tasks["skip"].n for m in result.windows if m.width_ms == 86_400_000) == 40
+    for width in WIDTHS_MS:
+        assert sum(m.tasks["skip"].n for m in result.windows if m.width_ms == width) == 40
 
 
 def test_what_was_shown_from_a_moment_on_is_judged_apart_and_nothing_else_changes() -> None:

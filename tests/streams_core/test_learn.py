@@ -1,0 +1,319 @@
+"""The learner: when a micro-batch ends, that it predicts before it learns, what it scores, and that it survives a restart."""
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from online_model.batch import of_records
+from online_model.features import TASKS, Closed, Example, ExampleRecord, Features, Reversal, Tick
+from online_model.metrics import WindowResult
+from online_model.trainer import ModelSettings, Trainer
+from streams.core.learn import Learner, LearnerSettings, Step
+from streams.core.records import Outgoing
+from tests import strategies
+
+SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4)
+T0 = 1_704_067_200_000  # a full day
+MINUTE = 60_000
+WINDOW = 10 * MINUTE
+COUNT, SPAN = 4, 200
+FULL, COLLECT, SKIP = (1 << TASKS.index(t) for t in ("full_play", "collect", "skip"))
+
+
+def learner(sources: int = 1, **changed: int) -> Learner:
+    return Learner(LearnerSettings(**{"micro_batch_examples": COUNT, "micro_batch_span_ms": SPAN} | changed), Trainer(SMALL), sources)
+
+
+def shown(slot: int, at: int = 0) -> Features:
+    """What was shown at T0 + at ms: a user and an item that follow from the slot."""
+    fields = struct.pack("<8Q", 100 + slot % 3, 200 + slot % 5, *[0] * 6)
+    return Features(fields, b"", b"", b"", b"", b"", b"\0" * 96, b"\0" * 12, -1.0, T0 + at)
+
+
+def example(slot: int, at: int = 0, labels: int = 0, shown_at: int | None = None) -> Example:
+    return Example(slot, T0 + at, T0 + at, labels, 1.0, shown(slot, at if shown_at is None else shown_at))
+
+
+def reversal(slot: int, at: int, task: str = "collect", sign: int = 1) -> Reversal:
+    return Reversal(slot, T0 + at, T0 + at, TASKS.index(task), sign, 1.0, shown(slot))
+
+
+def closed(at: int, **labels: int) -> Closed:
+    return Closed(T0 + at, [int(name[1:]) for name in labels], list(labels.values()), T0 + at - WINDOW)
+
+
+def numbered(records: Sequence[ExampleRecord], first: int = 0) -> list[Outgoing]:
+    return [Outgoing(first + n, 0, 0, record) for n, record in enumerate(records)]
+
+
+def steps_of(records: Sequence[ExampleRecord]) -> list[tuple[int, int]]:
+    """(Place of the record that ended a batch, records in the batch) of each step."""
+    made, out = learner(), []
+    for n, record in enumerate(records):
+        out += [(n, len(step.arrivals_ms)) for step in made.apply(0, numbered([record], n))]
+    return out
+
+
+#  ms  0  0  0  0 | 1     at the fourth: a step of four
+def test_a_micro_batch_ends_at_its_count() -> None:
+    assert steps_of([example(n) for n in range(COUNT * 2 + 1)]) == [(3, 4), (7, 4)]
+    assert steps_of([example(0), reversal(0, 1), example(1, 2), reversal(1, 3)]) == [(3, 4)]  # reversals count, too
+
+
+#  ms  0   200 | 201      at 201 the first is more than 200 ms ago: a step of two, and the third begins a batch
+def test_a_micro_batch_ends_behind_its_span_of_event_time() -> None:
+    assert steps_of([example(0), example(1, SPAN), example(2, SPAN + 1)]) == [(2, 2)]
+    assert steps_of([example(0, SPAN + 1), example(1, 1), example(2, 0)]) == [(2, 2)]  # a late act: the same, backwards
+    assert steps_of([example(0), closed(SPAN, s9=0), example(1, 5), closed(SPAN + 1, s8=0)]) == [(3, 2)]  # closing is time, too
+
+
+def test_a_micro_batch_ends_at_a_tick_and_an_empty_one_makes_no_step() -> None:
+    assert steps_of([Tick(T0, False), example(0), Tick(T0, False), Tick(T0 + 1, True), example(1), Tick(T0, True)]) == [(2, 1), (5, 1)]
+
+
+batches = st.lists(
+    st.one_of(
+        st.builds(example, st.integers(0, 9), st.integers(0, 600)),
+        st.builds(reversal, st.integers(0, 9), st.integers(0, 600)),
+        st.builds(lambda at: closed(at, s1=0), st.integers(0, 600)),
+        st.builds(lambda at: Tick(T0 + at, False), st.integers(0, 600)),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=50)
+@given(batches)
+def test_a_micro_batch_ends_at_count_span_or_tick_and_at_nothing_else(records: list[ExampleRecord]) -> None:
+    wanted, open_ = [], list[ExampleRecord]()
+    for n, record in enumerate(records):
+        if open_ and (isinstance(record, Tick) or abs(record.ts - open_[0].ts) > SPAN):
+            wanted.append((n, len(open_)))
+            open_ = []
+        if isinstance(record, Example | Reversal):
+            open_.append(record)
+        if len(open_) == COUNT:
+            wanted.append((n, len(open_)))
+            open_ = []
+    assert steps_of(records) == wanted
+
+
+@settings(max_examples=20)
+@given(batches, st.lists(st.integers(1, 7), min_size=25, max_size=25))
+def test_how_records_arrive_changes_nothing(records: list[ExampleRecord], sizes: list[int]) -> None:
+    """One by one or many at once; and again after a crash, from any place that was passed."""
+    once, pieces = learner(), learner()
+    steps = once.apply(0, numbered(records))
+    at, found = 0, list[Step]()
+    for size in sizes:
+        again = max(0, at - size // 2)  # sent again
+        found += pieces.apply(0, numbered(records[again : at + size], again))
+        at += size
+    assert [(s.version, s.watermark_ms, s.arrivals_ms) for s in found] == [(s.version, s.watermark_ms, s.arrivals_ms) for s in steps]
+    assert pieces.digest() == once.digest()
+    assert pieces.meta()["metrics"] == once.meta()["metrics"]
+
+
+def test_what_is_not_above_its_sources_mark_is_dropped_and_sources_have_marks_of_their_own() -> None:
+    made = learner(sources=2)
+    first = Outgoing(5, 1, 2, example(1))
+    made.apply(0, [first, first])
+    made.apply(0, [Outgoing(5, 1, 1, example(2)), Outgoing(5, 0, 9, example(3)), Outgoing(4, 7, 7, example(4))])
+    assert made.counted == {"examples": 1, "repeated": 4}
+    made.apply(1, [Outgoing(4, 0, 0, example(5))])
+    made.apply(0, [Outgoing(5, 1, 3, example(6)), Outgoing(5, 2, 0, example(7)), Outgoing(6, 0, 0, example(8))])
+    assert made.counted == {"examples": 5, "repeated": 4}
+    assert made.marks == {0: (6, 0, 0), 1: (4, 0, 0)}
+
+
+def test_a_prediction_is_that_of_a_twin_that_has_seen_only_what_came_before() -> None:
+    rng = np.random.default_rng(5)
+    records = [example(n, n * 50, int(rng.integers(0, 32))) for n in range(40)]
+    made, twin = learner(), Trainer(SMALL)
+    at = 0
+    for n, record in enumerate(records):
+        for step in made.apply(0, numbered([record], n)):
+            # Behind its span a batch ends at a record that is not in it.
+            size = len(step.arrivals_ms)
+            batch = of_records(records[at : at + size])
+            predicted = twin.predict(batch)
+            np.testing.assert_array_equal(step.report.logits, predicted.logits)
+            np.testing.assert_array_equal(step.report.probabilities, predicted.probabilities)
+            twin.step(batch, step.watermark_ms)
+            at += size
+    assert at >= 36
+    assert made.trainer.digest() == twin.digest()
+
+
+def test_a_step_names_its_version_its_time_and_the_acts_in_it() -> None:
+    made = learner()
+    silent = Example(3, T0 + 7, 0, 0, 1.0, shown(3))  # a window closed: no act made it
+    (step,) = made.apply(0, numbered([example(1, 5), silent, reversal(1, 9), Tick(T0 + 11, False)]))
+    assert (step.version, step.watermark_ms, step.arrivals_ms) == (1, T0 + 11, [T0 + 5, T0 + 9])
+    assert (made.version, made.watermark_ms, made.has_open_batch) == (1, T0 + 11, False)
+
+
+class Watched:
+    """Rows that a learner scores."""
+
+    def __init__(self, made: Learner) -> None:
+        self.rows: list[tuple[int, int, tuple[float, ...], list[float]]] = []
+        made.watchers.append(self.told)
+
+    def told(self, ts: int, users: np.ndarray, logits: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
+        for user, p, y in zip(users, probabilities, labels, strict=True):
+            self.rows.append((ts, int(user), tuple(p.tolist()), y.tolist()))
+
+
+#  min  0 shown, full play   1 collect   10+ closed {full, collect}   11 taken back: counted beside the metric
+def test_a_prediction_is_scored_once_against_the_labels_at_window_close() -> None:
+    made = learner()
+    watched = Watched(made)
+    before = made.trainer.predict(of_records([example(1)])).probabilities[0]
+    made.apply(0, numbered([example(1, 0, FULL), Tick(T0, False), reversal(1, MINUTE), Tick(T0 + MINUTE, False)]))
+    assert watched.rows == []
+    late = [closed(WINDOW + 1, s1=FULL | COLLECT), reversal(1, WINDOW + MINUTE, sign=-1), Tick(T0 + 2 * WINDOW, True), closed(WINDOW, s1=0)]
+    made.apply(0, numbered(late, 10))
+    assert watched.rows == [(T0, 101, tuple(before.tolist()), [1.0, 1.0, 0.0, 0.0, 0.0])]
+    figures = made.metrics.summary()
+    assert [(figures[t]["n"], figures[t]["positives"]) for t in ("full_play", "collect", "skip")] == [(1, 1), (1, 1), (1, 0)]
+    assert made.counted == {"examples": 1, "reversals": 2, "scored": 1, "unscored": 1}
+
+
+def test_what_closes_while_its_batch_is_open_is_scored_when_it_was_predicted() -> None:
+    made = learner()
+    watched = Watched(made)
+    made.apply(0, numbered([example(1, WINDOW + 1, shown_at=0), closed(WINDOW + 1, s1=0)]))  # left alone: both at one moment
+    assert watched.rows == []
+    made.apply(0, numbered([Tick(T0 + WINDOW + 2, False)], 2))
+    assert [(ts, y) for ts, _, _, y in watched.rows] == [(T0, [0.0] * 5)]
+
+
+def test_items_of_one_list_are_scored_each_at_the_time_it_was_shown() -> None:
+    made = learner()
+    watched = Watched(made)
+    made.apply(0, numbered([example(1, 1), example(2, 1), example(3, 7), Tick(T0 + 9, False), closed(WINDOW + 8, s1=SKIP, s2=0, s3=FULL)]))
+    assert [(ts - T0, y) for ts, _, _, y in watched.rows] == [(1, [0, 0, 0, 1, 0]), (1, [0] * 5), (7, [1, 0, 0, 0, 0])]
+
+
+def test_the_oldest_predictions_give_way_and_are_counted_once_as_unscored() -> None:
+    made = learner(open_predictions=3)
+    made.apply(0, numbered([example(n, n) for n in range(5)]))
+    made.apply(0, numbered([Tick(T0 + 5, False), closed(WINDOW + 9, s0=0, s1=0, s2=0, s3=0, s4=0)], 5))
+    assert made.counted == {"examples": 5, "unscored": 2, "scored": 3}
+
+
+def counts(windows: Sequence[WindowResult], width_min: int = 5) -> list[tuple[int, float]]:
+    """(Start in minutes, rows) of the closed windows of one width."""
+    return [((w.start_ms - T0) // MINUTE, w.tasks["skip"].n) for w in windows if w.width_ms == width_min * MINUTE]
+
+
+#  min   0 1 2 3 4 | 5 … 9 | 10 …     shown, one a minute, each closed 10 minutes and a ms later; windows of 5 minutes
+#                    [0, 5) waits for the exposure of minute 4, and is known to be whole when that of minute 5 closes
+def test_a_metric_window_holds_all_that_was_shown_in_it_and_closes_when_it_is_judged() -> None:
+    made, log = learner(), list[tuple[int, ExampleRecord]]()
+    for minute in range(30):
+        log += [(minute * MINUTE, example(minute, minute * MINUTE, SKIP))]
+        log += [(minute * MINUTE + WINDOW + 1, closed(minute * MINUTE + WINDOW + 1, **{f"s{minute}": SKIP}))]
+    log.sort(key=lambda row: row[0])
+    closed_at = {}
+    for n, (at, record) in enumerate(log):
+        made.apply(0, numbered([record, Tick(T0 + at + 1, False)], 2 * n))
+        closed_at.update({start: (at // MINUTE, rows) for start, rows in counts(made.take_windows())})
+    assert closed_at == {0: (15, 5), 5: (20, 5), 10: (25, 5), 15: (30, 5), 20: (35, 5)}
+    made.apply(0, numbered([Tick(T0 + 60 * MINUTE, True)], 2 * len(log)))
+    assert counts(made.take_windows()) == [(25, 5)]
+    assert made.metrics.late == dict.fromkeys(made.metrics.late, 0)
+
+
+def test_a_list_that_is_cut_early_closes_no_window_over_what_is_still_open() -> None:
+    # A list of more than 200 items closes its oldest ones before their time.
+    made = learner()
+    made.apply(0, numbered([example(1, MINUTE), example(2, 6 * MINUTE), Tick(T0 + 6 * MINUTE, False), closed(6 * MINUTE, s2=0)]))
+    made.apply(0, numbered([closed(11 * MINUTE + 1, s1=SKIP), Tick(T0 + 12 * MINUTE, True)], 4))
+    assert counts(made.take_windows()) == [(0, 1), (5, 1)]
+
+
+#  source 0   examples … end            the first that ends must not close the windows of the second, whose rows come later
+#  source 1              examples … end
+def test_metric_windows_close_when_the_log_of_every_source_has_ended() -> None:
+    made = learner(sources=2)
+
+    def log(source: int, first: int) -> None:
+        slot = source + 1
+        records = [example(slot, 0), Tick(T0, False), closed(WINDOW + 1, **{f"s{slot}": 0}), Tick(T0 + WINDOW + 1, True)]
+        made.apply(source, numbered(records, first))
+
+    log(0, 0)
+    assert counts(made.take_windows()) == []
+    log(1, 0)
+    assert counts(made.take_windows()) == [(0, 2)]
+    made.apply(0, numbered([Tick(T0 + WINDOW + 1, True)], 10))  # another log, of which this source had no rows …
+    made.apply(0, numbered([example(3, 2 * WINDOW), Tick(T0 + 2 * WINDOW, False)], 11))  # … and then it goes on
+    made.apply(1, numbered([Tick(T0 + 2 * WINDOW, True)], 10))
+    assert counts(made.take_windows()) == []
+    made.apply(0, numbered([closed(3 * WINDOW + 1, s3=0), Tick(T0 + 3 * WINDOW + 1, True)], 13))
+    assert counts(made.take_windows()) == [(20, 1)]
+
+
+def test_restored_in_the_middle_of_a_batch_it_goes_on_as_if_never_stopped() -> None:
+    rng = np.random.default_rng(3)
+    records: list[ExampleRecord] = []
+    for n in range(60):
+        records += [example(n, n * 60, int(rng.integers(0, 32))), reversal(n, n * 60 + 20)]
+        if n >= 10:
+            records.append(closed(n * 60, **{f"s{n - 10}": int(rng.integers(0, 32))}))
+    records.append(Tick(T0 + 60 * 60, True))
+    whole = learner()
+    whole.apply(0, numbered(records))
+    open_batches = 0
+    for at in range(1, len(records), 17):
+        first, second = learner(), learner()
+        first.apply(0, numbered(records[:at]))
+        open_batches += first.has_open_batch
+        second.load(
+            {name: array.copy() for name, array in first.arrays().items()}, msgspec.msgpack.decode(msgspec.msgpack.encode(first.meta()))
+        )
+        assert second.digest() == first.digest()
+        assert second.has_open_batch == first.has_open_batch
+        second.apply(0, numbered(records))  # from the beginning: the mark says where it was
+        assert second.digest() == whole.digest()
+        assert (second.version, second.watermark_ms, second.marks) == (whole.version, whole.watermark_ms, whole.marks)
+        assert second.take_windows() == whole.windows
+    assert open_batches >= 3
+
+
+def test_restored_between_the_ends_of_two_sources_it_waits_for_the_second() -> None:
+    first, second = learner(sources=2), learner(sources=2)
+    first.apply(0, numbered([example(1), Tick(T0, False), closed(WINDOW + 1, s1=0), Tick(T0 + WINDOW, True)]))
+    second.load(first.arrays(), msgspec.msgpack.decode(msgspec.msgpack.encode(first.meta())))
+    assert counts(second.take_windows()) == []
+    second.apply(1, numbered([Tick(T0 + WINDOW, True)]))
+    assert counts(second.take_windows()) == [(0, 1)]
+
+
+@settings(max_examples=10)
+@given(st.lists(strategies.examples, min_size=2, max_size=6, unique_by=lambda e: e.id), st.data())
+def test_another_label_another_order_or_one_less_is_another_digest(records: list[Example], data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(records) - 2))
+    flipped = msgspec.structs.replace(records[at], labels=records[at].labels ^ 1)
+    others = [records[:at] + records[at + 1 :], [*records[:at], flipped, *records[at + 1 :]]]
+    others += [[*records[:at], records[at], *records[at:]]]
+    digests = []
+    for log in (records, *others):
+        made = learner()
+        made.apply(0, numbered([*log, Tick(max(r.ts for r in records), False)]))
+        digests.append(made.digest())
+    assert all(other != digests[0] for other in digests[1:])
+
+
+@pytest.mark.parametrize("name", ["micro_batch_examples", "micro_batch_span_ms", "open_predictions"])
+def test_settings_must_be_positive(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least 1"):
+        LearnerSettings(**{name: 0})
