@@ -485,6 +485,43 @@ def learner(loaded: Loaded) -> None:
     run_learner(settings.learner(loaded.settings), [LearnerStands(loaded.settings.standing)])
 
 
+@verb("segue broker -- sh -c 'segue worker & segue recommend ada --k 3 --wait 60; kill $!; wait'")
+@click.argument("user", required=False)
+@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="items of the list")
+@click.option("--domain", help="only of it: song, video, longform, live …")
+@click.option("--candidate", "candidates", multiple=True, metavar="ITEM", help="rank these  [default: popular, fresh and random ones]")
+@click.option("--strategy", help="ranked or popular  [default: ranked]")
+@click.option("--url", help="of the service  [default: as service.host and service.port say]")
+@click.option("--wait", default=0.0, type=click.FloatRange(min=0), metavar="SECONDS", help="for a service that starts just now")
+@with_settings
+@as_json
+def recommend(
+    user: str | None, k: int, domain: str | None, candidates: tuple[str, ...], strategy: str | None, url: str | None, wait: float,
+    loaded: Loaded, as_json: bool,
+) -> None:  # fmt: skip
+    """Ask a running service for USER's list; without USER for a guest's. It is a list like any other: written down as shown."""
+    import msgspec
+
+    from streams import asking
+    from streams.console import emit
+    from streams.core.recommend import Request
+
+    wanted = {"user_id": user, "k": k, "domain": domain, "candidates": candidates or None, "strategy": strategy}
+    try:
+        request = msgspec.convert(wanted, Request)
+    except msgspec.ValidationError as error:
+        raise CallError(str(error)) from None
+    service = loaded.settings.service
+    answer = asking.recommend(url or asking.at(service), service.token, request, wait)
+    if as_json:
+        emit(answer)
+        return
+    for item in answer.items:
+        click.echo(f"{item.position + 1:3}  {item.item_id:40}  {item.score:9.4f}  {item.source}")
+    model = f"model version {answer.model_version}" if answer.model_version is not None else "no model yet"
+    click.echo(f"{len(answer.items)} of {k}; {', '.join([answer.strategy, model, *answer.flags])}", err=True)
+
+
 @verb("segue broker -- sh -c 'segue topics --create && segue metrics --seconds 1'")
 @click.option("--seconds", type=click.FloatRange(min=0), help="stop after so long  [default: go on]")
 @click.option("--new", is_flag=True, help="only what comes from now on")

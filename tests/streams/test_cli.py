@@ -32,22 +32,25 @@ def test_help_imports_neither_torch_nor_faust() -> None:
 
 def calls(line: str) -> list[list[str]]:
     """The calls of `segue` in a shell line: of each part, what stands behind `--`, and what stands in `sh -c`."""
+    words = shlex.shlex(line, posix=True, punctuation_chars=True)
+    words.whitespace_split = True
     found: list[list[str]] = [[]]
-    for word in shlex.split(line):
-        if word in ("&&", "--"):
+    for word in words:
+        if word in ("&&", "&", ";", "--"):
             found.append([])
         else:
             found[-1].append(word)
     out = []
-    for words in found:
-        words = words[2:] if words[0] == "timeout" else words
-        out += calls(words[2].removesuffix("; true")) if words[:2] == ["sh", "-c"] else [words]
+    for part in found:
+        part = part[2:] if part[0] == "timeout" else part
+        if part[0] not in ("true", "kill", "wait"):
+            out += calls(part[2]) if part[:2] == ["sh", "-c"] else [part]
     return out
 
 
 def test_calls_are_found_in_a_shell_line() -> None:
-    line = "segue a -o x && segue broker -- sh -c 'segue b && timeout 5 segue c; true'"
-    assert calls(line) == [["segue", "a", "-o", "x"], ["segue", "broker"], ["segue", "b"], ["segue", "c"]]
+    line = "segue a -o x && segue broker -- sh -c 'segue b && timeout 5 segue c; true' && sh -c 'segue d & segue e; kill $!; wait'"
+    assert calls(line) == [["segue", "a", "-o", "x"], *[["segue", name] for name in ("broker", "b", "c", "d", "e")]]
 
 
 @pytest.mark.parametrize("name", sorted(segue.commands))
@@ -100,6 +103,12 @@ def test_unreachable_broker_is_one_line_and_a_no() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "127.0.0.1:1" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_nobody_there_to_recommend_is_one_line_with_the_way_out() -> None:
+    done = call("recommend", "ada", "--url", "http://127.0.0.1:1")
+    assert done.exit_code == 1
+    assert "no service answers at http://127.0.0.1:1" in done.stderr and "segue worker" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_package_of_another_is_named_with_the_way_out(tmp_path: Path) -> None:
