@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.listeners import Heard
-from streams.readings import Readings, bars, shares
+from streams.readings import Readings, bars
 
 PANEL_S = 0.5  # between two pictures; a record of how the system stands comes once a second
 LINE_S = 5.0
@@ -46,9 +47,11 @@ async def show(facts: Facts, readings: Readings, heard: Heard, passed: Callable[
     if not console.is_terminal:
         while True:
             await asyncio.sleep(LINE_S)
+            readings.hear(_now_ms(), heard.actions)
             console.print(line(readings, heard, passed()), soft_wrap=True, highlight=False)
     with Live(console=console, auto_refresh=False) as live:
         while True:
+            readings.hear(_now_ms(), heard.actions)
             live.update(panel(facts, readings, heard, passed(), min(console.width, WIDEST)), refresh=True)
             await asyncio.sleep(PANEL_S)
 
@@ -67,17 +70,16 @@ def panel(facts: Facts, readings: Readings, heard: Heard, passed_s: float, width
     else:
         body += [flow, Text(), tasks]
     body += [Text(), _addresses(facts)]
-    left_s = f", {_clock(max(facts.seconds - passed_s, 0))} to go" if facts.seconds is not None else ""
-    title = Text.assemble((" Segue ", "bold"), ("learning from simulated listeners ", QUIET))
+    title = Text.assemble((" Segue ", "bold"), (f"learns from simulated listeners · join window {facts.join_window_s:g} s ", QUIET))
     return Panel(
         Group(*body), title=title, title_align="left", box=box.ROUNDED, border_style=QUIET, width=width, padding=(0, 1),
-        subtitle=Text(f" {_clock(passed_s)}{left_s} · Ctrl-C stops all ", QUIET), subtitle_align="right",
+        subtitle=Text(f" {_clock(passed_s)}{_to_go(facts, passed_s)} · Ctrl-C stops all ", QUIET), subtitle_align="right",
     )  # fmt: skip
 
 
 def line(readings: Readings, heard: Heard, passed_s: float) -> str:
     """The same for a log: no colours, one line."""
-    fresh, (collects, dislikes) = readings.freshness(recent=True), shares(heard.actions)
+    fresh, (collects, dislikes) = readings.freshness(recent=True), readings.recent_shares()
     aucs = "  ".join(f"{task} {_figure(m['auc'], '.3f')}" for task, m in readings.figures().items())
     return (
         f"{_clock(passed_s)}  {readings.rate('events'):.0f} events/s  lag {_figure(readings.lag, ',')}"
@@ -89,7 +91,7 @@ def line(readings: Readings, heard: Heard, passed_s: float) -> str:
 def _flow(facts: Facts, readings: Readings, heard: Heard, width: int) -> Table:
     """What flows, how fresh, and what listeners do."""
     fresh, lag = readings.freshness(recent=True), readings.lag
-    collects, dislikes = shares(heard.actions)
+    collects, dislikes = readings.recent_shares()
     curve = max(min(width - 44, 30), 8)
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style=LABEL, no_wrap=True)
@@ -107,10 +109,9 @@ def _flow(facts: Facts, readings: Readings, heard: Heard, width: int) -> Table:
     row("lag", Text(_figure(lag, ","), "bold" if lag is None or lag < facts.events_per_s else BAD), "records to take in")
     row("freshness p50", _judged(fresh.p50, FRESH_P50_MS), f"{FRESH_P50_MS} ms promised", "p50", 1.5 * FRESH_P50_MS)
     row("freshness p99", _judged(fresh.p99, FRESH_P99_MS), f"{FRESH_P99_MS:,} ms promised", "p99", 1.5 * FRESH_P99_MS)
-    row("collect rate", Text(_figure(collects, ".1%"), "bold"), "of plays")
-    row("dislikes", Text(_figure(dislikes, ".1f"), "bold"), "per 1,000 plays")
+    row("collect rate", Text(_figure(collects, ".1%"), "bold"), "of plays", "collects")
+    row("dislikes", Text(_figure(dislikes, ".1f"), "bold"), "per 1,000 plays", "dislikes")
     row("lists", Text(f"{heard.lists:,}", "bold"), _troubles(readings, heard))
-    row("join window", Text(f"{facts.join_window_s:g} s", "bold"), "for acts on a list")
     return grid
 
 
@@ -139,6 +140,16 @@ def _addresses(facts: Facts) -> Table:
     grid.add_row("Kafka", Text.assemble(facts.kafka, (f"  topics {facts.prefix}.*", QUIET)))
     grid.add_row("files", Text.assemble(facts.folder, (f"  seed {facts.seed}", QUIET)))
     return grid
+
+
+def _to_go(facts: Facts, passed_s: float) -> str:
+    if facts.seconds is None:
+        return ""
+    return f", {_clock(facts.seconds - passed_s)} to go" if passed_s < facts.seconds else ", closing"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _troubles(readings: Readings, heard: Heard) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -33,9 +33,10 @@ class Readings:
         self.workers: dict[str, WorkerStanding] = {}
         self.learner: LearnerStanding | None = None
         self.fresh: Counter[int] = Counter()  # of all acts so far
-        self.curves: dict[str, deque[float]] = {}  # events/s, examples/s, freshness p50 and p99, AUC by task
+        self.curves: dict[str, deque[float]] = {}  # events/s, examples/s, freshness p50 and p99, AUC by task, shares of plays
         self.news = asyncio.Event()  # set by every record
         self._recent: deque[tuple[int, Histogram]] = deque()
+        self._actions: deque[tuple[int, dict[str, int]]] = deque()
         self._events: deque[tuple[int, int]] = deque()
         self._examples: deque[tuple[int, int]] = deque()
 
@@ -70,6 +71,25 @@ class Readings:
                 if auc is not None:
                     self._point(task, auc)
         self.news.set()
+
+    def hear(self, at_ms: int, actions: Mapping[str, int]) -> None:
+        """What listeners have done so far; taken once a second."""
+        track = self._actions
+        if track and at_ms < track[-1][0] + 1_000:
+            return
+        track.append((at_ms, dict(actions)))
+        while len(track) > 2 and track[1][0] <= at_ms - RECENT_MS:
+            track.popleft()
+        for curve, share in zip(("collects", "dislikes"), self.recent_shares(), strict=True):
+            if share is not None:
+                self._point(curve, share)
+
+    def recent_shares(self) -> tuple[float | None, float | None]:
+        """`shares` of the last minute."""
+        if not self._actions:
+            return None, None
+        before, now = self._actions[0][1], self._actions[-1][1]
+        return shares({action: n - before.get(action, 0) for action, n in now.items()})
 
     @property
     def counted(self) -> Counter[str]:
@@ -148,7 +168,7 @@ class Readings:
         self.curves.setdefault(curve, deque(maxlen=POINTS)).append(value)
 
 
-def shares(actions: dict[str, int]) -> tuple[float | None, float | None]:
+def shares(actions: Mapping[str, int]) -> tuple[float | None, float | None]:
     """Collects per play, and dislikes per 1,000 plays; None where nothing was played."""
     plays = actions.get("play", 0)
     if not plays:

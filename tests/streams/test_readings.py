@@ -86,6 +86,17 @@ def test_collects_are_per_play_and_dislikes_per_thousand() -> None:
     assert shares({"skip": 3}) == (None, None)
 
 
+def test_shares_of_late_are_those_of_the_last_minute_taken_once_a_second() -> None:
+    readings = Readings()
+    assert readings.recent_shares() == (None, None)
+    readings.hear(0, {})
+    readings.hear(1_000, {"play": 100, "collect": 50})
+    readings.hear(1_500, {"play": 5_000})  # too soon
+    readings.hear(61_000, {"play": 300, "collect": 60, "dislike": 1})
+    assert readings.recent_shares() == (10 / 200, 1000 * 1 / 200)
+    assert list(readings.curves["collects"]) == [0.5, 0.05]
+
+
 def test_bars_stand_for_the_last_values_on_the_given_scale() -> None:
     assert bars([9, 0, 1, 2, 3, 4, 5, 6, 7], 8) == "▁▂▃▄▅▆▇█"
     assert bars([4, 4], 8, low=0, high=8) == "▅▅"
