@@ -466,12 +466,17 @@ def send(log: Log, loaded: Loaded, as_json: bool) -> None:
 @with_settings
 @at_a_broker
 def worker(loaded: Loaded) -> None:
-    """Take events in, keep users' state, write examples; until Ctrl-C."""
+    """Take events in, keep users' state, write examples, answer over HTTP; until Ctrl-C."""
     from streams import settings
+    from streams.service import Service, ServiceConfig
     from streams.standing import WorkerStands
     from streams.worker import run_worker
 
-    run_worker(settings.worker(loaded.settings), [WorkerStands(loaded.settings.standing, None)])
+    s = loaded.settings
+    config = ServiceConfig(topics=s.topics, partition=s.partition, service=s.service, recommend=s.recommend, copy=s.copy, model=s.model)
+    service = Service(config)
+    click.echo(f"answers at {service.url}, documentation at {service.url}/docs", err=True)
+    run_worker(settings.worker(s), [service, WorkerStands(s.standing, service.model)])
 
 
 @verb("segue broker -- sh -c 'segue topics --create && timeout 5 segue learner; true'")
@@ -479,10 +484,12 @@ def worker(loaded: Loaded) -> None:
 def learner(loaded: Loaded) -> None:
     """Learn from examples, publish every version of the model, keep checkpoints; until Ctrl-C."""
     from streams import settings
+    from streams.exporter import Exporter
     from streams.learner_process import run_learner
     from streams.standing import LearnerStands
 
-    run_learner(settings.learner(loaded.settings), [LearnerStands(loaded.settings.standing)])
+    s = loaded.settings
+    run_learner(settings.learner(s), [Exporter(s.exporter), LearnerStands(s.standing)])
 
 
 @verb("segue broker -- sh -c 'segue worker & segue recommend ada --k 3 --wait 60; kill $!; wait'")

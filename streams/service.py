@@ -72,6 +72,12 @@ class Service:
         self._entrance: Entrance
         self._unlogged: set[asyncio.Future[Any]] = set()
 
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        host, port = self.address
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
     async def __call__(self, worker: Worker) -> None:
         """In this order: hear of all that comes; answer; load the model, once events are taken in."""
         self._worker = worker
