@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("streams", "online_model", "bandit", "replay")
 FORMATS = ("jsonl", "csv", "parquet", "kuairand", "open-bandit")
+CROWD_PACE = 200.0  # of `segue run`: a list takes an hour / 200 = 18 s at most, and its join window is 20 s
 KNOWN_RIVALS = {"bandit": "the security linter bandit", "replay": "the library replay-rec"}
 
 Verb = Callable[..., Any]
@@ -460,6 +461,50 @@ def send(log: Log, loaded: Loaded, as_json: bool) -> None:
         emit(sent)
     else:
         click.echo(f"{sent.rows:,} rows and {sent.items:,} items in {sent.records:,} Kafka records ({sent.bytes:,} bytes)")
+
+
+@verb("segue run --seconds 20")
+@click.option("--seconds", type=click.FloatRange(min=1), help="of listening, then close and end  [default: go on until Ctrl-C]")
+@click.option("--events-per-s", type=click.FloatRange(min=1), default=200.0, show_default=True, help="of the listeners")
+@click.option("--seed", type=int, default=1, show_default=True, help="of their world, and of who comes when")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="of the service  [default: a free one]")
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="all that is written stays there  [default: run/live-…, removed]")
+@with_settings
+@at_a_broker
+@as_json
+def run(seconds: float | None, events_per_s: float, seed: int, port: int, folder: Path | None, loaded: Loaded, as_json: bool) -> None:
+    """Start everything on this machine and show it live: a real Kafka (or yours), worker, learner, simulated listeners.
+
+    The panel is on stderr; where that is no terminal, a line every few seconds. The sum of it all is on stdout. A run has
+    topics of its own, one partition and a join window of 20 s, unless these are set.
+    """
+    import datetime
+    import time
+
+    from replay import crowd
+    from replay.simulator import World, WorldSettings
+    from streams import run as runs
+    from streams.console import emit
+    from streams.summary import lines
+
+    stamp = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}"
+    settings, embedded = runs.settings_for(loaded, stamp, port)
+    if folder is not None and folder.exists():
+        raise CallError(f"--dir {folder}: is there already; a run begins anew")
+    listeners = crowd.Crowd(World(WorldSettings(start_ms=time.time_ns() // 1_000_000), seed), seed, pace=CROWD_PACE)
+    plan = runs.Plan(
+        settings=settings, embedded=embedded, folder=folder or Path("run") / f"live-{stamp}", keep=folder is not None,
+        seconds=seconds, events_per_s=events_per_s, seed=seed,
+    )  # fmt: skip
+    told = runs.run(plan, runs.Crowd(listeners.world.catalog(), listeners.ask, listeners.react), lambda text: click.echo(text, err=True))
+    if as_json:
+        emit(told)
+    else:
+        click.echo("\n".join(lines(told)))
+    if seconds is not None and not told.complete:
+        raise NoError(f"stopped after {told.seconds:.0f} of {seconds:.0f} s")
+    if told.lag:
+        raise NoError(f"{told.lag:,} records were not taken in or not learned at the end")
 
 
 @verb("segue broker -- sh -c 'segue topics --create && timeout 5 segue worker; true'")

@@ -1,0 +1,216 @@
+"""`segue run` from outside, as its user has it: what it says, how it ends, and that it leaves nothing behind."""
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from online_model.features import TASKS
+
+pytestmark = pytest.mark.broker
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT_S = 10  # that Ctrl-C and a death may take
+LISTENING = "the service answers at "
+
+
+class Run:
+    """One run, in a folder of its own."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder
+        self._said = folder / "said"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SEGUE_")}
+        environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        with self._said.open("w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "streams", "run", *arguments], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=err,
+                text=True, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def said(self) -> str:
+        return self._said.read_text()
+
+    @property
+    def files(self) -> Path:
+        return next((self.folder / "run").glob("live-*"))
+
+    def ports(self) -> set[int]:
+        """All that were told, and those of the broker."""
+        told = re.findall(r"127\.0\.0\.1:(\d+)", self.said) + (self.files / "kafka" / "ports").read_text().split()
+        settings = (self.files / "segue.toml").read_text()
+        return {int(port) for port in [*told, *re.findall(r"^port = (\d+)", settings, re.MULTILINE)]}
+
+    def until(self, words: str, limit_s: float = 90.0) -> None:
+        deadline = time.monotonic() + limit_s
+        while words not in self.said:
+            assert self.process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.05)
+
+    def processes(self) -> dict[int, str]:
+        """Command lines of all that was started, wherever their parent is: each works in the folder or below."""
+        found = {}
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and (entry / "cwd").readlink().is_relative_to(self.folder):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue  # it has just ended
+        return found
+
+    def child(self, verb: str) -> int:
+        return next(pid for pid, command in self.processes().items() if f" -m streams {verb} " in command)
+
+    def ended(self, limit_s: float = LIMIT_S) -> tuple[int, str]:
+        """Exit code and stdout."""
+        out, _ = self.process.communicate(timeout=limit_s)
+        return self.process.returncode, out
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Any]:
+    runs: list[Run] = []
+
+    def start(*arguments: str) -> Run:
+        runs.append(Run(tmp_path, *arguments))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.process.kill()
+        run.process.communicate()
+        for pid in run.processes():
+            os.kill(pid, signal.SIGKILL)
+
+
+def listening(ports: set[int]) -> set[int]:
+    """Those of the ports that somebody listens on."""
+    found = set()
+    for port in ports:
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                found.add(port)
+    return found
+
+
+def locked(folder: Path) -> list[Path]:
+    """Lock files that somebody holds."""
+    held = []
+    for path in (p for p in folder.rglob("*") if p.name.lower() == "lock"):
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                held.append(path)
+    return held
+
+
+def test_a_run_ends_by_itself_with_everything_learned(started: Any) -> None:
+    run = started("--seconds", "15", "--json", "--seed", "3")
+    run.until(LISTENING)
+    ports = run.ports()
+    assert len(listening(ports)) == len(ports) >= 4  # Kafka's two, the worker's, the learner's
+    code, out = run.ended(90)
+    assert code == 0, run.said
+    told = json.loads(out)
+    assert told["complete"] and told["lag"] == 0 and told["seed"] == 3 and told["join_window_s"] == 20.0
+    assert 15 <= told["seconds"] < 16
+    assert told["events"] > 1_000 and told["lists"] > 100 and told["failed_requests"] == 0 and told["rejected"] == {}
+    assert told["unlearned"] == told["unjoined"] == 0
+    assert 0 < told["freshness_p50_ms"] <= told["freshness_p99_ms"]
+    assert set(told["metrics"]) == set(TASKS)
+    assert {m["n"] for m in told["metrics"].values()} == {told["examples"]}  # a closing tick closes every window: all are scored
+    assert told["metrics"]["skip"]["auc"] is not None and 0 < told["collect_rate"] < 1 and told["dislikes_per_1000_plays"] > 0
+    assert "events/s" in run.said and "\x1b" not in run.said  # no terminal: plain lines
+    assert run.processes() == {} and listening(ports) == set() and list((run.folder / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_in_the_middle_stops_all_and_leaves_nothing(number: signal.Signals, started: Any) -> None:
+    run = started("--json")
+    run.until(LISTENING)
+    ports = run.ports()
+    run.until("0:05  ")
+    run.process.send_signal(number)
+    code, out = run.ended()
+    told = json.loads(out)
+    assert (code, told["complete"], told["lag"]) == (0, False, None) and told["events"] > 0
+    assert run.processes() == {} and listening(ports) == set() and list((run.folder / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize(("words", "number"), [("Kafka starts", signal.SIGINT), ("worker and learner start", signal.SIGTERM)])
+def test_a_signal_during_the_start_stops_all_and_leaves_nothing(words: str, number: signal.Signals, started: Any) -> None:
+    run = started("--seconds", "60")
+    run.until(words)
+    run.process.send_signal(number)
+    code, out = run.ended()
+    assert (code, out) == (1, "") and "stopped" in run.said and "Traceback" not in run.said
+    assert run.processes() == {} and list((run.folder / "run").iterdir()) == []
+
+
+def test_a_killed_run_leaves_no_process_no_port_and_no_lock(started: Any) -> None:
+    run = started("--seconds", "60")
+    run.until(LISTENING)
+    ports = run.ports()
+    assert len(run.processes()) == 4  # itself, Kafka, worker, learner
+    run.process.kill()
+    run.process.wait()
+    deadline = time.monotonic() + LIMIT_S
+    while run.processes():
+        assert time.monotonic() < deadline, run.processes()
+        time.sleep(0.1)
+    assert listening(ports) == set() and locked(run.folder) == []
+
+
+def test_the_death_of_a_child_ends_the_run_and_is_told(started: Any) -> None:
+    run = started("--seconds", "60", "--json")
+    run.until(LISTENING)
+    ports = run.ports()
+    os.kill(run.child("worker"), signal.SIGKILL)
+    code, out = run.ended()
+    assert (code, out) == (1, "")
+    assert "segue: the worker was ended by SIGKILL" in run.said and "Traceback" not in run.said
+    assert run.processes() == {} and listening(ports) == set()
+    assert (run.files / "worker.log").exists() and locked(run.folder) == []  # what they said stays
+
+
+def test_without_an_embedded_broker_the_message_names_the_two_other_ways(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'without'}:{ROOT}", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    (tmp_path / "without" / "jgo").mkdir(parents=True)
+    (tmp_path / "without" / "jgo" / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named jgo\")\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "streams", "run"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert all(way in done.stderr for way in ("pip install 'segue[embedded]'", "--broker HOST:PORT", "docker compose up -d kafka"))
+
+
+@pytest.mark.prove
+def test_a_minute_keeps_what_is_promised(started: Any) -> None:
+    """The acceptance line: more than 5,000 events, everything learned, freshness p99 below a second, from the first request on."""
+    run = started("--seconds", "60", "--json")
+    code, out = run.ended(180)
+    assert code == 0, run.said
+    told = json.loads(out)
+    print(", ".join(f"{name} {told[name]}" for name in (
+        "seconds", "start_seconds", "events", "events_per_s", "lists", "examples", "reversals", "lag", "unlearned",
+        "freshness_p50_ms", "freshness_p99_ms", "collect_rate", "dislikes_per_1000_plays",
+    )))  # fmt: skip
+    for task, m in told["metrics"].items():
+        print(f"{task}: AUC {m['auc']:.4f}, NE {m['ne']:.4f}, COPC {m['copc']:.4f}, n {m['n']:.0f}, positives {m['positives']:.0f}")
+    assert told["events"] > 5_000 and told["lag"] == 0 and told["unlearned"] == 0
+    assert told["freshness_p99_ms"] < 1_000
