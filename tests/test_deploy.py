@@ -1,6 +1,7 @@
 """docker-compose.yml against what Segue is: its settings, its verbs, its files."""
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from streams.cli import segue
-from streams.settings import load
+from streams.settings import SettingsError, load
 
 ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -50,8 +51,31 @@ def test_ports_are_of_the_loopback_and_mounted_files_exist() -> None:
             assert (ROOT / source).is_file() if source.startswith("./") else source in COMPOSE["volumes"]
 
 
+def test_prometheus_asks_worker_and_learner_where_they_answer_with_their_token() -> None:
+    jobs = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text())["scrape_configs"]
+    targets = [target for job in jobs for made in job["static_configs"] for target in made["targets"]]
+    ports = {"worker": load(None, {}).settings.service.port, "learner": load(None, {}).settings.exporter.port}
+    assert targets == [f"{name}:{port}" for name, port in ports.items()]
+    (secret,) = SERVICES["prometheus"]["secrets"]
+    assert {job["authorization"]["credentials_file"] for job in jobs} == {f"/run/secrets/{secret}"}
+    variable = COMPOSE["secrets"][secret]["environment"]
+    for name, section in (("worker", "SERVICE"), ("learner", "EXPORTER")):
+        assert SERVICES[name]["environment"][f"SEGUE_{section}__TOKEN"] == f"${{{variable}:-}}"
+        assert SERVICES[name]["environment"][f"SEGUE_{section}__HOST"] == "0.0.0.0"  # noqa: S104 - inside of its container
+    assert SERVICES["worker"]["ports"] == [f"127.0.0.1:{ports['worker']}:{ports['worker']}"]
+
+
+def test_without_a_token_worker_and_learner_say_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, section in (("worker", "service"), ("learner", "exporter")):
+        environment = {key: "" if key.endswith("__TOKEN") else str(value) for key, value in SERVICES[name]["environment"].items()}
+        with pytest.raises(SettingsError, match=f"token is empty; set {section}.token"):
+            load(None, environment)
+
+
 def test_the_client_accepts_the_file_where_there_is_one() -> None:
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         return  # no client here: the tests above read the file by themselves
-    subprocess.run([docker, "compose", "-f", str(ROOT / "docker-compose.yml"), "config", "--quiet"], check=True)
+    environment = os.environ | {"SEGUE_SERVICE__TOKEN": "chosen"}
+    subprocess.run([docker, "compose", "-f", str(ROOT / "docker-compose.yml"), "config", "--quiet"], check=True, env=environment)
