@@ -6,6 +6,7 @@ dropped, up to a bound), since a client that still writes when the connection cl
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
 import time
@@ -124,6 +125,7 @@ class Entrance:
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         """In this order: token, place, body, application."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        incoming = _Incoming(receive)
         bounded = scope["path"].startswith(BOUNDED)
         try:
             self._check(scope["path"], headers.get(b"authorization", b""))
@@ -131,16 +133,16 @@ class Entrance:
                 wait = "wait as long as the header retry-after says, and send it again"
                 raise Refusal(429, f"{self._max_in_flight} requests are under way, as many as may be", "the service", wait, retry_after_s=1)
         except Refusal as refusal:
-            await _refuse(refusal, headers, receive, send)
+            await _refuse(refusal, headers, incoming, send)
             return
         self.in_flight += bounded
         try:
             try:
-                body = await self._body(headers, receive)
+                body = await self._body(headers, incoming)
             except Refusal as refusal:
-                await _refuse(refusal, headers, receive, send)
+                await _refuse(refusal, headers, incoming, send)
                 return
-            if body is not None:
+            if not incoming.gone:
                 await self._app(scope, _replay(body, receive), send)
         finally:
             self.in_flight -= bounded
@@ -154,25 +156,20 @@ class Entrance:
             wanted = "send `authorization: Bearer TOKEN`"
             raise Refusal(401, f"this service wants a bearer token, and got {found}", "the header authorization", wanted)
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
-        """All of it; None where the client has gone."""
+    async def _body(self, headers: dict[bytes, bytes], incoming: _Incoming) -> bytes:
+        """All of it, or what came before the client was gone."""
         said = headers.get(b"content-length", b"")
         if said.isdigit() and int(said) > self._max_body_bytes:
             raise self._too_large(f"{int(said):,}")
         chunks, size = [], 0
         try:
             async with asyncio.timeout(BODY_S):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return None
-                    chunk = message.get("body", b"")
-                    chunks.append(chunk)
-                    size += len(chunk)
+                while not incoming.ended:
+                    chunks.append(await incoming.chunk())
+                    size += len(chunks[-1])
                     if size > self._max_body_bytes:
                         raise self._too_large(f"more than {self._max_body_bytes:,}")
-                    if not message.get("more_body", False):
-                        return b"".join(chunks)
+                return b"".join(chunks)
         except TimeoutError:
             way = "send it faster, or in smaller parts"
             raise Refusal(408, f"the body did not arrive within {BODY_S:.0f} s", "the body", way) from None
@@ -180,6 +177,21 @@ class Entrance:
     def _too_large(self, found: str) -> Refusal:
         way = "send smaller arrays, or raise service.max_body_bytes"
         return Refusal(413, f"the body has {found} bytes, and may have {self._max_body_bytes:,}", "the body", way)
+
+
+class _Incoming:
+    """A body on its way."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.ended = self.gone = False  # all of it has come; the client has left before
+
+    async def chunk(self) -> bytes:
+        message = await self._receive()
+        self.gone = message["type"] == "http.disconnect"
+        self.ended = self.gone or not message.get("more_body", False)
+        part: bytes = message.get("body", b"")
+        return part
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -202,26 +214,17 @@ async def respond(send: Send, status: int, kind: str, body: bytes, headers: Iter
     await send({"type": "http.response.body", "body": body})
 
 
-async def _refuse(refusal: Refusal, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
-    whole = await _drop(headers, receive)
+async def _refuse(refusal: Refusal, headers: dict[bytes, bytes], incoming: _Incoming, send: Send) -> None:
+    if headers.get(b"expect", b"").lower() != b"100-continue":  # else nothing was sent yet: the client asks first
+        await _drop(incoming)
     more = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
-    await respond(send, refusal.status, "application/json", refusal.body, more if whole else [*more, (b"connection", b"close")])
+    await respond(send, refusal.status, "application/json", refusal.body, more if incoming.ended else [*more, (b"connection", b"close")])
 
 
-async def _drop(headers: dict[bytes, bytes], receive: Receive) -> bool:
-    """Read what is left of a body and forget it; False where not all was read (or nothing was sent yet: the client asks first)."""
-    if headers.get(b"expect", b"").lower() == b"100-continue":
-        return False
+async def _drop(incoming: _Incoming) -> None:
+    """Read what is left of a body and forget it, within bounds."""
     dropped = 0
-    try:
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(BODY_S):
-            while dropped <= DROPPED_BYTES:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return False
-                dropped += len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return True
-    except TimeoutError:
-        pass
-    return False
+            while not incoming.ended and dropped <= DROPPED_BYTES:
+                dropped += len(await incoming.chunk())
