@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -13,15 +15,19 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from online_model.features import Example, Tick
+from online_model.features import Example, Reversal, Tick
 from replay.open_loop import simulate_log
 from replay.simulator import WorldSettings
 from streams import dead_letters, messages
 from streams.agents import IngestSettings
-from streams.core.events import Reason
+from streams.core import events
+from streams.core.catalog import Catalog
+from streams.core.events import Reason, decode
 from streams.core.items import Item
+from streams.core.partition import Partition
+from streams.core.records import Arrived
 from streams.core.settings import PartitionSettings
-from streams.core.state import digest
+from streams.core.state import Tables, digest
 from streams.gaps import LogReader
 from streams.learner_process import LearnerProcess
 from streams.send import send
@@ -102,86 +108,103 @@ def test_a_sent_log_is_its_replay_state_and_examples_alike(topic_settings: MakeT
     assert example_records(topics)[0] == [o.record for o in wanted_examples]
 
 
+def _told(record: object) -> object:
+    """A record of `examples` without what other partitions' events move: popularity, the item's counts, the time a window closed."""
+    if not isinstance(record, Example | Reversal):
+        return None
+    f = record.features
+    kept = f.counts[: 4 * 6] + f.counts[2 * 4 * 6 :]  # scopes of 6 float32: user, item, user x domain, user x category
+    features = msgspec.structs.replace(f, popularity=b"", counts=kept)
+    closed_window = record.arrival_ms == 0  # as of its partition's watermark
+    return msgspec.structs.replace(record, features=features, ts=0 if closed_window else record.ts)
+
+
 def test_four_partitions_and_two_workers_give_the_users_of_one_replay(topic_settings: MakeTopics, tmp_path: Path) -> None:
-    """Users, joins and ids are those of one partition; popularity is exchanged and ends equal within 1e-9."""
+    """Users and examples are those of one partition; popularity is exchanged and ends equal within 1e-9."""
     topics = topic_settings(4)
     log = [row.rstrip(b"\n") for row in simulate_log(WorldSettings(), 3_000, seed=4)]
+    alone = Partition(PartitionSettings(), Tables.over(), Catalog())
+    made = [
+        o.record
+        for n, row in enumerate(log)
+        for o in alone.apply([Arrived(n, i, getattr(r, "ts", 0), r, f"{n}-{i}") for i, r in enumerate(decode(row))]).examples
+    ]
+    made += [o.record for o in alone.apply([Arrived(len(log), 0, 0, events.Tick(last=True), "")]).examples]
+    at = alone.progress.watermark_ms
+    items = [int.from_bytes(key, "big") for key, _ in alone.tables.popularity.rows()]
+    wanted = {item: pytest.approx(alone.item_counts(item, at), rel=1e-9, abs=1e-12) for item in items}
 
-    async def main() -> tuple[dict[bytes, bytes], int]:
-        sent = await send(topics, [(row, None) for row in log])
+    async def main() -> dict[bytes, bytes]:
+        await send(topics, [(row, None) for row in log])
         async with _running(_settings(topics, tmp_path, "a")) as first, _running(_settings(topics, tmp_path, "b")) as second:
             both = (first, second)
-            ends = {}
             reader = LogReader(topics.bootstrap)
             await reader.start()
-            for p in range(4):
-                ends[p] = (await reader.bounds(names(topics.prefix).events, p))[1]
+            ends = {p: (await reader.bounds(names(topics.prefix).events, p))[1] for p in range(4)}
             await reader.stop()
             owned = lambda: {p: o for w in both for p, o in w.ingest.owned.items()}  # noqa: E731
             await _until(lambda: len(owned()) == 4 and len(first.ingest.owned) == 2, 60)
             await _until(lambda: all(o.store.stored == ends[p] - 1 for p, o in owned().items()), 60)
             await _until(lambda: first.ingest.unsent == 0 and second.ingest.unsent == 0)
-            assert first.popularity is not None
-            assert sent.rows == len(log)
-            users = {k: v for o in owned().values() for k, v in o.store.rows()["users"]}
-            misplaced = sum(o.counted.get("misplaced_records", 0) for o in owned().values())
-            return users, misplaced
+            assert sum(o.counted.get("misplaced_records", 0) for o in owned().values()) == 0
+            for o in owned().values():  # every worker comes to know of all partitions
+                await _until(lambda o=o: all(o.core.item_counts(item, at) == figures for item, figures in wanted.items()))  # type: ignore[misc]
+            return {k: v for o in owned().values() for k, v in o.store.rows()["users"]}
 
-    users, misplaced = asyncio.run(main())
-    from streams.core.catalog import Catalog
-    from streams.core.events import decode
-    from streams.core.partition import Partition
-    from streams.core.records import Arrived
-    from streams.core.state import Tables
-
-    tables = Tables.over()
-    alone = Partition(PartitionSettings(), tables, Catalog())
-    for n, row in enumerate(log):
-        alone.apply([Arrived(n, i, getattr(r, "ts", 0), r, f"{n}-{i}") for i, r in enumerate(decode(row))])
-    assert users == dict(tables.users.rows())
-    assert misplaced == 0
+    assert asyncio.run(main()) == dict(alone.tables.users.rows())
+    got, _ = example_records(topics)
+    assert Counter(map(_told, got)) - Counter({None: len(got)}) == Counter(map(_told, made)) - Counter({None: len(made)})
+    assert len(items) > 50
+    assert sum(isinstance(r, Reversal) for r in made) > 10
 
 
 def test_every_bad_record_is_a_dead_letter_once_and_every_good_one_is_learned(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    """Each kind alone, and between two good ones in an array; 20 MB: below."""
     topics = topic_settings(1)
     now = _now()
-    good = [_event(now + n, item=f"i{n}", event_id=f"g{n}") for n in range(40)]
-    bad: dict[Reason, bytes] = {
-        Reason.MALFORMED: b'{"ts": 1, "user_id": ',
-        Reason.WRONG_TYPE: _event(now, user="u").replace(b'"u"', b"7"),
-        Reason.UNKNOWN_ACTION: _event(now, action="stare"),
-        Reason.OUT_OF_BOUNDS: _event(now, played_ms=-5),
-        Reason.TOO_DEEP: b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
-        Reason.LATE: _event(now - 10 * 3_600_000, event_id="late"),
-        Reason.FUTURE: _event(now + 3_600_000, event_id="future"),
-        Reason.DUPLICATE: good[0],
-    }
+    numbers = itertools.count()
+    good = lambda: _event(now, item=f"i{next(numbers)}", event_id=f"g{next(numbers)}")  # noqa: E731
+    first = good()
+    bad: list[tuple[Reason, bytes]] = [
+        (Reason.MALFORMED, b'{"ts": 1, "user_id":'),
+        (Reason.MALFORMED, _event(now, user="#").replace(b'"#"', b'"\xff\xfe"')),
+        (Reason.MALFORMED, _event(now, propensity=float("nan"))),
+        (Reason.WRONG_TYPE, _event(now, user="#").replace(b'"#"', b"7")),
+        (Reason.WRONG_TYPE, b"null"),
+        (Reason.UNKNOWN_ACTION, _event(now, action="stare")),
+        (Reason.OUT_OF_BOUNDS, _event(now, played_ms=-5)),
+        (Reason.OUT_OF_BOUNDS, _event(now, duration_ms=10**15)),
+        (Reason.TOO_DEEP, b'{"a":' * 10_000 + b"1" + b"}" * 10_000),
+        (Reason.LATE, _event(now - 10 * 3_600_000, event_id="late")),
+        (Reason.FUTURE, _event(now + 3_600_000, event_id="future")),
+        (Reason.DUPLICATE, first),
+        (Reason.EMPTY, b""),
+    ]
+    values_ = [first]
+    wanted: list[tuple[int, int, Reason, bytes]] = []
+    for reason, raw in bad:
+        wanted.append((len(values_), 0, reason, raw))
+        wanted.append((len(values_) + 1, 1, reason, raw))
+        values_ += [raw, b"[" + b",".join([good(), raw, good()]) + b"]", good()]
 
     async def main() -> dict[str, int]:
-        await _produce(topics, good[0], b"")
-        n = 2
-        for record in bad.values():
-            await _produce(topics, record, good[n])
-            n += 1
-        await _produce(topics, b"[" + b",".join([good[20], bad[Reason.OUT_OF_BOUNDS], good[21], bad[Reason.DUPLICATE], good[22]]) + b"]")
+        await _produce(topics, *values_)
         async with _running(_settings(topics, tmp_path)) as worker:
-            await _taken(worker, 2 + 2 * len(bad) + 1)
+            await _taken(worker, len(values_))
             return worker.ingest.owned[0].core.progress.counted
 
-    counted = asyncio.run(main())
-    assert counted["events"] == 1 + len(bad) + 3
+    assert asyncio.run(main())["events"] == 1 + 3 * len(bad)
+    learned = [r for r in example_records(topics)[0] if isinstance(r, Example)]
+    assert len({r.features.fields for r in learned}) == len(learned) == 1 + 3 * len(bad)
     letters = list(dead_letters.read(topics))
-    assert len({letter.id for letter in letters}) == len(letters) == 1 + len(bad) + 2
-    alone = {letter.reason: letter for letter in letters if letter.offset < 2 + 2 * len(bad)}
-    assert set(alone) == {Reason.EMPTY, *bad}
-    for n, (reason, raw) in enumerate(bad.items()):
-        assert (alone[reason].offset, alone[reason].index, alone[reason].length) == (2 + 2 * n, 0, len(raw))
-        assert alone[reason].original == raw[: 64 << 10]
-    inside = [(letter.reason, letter.index, letter.original) for letter in letters if letter.offset == 2 + 2 * len(bad)]
-    assert inside == [(Reason.OUT_OF_BOUNDS, 1, bad[Reason.OUT_OF_BOUNDS]), (Reason.DUPLICATE, 3, good[0])]
+    assert {(letter.topic, letter.partition) for letter in letters} == {(names(topics.prefix).events, 0)}
+    assert [(letter.offset, letter.index, letter.reason, letter.original) for letter in letters] == [
+        (offset, index, reason, raw[: 64 << 10]) for offset, index, reason, raw in wanted
+    ]
+    assert [letter.length for letter in letters] == [len(raw) for _, _, _, raw in wanted]
 
 
-def test_20_mb_in_one_record_is_a_dead_letter_and_the_stream_goes_on(topic_settings: MakeTopics, tmp_path: Path) -> None:
+def test_20_mb_in_one_record_is_a_dead_letter_alone_and_between_good_ones(topic_settings: MakeTopics, tmp_path: Path) -> None:
     topics = topic_settings(1)
     wide = msgspec.structs.replace(topics, prefix=f"{topics.prefix}-wide", max_event_bytes=32 << 20)
     huge = _event(_now(), context={"x": "y" * (20 << 20)})
@@ -190,14 +213,17 @@ def test_20_mb_in_one_record_is_a_dead_letter_and_the_stream_goes_on(topic_setti
         from streams import topics as of
 
         of.create(wide)
-        await _produce(wide, huge, _event(_now(), event_id="after"))
+        between = b"[" + b",".join([_event(_now(), event_id="before it"), huge, _event(_now(), event_id="behind it")]) + b"]"
+        await _produce(wide, huge, _event(_now(), event_id="after"), between)
         async with _running(_settings(wide, tmp_path)) as worker:
-            await _taken(worker, 2)
+            await _taken(worker, 3)
             return worker.ingest.owned[0].core.progress.counted["events"]
 
-    assert asyncio.run(main()) == 1
-    (letter,) = dead_letters.read(wide)
-    assert (letter.reason, letter.length, len(letter.original)) == (Reason.OVERSIZED, len(huge), 64 << 10)
+    assert asyncio.run(main()) == 3
+    letters = list(dead_letters.read(wide))
+    assert [(letter.offset, letter.index) for letter in letters] == [(0, 0), (2, 1)]
+    for letter in letters:
+        assert (letter.reason, letter.length, len(letter.original)) == (Reason.OVERSIZED, len(huge), 64 << 10)
 
 
 def test_after_quiet_a_tick_closes_what_is_open_and_then_all_is_still(topic_settings: MakeTopics, tmp_path: Path) -> None:
