@@ -1,0 +1,132 @@
+"""Bodies sorted into what is taken and what isn't, and records made of it: what a worker decodes is what was sent."""
+from __future__ import annotations
+
+import json
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.accept import ARRAY_BYTES, ARRAY_RECORDS, Unusable, catalog, event_rows, events, item_rows, tombstone
+from streams.core.events import Action, Event, Exposure, Reason, Slot, decode
+from streams.core.items import Item
+
+GOOD = {"ts": 1_000, "user_id": "u", "item_id": "i", "action": "play"}
+SHOWN = {"kind": "exposure", "ts": 1_000, "user_id": "u", "request_id": "r", "slots": [{"item_id": "i", "position": 0}]}
+
+
+def body(*records: object) -> bytes:
+    return b"[" + b",".join([r if isinstance(r, bytes) else json.dumps(r).encode() for r in records]) + b"]"
+
+
+def without(name: str) -> dict[str, object]:
+    return {key: value for key, value in GOOD.items() if key != name}
+
+
+BAD: list[tuple[object, Reason]] = [
+    (without("ts"), Reason.WRONG_TYPE),
+    (GOOD | {"ts": "2024-01-01"}, Reason.WRONG_TYPE),
+    (GOOD | {"user_id": 7}, Reason.WRONG_TYPE),
+    (GOOD | {"action": "stare"}, Reason.UNKNOWN_ACTION),
+    (GOOD | {"played_ms": -1}, Reason.OUT_OF_BOUNDS),
+    (GOOD | {"duration_ms": 10**15}, Reason.OUT_OF_BOUNDS),
+    (GOOD | {"user_id": "u" * 257}, Reason.OUT_OF_BOUNDS),
+    (GOOD | {"user_id": ""}, Reason.OUT_OF_BOUNDS),
+    (7, Reason.WRONG_TYPE),
+    ([GOOD], Reason.WRONG_TYPE),
+    (None, Reason.WRONG_TYPE),
+    (b'{"ts": NaN, "user_id": "u", "item_id": "i", "action": "play"}', Reason.MALFORMED),
+    (b'{"ts": 1000, "user_id": "\xff", "item_id": "i", "action": "play"}', Reason.MALFORMED),
+    (b'{"ts": 1000, "user_id": "\\ud800", "item_id": "i", "action": "play"}', Reason.MALFORMED),
+    (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, Reason.TOO_DEEP),
+    ({"kind": "tick", "ts": 9_000_000_000}, Reason.WRONG_TYPE),  # others can't say what time it is
+    ({"kind": "log-begin", "ts": 0}, Reason.WRONG_TYPE),
+    ({"kind": "sermon"}, Reason.WRONG_TYPE),
+]
+
+
+@pytest.mark.parametrize(("bad", "reason"), BAD, ids=lambda v: str(v)[:30])
+def test_bad_event_between_good_ones_is_the_only_one_rejected(bad: object, reason: Reason) -> None:
+    found = events(body(GOOD, bad, SHOWN))
+    assert [type(record) for record in found.good] == [Event, Exposure]
+    assert [(one.index, one.reason) for one in found.rejected] == [(1, reason)]
+    assert found.rejected[0].detail
+
+
+@pytest.mark.parametrize(("bad", "reason"), [row for row in BAD if not isinstance(row[0], list)], ids=lambda v: str(v)[:30])
+def test_bad_event_alone_is_a_refusal(bad: object, reason: Reason) -> None:
+    with pytest.raises(Unusable) as refused:
+        events(body(bad)[1:-1])
+    assert (refused.value.status, refused.value.reason) == (400, reason)
+
+
+UNREADABLE = [b"", b" ", b"[", b"{", b"\x00\x01", b"[{]", b"<xml/>", b"[" * 100_000, b'"' * 1_000, b"[,]", b"[nonsense"]
+
+
+@pytest.mark.parametrize("unreadable", UNREADABLE, ids=lambda v: repr(v[:12]))
+def test_body_of_which_nothing_can_be_read_is_a_refusal(unreadable: bytes) -> None:
+    for sort in (events, catalog):
+        with pytest.raises(Unusable) as refused:
+            sort(unreadable)
+        assert refused.value.status == 400
+
+
+def test_array_of_bad_ones_alone_is_read_and_told_one_by_one() -> None:
+    found = events(body(*[bad for bad, _ in BAD]))
+    assert [(one.index, one.reason) for one in found.rejected] == [(n, reason) for n, (_, reason) in enumerate(BAD)]
+    assert found.good == []
+
+
+def test_empty_array_is_nothing() -> None:
+    assert (events(b"[]").good, events(b"[]").rejected, catalog(b"[]").good) == ([], [], [])
+
+
+def test_items_are_sorted_alike() -> None:
+    found = catalog(body({"item_id": "a"}, {"item_id": ""}, {"item_id": "b", "duration_ms": "long"}, {"item_id": "c"}))
+    assert [item.item_id for item in found.good] == ["a", "c"]
+    assert [(one.index, one.reason) for one in found.rejected] == [(1, Reason.OUT_OF_BOUNDS), (2, Reason.WRONG_TYPE)]
+    rows = item_rows(found.good)
+    assert [(row.topic, row.key) for row in rows] == [("catalog", b"a"), ("catalog", b"c")]
+    assert (tombstone("ö").key, tombstone("ö").value) == ("ö".encode(), b"")
+
+
+def three(key: bytes) -> int:
+    return zlib.crc32(key) % 3
+
+
+made = st.builds(
+    Event, ts=st.integers(0, 4_102_444_800_000), user_id=st.text(min_size=1, max_size=12).filter(lambda s: s.isprintable()),
+    item_id=st.just("i"), action=st.sampled_from(Action), context=st.dictionaries(st.just("x"), st.text("y", max_size=250)),
+) | st.builds(
+    Exposure, ts=st.just(5), user_id=st.sampled_from(["a", "b"]), request_id=st.just("r"),
+    slots=st.lists(st.builds(Slot, item_id=st.just("i"), position=st.integers(0, 9)), max_size=3).map(tuple),
+)  # fmt: skip
+
+
+@given(st.lists(made, max_size=40), st.sampled_from([600, 1_500, 1 << 20]))
+def test_records_hold_what_was_accepted_each_in_its_users_partition_and_in_order(records: list[Event | Exposure], largest: int) -> None:
+    rows = event_rows(records, three, largest)
+    for partition in range(3):
+        mine = [row for row in rows if row.partition == partition]
+        told = [record for row in mine for record in decode(row.value)]
+        assert told == [record for record in records if three(record.user_id.encode()) == partition]
+    for row in rows:
+        several = row.value[:1] == b"["
+        assert (row.topic, row.key is None) == ("events", several)
+        assert not several or len(row.value) <= largest // 2 + 600  # one more than the bound allows is never put in
+        assert row.key is None or three(row.key) == row.partition
+
+
+def test_records_are_bounded_in_number_and_bytes() -> None:
+    small = [Event(ts=n, user_id="u", item_id="i", action=Action.PLAY) for n in range(1_200)]
+    assert [len(decode(row.value)) for row in event_rows(small, three, 1 << 20)] == [ARRAY_RECORDS, ARRAY_RECORDS, 200]
+    wide = [Event(ts=n, user_id="u", item_id="i", action=Action.PLAY, context={f"k{k}": "v" * 256 for k in range(64)}) for n in range(40)]
+    rows = event_rows(wide, three, 1 << 20)
+    assert len(rows) > 1 and max(len(row.value) for row in rows) <= ARRAY_BYTES + 42
+    assert [record for row in rows for record in decode(row.value)] == wide
+
+
+def test_item_row_is_what_the_catalog_reads() -> None:
+    item = Item(item_id="i", categories=("a",), features={"bpm": 1.5})
+    assert catalog(item_rows([item])[0].value).good == [item]

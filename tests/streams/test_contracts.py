@@ -1,0 +1,99 @@
+"""The documentation: whole, without a network, and of the very structs that take and give."""
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any
+
+import msgspec
+import pytest
+
+from streams.accept import Taken, catalog, events
+from streams.contracts import documentation, openapi
+from streams.core.recommend import Answer, Request
+from streams.entrance import Problem
+
+DOCUMENT = openapi()
+
+
+def references(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if key == "$ref":
+                yield value
+            yield from references(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from references(value)
+
+
+def test_every_reference_leads_somewhere_and_every_schema_is_led_to() -> None:
+    schemas = {f"#/components/schemas/{name}" for name in DOCUMENT["components"]["schemas"]}
+    assert set(references(DOCUMENT)) == schemas
+
+
+@pytest.mark.parametrize("struct", [Request, Answer, Taken, Problem])
+def test_fields_are_those_of_the_struct(struct: type[msgspec.Struct]) -> None:
+    assert set(DOCUMENT["components"]["schemas"][struct.__name__]["properties"]) == set(struct.__struct_fields__)
+
+
+def test_bounds_are_told() -> None:
+    user = DOCUMENT["components"]["schemas"]["Event"]["properties"]["user_id"]
+    assert (user["minLength"], user["maxLength"]) == (1, 256)  # DESIGN section 3
+    assert set(DOCUMENT["components"]["schemas"]["Action"]["enum"]) >= {"play", "skip", "collect", "share", "dislike", "uncollect"}
+
+
+def test_examples_are_taken() -> None:
+    def example(method: str, path: str) -> bytes:
+        return json.dumps(DOCUMENT["paths"][path][method]["requestBody"]["content"]["application/json"]["example"]).encode()
+
+    assert not events(example("post", "/v1/events")).rejected
+    assert not catalog(example("put", "/v1/items")).rejected
+    assert msgspec.json.decode(example("post", "/v1/recommendations"), type=Request).user_id == "ada"
+
+
+class Links(HTMLParser):
+    """What a page fetches, where it leads, what can be led to; and which tags were not closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.leads: set[str] = set()
+        self.ids: set[str] = set()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "link", "img"):
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "src" or (tag == "link" and name == "href"):
+                self.fetched.append(value or "")
+            if tag == "a" and name == "href":
+                self.leads.add(value or "")
+            if name == "id":
+                self.ids.add(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_page_is_whole_in_itself() -> None:
+    page = documentation().html.decode()
+    links = Links()
+    links.feed(page)
+    assert links.open == []
+    assert links.fetched == [] and "<script" not in page and "@import" not in page and "url(" not in page
+    assert {lead[1:] for lead in links.leads if lead.startswith("#")} <= links.ids
+    assert {lead for lead in links.leads if not lead.startswith("#")} == {"/docs/openapi.json"}
+
+
+def test_page_tells_every_path_field_and_status() -> None:
+    text = re.sub(r"<[^>]*>", " ", documentation().html.decode())
+    for path, methods in DOCUMENT["paths"].items():
+        for method, what in methods.items():
+            assert f"{method.upper()} {path}" in text
+            assert all(status in text for status in what["responses"])
+    for schema in DOCUMENT["components"]["schemas"].values():
+        assert all(field in text for field in schema.get("properties", {}))
