@@ -1,31 +1,133 @@
-"""The README's commands, run as they stand there."""
+"""The README's commands, run as they stand there: in order, in one folder, with the addresses of this test's own Kafka and service."""
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
+import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from streams.broker import EmbeddedBroker
+from streams.cli import segue
+
 ROOT = Path(__file__).resolve().parent.parent
-BLOCKS = re.findall(r"```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL))
+PROGRAM = ".venv/bin/segue"
+LIVE, OWN, REPLAY = "From nothing to a live system", "With a Kafka of yours", "Replay a log of yours"
+LASTING = ("worker", "learner")  # run until they are stopped
+KAFKA, SERVICE = "127.0.0.1:9092", "127.0.0.1:8080"  # as the README has them
 
 
-def test_every_command_is_of_segue_or_a_target_of_make() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert {c.removeprefix("make ") for c in COMMANDS if c.startswith("make ")} <= targets
-    assert all(c.startswith((".venv/bin/segue ", "make ")) for c in COMMANDS)
+def commands(section: str) -> list[str]:
+    """The lines of its blocks; a block with a language is no command."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    return [line for language, block in blocks if not language for line in block.splitlines()]
 
 
-@pytest.mark.parametrize("file", ["events.jsonl", "plays.csv"])
-def test_commands_of_segue_end_well(file: str, tmp_path: Path) -> None:
+def test_live_own_kafka_and_replay_come_in_this_order_and_every_command_is_run_here() -> None:
+    assert [s for s in SECTIONS if commands(SECTIONS[s])] == [LIVE, OWN, REPLAY, "Test it"]
+    assert commands(SECTIONS[LIVE])[0] == "make run"
+    assert all(c.startswith("make ") for s in (LIVE, "Test it") for c in commands(SECTIONS[s]))
+    assert all(c.startswith((f"{PROGRAM} ", "curl ", "export ")) for s in (OWN, REPLAY) for c in commands(SECTIONS[s]))
+
+
+@pytest.mark.parametrize("command", [c for c in commands(README) if c.startswith("make ")])
+def test_every_make_command_is_a_target_that_calls_what_there_is(command: str) -> None:
+    """`segue run` itself is run by tests/integration/test_run.py, `make test` by whoever reads this."""
+    planned = subprocess.run([*shlex.split(command), "-n"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    if command.startswith("make run"):
+        called = shlex.split(planned.splitlines()[-1])
+        assert called[:3] == ["exec", PROGRAM, "run"]
+        assert segue.commands["run"].make_context("run", called[3:]).params["as_json"] is ("--json" in command)
+
+
+class Shell:
+    """Runs commands of the README in a folder, in a shell that keeps what was exported."""
+
+    def __init__(self, folder: Path, kafka: str, service: str, environment: dict[str, str]) -> None:
+        self.folder, self._kafka, self._service, self.lasting = folder, kafka, service, list[subprocess.Popen[bytes]]()
+        self._environment = os.environ | environment | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        (folder / ".venv/bin").mkdir(parents=True)
+        program = folder / PROGRAM
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m streams "$@"\n', encoding="utf-8")
+        program.chmod(0o755)
+
+    def run(self, command: str) -> str:
+        """What it printed. It must end well; one that lasts is left running."""
+        line = command.replace(KAFKA, self._kafka).replace(SERVICE, self._service)
+        if line.startswith("export "):
+            name, _, value = line.removeprefix("export ").partition("=")
+            self._environment[name] = value
+            return ""
+        if line.split()[1] in LASTING:
+            with (self.folder / f"{line.split()[1]}.log").open("wb") as log:
+                self.lasting.append(subprocess.Popen(shlex.split(line), cwd=self.folder, env=self._environment, stdout=log, stderr=log))
+            return ""
+        done = subprocess.run(["sh", "-c", line], cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def stop(self) -> list[int]:
+        """Exit codes of what lasted."""
+        for process in self.lasting:
+            process.send_signal(signal.SIGINT)
+        return [process.wait(20) for process in self.lasting]
+
+
+@pytest.fixture
+def shell(tmp_path: Path, broker: EmbeddedBroker) -> Iterator[Shell]:
+    ports = []
+    for _ in range(2):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            ports.append(s.getsockname()[1])
+    others = {"SEGUE_SERVICE__PORT": str(ports[0]), "SEGUE_EXPORTER__PORT": str(ports[1]), "SEGUE_TOPICS__PREFIX": f"readme{os.getpid()}"}
+    made = Shell(tmp_path, broker.bootstrap, f"127.0.0.1:{ports[0]}", {name: value for name, value in others.items() if name != "_"})
+    yield made
+    for process in made.lasting:
+        process.kill()
+        process.wait()
+
+
+def has_model(service: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{service}/readyz", timeout=2) as answer:  # noqa: S310 - our own address
+            return json.loads(answer.read())["model_version"] is not None
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@pytest.mark.broker
+def test_a_kafka_of_ones_own_from_topics_to_metrics_and_a_replay_after_it(shell: Shell, tmp_path: Path) -> None:
+    assert shutil.which("curl"), "the README's commands need curl"
     (tmp_path / "plays.csv").write_text("listener,track,at\na,x,2024-01-01T00:00:00Z\nb,y,2024-01-01T00:01:00Z\n")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    commands = [c.split()[1:] for c in COMMANDS if c.startswith(".venv/bin/segue") and file in c]
-    assert len(commands) == 2
-    for arguments in commands:
-        done = subprocess.run([sys.executable, "-m", "streams", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    printed = {}
+    for command in commands(SECTIONS[OWN]):
+        if command.startswith("curl"):
+            deadline = time.monotonic() + 60
+            while not has_model(shell._service):
+                assert time.monotonic() < deadline, (tmp_path / "worker.log").read_text()
+                time.sleep(0.1)
+        printed[command.split(" -d ")[0].removeprefix(f"{PROGRAM} ")] = shell.run(command)
+    assert printed["topics --create"].count("made") == 8
+    assert printed["send events.jsonl --format jsonl --items items.jsonl"].startswith("5,000 rows and 400 items")
+    assert json.loads(printed[f"curl -sS {SERVICE}/v1/events"])["accepted"] == 1
+    assert len(json.loads(printed[f"curl -sS {SERVICE}/v1/recommendations"])["items"]) == 5
+    assert len(printed["recommend u00007 --k 5"].splitlines()) == 5
+    assert "worker 0  lag " in printed["metrics --seconds 1"] and printed["dead-letters"] == ""
+    assert "segue_freshness_seconds" in printed[f"curl -sS {SERVICE}/metrics"]
+    assert shell.stop() == [0, 0]
+    told = [shell.run(command) for command in commands(SECTIONS[REPLAY])]
+    assert told[0].strip() == "2 records, 2 good" and (tmp_path / "report/index.html").is_file()
