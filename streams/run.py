@@ -30,6 +30,7 @@ import msgspec
 from streams import children, topics
 from streams.broker import EmbeddedBroker
 from streams.children import Child
+from streams.contracts import Readiness
 from streams.core.events import Event
 from streams.core.items import Item
 from streams.follow import PATIENCE
@@ -226,14 +227,11 @@ class _Live:
         """Until the service says it is ready, and a model answers."""
         try:
             async with asyncio.timeout(START_S), aiohttp.ClientSession() as session:
-                while not (await _says_ready(session, f"{self._facts.http}/readyz") and self._has_model()):
+                while not await _has_model(session, f"{self._facts.http}/readyz"):
                     await asyncio.sleep(WATCH_S)
         except TimeoutError:
             told = "\n".join(f"the {child.name} {child.ending}" for child in self._children)
             raise RunError(f"the service at {self._facts.http} was not ready within {START_S:.0f} s\n{told}") from None
-
-    def _has_model(self) -> bool:
-        return any(w.model_version is not None for w in self._readings.workers.values())
 
     async def _close(self) -> None:
         """A closing tick, then until all is taken in, learned and answered from."""
@@ -314,10 +312,11 @@ class _Signals:
         self._then()
 
 
-async def _says_ready(session: aiohttp.ClientSession, url: str) -> bool:
+async def _has_model(session: aiohttp.ClientSession, url: str) -> bool:
+    """Whether the service says that it is ready, and that a model answers."""
     try:
         async with session.get(url, timeout=aiohttp.ClientTimeout(total=2.0)) as response:
-            return response.status == 200
+            return response.status == 200 and _readiness(await response.read()).model_version is not None
     except (aiohttp.ClientError, TimeoutError, OSError):
         return False
 
@@ -341,6 +340,9 @@ def _free_ports(n: int) -> list[int]:
         for s in sockets:
             s.bind(("127.0.0.1", 0))
         return [int(s.getsockname()[1]) for s in sockets]
+
+
+_readiness = msgspec.json.Decoder(Readiness).decode
 
 
 def _now_ms() -> int:
