@@ -281,6 +281,8 @@ def _record(raw: bytes) -> Record:
 
 def judged(raw: bytes, read: Callable[[bytes], T]) -> T | Rejected:
     """What a decoder makes of one JSON value, or why that can't be used."""
+    if not raw or raw.isspace():
+        return Rejected(Reason.EMPTY, "the value is empty", raw)
     if len(raw) > MAX_RECORD_BYTES:
         return _oversized(raw)
     try:

@@ -32,8 +32,6 @@ _pieces = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 def decode(value: bytes) -> list[Item | Rejected]:
     """The items of one JSON value, or of an array, each usable or `Rejected`, in order. What is no JSON is lost as a whole."""
-    if not value or value.isspace():
-        return [Rejected(Reason.EMPTY, "the value is empty", value)]
     if value.lstrip()[:1] != b"[":
         return [judged(value, _item)]
     pieces = judged(value, _pieces)

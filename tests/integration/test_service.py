@@ -2,7 +2,15 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import itertools
 import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,21 +18,32 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
+from yarl import URL
 
+from streams import answers
+from streams.contracts import openapi
 from streams.core.recommend import RecommendSettings
-from streams.entrance import ServiceSettings
+from streams.core.settings import PartitionSettings
+from streams.entrance import ExporterSettings, ServiceSettings
+from streams.exporter import Exporter
+from streams.learner_process import LearnerProcess
 from streams.model_updates import CopySettings
 from streams.service import Service, ServiceConfig
 from streams.stores import StoreSettings
+from streams.teaching import LearnerConfig, LearnerProcessSettings
 from streams.topics import TopicSettings, names
 from streams.worker import Worker, WorkerSettings
-from tests.faults.harness import values
+from tests.faults.harness import LEARNER, ROOT, values
+from tests.test_house import documented
 
 pytestmark = pytest.mark.broker
 
 MakeTopics = Callable[[int], TopicSettings]
 Client = aiohttp.ClientSession
+SONGS = [{"item_id": f"i{n}", "domain": "song"} for n in range(5)]
+KEY = "a-bearer-token"
 
 
 def now_ms() -> int:
@@ -32,27 +51,28 @@ def now_ms() -> int:
 
 
 @asynccontextmanager
-async def serving(topics: TopicSettings, folder: Path, **service: Any) -> AsyncIterator[tuple[Worker, Service, Client]]:
-    """A worker that answers, and a client of it."""
+async def serving(topics: TopicSettings, folder: Path, slot: str = "0", **service: Any) -> AsyncIterator[tuple[Worker, Service, Client]]:
+    """A worker that answers, and a client of it. Its lists are without chance, and may repeat."""
     made = Service(
         ServiceConfig(
-            topics=topics, service=ServiceSettings(port=0, **service), copy=CopySettings(checkpoint_dir=str(folder / "checkpoints")),
-            recommend=RecommendSettings(explore_share=0.0),  # lists without chance
+            topics=topics, service=ServiceSettings(port=0, **service),
+            copy=CopySettings(checkpoint_dir=str(folder / "checkpoints"), stale_after_s=2.0),
+            recommend=RecommendSettings(explore_share=0.0, no_repeat_window_ms=0),
         )
     )  # fmt: skip
-    worker = Worker(WorkerSettings(topics=topics, stores=StoreSettings(data_dir=str(folder / "state"))), [made])
-    await worker.start()
-    headers = {"authorization": f"Bearer {made.config.service.token}"} if made.config.service.token else {}
-    host, port = made.address
+    settings = WorkerSettings(topics=topics, stores=StoreSettings(data_dir=str(folder / "state")))
+    worker = Worker(msgspec.structs.replace(settings, faust=msgspec.structs.replace(settings.faust, slot=slot)), [made])
+    token = made.config.service.token
     try:
-        async with aiohttp.ClientSession(f"http://{host}:{port}", headers=headers) as client:
+        await worker.start()
+        async with aiohttp.ClientSession(made.url, headers={"authorization": f"Bearer {token}"} if token else {}) as client:
             await until(lambda: worker.ready)
             yield worker, made, client
     finally:
         await worker.stop()
 
 
-async def until(true: Callable[[], bool], limit_s: float = 30.0) -> None:
+async def until(true: Callable[[], bool], limit_s: float = 60.0) -> None:
     deadline = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < deadline, "waited too long"
@@ -62,7 +82,7 @@ async def until(true: Callable[[], bool], limit_s: float = 30.0) -> None:
 async def ask(client: Client, status: int = 200, **request: Any) -> dict[str, Any]:
     async with client.post("/v1/recommendations", json=request) as answer:
         assert answer.status == status, await answer.text()
-        return await answer.json()
+        return dict(await answer.json())
 
 
 async def send(client: Client, *events: dict[str, Any]) -> None:
@@ -75,23 +95,456 @@ async def put(client: Client, *items: dict[str, Any]) -> None:
         assert (answer.status, await answer.json()) == (200, {"accepted": len(items), "rejected": []})
 
 
+async def series(client: Client, path: str = "/metrics") -> dict[str, float]:
+    async with client.get(path) as answer:
+        assert answer.status == 200
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in (await answer.text()).splitlines() if line[0] != "#"}
+
+
 def play(user: str, item: str, **more: Any) -> dict[str, Any]:
     return {"ts": now_ms(), "user_id": user, "item_id": item, "action": "play", **more}
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [item["item_id"] for item in answer["items"]]
+
+
+def exposures(topics: TopicSettings, partition: int = 0) -> list[dict[str, Any]]:
+    log = map(json.loads, values(topics, names(topics.prefix).events, partition))
+    return [record for record in log if isinstance(record, dict) and record.get("kind") == "exposure"]
+
+
+def taken(worker: Worker, what: str = "events") -> int:
+    return sum(owned.core.progress.counted.get(what, 0) for owned in worker.ingest.owned.values())
 
 
 def test_cold_list_is_popular_and_its_exposure_is_in_kafka_before_the_answer(topic_settings: MakeTopics, tmp_path: Path) -> None:
     topics = topic_settings(1)
 
-    async def main() -> tuple[dict[str, Any], list[bytes]]:
+    async def main() -> None:
         async with serving(topics, tmp_path) as (worker, _, client):
-            await put(client, *[{"item_id": f"i{n}", "domain": "song"} for n in range(5)])
+            await put(client, *SONGS)
             await send(client, play("ada", "i3"), play("bob", "i3"), play("bob", "i4"))
-            await until(lambda: len(worker.catalog) == 5 and worker.ingest.owned[0].core.progress.counted.get("events") == 3)
-            answer = await ask(client, user_id="cleo", k=2, request_id="r1")
-            return answer, list(await asyncio.to_thread(values, topics, names(topics.prefix).events))
+            await until(lambda: len(worker.catalog) == 5 and taken(worker) == 3)
+            answer = await ask(client, user_id="cleo", k=2, request_id="r1", domain="song", context={"device": "car"})
+            (shown,) = await asyncio.to_thread(exposures, topics)
+            assert ids(answer) == ["i3", "i4"]  # two plays, one play
+            assert (answer["request_id"], answer["flags"], answer["model_version"]) == ("r1", ["cold"], None)
+            assert (shown["user_id"], shown["request_id"], shown["domain"], shown["context"]) == ("cleo", "r1", "song", {"device": "car"})
+            assert [(s["item_id"], s["position"], s["propensity"]) for s in shown["slots"]] == [("i3", 0, 1.0), ("i4", 1, 1.0)]
+            await until(lambda: taken(worker, "exposures") == 1)  # and comes back as any record does
 
-    answer, log = asyncio.run(main())
-    assert [item["item_id"] for item in answer["items"]] == ["i3", "i4"]  # two plays, one play
-    assert (answer["request_id"], answer["flags"], answer["model_version"]) == ("r1", ["cold"], None)
-    exposures = [record for record in map(json.loads, log) if isinstance(record, dict) and record.get("kind") == "exposure"]
-    assert [(e["user_id"], e["request_id"], [s["item_id"] for s in e["slots"]]) for e in exposures] == [("cleo", "r1", ["i3", "i4"])]
+    asyncio.run(main())
+
+
+def test_a_short_list_a_guest_and_nobody_s_list_say_so_and_what_is_nobody_s_is_not_written_down(
+    topic_settings: MakeTopics, tmp_path: Path
+) -> None:
+    topics = topic_settings(1)
+
+    async def main() -> None:
+        async with serving(topics, tmp_path) as (worker, _, client):
+            empty = await ask(client, user_id="ada")
+            assert (empty["items"], empty["flags"]) == ([], ["cold", "short"])
+            await put(client, *SONGS)
+            await until(lambda: len(worker.catalog) == 5)
+            guest = await ask(client, k=5, plays=[{"item_id": "i0", "action": "play"}])
+            assert (len(guest["items"]), guest["flags"]) == (5, ["cold", "guest"])
+            short = await ask(client, k=6)
+            assert (len(short["items"]), short["flags"]) == (5, ["cold", "guest", "short"])
+            assert guest["request_id"] != short["request_id"]
+            assert await asyncio.to_thread(exposures, topics) == []
+            assert worker.ingest.owned[0].store.stored == -1  # a guest leaves no trace
+
+    asyncio.run(main())
+
+
+def test_deleted_item_is_in_no_list_even_where_a_request_names_it(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    topics = topic_settings(1)
+    odd = "/a b?c=%2F/ö"
+
+    async def main() -> None:
+        async with serving(topics, tmp_path) as (worker, _, client):
+            await put(client, {"item_id": odd}, {"item_id": "i1"}, {"item_id": "i2", "hidden": True})
+            await send(client, play("ada", odd))
+            await until(lambda: len(worker.catalog) == 3 and taken(worker) == 1)
+            named = ["i1", "i2", odd, "nobody-knows-it"]
+            assert set(ids(await ask(client, user_id="bob", candidates=named))) == {odd, "i1", "nobody-knows-it"}
+            async with client.delete(URL("/v1/items/%2Fa%20b%3Fc=%252F%2F%C3%B6", encoded=True)) as answer:
+                assert (answer.status, await answer.read()) == (204, b"")
+            await until(lambda: len(worker.catalog) == 2)
+            assert set(ids(await ask(client, user_id="bob", candidates=named))) == {"i1", "nobody-knows-it"}
+            assert ids(await ask(client, user_id="bob")) == ["i1"]
+            for path in ("/v1/items/%ff", f"/v1/items/{'x' * 257}"):
+                async with client.delete(URL(path, encoded=True)) as answer:
+                    assert answer.status == 400, path
+
+    asyncio.run(main())
+    assert list(values(topics, names(topics.prefix).catalog))[-1] is None  # a tombstone that compaction understands
+
+
+def test_without_a_catalog_what_events_named_is_what_there_is(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    topics = topic_settings(1)
+
+    async def main() -> None:
+        async with serving(topics, tmp_path) as (worker, _, client):
+            await send(client, play("ada", "x"), play("bob", "x"), play("bob", "y"))
+            await until(lambda: taken(worker) == 3)
+            assert ids(await ask(client, user_id="cleo")) == ["x", "y"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_popularity_is_known_again_after_a_restart_from_all_partitions(partitions: int, topic_settings: MakeTopics, tmp_path: Path) -> None:
+    topics = topic_settings(partitions)
+
+    played = ["i0"] * 4 + ["i1"] * 3 + ["i2"] * 2 + ["i3"]
+
+    async def main() -> None:
+        for turn in range(2):
+            async with serving(topics, tmp_path) as (worker, _, client):
+                await until(lambda: len(worker.ingest.owned) == partitions)
+                if turn == 0:
+                    await put(client, *SONGS)
+                    await send(client, *[play(f"u{n}", item) for n, item in enumerate(played)])
+                    await until(lambda: len(worker.catalog) == 5 and taken(worker) == len(played))
+                await listed(client, ["i0", "i1", "i2", "i3"], k=4, context={"turn": turn})
+                await listed(client, ["i1", "i3"], k=2, candidates=["i3", "i1", "i4"])
+
+    async def listed(client: Client, wanted: list[str], **request: Any) -> None:
+        async with asyncio.timeout(30):
+            while ids(await ask(client, **request)) != wanted:  # with several partitions their parts are exchanged first
+                await asyncio.sleep(0.05)
+
+    asyncio.run(main())
+
+
+BAD_REQUESTS: list[tuple[bytes, str]] = [
+    (b"", "empty"),
+    (b"nonsense", "malformed"),
+    (b"\xff\xfe", "malformed"),
+    (b"[]", "wrong_type"),
+    (b'"ada"', "wrong_type"),
+    (b'{"user_id": 7}', "wrong_type"),
+    (b'{"user_id": ""}', "out_of_bounds"),
+    (b'{"user_id": "' + b"u" * 257 + b'"}', "out_of_bounds"),
+    (b'{"user_id": "\\ud800"}', "malformed"),
+    (b'{"k": 0}', "$.k"),
+    (b'{"k": -1}', "$.k"),
+    (b'{"k": 1e99}', "wrong_type"),
+    (b'{"k": 100000000000000000000000000000}', ""),
+    (b'{"k": 101}', "$.k"),
+    (b'{"k": "many"}', "wrong_type"),
+    (b'{"candidates": ["' + b'","'.join([b"x"] * 1_001) + b'"]}', "out_of_bounds"),
+    (b'{"candidates": ["' + b'","'.join([b"x%d" % n for n in range(501)]) + b'"]}', "$.candidates"),
+    (b'{"candidates": [["x"]]}', "wrong_type"),
+    (b'{"user_id": "u", "plays": [{"item_id": "i"}]}', "$.plays"),
+    (b'{"weights": {"fame": 1}}', "$.weights"),
+    (b'{"weights": {"skip": 1e999}}', ""),
+    (b'{"strategy": "best"}', "$.strategy"),
+    (b'{"context": {"a": {"b": 1}}}', "wrong_type"),
+    (b'{"context": ' + b'{"a":' * 10_000 + b"1" + b"}" * 10_001, "too_deep"),
+    (b'{"unknown": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "too_deep"),
+    (b"[" * 200_000, "too_deep"),
+]
+
+
+def test_hostile_requests_are_told_what_is_wrong_and_nothing_is_an_error_of_ours(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    topics = topic_settings(1)
+
+    async def main() -> None:
+        async with serving(topics, tmp_path) as (_, _, client):
+            for body, said in BAD_REQUESTS:
+                async with client.post("/v1/recommendations", data=body) as answer:
+                    told = await answer.text()
+                    assert answer.status == 400, (body[:60], told)
+                    problem = json.loads(told)
+                    assert set(problem) == {"error", "where", "what_to_do"}
+                    assert said in problem["error"] and len(told) < 2_000, (body[:60], told)
+            for method, path, status in (
+                ("GET", "/nowhere", 404), ("GET", "/v1/recommendations", 405), ("POST", "/v1/items", 405), ("PUT", "/v1/items/x", 405),
+                ("GET", "/" + "x" * 5_000, 404), ("GET", "/%ff%00", 404), ("TRACE", "/v1/events", 405), ("POST", "/healthz", 405),
+            ):  # fmt: skip
+                async with client.request(method, path) as answer:
+                    assert answer.status == status, (method, path[:20])
+                    assert set(json.loads(await answer.text())) == {"error", "where", "what_to_do"}
+            async with client.put("/v1/items", data=b'{"item_id": ' + b"[" * 10_000) as answer:
+                assert answer.status == 400
+            told = await series(client)
+            assert {line for line in told if 'status="500"' in line} == set()
+            assert all(label in {"/v1/recommendations", "/v1/items", "/v1/items/{item_id}", "/healthz", "/v1/events", "other"}
+                       for line in told for label in re.findall(r'route="([^"]*)"', line))  # fmt: skip
+
+    asyncio.run(main())
+
+
+def test_bad_events_of_an_array_are_told_by_place_and_counted_and_the_others_taken(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    from tests.streams.test_accept import BAD, body
+
+    topics = topic_settings(2)
+
+    async def main() -> None:
+        async with serving(topics, tmp_path) as (worker, _, client):
+            good = [play(f"u{n}", "i") for n in range(len(BAD) + 1)]
+            mixed = body(good[0], *[part for (bad, _), one in zip(BAD, good[1:], strict=True) for part in (bad, one)])
+            async with client.post("/v1/events", data=mixed) as answer:
+                assert answer.status == 202
+                told = await answer.json()
+            assert told["accepted"] == len(good)
+            assert [(one["index"], one["reason"]) for one in told["rejected"]] == [(2 * n + 1, reason) for n, (_, reason) in enumerate(BAD)]
+            async with client.post("/v1/events", data=b"nonsense") as answer:
+                assert (answer.status, set(await answer.json())) == (400, {"error", "where", "what_to_do"})
+            await until(lambda: taken(worker) == len(good))
+            counted = await series(client)
+            reasons = [reason for _, reason in BAD] + ["malformed"]
+            assert {r: counted[f'segue_refused_total{{reason="{r}"}}'] for r in set(reasons)} == {r: reasons.count(r) for r in set(reasons)}
+            assert counted['segue_taken_total{what="events"}'] == len(good)
+            assert all(owned.counted.get("misplaced_records", 0) == 0 for owned in worker.ingest.owned.values())
+            assert sum(len(set(dict(o.store.rows()["users"]))) for o in worker.ingest.owned.values()) == len(good)
+
+    asyncio.run(main())
+
+
+def test_20_mb_is_413_and_too_many_at_once_is_429(topic_settings: MakeTopics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    topics = topic_settings(1)
+
+    async def main() -> None:
+        async with serving(topics, tmp_path, max_in_flight=2) as (worker, service, client):
+            for method, path in (("POST", "/v1/events"), ("POST", "/v1/recommendations"), ("PUT", "/v1/items")):
+                async with client.request(method, path, data=io.BytesIO(b"[" + b" " * (20 << 20) + b"]")) as answer:
+                    assert answer.status == 413
+                    assert "1,048,576" in (await answer.json())["error"]
+            hold = asyncio.Event()
+            made = service._answers.answer
+
+            async def slow(*given: Any) -> Any:
+                await hold.wait()
+                return await made(*given)
+
+            monkeypatch.setattr(service._answers, "answer", slow)
+            waiting = [asyncio.create_task(ask(client)) for _ in range(2)]
+            await until(lambda: service._entrance.in_flight == 2)
+            async with client.post("/v1/events", json=play("u", "i")) as answer:
+                assert (answer.status, answer.headers["retry-after"]) == (429, "1")
+            for path in ("/healthz", "/readyz", "/metrics", "/docs"):
+                async with client.get(path) as answer:
+                    assert answer.status == 200
+            hold.set()
+            assert [(await task)["flags"] for task in waiting] == [["cold", "guest", "short"]] * 2
+            await send(client, play("u", "i"))
+            await until(lambda: taken(worker) == 1)
+
+    asyncio.run(main())
+
+
+def test_token_is_asked_for_and_the_documentation_is_served(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    topics = topic_settings(1)
+
+    async def main() -> None:
+        async with serving(topics, tmp_path, token=KEY) as (_, service, client), aiohttp.ClientSession(service.url) as stranger:
+            for path in openapi()["paths"]:
+                async with stranger.get(path) as answer:
+                    assert answer.status == (200 if path in ("/healthz", "/readyz") else 401), path
+            async with client.get("/docs") as answer:
+                assert (answer.status, answer.content_type) == (200, "text/html")
+                assert "POST /v1/recommendations" in await answer.text()
+            async with client.get("/docs/openapi.json") as answer:
+                assert (answer.status, (await answer.json())["openapi"]) == (200, "3.1.0")
+            await ask(client)
+
+    asyncio.run(main())
+
+
+def test_user_of_another_workers_partition_is_503_that_names_it(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    topics = topic_settings(2)
+
+    async def main() -> None:
+        async with serving(topics, tmp_path, "a") as (first, _, one), serving(topics, tmp_path, "b") as (second, _, other):
+            await until(lambda: len(first.ingest.owned) == len(second.ingest.owned) == 1)
+            await put(one, *SONGS)
+            await until(lambda: len(second.catalog) == 5 and len(first.catalog) == 5)
+            for user in (f"u{n}" for n in range(8)):
+                partition = first.delivery.partition(user.encode())
+                mine, theirs = (one, other) if partition in first.ingest.owned else (other, one)
+                assert len((await ask(mine, user_id=user))["items"]) == 5
+                refused = await ask(theirs, 503, user_id=user)
+                assert f"partition {partition}" in refused["error"]
+            await send(one, *[play(f"u{n}", "i0") for n in range(8)])  # events are taken by any worker
+            await until(lambda: taken(first) + taken(second) == 8 and taken(first) > 0 and taken(second) > 0)
+
+    asyncio.run(main())
+
+
+def test_stalled_worker_is_not_alive_and_one_without_partitions_is_not_ready(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    topics = topic_settings(1)
+
+    async def main() -> None:
+        async with serving(topics, tmp_path) as (worker, _, client):
+            async with client.get("/readyz") as answer:
+                ready = {"ready": True, "waiting_for": [], "catalog_items": 0, "partitions": [0], "model_version": None}
+                assert (answer.status, await answer.json()) == (200, ready)
+            worker.watchdog._begun["a flush"] = time.monotonic() - worker.watchdog.limit_s - 0.1
+            async with client.get("/healthz") as answer:
+                assert (answer.status, await answer.json()) == (503, {"alive": False, "stalled": ["a flush"]})
+            del worker.watchdog._begun["a flush"]
+            async with client.get("/healthz") as answer:
+                assert answer.status == 200
+            await worker.ingest.revoked([owned.tp for owned in worker.ingest.owned.values()])
+            async with client.get("/readyz") as answer:
+                assert answer.status == 503
+                assert (await answer.json())["waiting_for"] == ["partitions of events"]
+            assert "partition 0" in (await ask(client, 503, user_id="ada"))["error"]
+            await ask(client, 503)
+
+    asyncio.run(main())
+
+
+def test_with_a_learner_lists_come_from_the_model_and_without_it_grow_stale(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    topics = topic_settings(1)
+    process = LearnerProcessSettings(checkpoint_dir=str(tmp_path / "checkpoints"), device="cpu")
+    config = LearnerConfig(topics=topics, learner=msgspec.structs.replace(LEARNER, micro_batch_span_ms=100), process=process)
+
+    async def main() -> None:
+        async with serving(topics, tmp_path) as (worker, service, client):
+            exporter = Exporter(ExporterSettings(port=0))
+            learner = LearnerProcess(config, [exporter])
+            await learner.start()
+            try:
+                await put(client, *SONGS)
+                await until(lambda: service.model.version is not None and len(worker.catalog) == 5)
+                await send(client, *[play(f"u{n}", f"i{n % 5}") for n in range(20)])
+                await until(lambda: (service.model.version or 0) > 0 and service.model.measured > 0)
+                answer = await ask(client, user_id="ada", k=3, request_id="r")
+                assert answer["flags"] == []
+                assert 0 < answer["model_version"] <= (service.model.version or 0)
+                assert all(set(item["probabilities"]) == {"full_play", "collect", "share", "skip", "dislike"} for item in answer["items"])
+                assert [item["score"] for item in answer["items"]] == sorted((item["score"] for item in answer["items"]), reverse=True)
+                (shown,) = await asyncio.to_thread(exposures, topics)
+                assert shown["model_version"] == answer["model_version"]
+                popular = await ask(client, user_id="ada", strategy="popular")
+                assert (popular["strategy"], popular["items"][0]["probabilities"]) == ("popular", None)
+
+                shown_by_worker = await series(client)
+                assert shown_by_worker["segue_model_version"] >= answer["model_version"]
+                assert shown_by_worker["segue_freshness_seconds_count"] == 20
+                assert shown_by_worker['segue_records_total{partition="0",what="events"}'] == 20
+                assert shown_by_worker['segue_requests_total{route="/v1/recommendations",status="200"}'] == 2
+                assert exporter.address is not None
+                async with aiohttp.ClientSession("http://{}:{}".format(*exporter.address)) as other:
+                    shown_by_learner = await series(other)
+                    async with other.get("/healthz") as answered:
+                        assert answered.status == 200
+                    async with other.get("/x") as answered:
+                        assert answered.status == 404
+                    described = await kinds(other)
+                assert shown_by_learner['segue_learned_total{what="examples"}'] == 20
+                assert shown_by_learner["segue_learner_version"] == learner.teaching.learner.version  # type: ignore[union-attr]
+                assert await kinds(client) == {name for name, of in documented("Prometheus").items() if of == "worker"}
+                assert described == {name for name, of in documented("Prometheus").items() if of == "learner"}
+            finally:
+                await learner.stop()
+            await until(lambda: service.model.stale)
+            late = await ask(client, user_id="ada", k=3)
+            assert late["flags"] == ["stale"]
+            assert late["model_age_ms"] >= 2_000
+
+    async def kinds(client: Client) -> set[str]:
+        async with client.get("/metrics") as answer:
+            found = re.findall(r"^# TYPE (\S+)", await answer.text(), re.MULTILINE)
+        return {name for name in found if name.startswith("segue_")}
+
+    asyncio.run(main())
+
+
+def test_partition_that_moves_while_a_list_is_made_is_503(
+    topic_settings: MakeTopics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = topic_settings(1)
+
+    async def main() -> None:
+        async with serving(topics, tmp_path) as (worker, service, client):
+            await put(client, *SONGS)
+            await until(lambda: len(worker.catalog) == 5)
+            made = answers.Answers._make
+            loop = asyncio.get_running_loop()
+
+            def moved(self: answers.Answers, *given: Any) -> Any:
+                revoke = worker.ingest.revoked([owned.tp for owned in worker.ingest.owned.values()])
+                asyncio.run_coroutine_threadsafe(revoke, loop).result()
+                return made(self, *given)
+
+            monkeypatch.setattr(answers.Answers, "_make", moved)
+            assert "has just moved" in (await ask(client, 503, user_id="ada"))["error"]
+
+    asyncio.run(main())
+    assert exposures(topics) == []
+
+
+def test_sigterm_in_the_midst_of_requests_breaks_no_answer_and_loses_no_exposure(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    topics = topic_settings(1)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    chosen = {"topics.prefix": topics.prefix, "topics.partitions": 1, "service.port": port, "stores.data_dir": tmp_path / "state",
+              "copy.checkpoint_dir": tmp_path / "checkpoints", "recommend.no_repeat_window_ms": 0}  # fmt: skip
+    flags = [word for key, value in chosen.items() for word in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "streams", "worker", "--broker", topics.bootstrap, *flags]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    answered: list[str] = []
+    broken: list[str] = []
+
+    async def client_of(session: Client, n: int) -> None:
+        """Asks until nobody listens any more; an answer that began comes to its end."""
+        for turn in itertools.count():
+            request = {"user_id": f"u{n}", "request_id": f"{n}-{turn}"}
+            try:
+                async with session.post("/v1/recommendations", json=request, headers={"connection": "close"}) as answer:
+                    told = await answer.json()
+                    assert answer.status == 200
+                    answered.append(told["request_id"])
+            except aiohttp.ClientConnectorError:
+                return
+            except aiohttp.ClientError as error:  # refused in the moment of closing: no answer had begun
+                broken.append(repr(error))
+                return
+
+    async def main(process: subprocess.Popen[bytes]) -> int:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            await answering(session)
+            await put(session, *SONGS)
+            async with asyncio.timeout(30):
+                while not (await ask(session))["items"]:
+                    await asyncio.sleep(0.05)
+            clients = [asyncio.create_task(client_of(session, n)) for n in range(8)]
+            await until(lambda: len(answered) > 50)
+            process.send_signal(signal.SIGTERM)
+            await asyncio.gather(*clients)
+            return await asyncio.to_thread(process.wait, 30)
+
+    async def answering(session: Client) -> None:
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    async with session.get("/readyz") as answer:
+                        if answer.status == 200:
+                            return
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0.1)
+
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        assert asyncio.run(main(process)) == 0
+    finally:
+        process.kill()
+        said = process.communicate()[1].decode()
+    assert "Traceback" not in said, said
+    assert f"answers at http://127.0.0.1:{port}" in said
+    written = [shown["request_id"] for shown in exposures(topics)]
+    assert set(answered) <= set(written)
+    assert len(written) == len(set(written)) <= len(answered) + len(broken)
+
+
+def test_partition_settings_are_the_workers() -> None:
+    assert ServiceConfig().partition == WorkerSettings().partition == PartitionSettings()
