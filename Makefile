@@ -17,8 +17,9 @@ install: $(STAMP)  ## set up .venv/ with every dependency (quick when nothing ch
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Segue needs Python 3.11 or newer; name one: make install PYTHON=python3.12" >&2; exit 2; }
+	@echo "setting up $(VENV) …" >&2  # stdout belongs to the command: make run ARGS=--json
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[embedded,dev]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[embedded,dev]' >&2
 	@touch $@
 
 run: install  ## broker, worker, learner, listeners and a live panel on this machine; ARGS="--seconds 60 --json"
