@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmarks.figure import Figure, table
 
-NAMES = ("ingest",)
+NAMES = ("ingest", "recommend")
 
 
 def main() -> None:

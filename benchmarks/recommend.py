@@ -1,0 +1,49 @@
+"""How long a list of 10 out of 200 candidates takes in process, the model included, against the model alone on the same batch."""
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.figure import Figure
+from online_model import devices
+from online_model.batch import Batch
+from replay.closed_loop import ClosedLoop
+from replay.segue_loop import Segue
+from replay.simulator import World, WorldSettings
+from streams.core import keys
+from streams.core.recommend import Request
+
+SESSIONS, LISTS = 600, 500
+MODEL = "the model alone on the same batch, p50"
+
+
+def measure() -> Iterator[Figure]:
+    """Listeners who have heard enough for full histories ask for songs, of which there are 600."""
+    devices.use_threads(1)
+    world = World(WorldSettings(listeners=40, items=1_200), 0)
+    segue = Segue(world, 0)
+    loop = ClosedLoop(world, 0, segue, segue.observe)
+    loop.run(SESSIONS)
+    keenest = [world.user_ids[i] for i in np.argsort(-world.activity)[:20]]
+    model: list[float] = []
+
+    def score(batch: Batch) -> np.ndarray:
+        began = time.perf_counter()
+        probabilities = segue.learner.trainer.predict(batch).probabilities
+        model.append(time.perf_counter() - began)
+        return probabilities
+
+    whole: list[float] = []
+    for n in range(LISTS):
+        user_id = keenest[n % len(keenest)]
+        request = Request(user_id=user_id, domain="song", context={"scene": "night", "device": "phone"})
+        began = time.perf_counter()
+        user = segue.partition.user(keys.key("user", user_id))
+        segue.recommender.recommend(request, f"{n}", user, segue.partition.item_counts, score, loop.now_ms + 1, 1)
+        whole.append(time.perf_counter() - began)
+    alone = 1e3 * float(np.percentile(model, 50))
+    for share, budget in ((50, "< 10 ms"), (99, "< 25 ms")):
+        ours = 1e3 * float(np.percentile(whole, share))
+        yield Figure(what=f"200 candidates to a list of 10, p{share}", unit="ms", ours=ours, baseline=MODEL, theirs=alone, budget=budget)
