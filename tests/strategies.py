@@ -93,15 +93,17 @@ reversals = st.builds(Reversal, task=st.integers(0, len(TASKS) - 1), sign=st.sam
 
 # --- logs of one partition: few users, items and requests, so that all meet again; times that fall on every edge of a window
 LOG_START = 1_700_000_040_000  # a full minute
-_steps_ms = st.sampled_from([0, 1, 1_000, 30_000, 60_000, 599_999, 600_000, 600_001, 1_200_000, 1_200_001, 1_800_000, 1_860_000])
-_back_ms = st.sampled_from([0, 0, 0, 0, 0, 1, 5_000, 600_000, 900_000, 1_200_000, 1_200_001])
-_ahead_ms = st.sampled_from([0, 0, 0, 0, -50, 300_000, 300_001])
-_names = st.sampled_from("ijk")
-_requests = st.sampled_from([None, None, "r", "s"])
+_steps_ms = st.sampled_from([0, 0, 1, 1_000, 1_000, 30_000, 30_000, 60_000, 60_000, 60_000, 300_000, 300_000]) | st.sampled_from(
+    [0, 60_000, 599_999, 600_000, 600_001, 1_200_000, 1_200_001, 1_800_000, 1_860_000]
+)
+_back_ms = st.sampled_from([0, 0, 0, 0, 0, 0, 0, 1, 5_000, 600_000, 900_000, 1_200_000, 1_200_001])
+_ahead_ms = st.sampled_from([0, 0, 0, 0, 0, 0, 0, -50, 300_000, 300_001])
+_names = st.sampled_from("iijk")
+_requests = st.sampled_from([None, None, "r", "r", "s"])
 _events = st.builds(
     Event,
     ts=st.just(0),
-    user_id=st.sampled_from("uv"),
+    user_id=st.sampled_from("uuuv"),
     item_id=_names,
     action=st.sampled_from(list(Action)),
     also=st.lists(st.sampled_from(list(Action)), max_size=3).map(tuple) | st.just(()),
@@ -115,7 +117,7 @@ _exposures = st.builds(
     lambda user, request, items: Exposure(
         ts=0, user_id=user, request_id=request, slots=tuple(WireSlot(item_id=item, position=n) for n, item in enumerate(items))
     ),
-    st.sampled_from("uv"),
+    st.sampled_from("uuuv"),
     st.sampled_from(["r", "s"]),
     st.lists(_names, max_size=4),
 )
@@ -123,7 +125,7 @@ _ticks = st.builds(Tick, last=st.sampled_from([False, False, False, True]))
 
 
 @st.composite
-def logs(draw: st.DrawFn, size: int = 25) -> list[tuple[Event | Exposure | Tick, str, int]]:
+def logs(draw: st.DrawFn, size: int = 30) -> list[tuple[Event | Exposure | Tick, str, int]]:
     """Records of one partition, each with its id and its arrival; some late, ahead of their arrival, or there before."""
     now, out = LOG_START, list[tuple[Event | Exposure | Tick, str, int]]()
     for n in range(draw(st.integers(2, size))):

@@ -6,13 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from online_model.features import TASKS
+from online_model.features import COUNTS, TASKS
 from streams.core.events import Action, Event, Exposure, Tick
 from streams.core.settings import PartitionSettings
 from tests.oracles import history
+from tests.oracles.popularity import HALF_LIVES_H
 
 MINUTE = 60_000
+RATE_HALF_LIFE_H = 168.0  # the default of `rate_half_life_h`
 MOST_REVERSALS, MOST_WAITING, MOST_SLOTS = 8, 64, 200
 RESOLVING = (Action.PLAY, Action.SKIP, Action.DISLIKE, Action.COLLECT, Action.SHARE)
 LONG_AFTER = (Action.COLLECT, Action.SHARE, Action.DISLIKE, Action.UNCOLLECT)  # acts on what one was shown, also long ago
@@ -20,6 +23,26 @@ GOOD = (Action.PLAY, Action.COLLECT, Action.SHARE)
 
 Labels = frozenset[str]
 Behaviour = tuple[str, int, str]  # item, ts, what
+
+
+class Count(NamedTuple):
+    """What one event adds to the counts of its user and its item."""
+
+    user: str
+    domain: str
+    item: str
+    ts: int
+    columns: Labels
+    sign: int
+
+
+@dataclass
+class Known:
+    """What was known when an item was shown: the features that follow from the log."""
+
+    positive: list[Behaviour]  # of the user, all domains
+    negative: list[Behaviour]
+    counts: dict[str, list[float]]  # scope -> exposures and labels, decayed; and the item's popularity
 
 
 @dataclass(eq=False)
@@ -31,6 +54,7 @@ class Shown:
     list_: str
     ts: int
     implied: bool  # no impression said so: an act did
+    known: Known | None = None
     labels: Labels = frozenset()
     example: tuple[Labels, int, int] | None = None  # labels, ts, arrival of the act (0: none)
     reversals: list[tuple[str, int, int, int]] = field(default_factory=list)  # task, sign, ts, arrival
@@ -63,7 +87,7 @@ class Story:
         self.ids: list[tuple[str, int]] = []  # id, until when it is remembered
         self.rejected: list[tuple[int, str]] = []  # place in the log, reason
         self.unjoined = 0
-        self.counts: list[tuple[str, int, Labels, int]] = []  # item, ts, columns, sign
+        self.counts: list[Count] = []
         self.positive: dict[tuple[str, str], list[Behaviour]] = {}  # by user and domain
         self.negative: dict[tuple[str, str], list[Behaviour]] = {}
         self.lately: dict[str, list[tuple[str, int]]] = {}  # user -> (item, ts) that were shown
@@ -121,9 +145,9 @@ class Story:
             one.example = (one.labels, self.now, 0)
         one.closed = (one.labels, self.now)
 
-    def show(self, user: str, list_: str, items: Sequence[str], ts: int, implied: bool) -> list[Shown]:
+    def show(self, user: str, domain: str, list_: str, items: Sequence[str], ts: int, implied: bool) -> list[Shown]:
         """Items shown at one moment; acts that came before them join."""
-        new = [Shown(user, item, list_, ts, implied) for item in items]
+        new = [Shown(user, item, list_, ts, implied, self.known(user, domain, item, ts)) for item in items]
         self.shown += new
         self.there += new
         mine = [one for one in self.there if (one.user, one.list_) == (user, list_)]
@@ -137,9 +161,20 @@ class Story:
                     self.waiting.remove(act)
                     self.act(one, act)
         for one in new:
-            self.counts.append((one.item, ts, frozenset({"exposures"}), 1))
+            self.counts.append(Count(user, domain, one.item, ts, frozenset({"exposures"}), 1))
             self.lately[user] = [*self.lately.get(user, []), (one.item, ts)][-self.settings.shown_limit :]
         return new
+
+    def known(self, user: str, domain: str, item: str, ts: int) -> Known:
+        scopes = {
+            "user": [c for c in self.counts if c.user == user],
+            "user_domain": [c for c in self.counts if (c.user, c.domain) == (user, domain)],
+            "item": [c for c in self.counts if c.item == item],
+        }
+        counts = {name: [decayed(rows, column, ts, RATE_HALF_LIFE_H) for column in COUNTS] for name, rows in scopes.items()}
+        counts["popularity"] = [decayed(scopes["item"], "popular", ts, half_life_h) for half_life_h in HALF_LIVES_H]
+        families = ([row for (of, _), rows in family.items() if of == user for row in rows] for family in (self.positive, self.negative))
+        return Known(*families, counts)
 
     def act(self, one: Shown, act: Act) -> tuple[Labels, Labels]:
         """(Labels that this act set, labels that it took back.)"""
@@ -158,7 +193,7 @@ class Story:
         list_ = f"request {record.request_id}"
         known = {one.item for one in self.there if (one.user, one.list_) == (record.user_id, list_)}
         items = dict.fromkeys(slot.item_id for slot in record.slots if slot.item_id not in known)
-        self.show(record.user_id, list_, list(items), record.ts, False)
+        self.show(record.user_id, record.domain or "", list_, list(items), record.ts, False)
 
     def event(self, event: Event, name: str, arrival: int) -> None:
         actions, full, partial = said(event, self.settings)
@@ -180,8 +215,9 @@ class Story:
         gone |= self.behave(event, actions, full, partial)
 
         columns = fresh | ({"popular"} if any(action in actions for action in GOOD) else set())
-        self.counts += [(item, event.ts, frozenset(columns), 1)] if columns else []
-        self.counts += [(item, event.ts, gone, -1)] if gone else []
+        domain = event.domain or ""
+        self.counts += [Count(user, domain, item, event.ts, frozenset(columns), 1)] if columns else []
+        self.counts += [Count(user, domain, item, event.ts, gone, -1)] if gone else []
 
     def find(self, event: Event, name: str, actions: set[Action], resolving: bool) -> tuple[Shown | None, str]:
         """What an event is about, and its list: by request where one is named, else what this user was last shown of the item."""
@@ -206,7 +242,7 @@ class Story:
             may_show = impression or resolving  # an act implies its impression
         if not may_show:
             return None, list_
-        return self.show(user, list_, [item], event.ts, not impression)[0], list_
+        return self.show(user, event.domain or "", list_, [item], event.ts, not impression)[0], list_
 
     def behave(self, event: Event, actions: set[Action], full: bool, partial: bool) -> Labels:
         """The user's behaviours, one a family and event: the strongest of what was said. Returns what an undo took back."""
@@ -228,6 +264,12 @@ class Story:
                 break
         self.positive[place], self.negative[place] = positive, negative
         return gone
+
+
+def decayed(rows: Sequence[Count], column: str, at: int, half_life_h: float) -> float:
+    """Each count of a column has halved once a half-life since its time; no time before the newest count is read."""
+    at = max([at, *(row.ts for row in rows)])
+    return sum(row.sign * 2.0 ** (-(at - row.ts) / 3_600_000 / half_life_h) for row in rows if column in row.columns)
 
 
 def said(event: Event, s: PartitionSettings) -> tuple[set[Action], bool, bool]:
