@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from online_model.features import BAG_LIMIT, BAGS, COUNTS, FIELDS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS, Example, Features, Reversal
@@ -21,7 +22,7 @@ class Batch:
 
     fields: Array  # uint64 [B, len(FIELDS)]; 0 = absent
     bags: Array  # uint64 [B, len(BAGS), BAG_LIMIT]; 0 pads
-    history: Array  # uint64 [B, 2, L] item keys, positive family first, newest first; 0 pads
+    history: Array  # uint64 [B, 2, L] item keys, positive family first, newest first; 0 pads. [1, 2, L] here and below: shared by all
     action: Array  # uint8 [B, 2, L] codes of history.py; 0 pads
     age_s: Array  # float32 [B, 2, L] seconds between the behaviour and the exposure, >= 0
     counts: Array  # float32 [B, len(SCOPES), len(COUNTS)]
@@ -59,6 +60,14 @@ def of_features(rows: Sequence[Features]) -> Batch:
         weight=np.ones(n, np.float32),
         ids=np.zeros(n, np.uint64),
     )
+
+
+def of_candidates(rows: Sequence[Features]) -> Batch:
+    """As `of_features`, for candidates of one user and one moment: they share one history."""
+    bare = [msgspec.structs.replace(f, positive=b"", negative=b"") for f in rows]
+    out = of_features(bare)
+    out.history, out.action, out.age_s = _histories(rows[:1])
+    return out
 
 
 def of_records(records: Sequence[Example | Reversal]) -> Batch:

@@ -32,15 +32,19 @@ class BehaviourAttention(nn.Module):
 
     def forward(self, query: Tensor, keys: Tensor, action: Tensor, age_s: Tensor, there: Tensor) -> Tensor:
         """Candidate [B, D], behaviours [A, B, L, D], codes [A, B, L] int64, ages [A, B, L], mask [A, B, L] -> [B, A * D]."""
-        families, n, length, dim = keys.shape
+        families, shared, length, dim = keys.shape
+        n = len(query)
         w_query, w_key, w_difference, w_product = self.hidden.split(dim, 1)
         of_query = torch.baddbmm(self.bias, query.expand(families, n, dim), w_query + w_difference)  # [A, B, H]
-        pairs = torch.cat([keys, keys * query[:, None]], -1).view(families, n * length, 2 * dim)
-        of_pairs = torch.bmm(pairs, torch.cat([w_key - w_difference, w_product], 1)).view(families, n, length, -1)
-        score = torch.bmm(functional.silu(of_pairs + of_query[:, :, None]).view(families, n * length, -1), self.out)
-        bias = self.action.gather(1, action.reshape(families, -1)).view(families, n, length)
+        of_key = torch.bmm(keys.reshape(families, shared * length, dim), w_key - w_difference).view(families, shared, length, -1)
+        products = torch.bmm((keys * query[:, None]).reshape(families, n * length, dim), w_product).view(families, n, length, -1)
+        score = torch.bmm(functional.silu(products + of_key + of_query[:, :, None]).view(families, n * length, -1), self.out)
+        bias = self.action.gather(1, action.reshape(families, -1)).view(families, shared, length)
         weights = weigh(score.view(families, n, length), bias, age_s, there, functional.softplus(self.decay), self.null_logit)
-        seen = torch.matmul(weights[:, :, None, 1:], keys).squeeze(2)  # [A, B, D]
+        if shared == 1:
+            seen = torch.bmm(weights[:, :, 1:], keys[:, 0])  # [A, B, D]
+        else:
+            seen = torch.matmul(weights[:, :, None, 1:], keys).squeeze(2)
         return (seen + weights[:, :, :1] * self.null_value[:, None]).transpose(0, 1).reshape(n, families * dim)
 
 

@@ -248,12 +248,12 @@ class Trainer:
         return {**self._tables(), "waiting": self.waiting, "dense": self.dense}
 
     def _run(self, batch: Batch) -> _Pass:
-        n, length = len(batch), batch.history.shape[2]
+        n = len(batch)
         columns = np.concatenate([batch.fields, batch.bags.reshape(n, -1)], 1)
-        ids = occurrences(np.concatenate([columns, batch.history.reshape(n, -1)], 1).reshape(-1))
+        ids = occurrences(np.concatenate([columns.reshape(-1), batch.history.reshape(-1)]))
         id_rows = self.ids.rows.find(ids.keys)
         leaf = self.ids.read(ids.keys, id_rows).index_select(0, self._to(ids.inverse)).requires_grad_()
-        x = self._inputs(batch, leaf.view(n, _COLUMNS + FAMILIES * length, -1))
+        x = self._inputs(batch, leaf)
         pairs = occurrences(self._pair_keys(columns).reshape(-1))
         pair_rows = self.wide.rows.find(pairs.keys)
         deep = self.ranker(x)
@@ -270,13 +270,14 @@ class Trainer:
         return self.blend(linear, deep) if self.settings.deep else linear.astype(np.float64)
 
     def _inputs(self, batch: Batch, rows: Tensor) -> Inputs:
-        """Rows [B, C + A * L, D] and the batch's numbers, as the blocks want them."""
-        n, length = len(batch), batch.history.shape[2]
+        """Rows [N, D] and the batch's numbers, as the blocks want them."""
+        n, (shared, _, length) = len(batch), batch.history.shape
+        columns, history = rows[: n * _COLUMNS].view(n, _COLUMNS, -1), rows[n * _COLUMNS :].view(shared, FAMILIES, length, -1)
         return Inputs(
-            fields=rows[:, : len(FIELDS)],
-            bags=rows[:, len(FIELDS) : _COLUMNS].view(n, len(BAGS), BAG_LIMIT, -1),
+            fields=columns[:, : len(FIELDS)],
+            bags=columns[:, len(FIELDS) :].view(n, len(BAGS), BAG_LIMIT, -1),
             bag_sizes=self._to(np.maximum((batch.bags != 0).sum(2, keepdims=True), 1).astype(np.float32)),
-            history=rows[:, _COLUMNS:].view(n, FAMILIES, length, -1).transpose(0, 1),
+            history=history.transpose(0, 1),
             action=self._to(batch.action.transpose(1, 0, 2).astype(np.int64)),
             age_s=self._to(np.ascontiguousarray(batch.age_s.transpose(1, 0, 2))),
             there=self._to(np.ascontiguousarray(batch.history.transpose(1, 0, 2)) != 0),
@@ -285,9 +286,9 @@ class Trainer:
 
     def _learn_ids(self, batch: Batch, run: _Pass, gradient: Tensor, now_ms: int) -> Array:
         s, keys = self.settings, run.ids.keys
-        inverse = run.ids.inverse.reshape(len(batch), -1)
+        inverse = run.ids.inverse[: len(batch) * _COLUMNS].reshape(len(batch), _COLUMNS)
         admitted = np.zeros(len(keys), bool)
-        admitted[inverse[:, :_COLUMNS]] = True  # what only stands in a history waits for an event of its own
+        admitted[inverse] = True  # what only stands in a history waits for an event of its own
         items, events = np.unique(inverse[:, _ITEM], return_counts=True)
         new = (run.id_rows[items] == 0) & (keys[items] != 0)
         if new.any():

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from online_model.batch import Batch, of_features
+from online_model.batch import Batch, of_candidates
 from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
 from online_model.history import BEHAVIOUR
 from streams.core import keys
@@ -285,7 +285,7 @@ class Recommender:
             known = self.catalog.get(key)
             of = domain if domain is not None else known.domain if known else 0
             rows.append(features(part, self._view.slot(user, state, key, known, of, request.module, 0, ts, item_counts)))
-        probabilities = score(of_features(rows))
+        probabilities = score(of_candidates(rows))
         fused = probabilities.astype(np.float64) @ weights
         return _Scored(
             order=[candidates[n] for n in np.argsort(-fused, kind="stable").tolist()],

@@ -3,11 +3,12 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from online_model.batch import Batch, of_features, of_records
+from online_model.batch import Batch, of_candidates, of_features, of_records
 from online_model.features import TASKS, Example, Features, Reversal
 from tests import strategies
 from tests.oracles import batch as naive
@@ -50,3 +51,15 @@ def test_features_to_be_scored_are_unlabelled_examples(one: Features) -> None:
 def test_no_candidates_are_an_empty_batch() -> None:
     empty = of_features([])
     assert len(empty) == 0 and empty.history.shape == (0, 2, 1) and empty.labels.shape == (0, len(TASKS))
+
+
+@given(strategies.features, strategies.features)
+def test_candidates_share_the_history_that_each_of_them_has(one: Features, other: Features) -> None:
+    rows = [one, msgspec.structs.replace(other, positive=one.positive, negative=one.negative, shown_ms=one.shown_ms)]
+    shared, each = of_candidates(rows), of_features(rows)
+    for f in fields(Batch):
+        ours = getattr(shared, f.name)
+        if f.name in ("history", "action", "age_s"):
+            assert len(ours) == 1
+            ours = np.repeat(ours, 2, axis=0)
+        np.testing.assert_array_equal(ours, getattr(each, f.name), err_msg=f.name)

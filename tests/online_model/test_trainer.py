@@ -75,6 +75,14 @@ def test_a_batch_is_predicted_as_its_examples_one_by_one() -> None:
     np.testing.assert_allclose(made.predict(whole).logits, alone, rtol=0, atol=1e-5)
 
 
+def test_candidates_that_share_a_history_are_predicted_as_if_each_had_its_own() -> None:
+    made, own = trained(), batch(6, 50)
+    own = replace(own, **{name: np.repeat(getattr(own, name)[:1], 6, axis=0) for name in ("history", "action", "age_s")})
+    shared = replace(own, history=own.history[:1], action=own.action[:1], age_s=own.age_s[:1])
+    assert own.history[0].any()
+    np.testing.assert_allclose(made.predict(shared).logits, made.predict(own).logits, rtol=0, atol=1e-5)
+
+
 def test_longer_padding_changes_no_prediction() -> None:
     made, short = trained(), batch(4, 51)
     pad = [(0, 0), (0, 0), (0, 5)]
