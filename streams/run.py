@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import msgspec
+from aiokafka.errors import KafkaError
 
 from streams import children, topics
 from streams.broker import EmbeddedBroker
@@ -47,6 +48,8 @@ START_S = 90.0  # of worker and learner, until the service answers with a model;
 SETTLE_S = 20.0  # of the closing; 3 s is normal
 QUIET_S = 0.5  # before the closing tick: by then requests under way when the listeners stopped have ended
 UNSEEN_MS = 500  # a record of how a process stands may not know of what came so shortly before it
+SAVE_S = 10.0  # of worker and learner, where the run has gone its whole time: more than they allow themselves
+ASK_S = 10.0  # of Kafka, for what was committed
 CHILDREN_STOP_S = 5.0  # together with the broker's: within the 10 s that Ctrl-C may take
 BROKER_STOP_S = 3.0
 WATCH_S = 0.1
@@ -166,6 +169,7 @@ class _Live:
         try:
             return await self._run(crowd, say)
         finally:
+            self._signals.calm()  # the loop closes soon
             await _cancelled(self._beside)
             await asyncio.to_thread(children.stop, self._children, CHILDREN_STOP_S)
 
@@ -199,10 +203,15 @@ class _Live:
     async def _sum_up(self, heard: Heard, complete: bool, seconds: float, start_seconds: float) -> Summary:
         """Stop worker and learner (the learner saves), then ask Kafka and the checkpoint, not the processes."""
         await _cancelled(self._beside)
-        await asyncio.to_thread(children.stop, self._children, CHILDREN_STOP_S)
+        await asyncio.to_thread(children.stop, self._children, SAVE_S if complete else CHILDREN_STOP_S)
         behind, metrics = None, None
         if complete:
-            behind = await lag(self._topics)
+            try:
+                async with asyncio.timeout(ASK_S):
+                    behind = await lag(self._topics)
+            except (TimeoutError, KafkaError) as error:
+                why = str(error) or f"no answer within {ASK_S:.0f} s"
+                raise RunError(f"Kafka at {self._facts.kafka} did not say what was committed: {why}") from error
             metrics = await asyncio.to_thread(learned, Path(self._settings.process.checkpoint_dir))
         return figures(
             self._readings, heard, metrics, seconds, complete=complete, start_seconds=round(start_seconds, 3), lag=behind,

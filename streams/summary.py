@@ -20,7 +20,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     complete: bool  # went its whole time and was closed: everything that came is learned
     seconds: float  # that the listeners were there
-    start_seconds: float  # before that, until the service answered with a model
+    start_seconds: float  # before that, from Kafka's answer until a model answered
     events: int  # acts taken in
     events_per_s: float
     exposures: int  # lists that were shown

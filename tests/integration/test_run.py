@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaAdminClient
 
 from online_model.features import TASKS
+from streams.broker import EmbeddedBroker
 
 pytestmark = pytest.mark.broker
 
@@ -45,7 +47,7 @@ class Run:
 
     @property
     def files(self) -> Path:
-        return next((self.folder / "run").glob("live-*"))
+        return next((self.folder / "run").glob("live-*"))  # of a run that names no other
 
     def ports(self) -> set[int]:
         """All that were told, and those of the broker."""
@@ -186,6 +188,23 @@ def test_the_death_of_a_child_ends_the_run_and_is_told(started: Any) -> None:
     assert "segue: the worker was ended by SIGKILL" in run.said and "Traceback" not in run.said
     assert run.processes() == {} and listening(ports) == set()
     assert (run.files / "worker.log").exists() and locked(run.folder) == []  # what they said stays
+
+
+def test_a_broker_of_others_is_left_as_it_was_and_a_folder_that_was_named_stays(started: Any, broker: EmbeddedBroker) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    run = started("--seconds", "5", "--json", "--broker", broker.bootstrap, "--set", "topics.partitions=2", "--dir", "kept")
+    run.until(LISTENING)
+    made = sorted(name.rpartition(".")[2] for name in admin.list_topics() if name.startswith("segue-run-"))
+    assert made == ["catalog", "dead-letter", "events", "examples", "exposures", "metrics", "model-updates", "popularity"]
+    code, out = run.ended(60)
+    assert code == 0, run.said
+    told = json.loads(out)
+    assert told["complete"] and told["lag"] == told["unlearned"] == 0 and told["events"] > 0
+    assert [name for name in admin.list_topics() if name.startswith("segue-run-")] == []
+    admin.close()
+    assert {"segue.toml", "worker.log", "learner.log", "state", "checkpoints"} <= {path.name for path in (run.folder / "kept").iterdir()}
+    again = started("--dir", "kept")
+    assert again.ended(30)[0] == 2 and "is there already" in again.said
 
 
 def test_without_an_embedded_broker_the_message_names_the_two_other_ways(tmp_path: Path) -> None:

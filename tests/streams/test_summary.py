@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from online_model import checkpoint
+from online_model.features import TASKS
+from online_model.metrics import Prequential
+from streams.listeners import Heard
+from streams.readings import Readings
+from streams.standing import LearnerStanding, WorkerStanding
+from streams.summary import Summary, figures, learned, lines
+
+REFERENCE = (Path(__file__).resolve().parents[2] / "docs" / "reference.md").read_text(encoding="utf-8")
+
+
+TABLES = [("| field | meaning |", Summary), ("| field of a worker |", WorkerStanding), ("| field of the learner |", LearnerStanding)]
+
+
+@pytest.mark.parametrize(("heading", "struct"), TABLES)
+def test_every_field_is_documented_and_none_that_is_not_there(heading: str, struct: type) -> None:
+    table = REFERENCE.split(f"\n{heading}")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(getattr(struct, "__struct_fields__"))  # noqa: B009
+
+
+def test_a_run_that_heard_nothing_is_summed_up_without_figures() -> None:
+    told = figures(Readings(), Heard(), None, 0.0, complete=False, start_seconds=1.0, lag=None, join_window_s=20.0, seed=1)
+    assert (told.events, told.freshness_p50_ms, told.collect_rate, told.metrics, told.model_version) == (0, None, None, {}, 0)
+    assert list(lines(told)) == [
+        "0 events in 0 s (0/s) on 0 lists; 0 examples learned",
+        "lag not asked; freshness p50 infinite, p99 infinite; 0 acts unlearned",
+    ]
+
+
+def test_lines_tell_people_what_came_of_it() -> None:
+    skip: dict[str, float | None] = {"auc": 0.75, "ne": 0.9, "copc": 1.01, "n": 1_234.0}
+    metrics: dict[str, dict[str, float | None]] = {"skip": skip, "share": {"auc": None, "n": 0.0}}
+    heard = Heard(lists=10, acts=100, actions={"play": 50, "collect": 4, "dislike": 1})
+    told = figures(Readings(), heard, metrics, 60.0, complete=True, start_seconds=1.0, lag=0, join_window_s=20.0, seed=1)
+    told = msgspec.structs.replace(told, events=100, examples=90, freshness_p50_ms=150, freshness_p99_ms=1_200, rejected={"late": 2})
+    assert list(lines(told)) == [
+        "100 events in 60 s (0/s) on 10 lists; 90 examples learned",
+        "lag 0; freshness p50 150 ms, p99 1,200 ms; 0 acts unlearned",
+        "skip       auc 0.7500  ne 0.9000  copc 1.0100  n 1,234",
+        "share        n 0",
+        "collect rate 8.0%; 20.0 dislikes per 1,000 plays",
+        "rejected: late 2",
+    ]
+
+
+def test_figures_of_a_whole_run_are_those_of_the_learners_newest_checkpoint(tmp_path: Path) -> None:
+    """Two users, two exposures each, told apart without fault: AUC and GAUC are 1; where both labels are missing, nothing is."""
+    metrics = Prequential()
+    logits = np.full((4, len(TASKS)), -1.0, np.float32)
+    labels = np.zeros((4, len(TASKS)), np.float32)
+    logits[1::2, 0], labels[1::2, 0] = 1.0, 1.0
+    metrics.score(1_000, np.array([1, 1, 2, 2], np.uint64), logits, 1 / (1 + np.exp(-logits)), labels)
+    arrays = {f"metrics.{name}": array for name, array in metrics.arrays().items()}
+    checkpoint.save(tmp_path, checkpoint.name_of(0, 1), arrays, {"metrics": metrics.meta()})
+    told = learned(tmp_path)
+    first, other = told[TASKS[0]], told[TASKS[1]]
+    assert (first["auc"], first["gauc"], first["n"], first["positives"]) == (1.0, 1.0, 4.0, 2.0)
+    assert (other["auc"], other["n"]) == (None, 4.0)
+    assert learned(tmp_path / "nothing") == {}
