@@ -10,7 +10,20 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from online_model.features import BAG_LIMIT, BAGS, COUNTS, FIELDS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS, Example, Features, Reversal
+from online_model.features import (
+    BAG_LIMIT,
+    BAGS,
+    COUNTS,
+    DOMAIN,
+    DOMAIN_LIMIT,
+    FIELDS,
+    POPULARITY_HALF_LIVES_H,
+    SCOPES,
+    TASKS,
+    Example,
+    Features,
+    Reversal,
+)
 from online_model.history import BEHAVIOUR, ROW
 
 Array = np.ndarray
@@ -25,6 +38,12 @@ class Batch:
     history: Array  # uint64 [B, 2, L] item keys, positive family first, newest first; 0 pads. [1, 2, L] here and below: shared by all
     action: Array  # uint8 [B, 2, L] codes of history.py; 0 pads
     age_s: Array  # float32 [B, 2, L] seconds between the behaviour and the exposure, >= 0
+    where: Array  # uint64 [B, 2, L] domain keys of the behaviours
+    related: Array  # uint64 [B, R] items of behaviours with the candidate's artist or category, newest first; 0 pads
+    related_action: Array  # uint8 [B, R]
+    related_age_s: Array  # float32 [B, R]
+    domains: Array  # uint64 [B, DOMAIN_LIMIT] where the user has been, the most lately used first; 0 pads. [1, …] here and below: shared
+    domain_exposures: Array  # float32 [B, DOMAIN_LIMIT] decayed
     counts: Array  # float32 [B, len(SCOPES), len(COUNTS)]
     popularity: Array  # float32 [B, 3]
     item_age_s: Array  # float32 [B]; negative = unknown
@@ -34,6 +53,8 @@ class Batch:
     is_example: Array  # float32 [B]; 1 = example (BCE), 0 = reversal (constant gradient)
     weight: Array  # float32 [B]; the kept share w of MODEL.md section 7
     ids: Array  # uint64 [B]
+    lists: Array  # int64 [B]: the closed list that a row is compared in; -1 = an example or a reversal
+    tier: Array  # int64 [B]: how well it was received there (pairs.py)
 
     def __len__(self) -> int:
         return len(self.fields)
@@ -42,7 +63,9 @@ class Batch:
 def of_features(rows: Sequence[Features]) -> Batch:
     """Features of candidates, unlabelled: what serving scores."""
     n = len(rows)
-    history, action, age_s = _histories(rows)
+    history, action, age_s, where = _histories(rows)
+    related, related_action, related_age_s = _related(rows)
+    domains, domain_exposures = _domains(rows)
     zeros = np.zeros((n, len(TASKS)), np.float32)
     return Batch(
         fields=np.frombuffer(b"".join([f.fields for f in rows]), "<u8").reshape(n, len(FIELDS)),
@@ -50,6 +73,12 @@ def of_features(rows: Sequence[Features]) -> Batch:
         history=history,
         action=action,
         age_s=age_s,
+        where=where,
+        related=related,
+        related_action=related_action,
+        related_age_s=related_age_s,
+        domains=domains,
+        domain_exposures=domain_exposures,
         counts=np.frombuffer(b"".join([f.counts for f in rows]), "<f4").reshape(n, len(SCOPES), len(COUNTS)),
         popularity=np.frombuffer(b"".join([f.popularity for f in rows]), "<f4").reshape(n, len(POPULARITY_HALF_LIVES_H)),
         item_age_s=np.array([f.age_s for f in rows], np.float32),
@@ -59,14 +88,17 @@ def of_features(rows: Sequence[Features]) -> Batch:
         is_example=np.ones(n, np.float32),
         weight=np.ones(n, np.float32),
         ids=np.zeros(n, np.uint64),
+        lists=np.full(n, -1, np.int64),
+        tier=np.zeros(n, np.int64),
     )
 
 
 def of_candidates(rows: Sequence[Features]) -> Batch:
     """As `of_features`, for candidates of one user and one moment: they share one history."""
-    bare = [msgspec.structs.replace(f, positive=b"", negative=b"") for f in rows]
+    bare = [msgspec.structs.replace(f, positive=b"", negative=b"", domains=b"") for f in rows]
     out = of_features(bare)
-    out.history, out.action, out.age_s = _histories(rows[:1])
+    out.history, out.action, out.age_s, out.where = _histories(rows[:1])
+    out.domains, out.domain_exposures = _domains(rows[:1])
     return out
 
 
@@ -91,14 +123,29 @@ def _bags(rows: Sequence[Features]) -> Array:
     return _padded(columns, np.dtype("<u8"), BAG_LIMIT).reshape(len(rows), len(BAGS), BAG_LIMIT)
 
 
-def _histories(rows: Sequence[Features]) -> tuple[Array, Array, Array]:
-    packed = [b for f in rows for b in (f.positive, f.negative)]
-    length = max(1, max((len(b) for b in packed), default=0) // ROW)
-    table = _padded(packed, BEHAVIOUR, length).reshape(len(rows), 2, length)
-    shown = np.array([f.shown_ms for f in rows], np.int64)[:, None, None]
-    there = table["item"] != 0
-    age = np.where(there, np.maximum(shown - table["ts"], 0) / 1000.0, 0.0).astype(np.float32)
+def _histories(rows: Sequence[Features]) -> tuple[Array, Array, Array, Array]:
+    shown_ms = np.repeat(np.array([f.shown_ms for f in rows], np.int64), 2)
+    table, age = _behaviours([b for f in rows for b in (f.positive, f.negative)], shown_ms)
+    table, age = table.reshape(len(rows), 2, -1), age.reshape(len(rows), 2, -1)
+    return np.ascontiguousarray(table["item"]), np.ascontiguousarray(table["action"]), age, np.ascontiguousarray(table["domain"])
+
+
+def _related(rows: Sequence[Features]) -> tuple[Array, Array, Array]:
+    table, age = _behaviours([f.related for f in rows], np.array([f.shown_ms for f in rows], np.int64))
     return np.ascontiguousarray(table["item"]), np.ascontiguousarray(table["action"]), age
+
+
+def _behaviours(packed: Sequence[bytes], shown_ms: Array) -> tuple[Array, Array]:
+    """Packed histories as a table [n, longest], and the ages of their behaviours at the exposure."""
+    length = max(1, max((len(b) for b in packed), default=0) // ROW)
+    table = _padded(packed, BEHAVIOUR, length)
+    age = np.where(table["item"] != 0, np.maximum(shown_ms[:, None] - table["ts"], 0) / 1000.0, 0.0).astype(np.float32)
+    return table, age
+
+
+def _domains(rows: Sequence[Features]) -> tuple[Array, Array]:
+    table = _padded([f.domains for f in rows], DOMAIN, DOMAIN_LIMIT)
+    return np.ascontiguousarray(table["domain"]), np.ascontiguousarray(table["exposures"])
 
 
 def _padded(packed: Sequence[bytes], dtype: np.dtype, length: int) -> Array:

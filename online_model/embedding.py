@@ -6,6 +6,7 @@ Shapes: N occurrences of keys in a batch, U distinct keys in rising order, W wid
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,16 +74,22 @@ def adagrad_step(gradient: Tensor, square: Tensor, decay: Tensor, rate: float) -
 class Table:
     """Rows [W] with their Adagrad squares: one a row, or one an element (`per_element`)."""
 
-    def __init__(self, rows: Rows, width: int, *, spread: float, start: float, per_element: bool, seed: int, device: torch.device) -> None:
-        self.rows = rows
-        self.width, self.spread, self.start, self.seed = width, spread, start, seed
+    def __init__(
+        self, rows: Rows, width: int, *, spread: float | Sequence[float], start: float, per_element: bool, seed: int,
+        device: torch.device, unborn: bool = True,
+    ) -> None:  # fmt: skip
+        """`spread`: new rows lie within it of zero, one for all elements or one each. `unborn`: keys without a row read as it would
+        be born, else as zeros."""
+        self.rows, self.unborn = rows, unborn
+        self.width, self.start, self.seed = width, start, seed
+        self.spread = np.broadcast_to(np.asarray(spread, np.float32), (width,))
         self.weights = torch.zeros(len(rows.keys), width, device=device)
         self.squares = torch.zeros(len(rows.keys), width if per_element else 1, device=device)
 
     def read(self, keys: Array, rows: Array) -> Tensor:
         """Values [U, W] of distinct keys, given their rows (0 = none)."""
         values = self.weights.index_select(0, self._tensor(rows))
-        if self.spread:
+        if self.unborn and self.spread.any():
             unborn = np.flatnonzero((rows == 0) & (keys != 0))
             if len(unborn):
                 values[self._tensor(unborn)] = self._birth(keys[unborn])
@@ -143,9 +150,9 @@ class Table:
         self.squares = torch.from_numpy(arrays["squares"].copy()).to(self.squares.device)
 
     def _birth(self, keys: Array) -> Tensor:
-        if not self.spread:
+        if not self.spread.any():
             return torch.zeros(len(keys), self.width, device=self.weights.device)
-        return torch.from_numpy(uniform(keys, self.width, self.seed) * np.float32(self.spread)).to(self.weights.device)
+        return torch.from_numpy(uniform(keys, self.width, self.seed) * self.spread).to(self.weights.device)
 
     def _grow(self) -> None:
         more = len(self.rows.keys) - len(self.weights)

@@ -7,6 +7,7 @@ batch becomes tensors by one `frombuffer` a column (see `batch.py`).
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 
 TASKS = ("full_play", "collect", "share", "skip", "dislike")
 FIELDS = ("user", "item", "artist", "category", "hour_of_week", "domain", "module", "position")
@@ -15,8 +16,12 @@ SCOPES = ("user", "item", "user_domain", "user_category")
 COUNTS = ("exposures", *TASKS)  # columns of a decayed counter
 POPULARITY_HALF_LIVES_H = (1.0, 24.0, 168.0)
 
+DOMAIN = np.dtype([("domain", "<u8"), ("exposures", "<f4")])  # decayed to the exposure
+
 BAG_LIMIT = 8  # keys a bag; further ones are left out in key order
 HISTORY_LIMIT = 50  # behaviours a family that an example carries (MODEL.md section 2)
+RELATED_LIMIT = 20  # behaviours with the candidate's artist or category
+DOMAIN_LIMIT = 6  # domains of a user that an example carries, the most lately used
 
 
 class Features(msgspec.Struct, frozen=True, array_like=True):
@@ -28,6 +33,8 @@ class Features(msgspec.Struct, frozen=True, array_like=True):
     item_features: bytes  # uint64 [<= BAG_LIMIT]
     positive: bytes  # history.BEHAVIOUR [<= HISTORY_LIMIT], oldest first
     negative: bytes  # history.BEHAVIOUR [<= HISTORY_LIMIT], oldest first
+    related: bytes  # history.BEHAVIOUR [<= RELATED_LIMIT] of both families with the candidate's artist or category, oldest first
+    domains: bytes  # DOMAIN [<= DOMAIN_LIMIT]: where the user has been, the least lately used first
     counts: bytes  # float32 [len(SCOPES), len(COUNTS)], decayed to the exposure
     popularity: bytes  # float32 [len(POPULARITY_HALF_LIVES_H)], decayed counts at the exposure
     age_s: float  # of the item at the exposure; negative = unknown

@@ -9,17 +9,17 @@ import struct
 
 import numpy as np
 
-BEHAVIOUR = np.dtype([("item", "<u8"), ("ts", "<i8"), ("action", "u1")])  # 17 bytes
+BEHAVIOUR = np.dtype([("item", "<u8"), ("ts", "<i8"), ("domain", "<u8"), ("action", "u1")])  # 25 bytes
 PARTIAL_PLAY, FULL_PLAY, COLLECT, SHARE, SKIP, DISLIKE = 1, 2, 3, 4, 5, 6
 ACTIONS = 7  # codes 0..6; 0 pads
 
-_ROW = struct.Struct("<QqB")
+_ROW = struct.Struct("<QqQB")
 ROW = _ROW.size
 
 
-def append(history: bytes, item: int, ts: int, action: int, limit: int) -> bytes:
+def append(history: bytes, item: int, ts: int, domain: int, action: int, limit: int) -> bytes:
     """Add a behaviour in time order (equal times: after), then keep the newest `limit`."""
-    row = _ROW.pack(item, ts, action)
+    row = _ROW.pack(item, ts, domain, action)
     end = len(history)
     while end and _ROW.unpack_from(history, end - ROW)[1] > ts:
         end -= ROW
@@ -29,7 +29,7 @@ def append(history: bytes, item: int, ts: int, action: int, limit: int) -> bytes
 def undo(history: bytes, item: int, action: int) -> bytes:
     """Remove the newest behaviour with this item and action, if there is one."""
     for at in range(len(history) - ROW, -1, -ROW):
-        key, _, code = _ROW.unpack_from(history, at)
+        key, _, _, code = _ROW.unpack_from(history, at)
         if key == item and code == action:
             return history[:at] + history[at + ROW :]
     return history
@@ -42,6 +42,15 @@ def merge(histories: list[bytes], limit: int) -> bytes:
         return filled[0][-limit * ROW :] if filled else b""
     rows = np.frombuffer(b"".join(filled), BEHAVIOUR)
     return rows[np.argsort(rows["ts"], kind="stable")[-limit:]].tobytes()
+
+
+def distinct(first: bytes, second: bytes, limit: int) -> bytes:
+    """Two histories of one user that may share behaviours as one, each behaviour once, in time order; the newest `limit`."""
+    if not (first and second):
+        return (first or second)[-limit * ROW :]
+    known = {first[at : at + ROW] for at in range(0, len(first), ROW)}
+    rest = [row for at in range(0, len(second), ROW) if (row := second[at : at + ROW]) not in known]
+    return merge([first, b"".join(rest)], limit)
 
 
 def rows(history: bytes) -> np.ndarray:

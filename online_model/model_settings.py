@@ -14,6 +14,19 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     expert_units: int = 64
     tower_units: int = 32  # of a task's head
     deep: bool = True  # off: the linear path alone answers
+    cin: bool = True  # products of fields
+    related: bool = True  # attention over behaviours with the candidate's artist or category
+    id_cross: bool = True  # a candidate's own little network over the user's behaviours
+    cross_domain: bool = True  # a user vector a domain, helped by the others
+    causal: bool = True  # what user and popularity add is kept apart, to be taken away when serving
+    cin_layers: tuple[int, ...] = (32, 32)
+    domain_places: int = 6  # domains with towers of their own; the last is shared by all that come later
+    map_penalty: float = 0.01  # that keeps the maps between two domains each other's inverse
+    effect_rate: float = 0.05  # of the popularity effect
+    effect_start: float = 1.0
+    user_effect_alone: float = 0.3  # weight of the loss of the user's effect by itself
+    pairs: float = 0.1  # weight of the pairwise loss on the rank head; 0 = none
+    cross_rate: float = 0.05  # of ID-Cross rows
     wide: bool = True  # off: the linear path has no ids and pairs, only the numbers
     row_rate: float = 0.05  # of the deep path's rows; AUC is flat between 0.04 and 0.2 (KuaiRand before 28 April)
     row_start: float = 1e-4  # first square of a row, below that of a gradient: the first step has nearly the full rate

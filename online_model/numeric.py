@@ -5,15 +5,27 @@ Shapes: B examples, T tasks, M numbers.
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from online_model.batch import Batch
-from online_model.features import COUNTS, POPULARITY_HALF_LIVES_H, SCOPES
+from online_model.features import COUNTS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
 
 Array = np.ndarray
 
 _DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
 _RECENCY_S = np.array([600.0, 3_600.0, 86_400.0], np.float32)  # a mood, a sitting, a day
 WIDTH = len(SCOPES) * len(COUNTS) + len(POPULARITY_HALF_LIVES_H) + 2 + 2 * (1 + len(_RECENCY_S)) + 2
+
+
+def momentary() -> Tensor:
+    """float32 [M]: 1 at the numbers that an item's momentary popularity moves: its exposures, popularity and age."""
+    out = torch.zeros(WIDTH)
+    rates = len(SCOPES) * len(TASKS)
+    out[rates + SCOPES.index("item")] = 1
+    popularity = rates + len(SCOPES)
+    out[popularity : popularity + len(POPULARITY_HALF_LIVES_H) + 2] = 1
+    return out
 
 
 def numbers(batch: Batch, base: Array, strength: float) -> Array:

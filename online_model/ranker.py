@@ -1,6 +1,8 @@
-"""The blocks composed: rows and numbers of an exposure -> a logit a task.
+"""The blocks composed: rows and numbers of an exposure -> logits.
 
-Shapes: B examples, F fields, G bags, K keys of a bag, A families, L behaviours, D embedding, M numbers, T tasks.
+Each block can be left out; what it would give is then absent from the input of the experts.
+Shapes: B examples, S users (B, or 1 where all examples are of one user), F fields, G bags, K keys of a bag, A families,
+L behaviours, R related behaviours, N domains, D embedding, M numbers, T tasks.
 """
 from __future__ import annotations
 
@@ -9,14 +11,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from online_model import id_cross
 from online_model.behaviour_attention import BehaviourAttention
 from online_model.cgc import CGC
+from online_model.cin import CIN
 from online_model.features import BAGS, FIELDS, TASKS
 from online_model.history import ACTIONS
+from online_model.model_settings import ModelSettings
+from online_model.mv_conet import OUT, MVCoNet
 from online_model.numeric import WIDTH
 
 FAMILIES = 2  # positive, negative
-_ITEM = FIELDS.index("item")
+RANK = len(TASKS)  # the rank head stands behind the tasks
+_USER, _ITEM, _ARTIST, _CATEGORY = (FIELDS.index(name) for name in ("user", "item", "artist", "category"))
+_ATTRIBUTES = BAGS.index("user_attributes")
 
 
 @dataclass(slots=True)
@@ -26,25 +34,72 @@ class Inputs:
     fields: Tensor  # [B, F, D]
     bags: Tensor  # [B, G, K, D]
     bag_sizes: Tensor  # [B, G, 1] >= 1
-    history: Tensor  # [A, B, L, D]
-    action: Tensor  # int64 [A, B, L]
-    age_s: Tensor  # [A, B, L]
-    there: Tensor  # bool [A, B, L]
+    history: Tensor  # [A, S, L, D]
+    action: Tensor  # int64 [A, S, L]
+    age_s: Tensor  # [A, S, L]
+    there: Tensor  # bool [A, S, L]
     numbers: Tensor  # [B, M]
+    lasting: Tensor  # [B, M], without what momentary popularity moves
+    related: Tensor  # [1, B, R, D]
+    related_action: Tensor  # int64 [1, B, R]
+    related_age_s: Tensor  # [1, B, R]
+    related_there: Tensor  # bool [1, B, R]
+    cross: Tensor  # [B, id_cross.WIDTH]
+    feed: Tensor  # [S, L, id_cross.FEED], of the positive family
+    own: Tensor  # [S, N, D], the user's row in each domain
+    liked: Tensor  # [S, N, D], mean of the rows of what was liked there
+    been: Tensor  # [S, N, 2], log count of exposures there; 1 where there were any
+    target: Tensor  # int64 [B], place of the candidate's domain
+
+
+@dataclass(slots=True)
+class Scores:
+    """Logits before base rates, linear path and popularity are added."""
+
+    deep: Tensor  # [B, T + 1], the rank head last
+    user: Tensor | None  # [B, T], what the user adds whatever is shown; None where the causal part is off
 
 
 class Ranker(nn.Module):
     """The deep part; the linear one beside it is in `wide.py`."""
 
-    def __init__(self, dim: int, attention: int, shared: int, expert: int, tower: int) -> None:
+    def __init__(self, s: ModelSettings) -> None:
         super().__init__()
-        self.attention = BehaviourAttention(FAMILIES, ACTIONS, dim, attention)
-        self.tasks = CGC(dim * (len(FIELDS) + len(BAGS) + FAMILIES) + WIDTH, len(TASKS), shared, expert, tower)
+        dim = s.embedding_dim
+        fields = len(FIELDS) + len(BAGS)
+        self.attention = BehaviourAttention(FAMILIES, ACTIONS, dim, s.attention_units)
+        self.related = BehaviourAttention(1, ACTIONS, dim, s.attention_units) if s.related else None
+        self.cin = CIN(fields, s.cin_layers) if s.cin else None
+        self.id_cross = s.id_cross
+        self.domains = MVCoNet(s.domain_places, 2 * dim + dim + 1, 3 * dim) if s.cross_domain else None
+        self.effect = nn.Linear(2 * dim, len(TASKS)) if s.causal else None
+        if self.effect is not None:
+            nn.init.zeros_(self.effect.weight)
+        inputs = dim * (fields + FAMILIES) + WIDTH
+        inputs += dim if s.related else 0
+        inputs += self.cin.width if self.cin else 0
+        inputs += id_cross.OUT if s.id_cross else 0
+        inputs += OUT + 1 if s.cross_domain else 0
+        self.tasks = CGC(inputs, len(TASKS) + 1, s.shared_experts, s.expert_units, s.tower_units)
 
-    def forward(self, x: Inputs) -> Tensor:
-        """Logits [B, T], before the linear part and the base rates are added."""
+    def forward(self, x: Inputs) -> Scores:
+        """All blocks; see `Scores`."""
         n = len(x.fields)
         bags = x.bags.sum(2) / x.bag_sizes
-        seen = self.attention(x.fields[:, _ITEM], x.history, x.action, x.age_s, x.there)
-        flat = torch.cat([x.fields.reshape(n, -1), bags.view(n, -1), seen, x.numbers], 1)
-        return self.tasks(flat)
+        query = x.fields[:, _ITEM]
+        parts = [x.fields.reshape(n, -1), bags.view(n, -1), self.attention(query, x.history, x.action, x.age_s, x.there), x.lasting]
+        if self.related is not None:
+            parts.append(self.related(query, x.related, x.related_action, x.related_age_s, x.related_there))
+        if self.cin is not None:
+            parts.append(self.cin(torch.cat([x.fields, bags], 1)))
+        if self.id_cross:
+            parts.append(id_cross.id_cross(x.cross, x.feed, x.there[0]))
+        if self.domains is not None:
+            attributes = bags[: len(x.own), _ATTRIBUTES, None].expand(-1, x.own.shape[1], -1)
+            towers = torch.cat([x.own, attributes, x.liked, x.been[..., :1]], 2)
+            item = x.fields[:, [_ITEM, _ARTIST, _CATEGORY]].reshape(n, -1)
+            parts.append(self.domains(towers, x.been[..., 1], x.target, item))
+        user = None
+        if self.effect is not None:
+            user = self.effect(torch.cat([x.fields[:, _USER], bags[:, _ATTRIBUTES]], 1))
+        return Scores(self.tasks(torch.cat(parts, 1)), user)

@@ -14,25 +14,33 @@ import torch
 import xxhash
 from torch import Tensor
 
+from online_model import id_cross, pairs, popularity_effect
 from online_model.adam import Adam
 from online_model.base_rates import BaseRates
 from online_model.batch import Batch
 from online_model.blend import Blend
+from online_model.domains import Domains
 from online_model.embedding import Admission, Occurrences, Table, occurrences, summed
 from online_model.features import BAG_LIMIT, BAGS, FIELDS, TASKS
 from online_model.losses import log_loss, logit_gradient
 from online_model.model_settings import ModelSettings
-from online_model.numeric import numbers
+from online_model.numeric import momentary, numbers
+from online_model.pairs import TierWeights
 from online_model.platt import Platt
-from online_model.ranker import FAMILIES, Inputs, Ranker
+from online_model.popularity_effect import MOVED, PopularityEffect
+from online_model.ranker import FAMILIES, RANK, Inputs, Ranker, Scores
 from online_model.rows import Rows
 from online_model.wide import NumberWeights, PairKeys
 
 Array = np.ndarray
 
 _COLUMNS = len(FIELDS) + len(BAGS) * BAG_LIMIT
-_ITEM = FIELDS.index("item")
+_USER, _ITEM, _DOMAIN = (FIELDS.index(name) for name in ("user", "item", "domain"))
+_LIKED_S = 7 * 86_400.0  # half-life of what a user liked in a domain
 _DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
+_NONE, _ZERO = np.zeros(0, np.int64), np.zeros(1, np.uint64)
+
+_Part = Table | Admission | Adam | Domains | PopularityEffect | TierWeights
 
 
 @dataclass(slots=True)
@@ -41,6 +49,9 @@ class Prediction:
 
     logits: Array  # float32 [B, T], uncalibrated
     probabilities: Array  # float32 [B, T], calibrated
+    rank: Array  # float32 [B], the rank head; its differences within a list count
+    user: Array  # float32 [B, T], the part of the logits that the user adds whatever is shown
+    popularity: Array  # float32 [B, T], the part that the items' momentary popularity adds, before it was taken away
 
 
 @dataclass(slots=True)
@@ -56,17 +67,28 @@ class StepReport:
 
 
 @dataclass(slots=True)
+class _Found:
+    """Keys of a batch in one table: where they occur, their rows (0 = none), and the values at each occurrence."""
+
+    seen: Occurrences
+    rows: Array
+    values: Tensor  # [N, W]
+
+
+@dataclass(slots=True)
 class _Pass:
     """What one pass over a batch leaves for the update."""
 
-    ids: Occurrences
-    id_rows: Array
-    pairs: Occurrences
-    pair_rows: Array
+    ids: _Found
+    own: Array  # int64, the occurrences in `ids` of users' rows in domains that they have been to
+    wide: _Found
+    cross: _Found
+    feed: _Found
     numbers: Tensor  # [B, M]
-    leaf: Tensor  # [N, D]
-    deep: Tensor  # [B, T], before the base rates are added
+    effect: Tensor  # [B, P], standardised inputs of the popularity effect
+    scores: Scores
     paths: Tensor  # [2, B, T], logits of the linear path and of the deep one
+    added: Tensor  # [2, B, T], of which: what the user adds, what popularity adds
 
 
 class Trainer:
@@ -77,7 +99,8 @@ class Trainer:
         self.device = torch.device(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(s.seed)
-            self.ranker = Ranker(s.embedding_dim, s.attention_units, s.shared_experts, s.expert_units, s.tower_units)
+            self.ranker = Ranker(s)
+        self.ranker.to(self.device)
         self._parameters = list(self.ranker.parameters())
         self._flat = torch.cat([p.detach().reshape(-1) for p in self._parameters]).to(self.device)
         at = 0
@@ -104,8 +127,22 @@ class Trainer:
             seed=s.seed,
             device=self.device,
         )
+        self.cross, self.feed = (
+            Table(
+                Rows(s.id_capacity, expire, floor), width, spread=spread, start=s.row_start, per_element=False, seed=s.seed,
+                device=self.device, unborn=False,
+            )
+            for width, spread in ((id_cross.WIDTH, id_cross.SPREAD), (id_cross.FEED, id_cross.FEED**-0.5))
+        )  # fmt: skip
+        self.domains = Domains(s.domain_places)
+        self.effect = PopularityEffect(s.effect_rate, s.effect_start, self.device)
+        self.tier_weights = TierWeights()
         self.waiting = Admission(Rows(s.id_capacity, expire, floor))
         self.number_weights = NumberWeights(s.number_lifts, s.number_rate, s.number_start, self.device)
+        if s.causal:  # else the linear path would take over what popularity adds
+            moved = torch.tensor([t in MOVED for t in TASKS])
+            self.number_weights.mask = (1 - momentary()[:, None] * moved).to(self.device)
+        self._lasting = (1 - momentary()).to(self.device) if s.causal else None
         self.blend = Blend(len(TASKS))
         self.platt = Platt(len(TASKS))
         self.base = BaseRates()
@@ -113,38 +150,69 @@ class Trainer:
         self._swept_ms = 0
         self._pair_keys = PairKeys()
 
-    def predict(self, batch: Batch) -> Prediction:
-        """Score a batch; changes nothing."""
+    def predict(self, batch: Batch, gamma_user: float = 0.0, gamma_item: float = 0.0) -> Prediction:
+        """Score a batch; changes nothing. The gammas are shares of the user's and of popularity's part to be taken away.
+
+        Popularity's part is replaced by its mean over what is exposed, which is 0 (MODEL.md section 4).
+        """
         with torch.inference_mode():
-            z = self._blended(self._run(batch))
-        return Prediction(z.astype(np.float32), self._probabilities(z))
+            run = self._run(batch)
+            z = self._blended(run)
+            user, popularity = run.added.numpy(force=True)
+            rank = run.scores.deep[:, RANK].numpy(force=True)
+        if gamma_user or gamma_item:
+            z = z - gamma_user * user.astype(np.float64) - gamma_item * popularity.astype(np.float64)
+        return Prediction(z.astype(np.float32), self._probabilities(z), rank, user, popularity)
 
     def step(self, batch: Batch, now_ms: int) -> StepReport:
         """Predict, then learn from the batch once."""
         run = self._run(batch)
         z = self._blended(run)
         logits, probabilities = z.astype(np.float32), self._probabilities(z)
+        labels, sign, examples = self._to(batch.labels), self._to(batch.sign), self._to(batch.is_example[:, None])
+        log_weight = self._to(np.log(batch.weight)[:, None])
+        better, worse = pairs.pairs(batch.tier, batch.lists, self.settings.seed) if self.settings.pairs else (_NONE, _NONE)
         with torch.no_grad():
-            linear, deep = logit_gradient(
-                run.paths,
-                self._to(batch.labels),
-                self._to(batch.sign),
-                self._to(batch.is_example[:, None]),
-                self._to(np.log(batch.weight)[:, None]),
-            )
-        rows, *dense = torch.autograd.grad(run.deep, [run.leaf, *self._parameters], deep)
+            linear, deep = logit_gradient(run.paths, labels, sign, examples, log_weight)
+            common = logit_gradient(self._to(z.astype(np.float32)), labels, sign, examples, log_weight)
+        outputs, gradients = [run.scores.deep[:, :RANK]], [deep]
+        if run.scores.user is not None:
+            with torch.no_grad():
+                alone = logit_gradient(run.scores.user + self._base(), labels, sign, examples, log_weight)
+            outputs.append(run.scores.user)
+            gradients.append(common + self.settings.user_effect_alone * alone)
+        if len(better):
+            omega = self.tier_weights(batch.tier[better], batch.tier[worse])
+            ordered = pairs.loss(run.scores.deep[:, RANK], self._to(better), self._to(worse), self._to(omega))
+            outputs.append(ordered)
+            gradients.append(torch.full_like(ordered, self.settings.pairs * int((batch.lists >= 0).sum())))
+        if self.ranker.domains is not None and self.settings.map_penalty and self.domains.n > 1:
+            penalty = self.ranker.domains.penalty()
+            outputs.append(penalty)
+            gradients.append(torch.full_like(penalty, self.settings.map_penalty * len(batch)))
+        leaves = [run.ids.values, run.cross.values, run.feed.values]
+        rows, cross, feed, *dense = torch.autograd.grad(
+            outputs, [*leaves, *self._parameters], gradients, allow_unused=True, materialize_grads=True
+        )
         with torch.no_grad():
             gradient = torch.cat([g.reshape(-1) for g in dense])
             norm, *sums = torch.stack([gradient.norm(), rows.sum(), linear.sum()]).tolist()
             if not np.isfinite([norm, *sums]).all():
                 self.skipped += 1
                 return StepReport(logits, probabilities, float("nan"), norm, "non-finite gradient", {})
-            ids = self._learn_ids(batch, run, rows, now_ms)
-            wide = self._learn_wide(run, linear, now_ms)
+            touched = self._learn_ids(batch, run, rows, now_ms)
+            if self.settings.id_cross:
+                touched |= self._learn_cross(run, cross, feed, now_ms)
+            touched["wide"] = self._learn_wide(run, linear, now_ms)
+            if self.settings.causal:
+                self.effect.learn(run.effect, common)
+                self.effect.see(popularity_effect.inputs(batch)[batch.is_example > 0], now_ms)
             self.dense.take(gradient, len(batch))
             gone = self._sweep(now_ms)  # after the batch's own rows were used: their numbers must hold until here
+        self.domains.learn(batch.fields[:, _DOMAIN])
+        self.tier_weights.add(batch.tier[better], batch.tier[worse], now_ms)
         loss = self._calibrate(batch, run, z, now_ms)
-        touched = {"ids": np.concatenate([ids, gone[0]]), "wide": np.concatenate([wide, gone[1]])}
+        touched = {name: np.concatenate([keys, gone[name]]) for name, keys in touched.items()}
         return StepReport(logits, probabilities, loss, norm / len(batch), None, touched)
 
     def forget(self, keys: Array) -> dict[str, Array]:
@@ -163,28 +231,34 @@ class Trainer:
             live = rows != 0
             values = table.read(keys[live], rows[live]).numpy(force=True)
             tables[name] = (keys[live].tobytes(), values.tobytes(), keys[~live].tobytes())
-        line = (
-            self.blend.share.tobytes(), self.platt.slope.tobytes(), self.platt.offset.tobytes(),
-            self.base.n, self.base.positives.tobytes(), self.base.at_ms,
-        )  # fmt: skip
-        parts = (self._flat.numpy(force=True).tobytes(), self.number_weights.weights.numpy(force=True).tobytes()) if dense else None
-        return msgspec.msgpack.encode(_Delta(tables=tables, line=line, dense=parts))
+        small = {name: array.tobytes() for name, array in self._small().items()}
+        parts = tuple(t.numpy(force=True).tobytes() for t in self._shared()) if dense else None
+        base = (self.base.n, self.base.at_ms, self.domains.n)
+        return msgspec.msgpack.encode(_Delta(tables=tables, small=small, base=base, dense=parts))
 
     def apply_delta(self, data: bytes) -> None:
         """Follow a trainer by its delta: predictions become its predictions, optimizer state does not follow."""
         delta = _DELTA.decode(data)
-        share, slope, offset, self.base.n, positives, self.base.at_ms = delta.line
-        self.blend.share = np.frombuffer(share).copy()
-        self.platt.slope, self.platt.offset = np.frombuffer(slope).copy(), np.frombuffer(offset).copy()
-        self.base.positives = np.frombuffer(positives).copy()
+        self.base.n, self.base.at_ms, self.domains.n = delta.base
+        for name, array in self._small().items():
+            array[...] = np.frombuffer(delta.small[name], array.dtype)
         for name, table in self._tables().items():
             keys, values, gone = delta.tables[name]
             table.rows.remove(np.frombuffer(gone, np.uint64))
             table.write(np.frombuffer(keys, np.uint64), np.frombuffer(values, np.float32).reshape(-1, table.width), self.base.at_ms)
         if delta.dense is not None:
-            flat, weights = (torch.from_numpy(np.frombuffer(part, np.float32).copy()).to(self.device) for part in delta.dense)
-            self._flat.copy_(flat)
-            self.number_weights.weights.copy_(weights.view_as(self.number_weights.weights))
+            for tensor, part in zip(self._shared(), delta.dense, strict=True):
+                tensor.copy_(torch.from_numpy(np.frombuffer(part, np.float32).copy()).view_as(tensor))
+
+    def _small(self) -> dict[str, Array]:
+        """Arrays that every delta carries whole: what serving needs beside rows and dense parameters."""
+        return {
+            "share": self.blend.share, "slope": self.platt.slope, "offset": self.platt.offset, "positives": self.base.positives,
+            "domains": self.domains.keys, "mean": self.effect.mean, "variance": self.effect.variance,
+        }  # fmt: skip
+
+    def _shared(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self._flat, self.number_weights.weights, self.effect.weights
 
     def arrays(self) -> dict[str, Array]:
         """Every array of the state, for a checkpoint."""
@@ -242,37 +316,65 @@ class Trainer:
         return out.hexdigest()
 
     def _tables(self) -> dict[str, Table]:
-        return {"ids": self.ids, "wide": self.wide}
+        return {"ids": self.ids, "wide": self.wide, "cross": self.cross, "feed": self.feed}
 
-    def _parts(self) -> dict[str, Table | Admission | Adam]:
-        return {**self._tables(), "waiting": self.waiting, "dense": self.dense}
+    def _parts(self) -> dict[str, _Part]:
+        return {
+            **self._tables(), "waiting": self.waiting, "dense": self.dense, "domains": self.domains, "effect": self.effect,
+            "tiers": self.tier_weights,
+        }  # fmt: skip
+
+    def _find(self, table: Table, flat: Array) -> _Found:
+        seen = occurrences(flat)
+        rows = table.rows.find(seen.keys)
+        return _Found(seen, rows, table.read(seen.keys, rows).index_select(0, self._to(seen.inverse)))
+
+    def _base(self) -> Tensor:
+        return self._to(self.base.logits().astype(np.float32))
 
     def _run(self, batch: Batch) -> _Pass:
-        n = len(batch)
+        n, s = len(batch), self.settings
         columns = np.concatenate([batch.fields, batch.bags.reshape(n, -1)], 1)
-        ids = occurrences(np.concatenate([columns.reshape(-1), batch.history.reshape(-1)]))
-        id_rows = self.ids.rows.find(ids.keys)
-        leaf = self.ids.read(ids.keys, id_rows).index_select(0, self._to(ids.inverse)).requires_grad_()
-        x = self._inputs(batch, leaf)
-        pairs = occurrences(self._pair_keys(columns).reshape(-1))
-        pair_rows = self.wide.rows.find(pairs.keys)
-        deep = self.ranker(x)
+        place = self.domains.places(batch.domains)
+        users = batch.fields[: len(batch.domains), _USER]
+        flat = [columns.reshape(-1), batch.history.reshape(-1), batch.related.reshape(-1), self.domains.own_rows(users).reshape(-1)]
+        ids = self._find(self.ids, np.concatenate(flat))
+        wide = self._find(self.wide, self._pair_keys(columns).reshape(-1))
+        cross = self._find(self.cross, batch.fields[:, _ITEM] if s.id_cross else _ZERO)
+        feed = self._find(self.feed, np.ascontiguousarray(batch.history[:, 0]).reshape(-1) if s.id_cross else _ZERO)
+        for found in (ids, cross, feed):
+            found.values.requires_grad_()
+        been = _been(place, batch.domain_exposures, s.domain_places)
+        target = self.domains.places(batch.fields[:, _DOMAIN])
+        x = self._inputs(batch, ids.values, cross.values, feed.values, been, target)
+        scores = self.ranker(x)
+        raw = popularity_effect.inputs(batch) if s.causal else np.zeros((n, 0))
+        effect = self._to(self.effect.standardised(raw) if s.causal else raw.astype(np.float32))
         with torch.no_grad():
-            base = self._to(self.base.logits().astype(np.float32))
-            linear = base + self.number_weights(x.numbers)
-            if self.settings.wide:
-                linear += self.wide.read(pairs.keys, pair_rows).index_select(0, self._to(pairs.inverse)).view(n, -1, len(TASKS)).sum(1)
-            paths = torch.stack([linear, base + deep]).clamp_(-self.settings.logit_clip, self.settings.logit_clip)
-        return _Pass(ids, id_rows, pairs, pair_rows, x.numbers, leaf, deep, paths)
+            linear = self.number_weights(x.numbers)
+            if s.wide:
+                linear += wide.values.view(n, -1, len(TASKS)).sum(1)
+            user = scores.user if scores.user is not None else torch.zeros_like(linear)
+            added = torch.stack([user, self.effect(effect) if s.causal else torch.zeros_like(linear)])
+            paths = torch.stack([linear, scores.deep[:, :RANK]]) + (self._base() + added.sum(0))
+            paths.clamp_(-s.logit_clip, s.logit_clip)
+        present = (been[..., 1] > 0) | (np.arange(s.domain_places) == target[: len(been), None])
+        first = len(ids.seen.inverse) - present.size
+        return _Pass(ids, first + np.flatnonzero(present), wide, cross, feed, x.numbers, effect, scores, paths, added)
 
     def _blended(self, run: _Pass) -> Array:
         linear, deep = run.paths.numpy(force=True)
         return self.blend(linear, deep) if self.settings.deep else linear.astype(np.float64)
 
-    def _inputs(self, batch: Batch, rows: Tensor) -> Inputs:
-        """Rows [N, D] and the batch's numbers, as the blocks want them."""
-        n, (shared, _, length) = len(batch), batch.history.shape
-        columns, history = rows[: n * _COLUMNS].view(n, _COLUMNS, -1), rows[n * _COLUMNS :].view(shared, FAMILIES, length, -1)
+    def _inputs(self, batch: Batch, rows: Tensor, cross: Tensor, feed: Tensor, been: Array, target: Array) -> Inputs:
+        """Rows at all occurrences [N, D] and the batch's numbers, as the blocks want them."""
+        n, (shared, _, length), dim = len(batch), batch.history.shape, rows.shape[1]
+        related, places = batch.related.shape[1], self.settings.domain_places
+        sizes = [n * _COLUMNS, shared * FAMILIES * length, n * related, len(been) * places]
+        columns, history, near, own = rows.split(sizes)
+        columns, history = columns.view(n, _COLUMNS, dim), history.view(shared, FAMILIES, length, dim)
+        there = batch.history != 0
+        figures = self._to(numbers(batch, self.base.rates(), self.settings.count_strength))
         return Inputs(
             fields=columns[:, : len(FIELDS)],
             bags=columns[:, len(FIELDS) :].view(n, len(BAGS), BAG_LIMIT, -1),
@@ -280,43 +382,77 @@ class Trainer:
             history=history.transpose(0, 1),
             action=self._to(batch.action.transpose(1, 0, 2).astype(np.int64)),
             age_s=self._to(np.ascontiguousarray(batch.age_s.transpose(1, 0, 2))),
-            there=self._to(np.ascontiguousarray(batch.history.transpose(1, 0, 2)) != 0),
-            numbers=self._to(numbers(batch, self.base.rates(), self.settings.count_strength)),
+            there=self._to(np.ascontiguousarray(there.transpose(1, 0, 2))),
+            numbers=figures,
+            lasting=figures * self._lasting if self._lasting is not None else figures,
+            related=near.view(1, n, related, dim),
+            related_action=self._to(batch.related_action[None].astype(np.int64)),
+            related_age_s=self._to(batch.related_age_s[None]),
+            related_there=self._to(batch.related[None] != 0),
+            cross=cross,
+            feed=feed.view(-1, length if self.settings.id_cross else 1, id_cross.FEED),
+            own=own.view(len(been), places, dim),
+            liked=self._liked(batch, history[:, 0].detach(), there[:, 0]),
+            been=self._to(been),
+            target=self._to(target),
         )
 
-    def _learn_ids(self, batch: Batch, run: _Pass, gradient: Tensor, now_ms: int) -> Array:
-        s, keys = self.settings, run.ids.keys
-        inverse = run.ids.inverse[: len(batch) * _COLUMNS].reshape(len(batch), _COLUMNS)
+    def _liked(self, batch: Batch, rows: Tensor, there: Array) -> Tensor:
+        """Decayed mean of the rows [S, L, D] of what was liked, by domain [S, N, D]."""
+        weight = there * np.exp2(batch.age_s[:, 0] * (-1 / _LIKED_S))
+        in_place = self.domains.places(batch.where[:, 0])[..., None] == np.arange(self.settings.domain_places)
+        each = (weight[..., None] * in_place).astype(np.float32)  # [S, L, N]
+        each /= np.maximum(each.sum(1, keepdims=True), 1e-6)
+        return torch.matmul(self._to(np.ascontiguousarray(each.transpose(0, 2, 1))), rows)
+
+    def _learn_ids(self, batch: Batch, run: _Pass, gradient: Tensor, now_ms: int) -> dict[str, Array]:
+        s, keys = self.settings, run.ids.seen.keys
+        inverse = run.ids.seen.inverse[: len(batch) * _COLUMNS].reshape(len(batch), _COLUMNS)
         admitted = np.zeros(len(keys), bool)
         admitted[inverse] = True  # what only stands in a history waits for an event of its own
-        items, events = np.unique(inverse[:, _ITEM], return_counts=True)
-        new = (run.id_rows[items] == 0) & (keys[items] != 0)
+        admitted[run.ids.seen.inverse[run.own]] = True
+        items, events = np.unique(inverse[batch.lists < 0, _ITEM], return_counts=True)  # rows of lists were events before
+        new = (run.ids.rows[items] == 0) & (keys[items] != 0)
+        again = inverse[batch.lists >= 0, _ITEM]
+        admitted[again] = False
         if new.any():
             items, events = items[new], events[new]
             admitted[items] = self.waiting.ripe(keys[items], events, s.item_admission_events, now_ms)
         admitted &= keys != 0
         half_life_ms = s.square_half_life_d * _DAY_MS
-        lost = self.ids.learn(keys, run.id_rows, admitted, summed(gradient, run.ids), now_ms, s.row_rate, half_life_ms)
-        return np.concatenate([keys[admitted | (run.id_rows != 0)], lost])
+        lost = self.ids.learn(keys, run.ids.rows, admitted, summed(gradient, run.ids.seen), now_ms, s.row_rate, half_life_ms)
+        return {"ids": np.concatenate([keys[admitted | (run.ids.rows != 0)], lost])}
+
+    def _learn_cross(self, run: _Pass, cross: Tensor, feed: Tensor, now_ms: int) -> dict[str, Array]:
+        """Items have rows here as soon as they have one among the ids."""
+        out, s = {}, self.settings
+        for name, table, found, gradient in (("cross", self.cross, run.cross, cross), ("feed", self.feed, run.feed, feed)):
+            keys = found.seen.keys
+            admitted = (self.ids.rows.find(keys) != 0) & (keys != 0)
+            each = summed(gradient.reshape(len(found.seen.inverse), -1), found.seen)
+            lost = table.learn(keys, found.rows, admitted, each, now_ms, s.cross_rate, s.square_half_life_d * _DAY_MS)
+            out[name] = np.concatenate([keys[admitted | (found.rows != 0)], lost])
+        return out
 
     def _learn_wide(self, run: _Pass, dz: Tensor, now_ms: int) -> Array:
-        s, keys = self.settings, run.pairs.keys
+        s, found = self.settings, run.wide
+        keys = found.seen.keys
         idle_ms = max(0, now_ms - self.base.at_ms) if self.base.at_ms else 0
         self.number_weights.learn(run.numbers, dz, 2.0 ** (-idle_ms / (s.square_half_life_d * _DAY_MS)))
         if not s.wide:
             return keys[:0]
-        each = dz[:, None].expand(-1, len(run.pairs.inverse) // len(dz), -1).reshape(-1, len(TASKS))
+        each = dz[:, None].expand(-1, len(found.seen.inverse) // len(dz), -1).reshape(-1, len(TASKS))
         half_life_ms = s.square_half_life_d * _DAY_MS
-        lost = self.wide.learn(keys, run.pair_rows, keys != 0, summed(each, run.pairs), now_ms, s.wide_rate, half_life_ms)
+        lost = self.wide.learn(keys, found.rows, keys != 0, summed(each, found.seen), now_ms, s.wide_rate, half_life_ms)
         return np.concatenate([keys[keys != 0], lost])
 
-    def _sweep(self, now_ms: int) -> tuple[Array, Array]:
+    def _sweep(self, now_ms: int) -> dict[str, Array]:
         """Expire unused rows, once an hour of event time."""
         if now_ms < self._swept_ms + _HOUR_MS:
-            return np.zeros(0, np.uint64), np.zeros(0, np.uint64)
+            return dict.fromkeys(self._tables(), np.zeros(0, np.uint64))
         self._swept_ms = now_ms
         self.waiting.rows.expire(now_ms)
-        return self.ids.rows.expire(now_ms), self.wide.rows.expire(now_ms)
+        return {name: table.rows.expire(now_ms) for name, table in self._tables().items()}
 
     def _calibrate(self, batch: Batch, run: _Pass, z: Array, now_ms: int) -> float:
         examples = batch.is_example[:, None].astype(np.float64)
@@ -341,10 +477,20 @@ def _sigmoid(z: Array) -> Array:
     return 1 / (1 + np.exp(-z))
 
 
+def _been(place: Array, exposures: Array, places: int) -> Array:
+    """Places [S, M] and decayed exposures [S, M] of a user's domains -> [S, N, 2]: log count, and 1 where there is one."""
+    out = np.zeros((len(place), places, 2), np.float32)
+    np.add.at(out[..., 0], (np.arange(len(place))[:, None], place), exposures)
+    out[..., 1] = out[..., 0] > 0
+    out[..., 0] = np.log1p(np.maximum(out[..., 0], 0)) / 4
+    return out
+
+
 class _Delta(msgspec.Struct, frozen=True, kw_only=True):
     tables: dict[str, tuple[bytes, bytes, bytes]]  # keys uint64, values float32, gone uint64
-    line: tuple[bytes, bytes, bytes, float, bytes, int]  # the blend's shares; Platt's slopes, offsets; base rates: n, positives, time
-    dense: tuple[bytes, bytes] | None  # the flat buffer, the number weights
+    small: dict[str, bytes]  # see `_small`
+    base: tuple[float, int, int]  # examples behind the base rates, their time; domains with a place
+    dense: tuple[bytes, bytes, bytes] | None  # the flat buffer, the number weights, the popularity effect
 
 
 _DELTA = msgspec.msgpack.Decoder(_Delta)

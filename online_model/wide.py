@@ -62,6 +62,7 @@ class NumberWeights:
         self.rate = rate
         self.weights = torch.from_numpy(weights).to(device)
         self.squares = torch.full_like(self.weights, start)
+        self.mask: Tensor | None = None  # [M, T], 0 where a number has no say in a task
 
     def __call__(self, numbers: Tensor) -> Tensor:
         """[B, M] -> logits [B, T]."""
@@ -70,5 +71,7 @@ class NumberWeights:
     def learn(self, numbers: Tensor, dz: Tensor, fade: float) -> None:
         """One step, given the gradient of the logits [B, T]; old squares keep this share."""
         gradient = numbers.t() @ dz
+        if self.mask is not None:
+            gradient *= self.mask
         self.squares.mul_(fade).addcmul_(gradient, gradient)
         self.weights.addcdiv_(gradient, self.squares.sqrt(), value=-self.rate)

@@ -218,12 +218,29 @@ class Partition:
             positive = history.undo(positive, item, history.COLLECT)
         undone = COLLECT if len(positive) < before else 0
         if said.positive:
-            positive = history.append(positive, item, ts, said.positive, self.settings.history_limit)
+            positive = history.append(positive, item, ts, domain, said.positive, self.settings.history_limit)
         if said.negative:
-            negative = history.append(negative, item, ts, said.negative, self.settings.history_limit)
+            negative = history.append(negative, item, ts, domain, said.negative, self.settings.history_limit)
         state.histories[domain] = (positive, negative)
         _trim(state.histories, self.settings.domain_limit)
+        self._relate(state, domain, item, ts, said)
         return undone
+
+    def _relate(self, state: UserState, domain: int, item: int, ts: int, said: Meaning) -> None:
+        """Append to the user's behaviours with this artist and this category, both families together."""
+        known = self.catalog.get(item)
+        for key in dict.fromkeys((known.artist, known.category)) if known else ():
+            if not key:
+                continue
+            rows = state.related.pop(key, b"")
+            if said.undo:
+                rows = history.undo(rows, item, history.COLLECT)
+            for action in (said.positive, said.negative):
+                if action:
+                    rows = history.append(rows, item, ts, domain, action, self.settings.related_limit)
+            if rows:
+                state.related[key] = rows
+        _trim(state.related, self.settings.related_keys)
 
     def _add(self, state: UserState, item: int, domain: int, ts: int, mask: int, sign: int = 1) -> None:
         """Move the decayed counts of the user's scopes and of the item by what a mask says."""

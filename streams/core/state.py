@@ -32,6 +32,7 @@ class UserState(msgspec.Struct, array_like=True):
     by_domain: dict[int, bytes] = {}  # least recently changed first
     by_category: dict[int, bytes] = {}
     shown: bytes = b""  # (item uint64, ts int64) rows, oldest first
+    related: dict[int, bytes] = {}  # artist or category -> its last behaviours of both families; least recently changed first
 
 
 class Act(msgspec.Struct, array_like=True):
@@ -53,6 +54,7 @@ class UserPart(msgspec.Struct, frozen=True, array_like=True):
     user_attributes: bytes
     positive: bytes
     negative: bytes
+    domains: bytes
     counts: bytes  # float32 [len(COUNTS)]
 
 
@@ -64,6 +66,7 @@ class Slot(msgspec.Struct, array_like=True):
     shown_ms: int
     fields: bytes
     item_features: bytes
+    related: bytes
     counts: bytes
     popularity: bytes
     age_s: float

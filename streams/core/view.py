@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import islice
 
 from online_model import history
-from online_model.features import COUNTS, HISTORY_LIMIT, POPULARITY_HALF_LIVES_H, Features
+from online_model.features import COUNTS, DOMAIN_LIMIT, HISTORY_LIMIT, POPULARITY_HALF_LIVES_H, RELATED_LIMIT, Features
 from online_model.popularity import Decay, Values, of_item, of_scope
 from streams.core import keys
 from streams.core.catalog import Known
@@ -18,6 +19,7 @@ from streams.core.settings import PartitionSettings
 from streams.core.state import Slot, UserPart, UserState
 
 _FIELDS = struct.Struct("<8Q")
+_DOMAIN = struct.Struct("<Qf")
 _POPULARITY = struct.Struct(f"<{len(POPULARITY_HALF_LIVES_H)}f")
 _SLOT_COUNTS = struct.Struct(f"<{3 * len(COUNTS)}f")
 _USER_COUNTS = struct.Struct(f"<{len(COUNTS)}f")
@@ -37,12 +39,14 @@ class View:
         attributes = [(n, v) for n, v in context.items() if n.startswith("user.")]
         others = [(n, v) for n, v in context.items() if not n.startswith("user.")] if len(attributes) < len(context) else []
         pairs = list(state.histories.values())
+        skipped = max(0, len(state.by_domain) - DOMAIN_LIMIT)
         return UserPart(
             user=user,
             context=keys.bag("context", others),
             user_attributes=keys.bag("user", attributes),
             positive=history.merge([p for p, _ in pairs], HISTORY_LIMIT),
             negative=history.merge([n for _, n in pairs], HISTORY_LIMIT),
+            domains=b"".join([_DOMAIN.pack(d, self.scopes.read(row, ts)[0]) for d, row in islice(state.by_domain.items(), skipped, None)]),
             counts=_USER_COUNTS.pack(*self.scopes.read(state.counts, ts)),
         )
 
@@ -63,6 +67,7 @@ class View:
                 keys.key("module", module) if module else 0, keys.position(place) if place is not None else 0,
             ),
             item_features=known.features if known else b"",
+            related=history.distinct(state.related.get(artist, b""), state.related.get(category, b""), RELATED_LIMIT),
             counts=_SLOT_COUNTS.pack(
                 *figures[len(POPULARITY_HALF_LIVES_H) :],
                 *self.scopes.read(state.by_domain.get(domain), ts),
@@ -77,6 +82,7 @@ def features(part: UserPart, slot: Slot) -> Features:
     """Both halves together."""
     return Features(
         fields=slot.fields, context=part.context, user_attributes=part.user_attributes, item_features=slot.item_features,
-        positive=part.positive, negative=part.negative, counts=part.counts + slot.counts, popularity=slot.popularity,
+        positive=part.positive, negative=part.negative, related=slot.related, domains=part.domains,
+        counts=part.counts + slot.counts, popularity=slot.popularity,
         age_s=slot.age_s, shown_ms=slot.shown_ms,
     )  # fmt: skip

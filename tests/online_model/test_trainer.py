@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from online_model.batch import Batch
-from online_model.features import BAG_LIMIT, BAGS, COUNTS, FIELDS, SCOPES, TASKS
+from online_model.features import BAG_LIMIT, BAGS, COUNTS, DOMAIN_LIMIT, FIELDS, SCOPES, TASKS
 from online_model.trainer import ModelSettings, Trainer
 
 DAY = 86_400_000
+SHARED = ("history", "action", "age_s", "where", "domains", "domain_exposures")
 T0 = 1_700_000_000_000
 
 
@@ -22,6 +23,7 @@ def batch(n: int, seed: int, length: int = 3, users: int = 20, items: int = 10) 
     ids[:, 0] = 1000 + rng.integers(0, users, n)
     ids[:, 1] = 2000 + rng.integers(0, items, n)
     ids[:, 3] = 3000 + rng.integers(0, 3, n)
+    ids[:, 5] = 5000 + rng.integers(0, 3, n)
     bags = np.where(rng.random((n, len(BAGS), BAG_LIMIT)) < 0.3, rng.integers(4000, 4020, (n, len(BAGS), BAG_LIMIT)), 0).astype(np.uint64)
     there = np.arange(length) < rng.integers(0, length + 1, (n, 2, 1))
     return Batch(
@@ -30,6 +32,12 @@ def batch(n: int, seed: int, length: int = 3, users: int = 20, items: int = 10) 
         history=np.where(there, 2000 + rng.integers(0, items, (n, 2, length)), 0).astype(np.uint64),
         action=np.where(there, rng.integers(1, 7, (n, 2, length)), 0).astype(np.uint8),
         age_s=np.where(there, rng.random((n, 2, length)) * 1e4, 0).astype(np.float32),
+        where=np.where(there, 5000 + rng.integers(0, 3, (n, 2, length)), 0).astype(np.uint64),
+        related=np.where(there[:, 0], 2000 + rng.integers(0, items, (n, length)), 0).astype(np.uint64),
+        related_action=np.where(there[:, 0], rng.integers(1, 7, (n, length)), 0).astype(np.uint8),
+        related_age_s=np.where(there[:, 0], rng.random((n, length)) * 1e4, 0).astype(np.float32),
+        domains=np.broadcast_to(np.array([5000, 5001, 0, 0, 0, 0], np.uint64), (n, DOMAIN_LIMIT)).copy(),
+        domain_exposures=np.broadcast_to(np.array([3, 1, 0, 0, 0, 0], np.float32), (n, DOMAIN_LIMIT)).copy(),
         counts=rng.integers(0, 5, (n, len(SCOPES), len(COUNTS))).astype(np.float32),
         popularity=rng.random((n, 3)).astype(np.float32),
         item_age_s=rng.random(n).astype(np.float32),
@@ -39,6 +47,8 @@ def batch(n: int, seed: int, length: int = 3, users: int = 20, items: int = 10) 
         is_example=np.ones(n, np.float32),
         weight=np.ones(n, np.float32),
         ids=np.arange(n).astype(np.uint64),
+        lists=np.full(n, -1, np.int64),
+        tier=np.zeros(n, np.int64),
     )
 
 
@@ -77,8 +87,8 @@ def test_a_batch_is_predicted_as_its_examples_one_by_one() -> None:
 
 def test_candidates_that_share_a_history_are_predicted_as_if_each_had_its_own() -> None:
     made, own = trained(), batch(6, 50)
-    own = replace(own, **{name: np.repeat(getattr(own, name)[:1], 6, axis=0) for name in ("history", "action", "age_s")})
-    shared = replace(own, history=own.history[:1], action=own.action[:1], age_s=own.age_s[:1])
+    own = replace(own, **{name: np.repeat(getattr(own, name)[:1], 6, axis=0) for name in ("history", "action", "age_s", "where")})
+    shared = replace(own, **{name: getattr(own, name)[:1] for name in SHARED})
     assert own.history[0].any()
     np.testing.assert_allclose(made.predict(shared).logits, made.predict(own).logits, rtol=0, atol=1e-5)
 
@@ -86,7 +96,7 @@ def test_candidates_that_share_a_history_are_predicted_as_if_each_had_its_own() 
 def test_longer_padding_changes_no_prediction() -> None:
     made, short = trained(), batch(4, 51)
     pad = [(0, 0), (0, 0), (0, 5)]
-    longer = replace(short, **{name: np.pad(getattr(short, name), pad) for name in ("history", "action", "age_s")})
+    longer = replace(short, **{name: np.pad(getattr(short, name), pad) for name in ("history", "action", "age_s", "where")})
     np.testing.assert_allclose(made.predict(longer).logits, made.predict(short).logits, rtol=0, atol=1e-5)
 
 

@@ -1,0 +1,31 @@
+"""ID-Cross: each candidate brings its own little network, which a user's behaviours are fed through.
+
+Bian et al., "CAN: Feature Co-Action", 2011.05625, as Segue's model description has it: orders 1 and 2 of the fed embeddings through
+the same weights, outputs of both layers kept, no bias, the sum scaled by the root of how many behaviours there are.
+Shapes: B examples, L behaviours, E feed embedding (8), U hidden (4).
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FEED, UNITS = 8, 4
+WIDTH = FEED * UNITS + UNITS * UNITS  # of a candidate's own row: W1 [E, U], then W2 [U, U]
+ORDERS = 2
+OUT = ORDERS * 2 * UNITS
+SPREAD = (FEED**-0.5,) * (FEED * UNITS) + (0.5,) * (UNITS * UNITS)  # of a new row; zeros would be dead products
+CLIP = 2.0  # of fed embeddings: squares of what is larger blow up
+
+
+def id_cross(rows: Tensor, feeds: Tensor, there: Tensor) -> Tensor:
+    """Candidate rows [B, 48], fed behaviours [B or 1, L, 8], mask [B or 1, L] -> [B, 16]. A row of zeros gives zeros."""
+    n = len(rows)
+    first, second = rows[:, : FEED * UNITS].view(n, FEED, UNITS), rows[:, FEED * UNITS :].view(n, UNITS, UNITS)
+    feeds = feeds.clamp(-CLIP, CLIP)
+    mask = there[..., None].to(rows.dtype)
+    out = []
+    for order in range(1, ORDERS + 1):
+        h1 = torch.tanh(torch.matmul(feeds**order, first))  # [B, L, U]
+        h2 = torch.matmul(h1, second)
+        out += [(h1 * mask).sum(1), (h2 * mask).sum(1)]
+    return torch.cat(out, 1) / (1 + mask.sum(1)).sqrt()

@@ -1,0 +1,51 @@
+"""One user vector a domain, each helped by the others: towers with dual maps between them.
+
+Elkahky et al., "Multi-View Deep Learning", WWW 2015 (a shared user side, towers by domain); Hu et al., "CoNet", 1804.06769 (cross
+connections); Li & Tuzhilin, "DDTCDR", 1910.05189 (dual, near-orthogonal maps). Own rows a domain beat one shared row in every domain
+(MODEL.md section 5). Orders are "from, to"; maps act on column vectors: y = M h.
+Shapes: B examples, S users (B, or 1 where all examples are of one user), N domains, I inputs, H width, E item inputs, O output.
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+WIDTH, OUT = 32, 16
+MAP_INIT = 0.1  # of the identity: a start at zero was no different, a full one swamps the own part
+
+
+class MVCoNet(nn.Module):
+    """h1_d = tanh(W_d x_d + sum over d' of r_d' M_d'->d tanh(W_d' x_d')), h2_d = W'_d h1_d, score = h2_d . item tower of d."""
+
+    def __init__(self, domains: int, inputs: int, item: int, width: int = WIDTH, out: int = OUT) -> None:
+        super().__init__()
+        self.own = nn.Parameter(torch.empty(domains, inputs, width))
+        self.maps = nn.Parameter(MAP_INIT * torch.eye(width).repeat(domains, domains, 1, 1))  # [from, to, H, H]
+        self.user = nn.Parameter(torch.empty(domains, width, out))
+        self.item = nn.Parameter(torch.empty(domains, item, out))
+        for weight in (*self.own, *self.user, *self.item):
+            nn.init.xavier_uniform_(weight)
+        self.register_buffer("others", (1 - torch.eye(domains))[:, :, None, None], persistent=False)
+
+    def forward(self, x: Tensor, there: Tensor, target: Tensor, item: Tensor) -> Tensor:
+        """Inputs [S, N, I], which domains the user has been to [S, N], candidates' domains [B] and inputs [B, E] -> [B, O + 1]."""
+        n = len(target)
+        own = torch.einsum("sni,nih->snh", x, self.own)
+        user = torch.tanh(exchange(own, torch.tanh(own) * there[..., None], self.maps * self.others))
+        vectors = torch.einsum("snh,nho->sno", user, self.user).expand(n, -1, -1)
+        towers = torch.einsum("be,neo->bno", item, self.item)
+        at = target[:, None, None].expand(-1, 1, vectors.shape[2])
+        vector, tower = vectors.gather(1, at).squeeze(1), towers.gather(1, at).squeeze(1)
+        return torch.cat([vector, (vector * tower).sum(1, keepdim=True)], 1)
+
+    def penalty(self) -> Tensor:
+        """Mean over ordered pairs of ||M_b->a M_a->b - I||^2 / H: maps there and back should undo each other."""
+        domains, _, width, _ = self.maps.shape
+        back = torch.matmul(self.maps.transpose(0, 1), self.maps) - torch.eye(width, device=self.maps.device)
+        pairs = max(1, domains * (domains - 1))
+        return (back.square().sum((2, 3)) * (1 - torch.eye(domains, device=self.maps.device))).sum() / (width * pairs)
+
+
+def exchange(own: Tensor, sent: Tensor, maps: Tensor) -> Tensor:
+    """Own parts [S, N, H] with what the others send [S, N, H] through maps [from, to, H, H]."""
+    return own + torch.einsum("sfh,ftkh->stk", sent, maps)

@@ -1,0 +1,83 @@
+"""Ordered pairs within one list: which act a listener perceives as better, and how much each kind of pair counts.
+
+Tiers (MODEL.md section 1): 3 collect or share, 2 full play, 1 partial play, 0 skip, dislike, seen without play; a dislike forces 0.
+Only within a list: what all its items share (mood, hour, device) cancels there, across lists it would teach who is active.
+Shapes: B rows, Q pairs, T tasks.
+"""
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional
+
+from online_model.features import TASKS
+
+Array = np.ndarray
+
+TIERS = 4
+PARTIAL_PLAY = 1 << len(TASKS)  # a label bit behind those of the tasks: no task of its own, but a tier
+PER_LIST = 64
+HALF_LIFE_MS = 86_400_000.0
+WEIGHTS = (1 / 3, 3.0)  # rare kinds of pairs count at most, frequent ones at least this much
+_FULL, _COLLECT, _SHARE, _DISLIKE = (1 << TASKS.index(t) for t in ("full_play", "collect", "share", "dislike"))
+
+
+def tiers(labels: Array) -> Array:
+    """Label masks [n] -> tiers int64 [n]."""
+    out = np.where(labels & PARTIAL_PLAY, 1, 0)
+    out = np.where(labels & _FULL, 2, out)
+    out = np.where(labels & (_COLLECT | _SHARE), 3, out)
+    return np.where(labels & _DISLIKE, 0, out)
+
+
+def pairs(tier: Array, lists: Array, seed: int) -> tuple[Array, Array]:
+    """Rows (better, worse), each int64 [Q]: all of the same list and unequal tier, at most PER_LIST a list, drawn by seed.
+
+    `lists` [B]: the list of each row, -1 = in none.
+    """
+    i, j = np.nonzero((lists[:, None] == lists) & (lists >= 0)[:, None] & (tier[:, None] > tier))
+    counts = np.bincount(lists[i]) if len(i) else np.zeros(0, np.int64)
+    if len(counts) and counts.max() > PER_LIST:
+        order = np.lexsort((np.random.default_rng(seed).random(len(i)), lists[i]))
+        starts = np.concatenate([[0], np.cumsum(counts)])[lists[i[order]]]
+        kept = np.sort(order[np.arange(len(i)) - starts < PER_LIST])
+        i, j = i[kept], j[kept]
+    return i, j
+
+
+def loss(s: Tensor, better: Tensor, worse: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of softplus(-(s_better - s_worse)) over pairs [Q]; 0 where there are none."""
+    return (weight * functional.softplus(s[worse] - s[better])).sum() / weight.sum().clamp(min=1e-12)
+
+
+class TierWeights:
+    """omega: the square root of how rare a kind of pair has been of late, clipped, such that the mean weight is 1."""
+
+    def __init__(self, exponent: float = 0.5) -> None:
+        self.exponent = exponent
+        self.counts = np.zeros((TIERS, TIERS))
+        self.at_ms = 0
+
+    def __call__(self, better: Array, worse: Array) -> Array:
+        """Tiers [Q] of both sides -> weights float32 [Q], by the counts so far."""
+        n = self.counts[self.counts > 0]
+        if not len(n):
+            return np.ones(len(better), np.float32)
+        omega = np.clip((n.mean() / np.maximum(self.counts, 1e-9)) ** self.exponent, *WEIGHTS)
+        omega *= self.counts.sum() / (self.counts * omega).sum()
+        return omega[better, worse].astype(np.float32)
+
+    def add(self, better: Array, worse: Array, now_ms: int) -> None:
+        """Count pairs by the tiers [Q] of both sides."""
+        if len(better):
+            self.counts *= 2.0 ** (-max(0, now_ms - self.at_ms) / HALF_LIFE_MS) if self.at_ms else 1.0
+            self.at_ms = max(self.at_ms, now_ms)
+            np.add.at(self.counts, (better, worse), 1)
+
+    def arrays(self) -> dict[str, Array]:
+        """Everything, for a checkpoint."""
+        return {"counts": self.counts.copy(), "at_ms": np.array(self.at_ms)}
+
+    def load(self, arrays: dict[str, Array]) -> None:
+        """The state that `arrays` gave."""
+        self.counts, self.at_ms = arrays["counts"].copy(), int(arrays["at_ms"])

@@ -1,0 +1,88 @@
+"""What an item's momentary popularity adds to a logit: linear, standardised, without id or content, so that it can be taken away.
+
+Wei et al., "MACR", 2010.15363, and Zhang et al., "PDA", 2105.06067, as Segue departs from them (MODEL.md section 4): popularity moves
+while quality stays, so its slope is known from changes within an item; serving replaces the effect by its mean, which is zero here.
+Shapes: B examples, P inputs, T tasks.
+"""
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from online_model.batch import Batch
+from online_model.features import COUNTS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
+
+Array = np.ndarray
+
+INPUTS = (*(f"popularity_{h:g}h" for h in POPULARITY_HALF_LIVES_H), "trend", "age", "exposures")
+MOVED = ("full_play", "skip")  # collects, shares and dislikes follow popularity for what the item is worth
+HALF_LIFE_MS = 86_400_000.0  # of mean and variance over exposed candidates
+_CLIP = 5.0  # standard deviations
+_ITEM = SCOPES.index("item")
+
+
+def inputs(batch: Batch) -> Array:
+    """float64 [B, P], before standardising; age unknown: as the oldest."""
+    popularity = np.log1p(np.maximum(batch.popularity, 0)).astype(np.float64)
+    age = np.where(batch.item_age_s >= 0, np.log1p(np.maximum(batch.item_age_s, 0) / 3600), 9.0)
+    exposures = np.log1p(np.maximum(batch.counts[:, _ITEM, COUNTS.index("exposures")], 0))
+    return np.concatenate([popularity, (popularity[:, :1] - popularity[:, -1:]), age[:, None], exposures[:, None]], 1)
+
+
+class PopularityEffect:
+    """g = standardised inputs . weights, for the tasks that popularity moves."""
+
+    def __init__(self, rate: float, start: float, device: torch.device) -> None:
+        self.rate = rate
+        self.weights = torch.zeros(len(INPUTS), len(TASKS), device=device)
+        self.squares = torch.full_like(self.weights, start)
+        self.mask = torch.tensor([float(t in MOVED) for t in TASKS], device=device)
+        self.mass = 0.0  # decayed count behind the moments
+        self.mean, self.variance = np.zeros(len(INPUTS)), np.ones(len(INPUTS))
+        self.at_ms = 0
+
+    def standardised(self, raw: Array) -> Array:
+        """float32 [B, P]: mean 0 and variance 1 over what was exposed of late."""
+        return np.clip((raw - self.mean) / np.sqrt(self.variance + 1e-6), -_CLIP, _CLIP).astype(np.float32)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Standardised inputs [B, P] -> [B, T]."""
+        return x @ self.weights
+
+    def learn(self, x: Tensor, dz: Tensor) -> None:
+        """One Adagrad step, given the gradient of the logits [B, T]."""
+        gradient = (x.t() @ dz) * self.mask
+        self.squares.addcmul_(gradient, gradient)
+        self.weights.addcdiv_(gradient, self.squares.sqrt(), value=-self.rate)
+
+    def see(self, raw: Array, now_ms: int) -> None:
+        """Move mean and variance by these exposed candidates [n, P]."""
+        if not len(raw):
+            return
+        fade = 2.0 ** (-max(0, now_ms - self.at_ms) / HALF_LIFE_MS) if self.at_ms else 0.0
+        self.at_ms = max(self.at_ms, now_ms)
+        old = self.mass * fade
+        self.mass = old + len(raw)
+        delta = raw.mean(0) - self.mean
+        share = len(raw) / self.mass
+        self.variance = self.variance * (1 - share) + raw.var(0) * share + delta**2 * share * (1 - share)
+        self.mean = self.mean + delta * share
+
+    def arrays(self) -> dict[str, Array]:
+        """Everything, for a checkpoint."""
+        return {
+            "weights": self.weights.numpy(force=True).copy(),
+            "squares": self.squares.numpy(force=True).copy(),
+            "mean": self.mean.copy(),
+            "variance": self.variance.copy(),
+            "mass": np.array(self.mass),
+            "at_ms": np.array(self.at_ms),
+        }
+
+    def load(self, arrays: dict[str, Array]) -> None:
+        """The state that `arrays` gave."""
+        self.weights.copy_(torch.from_numpy(arrays["weights"].copy()))
+        self.squares.copy_(torch.from_numpy(arrays["squares"].copy()))
+        self.mean, self.variance = arrays["mean"].copy(), arrays["variance"].copy()
+        self.mass, self.at_ms = float(arrays["mass"]), int(arrays["at_ms"])
