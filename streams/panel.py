@@ -49,6 +49,7 @@ async def show(facts: Facts, readings: Readings, heard: Heard, passed: Callable[
         with Live(console=console, auto_refresh=False) as live:
             await _picture(live, facts, readings, heard, passed)
     while True:
+        readings.hear(_now_ms(), heard.actions)
         await asyncio.sleep(LINE_S)
         readings.hear(_now_ms(), heard.actions)
         console.print(line(readings, heard, passed()), soft_wrap=True, highlight=False)
@@ -88,7 +89,7 @@ def panel(facts: Facts, readings: Readings, heard: Heard, passed_s: float, width
 def line(readings: Readings, heard: Heard, passed_s: float) -> str:
     """The same for a log: no colours, one line."""
     fresh, (collects, dislikes) = readings.recent_freshness(), readings.recent_shares()
-    aucs = "  ".join(f"{task} {_figure(m['auc'], '.3f')}" for task, m in readings.figures().items())
+    aucs = "  ".join(f"{task} {_figure(m['auc'], '.3f')}" for task, m in readings.figures().items() if m["auc"] is not None)
     return (
         f"{_clock(passed_s)}  {readings.rate('events'):.0f} events/s  lag {_figure(readings.lag, ',')}"
         f"  {readings.rate('examples'):.0f} examples/s  freshness p50 {_figure(fresh.p50, ',')} p99 {_figure(fresh.p99, ',')} ms"

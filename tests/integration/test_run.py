@@ -141,13 +141,12 @@ def test_a_run_ends_by_itself_with_everything_learned(started: Any) -> None:
     assert run.processes() == {} and listening(ports) == set() and list((run.folder / "run").iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_a_signal_in_the_middle_stops_all_and_leaves_nothing(number: signal.Signals, started: Any) -> None:
+def test_ctrl_c_in_the_middle_stops_all_and_leaves_nothing(started: Any) -> None:
     run = started("--json")
     run.until(LISTENING)
     ports = run.ports()
     run.until("0:05  ")
-    run.process.send_signal(number)
+    run.process.send_signal(signal.SIGINT)
     code, out = run.ended()
     told = json.loads(out)
     assert (code, told["complete"], told["lag"]) == (0, False, None) and told["events"] > 0
