@@ -141,7 +141,8 @@ def test_a_users_state_is_bounded_and_the_least_recently_changed_gives_way() -> 
     assert list(state.by_domain) == list(state.histories) == [keys.key("domain", f"d{k}") for k in newest]
     assert list(state.by_category) == [keys.key("category", f"c{k}") for k in newest]
     assert [len(positive) // history.ROW for positive, _ in state.histories.values()] == [2, 1, 1]
-    assert [item for item, _ in SHOWN_ROW.iter_unpack(state.shown)] == [keys.key("item", f"i{k}") for k in (2, 3, 4, 5)]  # i1 was shown once
+    shown = [item for item, _ in SHOWN_ROW.iter_unpack(state.shown)]
+    assert shown == [keys.key("item", f"i{k}") for k in (2, 3, 4, 5)]  # i1 was shown once
 
 
 EVENTS = st.lists(
