@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,16 +45,24 @@ class Facts:
 async def show(facts: Facts, readings: Readings, heard: Heard, passed: Callable[[], float]) -> None:
     """On stderr, until cancelled: the panel on a terminal, else a line every few seconds."""
     console = Console(stderr=True)
-    if not console.is_terminal:
-        while True:
-            await asyncio.sleep(LINE_S)
-            readings.hear(_now_ms(), heard.actions)
-            console.print(line(readings, heard, passed()), soft_wrap=True, highlight=False)
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
-            readings.hear(_now_ms(), heard.actions)
-            live.update(panel(facts, readings, heard, passed(), min(console.width, WIDEST)), refresh=True)
-            await asyncio.sleep(PANEL_S)
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            await _picture(live, facts, readings, heard, passed)
+    while True:
+        readings.hear(_now_ms(), heard.actions)
+        await asyncio.sleep(LINE_S)
+        readings.hear(_now_ms(), heard.actions)
+        console.print(line(readings, heard, passed()), soft_wrap=True, highlight=False)
+
+
+async def _picture(live: Live, facts: Facts, readings: Readings, heard: Heard, passed: Callable[[], float]) -> None:
+    """A terminal that goes away is a hang-up, also where the kernel tells another process of it (make, say)."""
+    while live.console.is_terminal:
+        readings.hear(_now_ms(), heard.actions)
+        live.update(panel(facts, readings, heard, passed(), min(live.console.width, WIDEST)), refresh=True)
+        await asyncio.sleep(PANEL_S)
+    signal.raise_signal(signal.SIGHUP)
+    await asyncio.Event().wait()
 
 
 def panel(facts: Facts, readings: Readings, heard: Heard, passed_s: float, width: int) -> RenderableType:
@@ -79,8 +88,8 @@ def panel(facts: Facts, readings: Readings, heard: Heard, passed_s: float, width
 
 def line(readings: Readings, heard: Heard, passed_s: float) -> str:
     """The same for a log: no colours, one line."""
-    fresh, (collects, dislikes) = readings.freshness(recent=True), readings.recent_shares()
-    aucs = "  ".join(f"{task} {_figure(m['auc'], '.3f')}" for task, m in readings.figures().items())
+    fresh, (collects, dislikes) = readings.recent_freshness(), readings.recent_shares()
+    aucs = "  ".join(f"{task} {_figure(m['auc'], '.3f')}" for task, m in readings.figures().items() if m["auc"] is not None)
     return (
         f"{_clock(passed_s)}  {readings.rate('events'):.0f} events/s  lag {_figure(readings.lag, ',')}"
         f"  {readings.rate('examples'):.0f} examples/s  freshness p50 {_figure(fresh.p50, ',')} p99 {_figure(fresh.p99, ',')} ms"
@@ -90,7 +99,7 @@ def line(readings: Readings, heard: Heard, passed_s: float) -> str:
 
 def _flow(facts: Facts, readings: Readings, heard: Heard, width: int) -> Table:
     """What flows, how fresh, and what listeners do."""
-    fresh, lag = readings.freshness(recent=True), readings.lag
+    fresh, lag = readings.recent_freshness(), readings.lag
     collects, dislikes = readings.recent_shares()
     curve = max(min(width - 44, 30), 8)
     grid = Table.grid(padding=(0, 2, 0, 0))

@@ -128,11 +128,14 @@ class Readings:
         """Acts without a version that answers: the unmeasured, and those that joined no exposure."""
         return self.counted["unjoined"] + self.unmeasured
 
-    def freshness(self, recent: bool = False) -> Freshness:
-        """Of all acts, the unlearned ones among them; or of those learned in the last minute."""
-        counts: Counter[int] = sum((Counter(h) for _, h in self._recent), Counter()) if recent else self.fresh
-        missing = 0 if recent else self.unlearned
-        return Freshness(quantile(counts, 0.5, missing), quantile(counts, 0.99, missing))
+    def freshness(self, unlearned: int) -> Freshness:
+        """Of all acts so far, so many infinitely old ones among them."""
+        return Freshness(quantile(self.fresh, 0.5, unlearned), quantile(self.fresh, 0.99, unlearned))
+
+    def recent_freshness(self) -> Freshness:
+        """Of the acts that were learned in the last minute."""
+        counts: Counter[int] = sum((Counter(h) for _, h in self._recent), Counter())
+        return Freshness(quantile(counts, 0.5), quantile(counts, 0.99))
 
     def rate(self, what: str) -> float:
         """`events` or `examples` a second."""

@@ -15,13 +15,11 @@ import contextlib
 import logging
 import os
 import shutil
-import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -35,6 +33,7 @@ from streams.contracts import Readiness
 from streams.core.events import Event
 from streams.core.items import Item
 from streams.follow import PATIENCE
+from streams.interrupts import Interrupted, Signals
 from streams.listeners import Heard, Listeners
 from streams.panel import Facts, show
 from streams.readings import Readings
@@ -53,17 +52,12 @@ ASK_S = 10.0  # of Kafka, for what was committed
 CHILDREN_STOP_S = 5.0  # together with the broker's: within the 10 s that Ctrl-C may take
 BROKER_STOP_S = 3.0
 WATCH_S = 0.1
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 replace = msgspec.structs.replace
 
 
 class RunError(RuntimeError):
     """The run broke; the message says what, and where its words are."""
-
-
-class Interrupted(RuntimeError):
-    """A signal came before there was anything to sum up."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +101,7 @@ def settings_for(loaded: Loaded, stamp: str, port: int = 0) -> tuple[Settings, b
 def run(plan: Plan, crowd: Crowd, say: Callable[[str], None]) -> Summary:
     """All of it. `say` is told how the start goes; then the panel takes over."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is gone is told once, by us
-    with _Signals() as signals:
+    with Signals() as signals:
         plan.folder.mkdir(parents=True)
         broker = EmbeddedBroker(plan.folder / "kafka") if plan.embedded else None
         settings, made, well = plan.settings, list[str](), False
@@ -149,7 +143,7 @@ def _placed(s: Settings, plan: Plan) -> Settings:
 class _Live:
     """The part of a run in which something happens."""
 
-    def __init__(self, plan: Plan, settings: Settings, broker: EmbeddedBroker | None, signals: _Signals) -> None:
+    def __init__(self, plan: Plan, settings: Settings, broker: EmbeddedBroker | None, signals: Signals) -> None:
         self._plan, self._settings, self._broker, self._signals = plan, settings, broker, signals
         self._topics = settings.topics
         self._facts = Facts(
@@ -288,37 +282,6 @@ class _Live:
             if task.done():
                 task.result()
                 raise RunError("something beside the run ended by itself")
-
-
-class _Signals:
-    """SIGINT, SIGTERM and SIGHUP: an interruption where nothing else is said, else what is said."""
-
-    def __init__(self) -> None:
-        self.seen = False
-        self._then: Callable[[], object] | None = None
-        self._before: dict[signal.Signals, Any] = {}
-
-    def then(self, then: Callable[[], object]) -> None:
-        """From now on do this."""
-        self._then = then
-
-    def calm(self) -> None:
-        """From now on do nothing: what is still to be done ends by itself, soon."""
-        self._then = lambda: None
-
-    def __enter__(self) -> _Signals:
-        self._before = {number: signal.signal(number, self._take) for number in SIGNALS}
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        self.seen = True
-        if self._then is None:
-            raise Interrupted(f"stopped by {signal.Signals(number).name} before anything ran")
-        self._then()
 
 
 async def _has_model(session: aiohttp.ClientSession, url: str) -> bool:

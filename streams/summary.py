@@ -43,14 +43,18 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
 
 
-def figures(readings: Readings, heard: Heard, metrics: dict[str, dict[str, float | None]] | None, seconds: float, **rest: Any) -> Summary:
-    """The summary from what was read and heard."""
-    counted, fresh, (collects, dislikes) = readings.counted, readings.freshness(), shares(heard.actions)
-    learner = readings.learner
+def figures(
+    readings: Readings, heard: Heard, metrics: dict[str, dict[str, float | None]] | None, seconds: float, complete: bool, **rest: Any
+) -> Summary:
+    """The summary from what was read and heard. Cut short, acts that are still on their way are not called unlearned."""
+    counted, (collects, dislikes) = readings.counted, shares(heard.actions)
+    unlearned, learner = readings.unlearned if complete else counted["unjoined"], readings.learner
+    fresh = readings.freshness(unlearned)
     return Summary(
-        seconds=round(seconds, 3), events=readings.events, events_per_s=round(readings.events / seconds, 1) if seconds else 0.0,
+        complete=complete, seconds=round(seconds, 3), events=readings.events,
+        events_per_s=round(readings.events / seconds, 1) if seconds else 0.0,
         exposures=counted["exposures"], examples=readings.examples, reversals=learner.counted.get("reversals", 0) if learner else 0,
-        freshness_p50_ms=fresh.p50, freshness_p99_ms=fresh.p99, unlearned=readings.unlearned,
+        freshness_p50_ms=fresh.p50, freshness_p99_ms=fresh.p99, unlearned=unlearned,
         metrics=readings.figures() if metrics is None else metrics,
         lists=heard.lists, empty_lists=heard.empty, collect_rate=collects, dislikes_per_1000_plays=dislikes,
         rejected=readings.rejected, unjoined=counted["unjoined"], failed_requests=heard.failed,

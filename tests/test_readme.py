@@ -57,7 +57,7 @@ class Shell:
     """Runs commands of the README in a folder, in a shell that keeps what was exported."""
 
     def __init__(self, folder: Path, kafka: str, service: str, environment: dict[str, str]) -> None:
-        self.folder, self._kafka, self._service, self.lasting = folder, kafka, service, list[subprocess.Popen[bytes]]()
+        self.folder, self.kafka, self.service, self.lasting = folder, kafka, service, list[subprocess.Popen[bytes]]()
         self._environment = os.environ | environment | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         (folder / ".venv/bin").mkdir(parents=True)
         program = folder / PROGRAM
@@ -66,7 +66,7 @@ class Shell:
 
     def run(self, command: str) -> str:
         """What it printed. It must end well; one that lasts is left running."""
-        line = command.replace(KAFKA, self._kafka).replace(SERVICE, self._service)
+        line = command.replace(KAFKA, self.kafka).replace(SERVICE, self.service)
         if line.startswith("export "):
             name, _, value = line.removeprefix("export ").partition("=")
             self._environment[name] = value
@@ -88,13 +88,12 @@ class Shell:
 
 @pytest.fixture
 def shell(tmp_path: Path, broker: EmbeddedBroker) -> Iterator[Shell]:
-    ports = []
-    for _ in range(2):
-        with socket.socket() as s:
+    with socket.socket() as one, socket.socket() as other:
+        for s in (one, other):
             s.bind(("127.0.0.1", 0))
-            ports.append(s.getsockname()[1])
-    others = {"SEGUE_SERVICE__PORT": str(ports[0]), "SEGUE_EXPORTER__PORT": str(ports[1]), "SEGUE_TOPICS__PREFIX": f"readme{os.getpid()}"}
-    made = Shell(tmp_path, broker.bootstrap, f"127.0.0.1:{ports[0]}", {name: value for name, value in others.items() if name != "_"})
+        service, exporter = one.getsockname()[1], other.getsockname()[1]
+    own = {"SEGUE_SERVICE__PORT": str(service), "SEGUE_EXPORTER__PORT": str(exporter), "SEGUE_TOPICS__PREFIX": f"readme{os.getpid()}"}
+    made = Shell(tmp_path, broker.bootstrap, f"127.0.0.1:{service}", own)
     yield made
     for process in made.lasting:
         process.kill()
@@ -117,7 +116,7 @@ def test_a_kafka_of_ones_own_from_topics_to_metrics_and_a_replay_after_it(shell:
     for command in commands(SECTIONS[OWN]):
         if command.startswith("curl"):
             deadline = time.monotonic() + 60
-            while not has_model(shell._service):
+            while not has_model(shell.service):
                 assert time.monotonic() < deadline, (tmp_path / "worker.log").read_text()
                 time.sleep(0.1)
         printed[command.split(" -d ")[0].removeprefix(f"{PROGRAM} ")] = shell.run(command)

@@ -50,8 +50,7 @@ class Partition:
         """Apply records in order. One by one or in batches of any size: the same state, the same effects."""
         self._effects = Effects()
         for arrived in batch:
-            if self._at != (arrived.offset, arrived.index):
-                self._at, self._n = (arrived.offset, arrived.index), 0
+            self._at, self._n = (arrived.offset, arrived.index), 0
             self._apply(arrived)
         self.tables.meta.put(PROGRESS, self.progress)
         return self._effects

@@ -23,6 +23,7 @@ import pytest
 from yarl import URL
 
 from streams import answers
+from streams.broker import EmbeddedBroker
 from streams.contracts import openapi
 from streams.core.recommend import RecommendSettings
 from streams.core.settings import PartitionSettings
@@ -479,6 +480,35 @@ def test_partition_that_moves_while_a_list_is_made_is_503(
 
     asyncio.run(main())
     assert exposures(topics) == []
+
+
+def test_while_kafka_stands_still_lists_are_flagged_and_the_rest_is_503_and_all_of_it_arrives_later(
+    own_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    topics = TopicSettings(bootstrap=own_broker.bootstrap, prefix="still", partitions=1)
+
+    async def main() -> None:
+        async with serving(topics, tmp_path, acknowledged_within_s=0.3) as (worker, _, client):
+            await put(client, *SONGS)
+            await until(lambda: len(worker.catalog) == 5)
+            assert own_broker.pid is not None
+            os.kill(own_broker.pid, signal.SIGSTOP)
+            try:
+                answer = await ask(client, user_id="ada", request_id="r", k=5)
+                assert (len(answer["items"]), answer["flags"]) == (5, ["cold", "stale", "unlogged"])
+                async with client.post("/v1/events", json=play("ada", "i0", event_id="e", request_id="r")) as refused:
+                    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+                assert (await ask(client, k=5))["flags"] == ["cold", "guest"]  # nothing to write down
+                async with client.get("/healthz") as alive:
+                    assert alive.status == 200
+            finally:
+                os.kill(own_broker.pid, signal.SIGCONT)
+            await until(lambda: taken(worker) == taken(worker, "exposures") == 1)
+            await send(client, play("ada", "i0", event_id="e", request_id="r"))  # as the client was told: it counts once
+            await until(lambda: taken(worker, "rejected:duplicate") == 1)
+            assert (await ask(client, user_id="ada", k=5))["flags"] == ["cold"]
+
+    asyncio.run(main())
 
 
 def test_sigterm_in_the_midst_of_requests_breaks_no_answer_and_loses_no_exposure(topic_settings: MakeTopics, tmp_path: Path) -> None:

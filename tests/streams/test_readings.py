@@ -54,14 +54,14 @@ def test_unlearned_acts_are_infinitely_old() -> None:
     # 6 acts at 100 ms and 2 at 200; 1 found no exposure, 1 is in a version that the copy has not taken: 2 of 10 are infinite
     readings = read(worker(1, 8, measured=8, fresh={100: 6, 200: 2}, unjoined=1), learner(1, 8, acts=9))
     assert (readings.unmeasured, readings.unlearned) == (1, 2)
-    assert readings.freshness() == (100, None)
-    assert readings.freshness(recent=True) == (100, 200)  # of those that were learned
+    assert readings.freshness(readings.unlearned) == (100, None)
+    assert readings.recent_freshness() == (100, 200)  # of those that were learned
 
 
 def test_freshness_of_late_is_that_of_the_last_minute() -> None:
     readings = read(worker(1, 1, measured=1, fresh={900: 1}), worker(61, 2, measured=2, fresh={100: 1}))
-    assert readings.freshness(recent=True).p99 == 100
-    assert readings.freshness().p99 == 900
+    assert readings.recent_freshness().p99 == 100
+    assert readings.freshness(0).p99 == 900
 
 
 def test_counts_of_workers_add_up_and_rejections_are_told_by_reason() -> None:

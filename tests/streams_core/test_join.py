@@ -230,6 +230,16 @@ def test_what_the_catalog_knows_when_an_item_is_shown_is_in_its_features() -> No
     assert example.features.age_s == -1.0
 
 
+def test_context_and_the_users_attributes_are_two_bags() -> None:
+    context: dict[str, str | int | float] = {"device": "phone", "user.age": 30, "user": "x", "hour": 7}
+    for given_, device, user in ((context, ["device", "hour", "user"], ["user.age"]), ({"user.age": 30}, [], ["user.age"])):
+        _, effects = applied(log_of(at(0, "play", context=given_)))
+        example = effects.examples[0].record
+        assert isinstance(example, Example)
+        assert example.features.context == keys.bag("context", [(name, given_[name]) for name in device])
+        assert example.features.user_attributes == keys.bag("user", [(name, given_[name]) for name in user])
+
+
 def test_a_finger_that_taps_collect_on_and_off_is_not_endless_evidence() -> None:
     taps = [at(1 + n / 100, "uncollect" if n % 2 else "collect", request_id="r") for n in range(30)]
     _, effects = applied(log_of(at(0, "play", also=(Action.IMPRESSION,), request_id="r"), *taps))

@@ -159,6 +159,11 @@ def test_a_step_names_its_version_its_time_and_the_acts_in_it() -> None:
     assert (made.version, made.watermark_ms, made.has_open_batch) == (1, T0 + 11, False)
 
 
+def test_time_does_not_go_back_with_a_late_act() -> None:
+    (step,) = learner().apply(0, numbered([example(1, 100), example(2, 40), closed(60, s9=0), Tick(T0 + 20, False)]))
+    assert step.watermark_ms == T0 + 100
+
+
 class Watched:
     """Rows that a learner scores."""
 

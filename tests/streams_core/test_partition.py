@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from online_model import history
 from online_model.features import TASKS, Closed, Example, Reversal
+from online_model.features import Tick as LearnerTick
 from streams.core import keys
 from streams.core.catalog import Catalog
-from streams.core.events import Action, Event, Exposure, Reason, Slot, Tick
+from streams.core.events import Action, Event, Exposure, LogBegin, Reason, Slot, Tick
 from streams.core.events import Record as WireRecord
-from streams.core.partition import Partition
+from streams.core.items import Item
+from streams.core.partition import SHOWN_ROW, Partition
 from streams.core.records import Arrived, Outgoing
 from streams.core.settings import PartitionSettings
 from streams.core.state import Tables, digest
@@ -106,6 +109,40 @@ def test_future_event_moves_no_watermark_and_late_one_is_refused() -> None:
     ])  # fmt: skip
     assert [d.reason for d in effects.dead] == [Reason.FUTURE, Reason.LATE, Reason.DUPLICATE]
     assert partition.progress.watermark_ms == START
+
+
+def test_a_partition_is_in_a_log_from_its_begin_to_its_closing_tick() -> None:
+    partition = Partition(PartitionSettings(), Tables.over(), Catalog())
+    seen = []
+    for n, record in enumerate([event(0, "play"), LogBegin(ts=0), event(1, "skip"), Tick(ts=START + 2 * MINUTE), Tick(last=True)]):
+        partition.apply([Arrived(n, 0, START + MINUTE, record, str(n))])
+        seen.append(partition.progress.in_log)
+    assert seen == [False, True, True, True, False]
+    assert partition.progress.watermark_ms == START + 2 * MINUTE  # a tick's time behind it means the watermark
+
+
+def test_a_tick_goes_on_to_the_learner_at_the_watermark_and_is_no_event() -> None:
+    partition, out = run(event(1, "play"), Tick(ts=START), Tick(ts=START + 2 * MINUTE))
+    assert [o.record for o in out[1:]] == [LearnerTick(START + MINUTE, False), LearnerTick(START + 2 * MINUTE, False)]
+    assert partition.progress.counted["events"] == 1
+
+
+def test_a_users_state_is_bounded_and_the_least_recently_changed_gives_way() -> None:
+    limits = PartitionSettings(domain_limit=3, category_limit=3, history_limit=2, shown_limit=4)
+    catalog = Catalog()
+    for n in range(9):
+        catalog.put(Item(item_id=f"i{n}", categories=(f"c{n}",)))
+    partition = Partition(limits, Tables.over(), catalog)
+    order = [0, 1, 2, 3, 1, 1, 1, 4, 5]
+    partition.apply(arrived([event(n, "play", f"i{k}", domain=f"d{k}") for n, k in enumerate(order)]))
+    state = partition.user(keys.key("user", "u"))
+    assert state is not None
+    newest = [1, 4, 5]
+    assert list(state.by_domain) == list(state.histories) == [keys.key("domain", f"d{k}") for k in newest]
+    assert list(state.by_category) == [keys.key("category", f"c{k}") for k in newest]
+    assert [len(positive) // history.ROW for positive, _ in state.histories.values()] == [2, 1, 1]
+    shown = [item for item, _ in SHOWN_ROW.iter_unpack(state.shown)]
+    assert shown == [keys.key("item", f"i{k}") for k in (2, 3, 4, 5)]  # i1 was shown once
 
 
 EVENTS = st.lists(

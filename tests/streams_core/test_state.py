@@ -48,18 +48,39 @@ def test_a_table_over_a_store_answers_as_a_dict_whatever_is_resident(steps: list
                 assert len(list(table.rows())) <= max(keep, 3 - 3 * (keep < 3))
 
 
-@given(st.lists(st.tuples(st.integers(0, 50), keys_), max_size=30), st.integers(1, 20), st.booleans())
+def test_the_rows_that_changed_last_stay_resident() -> None:
+    table = Table(_same, _same, Stored(), keep=4)
+    for key in (b"a", b"b", b"c", b"d", b"e", b"a"):
+        table.put(key, b"row")
+    table.settle()
+    assert [key for key, _ in table.rows()] == [b"e", b"a"]  # past `keep`, half of it
+
+
+def test_marks_that_come_due_far_ahead_are_not_in_memory() -> None:
+    marks = Marks(Table(_same, _same, Stored()), b"o", step_ms=10)
+    assert list(marks.due(0)) == []  # looked ahead until 10
+    for due_ms in range(1, 1000):
+        marks.add(due_ms, b"a")
+    assert len(marks._heap) == 10
+    assert len(list(marks.due(500))) == 500
+    assert len(marks._heap) == 10
+
+
+kinds = st.sampled_from(["resident", "stored", "restarted"])
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), keys_), max_size=30), st.integers(1, 20), kinds)
 def test_marks_come_due_once_in_order_of_time_also_over_a_store_and_a_restart(
-    added: list[tuple[int, bytes]], step_ms: int, restarts: bool
+    added: list[tuple[int, bytes]], step_ms: int, kind: str
 ) -> None:
     store = Stored()
-    table = Table(_same, _same, store)
+    table = Table(_same, _same, None if kind == "resident" else store)
     marks, heap, now = Marks(table, b"o", step_ms), list[tuple[int, bytes]](), 0
     for due_ms, key in added:
-        now += 3
+        now += 2
         marks.add(now + due_ms, key)
         heapq.heappush(heap, (now + due_ms, key))
-        if restarts:
+        if kind == "restarted":
             for changed, raw in table.writes():
                 store.rows.pop(changed, None) if raw is None else store.rows.update({changed: raw})
             table = Table(_same, _same, store)

@@ -1,0 +1,31 @@
+"""What the catalog knows of an item, by key; and that it forgets."""
+from __future__ import annotations
+
+from streams.core import keys
+from streams.core.catalog import Catalog
+from streams.core.items import Item
+
+
+def test_an_item_is_known_by_its_keys_and_the_newest_is_the_one() -> None:
+    catalog = Catalog()
+    item = Item(item_id="i", artist_id="a", categories=("jazz", "live"), domain="song", features={"bpm": 90, "key": "C"})
+    catalog.put(Item(item_id="i", artist_id="before"))
+    known = catalog.put(item)
+    assert catalog.get(keys.key("item", "i")) is known
+    assert (known.item, known.key, known.artist) == (item, keys.key("item", "i"), keys.key("artist", "a"))
+    assert (known.category, known.categories) == (keys.key("category", "jazz"), (keys.key("category", "jazz"), keys.key("category", "live")))
+    assert (known.domain, known.features) == (keys.key("domain", "song"), keys.bag("item", [("bpm", 90), ("key", "C")]))
+    assert (len(catalog), list(catalog)) == (1, [known])
+
+
+def test_what_an_item_does_not_say_is_key_0() -> None:
+    known = Catalog().put(Item(item_id="i"))
+    assert (known.artist, known.category, known.categories, known.domain, known.features) == (0, 0, (), 0, b"")
+
+
+def test_a_deleted_item_is_unknown_and_an_unknown_one_can_be_deleted() -> None:
+    catalog = Catalog()
+    catalog.put(Item(item_id="i"))
+    assert [catalog.delete("i"), catalog.delete("i"), catalog.delete("never")] == [True, False, False]
+    assert catalog.get(keys.key("item", "i")) is None
+    assert len(catalog) == 0
