@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -102,19 +103,30 @@ def of_candidates(rows: Sequence[Features]) -> Batch:
     return out
 
 
-def of_records(records: Sequence[Example | Reversal]) -> Batch:
-    """Examples and reversals in arrival order."""
-    out = of_features([r.features for r in records])
-    reversal = np.array([isinstance(r, Reversal) for r in records])
+class Compared(NamedTuple):
+    """A row of a closed list: what the rank head learns from."""
+
+    features: Features
+    list: int
+    tier: int  # see pairs.py
+
+
+def of_records(records: Sequence[Example | Reversal], compared: Sequence[Compared] = ()) -> Batch:
+    """Examples and reversals in arrival order, then rows that are only compared within their lists."""
+    out = of_features([*(r.features for r in records), *(c.features for c in compared)])
+    n = len(records)
+    reversal = np.array([isinstance(r, Reversal) for r in records], bool)
     masks = np.array([0 if isinstance(r, Reversal) else r.labels for r in records], np.int64)
-    out.labels = ((masks[:, None] >> np.arange(len(TASKS))) & 1).astype(np.float32)
+    out.labels[:n] = (masks[:, None] >> np.arange(len(TASKS))) & 1
     at = np.flatnonzero(reversal)
     if len(at):
         changed = [r for r in records if isinstance(r, Reversal)]
         out.sign[at, [r.task for r in changed]] = [r.sign for r in changed]
-    out.is_example = (~reversal).astype(np.float32)
-    out.weight = np.array([r.weight for r in records], np.float32)
-    out.ids = np.array([r.id for r in records], np.uint64)
+    out.is_example[:n], out.is_example[n:] = ~reversal, 0
+    out.weight[:n] = [r.weight for r in records]
+    out.ids[:n] = [r.id for r in records]
+    out.lists[n:] = [c.list for c in compared]
+    out.tier[n:] = [c.tier for c in compared]
     return out
 
 

@@ -69,7 +69,7 @@ class Closed(msgspec.Struct, frozen=True, array_like=True, tag="closed"):
 
     ts: int
     ids: list[int]
-    labels: list[int]  # bit masks, as in Example
+    labels: list[int]  # bit masks, as in Example; a further bit for a partial play
     shown_before_ms: int  # whatever its partition showed before has closed, once all that closes at this moment has
 
 

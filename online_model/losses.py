@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Array = np.ndarray
 
@@ -17,6 +18,11 @@ def logit_gradient(z: Tensor, labels: Tensor, sign: Tensor, is_example: Tensor, 
     At a late positive BCE(1) - BCE(0) is added, whose gradient is (p - 1) - p = -1 wherever z stands (MODEL.md section 7).
     """
     return (torch.sigmoid(z - log_weight) - labels) * is_example - sign
+
+
+def pair_loss(s: Tensor, better: Tensor, worse: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean of softplus(-(s_better - s_worse)): scores [B], rows and weights of pairs [Q]; 0 where there are none."""
+    return (weight * functional.softplus(s[worse] - s[better])).sum() / weight.sum().clamp(min=1e-12)
 
 
 def log_loss(z: Array, labels: Array) -> Array:

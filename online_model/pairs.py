@@ -7,15 +7,13 @@ Shapes: B rows, Q pairs, T tasks.
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor
-from torch.nn import functional
 
 from online_model.features import TASKS
 
 Array = np.ndarray
 
 TIERS = 4
-PARTIAL_PLAY = 1 << len(TASKS)  # a label bit behind those of the tasks: no task of its own, but a tier
+PARTIAL_PLAY = 1 << len(TASKS)  # a bit behind those of the tasks: no label, but a tier
 PER_LIST = 64
 HALF_LIFE_MS = 86_400_000.0
 WEIGHTS = (1 / 3, 3.0)  # rare kinds of pairs count at most, frequent ones at least this much
@@ -43,11 +41,6 @@ def pairs(tier: Array, lists: Array, seed: int) -> tuple[Array, Array]:
         kept = np.sort(order[np.arange(len(i)) - starts < PER_LIST])
         i, j = i[kept], j[kept]
     return i, j
-
-
-def loss(s: Tensor, better: Tensor, worse: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean of softplus(-(s_better - s_worse)) over pairs [Q]; 0 where there are none."""
-    return (weight * functional.softplus(s[worse] - s[better])).sum() / weight.sum().clamp(min=1e-12)
 
 
 class TierWeights:

@@ -22,7 +22,7 @@ from online_model.blend import Blend
 from online_model.domains import Domains
 from online_model.embedding import Admission, Occurrences, Table, occurrences, summed
 from online_model.features import BAG_LIMIT, BAGS, FIELDS, TASKS
-from online_model.losses import log_loss, logit_gradient
+from online_model.losses import log_loss, logit_gradient, pair_loss
 from online_model.model_settings import ModelSettings
 from online_model.numeric import momentary, numbers
 from online_model.pairs import TierWeights
@@ -183,7 +183,7 @@ class Trainer:
             gradients.append(common + self.settings.user_effect_alone * alone)
         if len(better):
             omega = self.tier_weights(batch.tier[better], batch.tier[worse])
-            ordered = pairs.loss(run.scores.deep[:, RANK], self._to(better), self._to(worse), self._to(omega))
+            ordered = pair_loss(run.scores.deep[:, RANK], self._to(better), self._to(worse), self._to(omega))
             outputs.append(ordered)
             gradients.append(torch.full_like(ordered, self.settings.pairs * int((batch.lists >= 0).sum())))
         if self.ranker.domains is not None and self.settings.map_penalty and self.domains.n > 1:

@@ -11,6 +11,8 @@ from streams.core.events import Action, Event
 from streams.core.settings import PartitionSettings
 
 FULL_PLAY, COLLECT, SHARE, SKIP, DISLIKE = (1 << t for t in range(len(TASKS)))
+PARTIAL_PLAY = 1 << len(TASKS)
+LABELS = PARTIAL_PLAY - 1
 RESOLVING = {Action.PLAY, Action.SKIP, Action.DISLIKE, Action.COLLECT, Action.SHARE}
 LATER = {Action.COLLECT, Action.SHARE, Action.DISLIKE, Action.UNCOLLECT}  # belong to what was shown, also long after
 GOOD = {Action.PLAY, Action.COLLECT, Action.SHARE}
@@ -27,6 +29,11 @@ class Meaning(NamedTuple):
     positive: int  # code for the positive history, 0 = none
     negative: int  # code for the negative history, 0 = none
     popular: int  # POPULAR where it counts for the item's popularity, else 0
+
+    @property
+    def tier_mask(self) -> int:
+        """`mask`, and whether it was a partial play: no label, but better than none in a list (MODEL.md section 1)."""
+        return self.mask | (PARTIAL_PLAY if self.positive == history.PARTIAL_PLAY else 0)
 
 
 def meaning(event: Event, settings: PartitionSettings) -> Meaning:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import xxhash
 
 from online_model.features import TASKS, Closed, Example, ExampleRecord, Reversal
-from streams.core.acts import COLLECT
+from streams.core.acts import COLLECT, LABELS
 from streams.core.settings import PartitionSettings
 from streams.core.state import FOREVER, Act, Marks, Progress, Shown, Slot, Tables, UserPart
 from streams.core.view import features
@@ -108,7 +108,7 @@ class Joins:
                     slot.changes += 1
                     sign = 1 if after >> task & 1 else -1
                     self._emit(Reversal(slot.id, act.ts, act.arrival_ms, task, sign, 1.0, features(shown.parts[slot.part], slot)))
-        return slot.labels & ~before
+        return slot.labels & ~before & LABELS
 
     def close_due(self, watermark_ms: int) -> None:
         """Close what was shown longer ago than its window: strictly, so that an act at the last moment still counts."""
@@ -171,7 +171,7 @@ class Joins:
 
     def _make(self, shown: Shown, slot: Slot, ts: int, arrival_ms: int) -> None:
         slot.made = True
-        self._emit(Example(slot.id, ts, arrival_ms, slot.labels, 1.0, features(shown.parts[slot.part], slot)))
+        self._emit(Example(slot.id, ts, arrival_ms, slot.labels & LABELS, 1.0, features(shown.parts[slot.part], slot)))
 
     def _keep(self, place: bytes, shown: Shown, kept: list[Slot]) -> None:
         """Forget the other slots of a list: what points to them, and the user's halves that only they needed."""

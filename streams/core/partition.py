@@ -129,7 +129,7 @@ class Partition:
         state = self._state(user)
         domain = self._domain(event.domain, item)
         acts = said.resolving or said.undo
-        act = Act(item=item, ts=event.ts, arrival_ms=arrived.arrival_ms, mask=said.mask, resolving=said.resolving, undo=said.undo)
+        act = Act(item=item, ts=event.ts, arrival_ms=arrived.arrival_ms, mask=said.tier_mask, resolving=said.resolving, undo=said.undo)
         found = self._find(event, arrived, said, user, item, state, domain)
         fresh, undone = said.mask, 0
         if found is not None:
