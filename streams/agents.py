@@ -29,7 +29,8 @@ from streams.watchdog import Watchdog, end
 if TYPE_CHECKING:
     from streams.answers import Answers
 
-SLICE = 200  # records applied between two looks at the event loop: about 3 ms, so that answers don't wait
+SLICE = 200  # records applied between two looks at the event loop: about 3 ms
+SHORT_SLICE = 50  # the same where lists are made too: they don't wait for more than 1 ms
 SENDING = 8  # flushes that are committed and not acknowledged; beyond it taking in waits for the broker
 RECORD_OVERHEAD_BYTES = 1_000  # of a buffered Faust event beside its value
 
@@ -261,14 +262,17 @@ class Ingest:
             value: bytes | None = message.value
             arrived = arrivals(place, message.offset, int(message.timestamp * 1000 + 0.5), _headers(message), value)
             self._check_key(owned, message.key)
+            size = SLICE if self.answers is None else SHORT_SLICE
             if self.answers is not None and not len(self._catalog):
                 gathered.named += arrived
-            for first in range(0, len(arrived), SLICE):
-                piece = arrived[first : first + SLICE]
+            for first in range(0, len(arrived), size):
+                piece = arrived[first : first + size]
                 gathered.add(message.offset, owned.core.apply(piece), arrived, value or b"")
                 applied += len(piece)
-                if applied // SLICE != (applied - len(piece)) // SLICE:
+                if applied // size != (applied - len(piece)) // size:
                     await asyncio.sleep(0)
+                    if self.answers is not None:
+                        await self.answers.turn()
             last = message.offset
         if owned.paused and owned.buffered_bytes < self.settings.buffer_mb << 19:
             owned.paused = False

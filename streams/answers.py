@@ -1,13 +1,17 @@
 """From a request to a list, beside the taking in of events: one thread, which alone has the shelves and moves the model on.
 
 What changes (items, popularity, versions of the model) and what is asked go through that thread in the order they came,
-so nothing is locked, a list is of one moment, and the version it names is the one that scored it. Measured with events
-coming in at half of what a core takes: twice the events that get through when lists are made in the event loop, for a
-fifth more time a list.
+so nothing is locked, a list is of one moment, and the version it names is the one that scored it.
+
+Two threads share one interpreter lock, which a model gives up and wants back with each of its operations: a busy loop
+would take 5 ms each time. So taking in waits, between two small slices, for the list that is being made (`turn`).
+Measured on two busy cores, 20 lists and 20,000 events a second asked for: list p50 / p99 31 / 54 ms without turns, 21 /
+32 ms with them, 18 / 25 ms when made in the loop itself, which then stands still for 22 ms (p99) instead of 10.
 """
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -45,6 +49,7 @@ class Answers:
         self._recommender = Recommender(settings, partition, self._catalog, self._shelves)
         self._decay = of_item(partition.rate_half_life_h)
         self._model, self._thread = model, thread
+        self._making: deque[asyncio.Future[tuple[Answer, Exposure | None]]] = deque()
 
     async def answer(self, request: Request, request_id: str, partition: Partition, now_ms: int) -> tuple[Answer, Exposure | None]:
         """The list, and what is to be written down of it. `partition`: the user's; of a guest, any."""
@@ -53,7 +58,17 @@ class Answers:
             found = partition.user(keys.key("user", request.user_id))
             user = _copied(found) if found is not None else None
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._make, request, request_id, user, partition, now_ms)
+        making = loop.run_in_executor(self._thread, self._make, request, request_id, user, partition, now_ms)
+        self._making.append(making)
+        try:
+            return await making
+        finally:
+            self._making.remove(making)
+
+    async def turn(self) -> None:
+        """Let the list that is being made, if there is one, be made first; those behind it wait for the next turn."""
+        if self._making:
+            await asyncio.wait([self._making[0]])
 
     def take(self, changes: Sequence[tuple[Known | str, int]]) -> None:
         """Items that are new or have changed; a string is the id of one that is deleted. Each with its record's time."""

@@ -30,6 +30,7 @@ from streams.core.events import Exposure, Rejected, judged
 from streams.core.partition import Partition
 from streams.core.recommend import STALE, Answer, RecommendSettings, Request, RequestError
 from streams.core.settings import PartitionSettings
+from streams.delivery import Delivery
 from streams.entrance import App, Entrance, Refusal, ServiceSettings
 from streams.exporter import CONTENT_TYPE, WorkerMetrics
 from streams.messages import Out
@@ -67,6 +68,7 @@ class Service:
         self._thread = ThreadPoolExecutor(1, "answer")
         self.model = ServingModel(config.topics, config.copy, config.model, thread=self._thread)
         self._answers = Answers(config.recommend, config.partition, self.model, self._thread)
+        self._delivery = Delivery(config.topics)  # its own: behind a worker's effects, which are large, lists would wait for their turn
         self._worker: Worker
         self._metrics: WorkerMetrics
         self._entrance: Entrance
@@ -85,11 +87,13 @@ class Service:
         self._metrics = WorkerMetrics(worker, self.model)
         s = self.config.service
         self._entrance = Entrance(cast(App, self._app()), s.token, s.max_body_bytes, s.max_in_flight, self._metrics.seen)
+        await self._delivery.start()
         following = asyncio.create_task(self._follow())
         try:
             await serve(self._entrance, self._socket)
         finally:
             following.cancel()
+            await self._delivery.stop()
             self._thread.shutdown(wait=False)
 
     async def _follow(self) -> None:
@@ -172,7 +176,7 @@ class Service:
             if not owned:
                 raise Refusal(503, "this worker owns no partition of events yet", "this worker", "ask again", retry_after_s=1)
             return owned[min(owned)].core
-        number = self._worker.delivery.partition(user_id.encode())
+        number = self._delivery.partition(user_id.encode())
         if number not in owned:
             has = f"this worker owns {', '.join(map(str, sorted(owned))) or 'none'}"
             way = "ask the worker whose /readyz lists the partition; where none does, ask again"
@@ -182,7 +186,7 @@ class Service:
     async def _logged(self, exposure: Exposure) -> bool:
         """Write down what is about to be shown; False where Kafka doesn't say in time that it has it. It is still tried then."""
         row = Out("events", -1, exposure.user_id.encode(), msgspec.json.encode(exposure))
-        sending = asyncio.ensure_future(self._worker.delivery.append(row))
+        sending = asyncio.ensure_future(self._delivery.append(row))
         try:
             async with asyncio.timeout(self.config.service.acknowledged_within_s):
                 await asyncio.shield(sending)
@@ -201,7 +205,7 @@ class Service:
     async def _take_events(self, body: bytes) -> Taken:
         found = await self._sorted(accept.events, body)
         topics = self.config.topics
-        await self._send(accept.event_rows(found.good, self._worker.delivery.partition, topics.max_event_bytes))
+        await self._send(accept.event_rows(found.good, self._delivery.partition, topics.max_event_bytes))
         return self._taken("events", len(found.good), found.rejected)
 
     async def _take_items(self, body: bytes) -> Taken:
@@ -226,7 +230,7 @@ class Service:
     async def _send(self, rows: Iterable[Out]) -> None:
         try:
             async with asyncio.timeout(self.config.service.acknowledged_within_s):
-                await self._worker.delivery.send(rows)
+                await self._delivery.send(rows)
         except (TimeoutError, KafkaError) as error:
             said = f"Kafka did not acknowledge it: {str(error) or 'no answer in time'}"
             way = "send it again (events with an event_id count once)"

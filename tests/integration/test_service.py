@@ -490,7 +490,8 @@ def test_while_kafka_stands_still_lists_are_flagged_and_the_rest_is_503_and_all_
     async def main() -> None:
         async with serving(topics, tmp_path, acknowledged_within_s=0.3) as (worker, _, client):
             await put(client, *SONGS)
-            await until(lambda: len(worker.catalog) == 5)
+            await send(client, play("bob", "i0"))
+            await until(lambda: len(worker.catalog) == 5 and taken(worker) == 1)
             assert own_broker.pid is not None
             os.kill(own_broker.pid, signal.SIGSTOP)
             try:
@@ -503,7 +504,7 @@ def test_while_kafka_stands_still_lists_are_flagged_and_the_rest_is_503_and_all_
                     assert alive.status == 200
             finally:
                 os.kill(own_broker.pid, signal.SIGCONT)
-            await until(lambda: taken(worker) == taken(worker, "exposures") == 1)
+            await until(lambda: taken(worker) == 2 and taken(worker, "exposures") == 1)
             await send(client, play("ada", "i0", event_id="e", request_id="r"))  # as the client was told: it counts once
             await until(lambda: taken(worker, "rejected:duplicate") == 1)
             assert (await ask(client, user_id="ada", k=5))["flags"] == ["cold"]

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 import xxhash
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from online_model.features import BAG_LIMIT
@@ -27,6 +27,8 @@ def test_a_key_is_the_hash_of_field_and_value() -> None:
 
 
 @given(names, contents, names, contents)
+@example("a", "1=2", "a=1", "2")
+@example("1:a", "2", "a", "2")
 def test_two_named_values_of_bags_meet_only_where_name_and_value_are_equal(a: str, x: str, b: str, y: str) -> None:
     assert (keys.value("context", a, x) == keys.value("context", b, y)) == ((a, x) == (b, y))
     assert keys.value("context", a, x) != keys.value("user", a, x)
