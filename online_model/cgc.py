@@ -6,9 +6,19 @@ Shapes: B examples, T tasks, S shared experts, I inputs, H units of an expert, K
 """
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+
+@dataclass(slots=True)
+class GateUse:
+    """How a batch's gates spread over the experts: an expert whose share is near 0 is dead, a gate whose entropy is, has polarised."""
+
+    share: Tensor  # [T, 1 + S], mean weights; own, then shared
+    entropy: Tensor  # [T], mean over examples, nats; at most log(1 + S)
 
 
 class CGC(nn.Module):
@@ -33,8 +43,17 @@ class CGC(nn.Module):
         """[B, I] -> logits [B, T]."""
         experts = torch.addmm(self.experts_bias, x, self.experts).view(len(x), -1, self.expert)
         experts = functional.silu(functional.layer_norm(experts, (self.expert,)) * self.scale + self.shift)
-        gates = torch.softmax((x @ self.gates).view(len(x), self.tasks, -1), -1)
-        return self.towers(mix(experts, gates))
+        return self.towers(mix(experts, self.weigh(x)))
+
+    def weigh(self, x: Tensor) -> Tensor:
+        """[B, I] -> gates [B, T, 1 + S], each summing to 1."""
+        return torch.softmax((x @ self.gates).view(len(x), self.tasks, -1), -1)
+
+    def use(self, x: Tensor) -> GateUse:
+        """What the gates of a batch [B, I] rest on (MODEL.md section 3, to be watched); no gradient."""
+        with torch.no_grad():
+            gates = self.weigh(x)
+            return GateUse(gates.mean(0), torch.special.entr(gates).sum(2).mean(0))
 
     def towers(self, mixed: Tensor) -> Tensor:
         """[T, B, H] -> logits [B, T]."""

@@ -32,7 +32,7 @@ class Domains:
 
     def own_rows(self, users: Array) -> Array:
         """Keys of the rows that users [n] have in each place: uint64 [n, places]."""
-        salts = mixed(self.keys + _SALT + np.arange(len(self.keys), dtype=np.uint64))
+        salts = mixed(self.keys ^ mixed(_SALT + np.arange(len(self.keys), dtype=np.uint64)))  # a sum would let places meet
         return np.where(users[:, None] != 0, mixed(users[:, None] ^ salts), np.uint64(0))
 
     def arrays(self) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 Bian et al., "CAN: Feature Co-Action", 2011.05625, as Segue's model description has it: orders 1 and 2 of the fed embeddings through
 the same weights, outputs of both layers kept, no bias, the sum scaled by the root of how many behaviours there are.
-Shapes: B examples, L behaviours, E feed embedding (8), U hidden (4).
+Shapes: B examples, L behaviours, E feed embedding (8), U hidden (4), V of the last layer (4).
 """
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ SPREAD = (FEED**-0.5,) * (FEED * UNITS) + (0.5,) * (UNITS * UNITS)  # of a new r
 CLIP = 2.0  # of fed embeddings: squares of what is larger blow up
 
 
-def id_cross(rows: Tensor, feeds: Tensor, there: Tensor) -> Tensor:
-    """Candidate rows [B, 48], fed behaviours [B or 1, L, 8], mask [B or 1, L] -> [B, 16]. A row of zeros gives zeros."""
-    n = len(rows)
-    first, second = rows[:, : FEED * UNITS].view(n, FEED, UNITS), rows[:, FEED * UNITS :].view(n, UNITS, UNITS)
+def id_cross(rows: Tensor, feeds: Tensor, there: Tensor, units: int = UNITS) -> Tensor:
+    """Candidate rows [B, E U + U V], fed behaviours [B or 1, L, E], mask [B or 1, L] -> [B, 2 (U + V)]. A row of zeros gives zeros."""
+    n, feed = len(rows), feeds.shape[2]
+    last = rows.shape[1] // units - feed
+    first, second = rows[:, : feed * units].view(n, feed, units), rows[:, feed * units :].view(n, units, last)
     feeds = feeds.clamp(-CLIP, CLIP)
     mask = there[..., None].to(rows.dtype)
     out = []

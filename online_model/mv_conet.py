@@ -25,6 +25,7 @@ class MVCoNet(nn.Module):
         self.item = nn.Parameter(torch.empty(domains, item, out))
         for weight in (*self.own, *self.user, *self.item):
             nn.init.xavier_uniform_(weight)
+        self.others: Tensor
         self.register_buffer("others", (1 - torch.eye(domains))[:, :, None, None], persistent=False)
 
     def forward(self, x: Tensor, there: Tensor, target: Tensor, item: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """CGC against MODEL.md's numbers and against loops."""
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -58,3 +60,28 @@ def test_gradient_is_finite_where_all_inputs_are_zero() -> None:
 def test_a_batch_is_its_examples_one_by_one() -> None:
     made, x = block(), inputs()
     torch.testing.assert_close(made(x), torch.cat([made(x[b : b + 1]) for b in range(B)]), rtol=0, atol=1e-12)
+
+
+def test_use_of_the_gates_by_hand() -> None:
+    # one task of two with two shared experts; x picks the row of the gates: (log 2, 0, log 1/2) and zeros
+    made = CGC(2, 2, 2, H, K).double()
+    with torch.no_grad():
+        made.gates[0, :3] = torch.tensor([math.log(2), 0, -math.log(2)], dtype=torch.float64)
+        made.gates[1, 3] = 1000.0  # the second task's gate is all on its own expert at the second row
+    use = made.use(torch.eye(2, dtype=torch.float64))
+    first = [4 / 7, 2 / 7, 1 / 7]  # 2 : 1 : 1/2
+    assert use.share[0].tolist() == pytest.approx([(p + 1 / 3) / 2 for p in first], abs=1e-12)
+    assert use.share[1].tolist() == pytest.approx([(1 / 3 + 1) / 2, 1 / 6, 1 / 6], abs=1e-12)
+    entropy = -sum(p * math.log(p) for p in first)
+    assert use.entropy.tolist() == pytest.approx([(entropy + math.log(3)) / 2, math.log(3) / 2], abs=1e-12)
+
+
+def test_use_of_the_gates_is_that_of_the_loops_and_leaves_no_gradient() -> None:
+    made, x = block(), inputs()
+    use = made.use(x.requires_grad_())
+    gates = made.gates.view(INPUTS, T, 1 + S)
+    for t in range(T):
+        rows = [naive.softmax(naive.linear(x[b].tolist(), gates[:, t].tolist(), [0.0] * (1 + S))) for b in range(B)]
+        assert use.share[t].tolist() == pytest.approx([sum(column) / B for column in zip(*rows, strict=True)], abs=1e-12)
+        assert use.entropy[t].item() == pytest.approx(-sum(p * math.log(p) for row in rows for p in row) / B, abs=1e-12)
+    assert not use.share.requires_grad and not use.entropy.requires_grad
