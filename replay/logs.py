@@ -38,6 +38,8 @@ class Format(StrEnum):
     PARQUET = "parquet"
     KUAIRAND = "kuairand"
     OPEN_BANDIT = "open-bandit"
+    AMAZON_CROSS_DOMAIN = "amazon-cross-domain"
+    THIRTY_MUSIC = "30music"
 
 
 class Columns(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +89,11 @@ def items(paths: Sequence[Path], form: Format) -> Iterator[Item]:
             from replay.adapters import open_bandit
 
             yield from open_bandit.items(paths[0])
-        case Format.JSONL | Format.CSV | Format.PARQUET:
+        case Format.AMAZON_CROSS_DOMAIN:
+            from replay.adapters import amazon_cross_domain
+
+            yield from amazon_cross_domain.items(paths[0])
+        case Format.JSONL | Format.CSV | Format.PARQUET | Format.THIRTY_MUSIC:
             return
 
 
@@ -125,6 +131,14 @@ def _rows(path: Path, form: Format, columns: Columns) -> Iterator[LogRow]:
             from replay.adapters import open_bandit
 
             return open_bandit.rows(path)
+        case Format.AMAZON_CROSS_DOMAIN:
+            from replay.adapters import amazon_cross_domain
+
+            return amazon_cross_domain.rows(path)
+        case Format.THIRTY_MUSIC:
+            from replay.adapters import thirty_music
+
+            return thirty_music.rows(path)
 
 
 class _Peek(msgspec.Struct):

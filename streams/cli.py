@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from streams.settings import Loaded
 
 PACKAGES = ("streams", "online_model", "bandit", "replay")
-FORMATS = ("jsonl", "csv", "parquet", "kuairand", "open-bandit")
+FORMATS = ("jsonl", "csv", "parquet", "kuairand", "open-bandit", "amazon-cross-domain", "30music")
+PROOFS = ("id-cross", "late-labels")  # of replay/prove.py, which loads torch
 CROWD_PACE = 200.0  # of `segue run`: a list takes an hour / 200 = 18 s at most, and its join window is 20 s
 KNOWN_RIVALS = {"bandit": "the security linter bandit", "replay": "the library replay-rec"}
 
@@ -360,13 +361,24 @@ def _range(offsets: str | None) -> tuple[int | None, int | None]:
 
 @verb("segue simulate --events 20000 --seed 1 -o events.jsonl --items items.jsonl")
 @click.option("--events", type=click.IntRange(min=0), default=20_000, show_default=True, help="records in the log")
-@click.option("--seed", type=int, default=1, show_default=True, help="of the world, and of the log")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="the log: JSON lines")
+@click.option("--seed", type=int, default=1, show_default=True, help="of the world, and of the log; the first one with --prove")
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="the log: JSON lines")
 @click.option("--items", "items_file", type=click.Path(path_type=Path, dir_okay=False), help="write the catalog there too")
 @click.option("--world", "world", multiple=True, metavar="KEY=VALUE", help="of the world: listeners=400, items=400, days=14 …")
+@click.option("--prove", "what", type=click.Choice(PROOFS), help="write nothing, but prove this of the model; exit 1 if it fails")
+@click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True, help="worlds that --prove looks at")
 @as_json
-def simulate(events: int, seed: int, out: Path, items_file: Path | None, world: tuple[str, ...], as_json: bool) -> None:
-    """Write a log of listeners with known taste, conformity, curiosity and drift, served by a known policy."""
+def simulate(
+    events: int, seed: int, out: Path | None, items_file: Path | None, world: tuple[str, ...], what: str | None, seeds: int, as_json: bool
+) -> None:
+    """Write a log of listeners with known taste, conformity, curiosity and drift, served by a known policy.
+
+    With --prove: let the model learn from small worlds of known truth, and hold what it learned against that; no log is written.
+    """
+    if what is not None:
+        return _prove(what, range(seed, seed + seeds), as_json)
+    if out is None:
+        raise CallError("--out: name the file of the log")
     import msgspec
 
     from replay.open_loop import write_items, write_log
@@ -384,6 +396,21 @@ def simulate(events: int, seed: int, out: Path, items_file: Path | None, world: 
         emit(told)
     else:
         click.echo(f"{told['events']:,} records in {out}" + (f", {told['items']:,} items in {items_file}" if items_file else ""))
+
+
+def _prove(what: str, seeds: range, as_json: bool) -> None:
+    from replay.claims import table
+    from replay.prove import prove
+    from streams.console import emit, progress
+
+    with progress("worlds") as told:
+        result = prove(what, seeds, told)
+    if as_json:
+        emit(result)
+    else:
+        click.echo(table(result))
+    if not result.passed:
+        sys.exit(1)
 
 
 @verb("segue broker -- segue topics --create")

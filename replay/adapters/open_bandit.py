@@ -1,11 +1,11 @@
 """Open Bandit (Saito et al., NeurIPS Datasets and Benchmarks 2021): what one logging policy showed, with its propensities.
 
-One row is one item at one place of a page: action `impression`, also `play` where click = 1 (a row without a click says
-nothing about a skip). timestamp -> ts (cut to ms), item_id, position (1 to 3), propensity_score -> propensity. The log
-has no user: the four hashed user features together name a group, which stands as user_id, and each goes into `context`
-under `user.`; the row's affinity for its own item goes there as `affinity`. strategy = the logging policy, as in the
-file's or the folder's name (`random`, `bts`). event_id = hash of the line, whose first cell is a running number.
-Items: `*item_context.csv` beside the log.
+One row is one item at one place of a page: action `impression`, also `play` where click = 1, and `full` there (a click is all that
+can happen on this page, so it stands in the place of a play to the end; a row without a click says nothing about a skip).
+timestamp -> ts (cut to ms), item_id, position (1 to 3), propensity_score -> propensity. The log has no user: the four hashed user
+features together name a group, which stands as user_id, and each goes into `context` under `user.`; the row's affinity for its own
+item goes there as `affinity`. strategy = the logging policy, as in the file's or the folder's name (`random`, `bts`). event_id =
+hash of the line, whose first cell is a running number. Items: `*item_context.csv` beside the log.
 """
 from __future__ import annotations
 
@@ -48,13 +48,15 @@ def _event(line: bytes, at: dict[str, int], strategy: str | None) -> bytes | Non
         context: dict[str, str | int | float] = {f"user.feature_{k}": value for k, value in enumerate(group)}
         if affinity := at.get(f"user-item_affinity_{item}"):
             context["affinity"] = float(cells[affinity])
+        clicked = bool(int(cells[at["click"]]))
         event = Event(
             event_id=line_id(line),
             ts=(datetime.datetime.fromisoformat(cells[at["timestamp"]]) - EPOCH) // MS,
             user_id="-".join(group),
             item_id=item,
             action=Action.IMPRESSION,
-            also=(Action.PLAY,) if int(cells[at["click"]]) else (),
+            also=(Action.PLAY,) if clicked else (),
+            full=True if clicked else None,
             position=int(cells[at["position"]]),
             propensity=float(cells[at["propensity_score"]]),
             strategy=strategy,

@@ -40,7 +40,8 @@ def test_row_is_an_impression_and_a_click_a_play(tmp_path: Path) -> None:
         strategy="random",
         context={"user.feature_0": "a", "user.feature_1": "b", "user.feature_2": "c", "user.feature_3": "d", "affinity": 2.5},
     )
-    assert decode(clicked.raw)[0].also == (Action.PLAY,)
+    play = decode(clicked.raw)[0]
+    assert isinstance(play, Event) and play.also == (Action.PLAY,) and play.full is True
 
 
 def test_row_that_cannot_be_read_is_rejected(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""Amazon ratings of users of two domains (cross-domain sequences of MERIT, ACM MM 2025): `abe_50_preprocessed.txt` and its item map.
+
+A line is a user, `user item|time item|time …`, the times in order. The log says what was reviewed, never what was shown, so one
+interaction becomes a list of its own, shown and answered at one moment:
+
+| column | record |
+| --- | --- |
+| user, time | user_id, ts |
+| (one interaction) | an exposure: the item among four drawn ones that this user had not been shown (see `sampled.py`), in random order |
+| item | item_id, by the map; in the exposure, and then an event `collect`: a review was written (the stars are not in the file) |
+| the item's domain in the map | domain: `beauty` (0), `electronics` (1); the number for other pairs of domains |
+
+So the drawn items are *exposures without an act that nobody ever made*: figures say how well a reviewed item is told from an equally
+popular one of its domain, nothing about rates. Lists of one day share one time, as in the source. line = the user's line. Items: the map.
+"""
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from replay.adapters.sampled import Unshown
+from replay.logs import LogError, LogRow, beside, lines
+from streams.core.events import Action, Event, Exposure, Slot
+from streams.core.items import Item
+
+NAMES = {"abe": ("beauty", "electronics")}
+_map = msgspec.json.Decoder(dict[str, tuple[int, int]])
+
+
+def rows(path: Path) -> Iterator[LogRow]:
+    """The interactions of all users, in time order: an exposure and a collect each."""
+    by_number = {number: (item, domain) for item, number, domain in _items(path)}
+    acts: list[tuple[int, int, str, int]] = []
+    for line, text in lines(path):
+        user, *visits = text.decode("utf-8", "replace").split() or [""]
+        for visit in visits:
+            named, bar, moment = visit.partition("|")
+            if not (bar and named.isdigit() and moment.isdigit() and int(named) in by_number):
+                yield LogRow(line, text, None)
+                break
+            acts.append((int(moment), line, user, int(named)))
+    acts.sort(key=lambda act: act[:2])  # stable: of one user and day, as they stand
+    unshown = Unshown(dict(by_number.values()))
+    for n, (seconds, line, user, number) in enumerate(acts):
+        item, domain = by_number[number]
+        shown = tuple(Slot(item_id=drawn, position=place) for place, drawn in enumerate(unshown.around(user, item), 1))
+        ts, request = seconds * 1000, f"r{n}"
+        exposure = Exposure(event_id=f"x{n}", ts=ts, user_id=user, request_id=request, slots=shown, domain=domain)
+        yield LogRow(line, msgspec.json.encode(exposure), None)
+        act = Event(event_id=f"c{n}", ts=ts, user_id=user, item_id=item, action=Action.COLLECT, domain=domain, request_id=request)
+        yield LogRow(line, msgspec.json.encode(act), None)
+
+
+def items(log: Path) -> Iterator[Item]:
+    """The items of the map, with their domains."""
+    for item, _, domain in _items(log):
+        yield Item(item_id=item, domain=domain)
+
+
+def _items(log: Path) -> Iterator[tuple[str, int, str]]:
+    """(item, its number in the log, domain) of the map."""
+    named = re.fullmatch(r"(\w+?)_(\d+)_preprocessed\.txt(\.gz)?", log.name)
+    path = beside(log, f"{named[1]}_map_item_{named[2]}.json") if named else None
+    if named is None or path is None:
+        raise LogError(f"{log}: expected NAME_50_preprocessed.txt with NAME_map_item_50.json beside it")
+    raw = path.read_bytes()
+    try:
+        entries = _map.decode(gzip.decompress(raw) if path.suffix == ".gz" else raw)
+    except (msgspec.DecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise LogError(f"{path}: not a map of items: {error}") from None
+    names = NAMES.get(named[1], ())
+    for item, (number, domain) in entries.items():
+        yield item, number, names[domain] if domain < len(names) else str(domain)
