@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.figure import Figure
 from online_model import devices
 from online_model.batch import Batch
+from online_model.trainer import Prediction
 from replay.closed_loop import ClosedLoop
 from replay.segue_loop import Segue
 from replay.simulator import World, WorldSettings
@@ -29,11 +30,11 @@ def measure() -> Iterator[Figure]:
     keenest = [world.user_ids[i] for i in np.argsort(-world.activity)[:20]]
     model: list[float] = []
 
-    def score(batch: Batch) -> np.ndarray:
+    def predict(batch: Batch, gamma_user: float, gamma_item: float) -> Prediction:
         began = time.perf_counter()
-        probabilities = segue.learner.trainer.predict(batch).probabilities
+        prediction = segue.learner.trainer.predict(batch, gamma_user, gamma_item)
         model.append(time.perf_counter() - began)
-        return probabilities
+        return prediction
 
     whole: list[float] = []
     for n in range(LISTS):
@@ -41,7 +42,7 @@ def measure() -> Iterator[Figure]:
         request = Request(user_id=user_id, domain="song", context={"scene": "night", "device": "phone"})
         began = time.perf_counter()
         user = segue.partition.user(keys.key("user", user_id))
-        segue.recommender.recommend(request, f"{n}", user, segue.partition.item_counts, score, loop.now_ms + 1, 1)
+        segue.recommender.recommend(request, f"{n}", user, segue.partition.item_counts, predict, loop.now_ms + 1, 1)
         whole.append(time.perf_counter() - began)
     alone = 1e3 * float(np.percentile(model, 50))
     for share, budget in ((50, "< 10 ms"), (99, "< 25 ms")):

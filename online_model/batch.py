@@ -138,7 +138,8 @@ def _bags(rows: Sequence[Features]) -> Array:
 def _histories(rows: Sequence[Features]) -> tuple[Array, Array, Array, Array]:
     shown_ms = np.repeat(np.array([f.shown_ms for f in rows], np.int64), 2)
     table, age = _behaviours([b for f in rows for b in (f.positive, f.negative)], shown_ms)
-    table, age = table.reshape(len(rows), 2, -1), age.reshape(len(rows), 2, -1)
+    shape = (len(rows), 2, table.shape[1])
+    table, age = table.reshape(shape), age.reshape(shape)
     return np.ascontiguousarray(table["item"]), np.ascontiguousarray(table["action"]), age, np.ascontiguousarray(table["domain"])
 
 

@@ -32,6 +32,17 @@ class BehaviourAttention(nn.Module):
 
     def forward(self, query: Tensor, keys: Tensor, action: Tensor, age_s: Tensor, there: Tensor) -> Tensor:
         """Candidate [B, D], behaviours [A, B, L, D], codes [A, B, L] int64, ages [A, B, L], mask [A, B, L] -> [B, A * D]."""
+        families, shared, _, dim = keys.shape
+        n = len(query)
+        weights = self.weights(query, keys, action, age_s, there)
+        if shared == 1:
+            seen = torch.bmm(weights[:, :, 1:], keys[:, 0])  # [A, B, D]
+        else:
+            seen = torch.matmul(weights[:, :, None, 1:], keys).squeeze(2)
+        return (seen + weights[:, :, :1] * self.null_value[:, None]).transpose(0, 1).reshape(n, families * dim)
+
+    def weights(self, query: Tensor, keys: Tensor, action: Tensor, age_s: Tensor, there: Tensor) -> Tensor:
+        """What `forward` sums the behaviours by: [A, B, 1 + L], that of the null slot first."""
         families, shared, length, dim = keys.shape
         n = len(query)
         w_query, w_key, w_difference, w_product = self.hidden.split(dim, 1)
@@ -40,12 +51,7 @@ class BehaviourAttention(nn.Module):
         products = torch.bmm((keys * query[:, None]).reshape(families, n * length, dim), w_product).view(families, n, length, -1)
         score = torch.bmm(functional.silu(products + of_key + of_query[:, :, None]).view(families, n * length, -1), self.out)
         bias = self.action.gather(1, action.reshape(families, -1)).view(families, shared, length)
-        weights = weigh(score.view(families, n, length), bias, age_s, there, functional.softplus(self.decay), self.null_logit)
-        if shared == 1:
-            seen = torch.bmm(weights[:, :, 1:], keys[:, 0])  # [A, B, D]
-        else:
-            seen = torch.matmul(weights[:, :, None, 1:], keys).squeeze(2)
-        return (seen + weights[:, :, :1] * self.null_value[:, None]).transpose(0, 1).reshape(n, families * dim)
+        return weigh(score.view(families, n, length), bias, age_s, there, functional.softplus(self.decay), self.null_logit)
 
 
 def weigh(score: Tensor, bias: Tensor, age_s: Tensor, there: Tensor, decay: Tensor, null_logit: Tensor) -> Tensor:

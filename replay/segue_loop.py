@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from online_model.batch import Batch
 from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
 from replay.simulator import World
@@ -23,7 +22,7 @@ from streams.core.catalog import Catalog
 from streams.core.events import Context, Event, Exposure, Record, Slot, Tick
 from streams.core.learn import Learner, LearnerSettings
 from streams.core.partition import Partition
-from streams.core.recommend import Array, Recommender, RecommendSettings, Request
+from streams.core.recommend import Recommender, RecommendSettings, Request
 from streams.core.records import Arrived
 from streams.core.settings import PartitionSettings
 from streams.core.state import Tables
@@ -69,9 +68,10 @@ class Segue:
         self.asked += 1
         request = Request(user_id=user_id, k=k, domain=domain, context=context)
         user = self.partition.user(keys.key("user", user_id))
-        _, exposure = self.recommender.recommend(
-            request, f"{self.asked}", user, self.partition.item_counts, self._score, ts, self.seed, self.learner.version
-        )
+        predict = self.learner.trainer.predict
+        exposure = self.recommender.recommend(
+            request, f"{self.asked}", user, self.partition.item_counts, predict, ts, self.seed, self.learner.version
+        ).exposure
         return list(exposure.slots) if exposure is not None else []
 
     def _take(self, records: Sequence[Record]) -> None:
@@ -85,6 +85,3 @@ class Segue:
         self.learner.apply(self.partition.number, effects.examples)
         for table in self.partition.tables.named().values():
             table.settle()
-
-    def _score(self, batch: Batch) -> Array:
-        return self.learner.trainer.predict(batch).probabilities

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+import msgspec
 from rocksdict import DbClosedError
 
 from online_model.features import POPULARITY_HALF_LIVES_H
@@ -24,8 +25,9 @@ from streams.core import keys
 from streams.core.candidates import POPULAR_HALF_LIFE_H, Shelves
 from streams.core.catalog import Catalog, Known
 from streams.core.events import Event, Exposure
+from streams.core.explain import Explanation, Recent, explained
 from streams.core.partition import Partition
-from streams.core.recommend import Answer, Recommender, RecommendSettings, Request
+from streams.core.recommend import Made, Recommender, RecommendSettings, Request
 from streams.core.records import Arrived
 from streams.core.settings import PartitionSettings
 from streams.core.state import UserState
@@ -43,16 +45,18 @@ class Moved(Exception):  # noqa: N818 - it is an answer
 class Answers:
     """Told of all that changes, from the event loop; asked for lists, from the event loop."""
 
-    def __init__(self, settings: RecommendSettings, partition: PartitionSettings, model: ServingModel, thread: Executor) -> None:
-        """`thread`: one, the same that the model moves on in."""
+    def __init__(
+        self, settings: RecommendSettings, partition: PartitionSettings, model: ServingModel, thread: Executor, recent: Recent
+    ) -> None:
+        """`thread`: one, the same that the model moves on in. `recent`: of what can be explained; from here on that thread's."""
         self._catalog, self._shelves = Catalog(), Shelves()  # a catalog of its own, so that both are of one moment
         self._recommender = Recommender(settings, partition, self._catalog, self._shelves)
         self._decay = of_item(partition.rate_half_life_h)
-        self._model, self._thread = model, thread
-        self._making: deque[asyncio.Future[tuple[Answer, Exposure | None]]] = deque()
+        self._model, self._thread, self._recent = model, thread, recent
+        self._making: deque[asyncio.Future[Made]] = deque()
 
-    async def answer(self, request: Request, request_id: str, partition: Partition, now_ms: int) -> tuple[Answer, Exposure | None]:
-        """The list, and what is to be written down of it. `partition`: the user's; of a guest, any."""
+    async def answer(self, request: Request, request_id: str, partition: Partition, now_ms: int) -> Made:
+        """The list, which can be explained from then on. `partition`: the user's; of a guest, any."""
         user = None
         if request.user_id is not None:
             found = partition.user(keys.key("user", request.user_id))
@@ -64,6 +68,10 @@ class Answers:
             return await making
         finally:
             self._making.remove(making)
+
+    async def explain(self, request_id: str) -> Explanation | None:
+        """Why one of the last lists is as it is; None of any other."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._explain, request_id)
 
     async def turn(self) -> None:
         """Let the list that is being made, if there is one, be made first; those behind it wait for the next turn."""
@@ -95,17 +103,25 @@ class Answers:
         """Popularity as it was kept, by item: rows of one partition, or of all, parts of an item then under one key each."""
         self._later(self._begin, rows)
 
-    def _make(
-        self, request: Request, request_id: str, user: UserState | None, partition: Partition, now_ms: int
-    ) -> tuple[Answer, Exposure | None]:
+    def _make(self, request: Request, request_id: str, user: UserState | None, partition: Partition, now_ms: int) -> Made:
         model = self._model
+        there = model.version is not None
         try:
-            return self._recommender.recommend(
-                request, request_id, user, partition.glance, model.score if model.version is not None else None,
-                now_ms, SEED, model.version, model.age_ms if model.version is not None else 0, model.version is not None and model.stale,
+            made = self._recommender.recommend(
+                request, request_id, user, partition.glance, model.predict if there else None,
+                now_ms, SEED, model.version, model.age_ms if there else 0, there and model.stale,
             )  # fmt: skip
         except DbClosedError as error:
             raise Moved(f"partition {partition.number} has just moved to another worker") from error
+        self._recent.put(request_id, made.trace)
+        return made
+
+    def _explain(self, request_id: str) -> Explanation | None:
+        trace = self._recent.get(request_id)
+        if trace is None:
+            return None
+        there = self._model.version is not None
+        return explained(request_id, trace, self._recommender.name, self._model.attended if there else None, self._model.version)
 
     def _take(self, changes: Sequence[tuple[Known | str, int]]) -> None:
         for change, ms in changes:
@@ -150,7 +166,5 @@ def _whole(work: Callable[..., None], *given: Any) -> None:
 
 def _copied(state: UserState) -> UserState:
     """As it is now: the loop goes on changing it in place. What is inside of its maps is never changed, only replaced."""
-    return UserState(
-        histories=dict(state.histories), counts=state.counts, by_domain=dict(state.by_domain), by_category=dict(state.by_category),
-        shown=state.shown,
-    )  # fmt: skip
+    maps = {name: dict(value) for name, value in msgspec.structs.asdict(state).items() if isinstance(value, dict)}
+    return msgspec.structs.replace(state, **maps)

@@ -14,6 +14,7 @@ import msgspec
 
 from streams.accept import NotTaken, Taken
 from streams.core.events import Event, Exposure
+from streams.core.explain import Explanation
 from streams.core.items import Item
 from streams.core.recommend import Answer, Request
 from streams.entrance import Problem
@@ -61,7 +62,7 @@ def documentation() -> Page:
 
 def openapi() -> dict[str, Any]:
     """OpenAPI 3.1, whose schemas are JSON Schema as msgspec gives it."""
-    structs = (Request, Answer, Event, Exposure, Item, NotTaken, Taken, Health, Readiness, Problem)
+    structs = (Request, Answer, Explanation, Event, Exposure, Item, NotTaken, Taken, Health, Readiness, Problem)
     _, schemas = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
     paths: dict[str, dict[str, Any]] = {}
     for operation in _operations():
@@ -86,9 +87,22 @@ def _operations() -> Iterator[Operation]:
     yield Operation(
         "post", "/v1/recommendations", "A ranked list", _ref(Request),
         {200: ("The list. Its exposure is in Kafka, but for guests and empty lists.", _ref(Answer)), **refused, **busy},
-        {"user_id": "ada", "k": 3, "domain": "song"},
+        {"user_id": "ada", "k": 3, "domain": "song", "weights": {"skip": -1.0}, "gamma_item": 0.5},
         "`flags` say what to know of a list: `cold` (no model has learned yet, popularity orders), `guest`, `short` (fewer than k), "
         "`stale` (the learner was not heard of lately), `unlogged` (Kafka did not answer in time: its exposure may be lost).",
+    )  # fmt: skip
+    yield Operation(
+        "get", "/v1/explain/{request_id}", "Why a list is as it is", None,
+        {
+            200: ("By item, what its score was made of, and what the model saw of the user.", _ref(Explanation)),
+            400: ("The id can't be used.", problem),
+            404: ("Not one of the last lists of this worker.", problem),
+            **busy,
+        },
+        None,
+        "Each worker remembers the last `service.explained_requests` lists that it made. The numbers are those that ordered the list; "
+        "which behaviours the attention weighed is computed when asked, by the model of that moment: `moved_on` says that it is another. "
+        "A guest's behaviours are kept nowhere, so nothing is told of them.",
     )  # fmt: skip
     yield Operation(
         "post", "/v1/events", "Take events in", {"oneOf": [_ref(Event), _ref(Exposure), {"type": "array", "items": record}]},
@@ -115,9 +129,10 @@ def _described(operation: Operation) -> dict[str, Any]:
     out: dict[str, Any] = {"summary": operation.summary, "operationId": f"{operation.method} {operation.path}", "responses": {}}
     if operation.about:
         out["description"] = operation.about
-    if "{item_id}" in operation.path:
-        identity = {"type": "string", "minLength": 1, "maxLength": 256}
-        out["parameters"] = [{"name": "item_id", "in": "path", "required": True, "schema": identity}]
+    for name, longest in (("item_id", 256), ("request_id", 64)):
+        if f"{{{name}}}" in operation.path:
+            identity = {"type": "string", "minLength": 1, "maxLength": longest}
+            out["parameters"] = [{"name": name, "in": "path", "required": True, "schema": identity}]
     if operation.takes is not None:
         content = {"schema": operation.takes} | ({"example": operation.example} if operation.example is not None else {})
         out["requestBody"] = {"required": True, "content": {"application/json": content}}

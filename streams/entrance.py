@@ -78,12 +78,16 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     token: str = ""  # bearer token that every request must carry; "" = none, on loopback only
     max_body_bytes: int = 1 << 20  # of one request, else 413; as much as one record of `events` may have
     max_in_flight: int = 64  # requests at once, else 429; a list takes about 10 ms, so the last one waits for less than a second
+    explained_requests: int = 1_000  # the last ones, whose lists /v1/explain tells the reasons of; some minutes'. 0: none
+    explained_bytes: int = 32 << 20  # that these may take, packed: a list of 10 is about 10 KB
     acknowledged_within_s: float = 2.0  # by Kafka; beyond: 503, and lists leave with the flag `unlogged`
 
     def __post_init__(self) -> None:
         _check_address(self.host, self.port, self.token, "service")
         if self.max_body_bytes < 1 or self.max_in_flight < 1 or self.acknowledged_within_s <= 0:
             raise ValueError("max_body_bytes, max_in_flight and acknowledged_within_s must be positive")
+        if self.explained_requests < 0 or self.explained_bytes < 0:
+            raise ValueError("explained_requests and explained_bytes must not be negative")
 
 
 class ExporterSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4"  # of the format; the text is ASCII
 ROUTES = ("/v1/recommendations", "/v1/events", "/v1/items", "/healthz", "/readyz", "/metrics", "/docs", "/docs/openapi.json")
+OF_ONE = ("/v1/items/{item_id}", "/v1/explain/{request_id}")  # what differs from one request to the next stands at their end
 SECONDS = (0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # of a request; DESIGN section 10: 10 and 25 ms
 FRESHNESS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 30.0)  # DESIGN section 10: 300 ms and 1 s
 REJECTED = "rejected:"  # begins the core's counts of rejections
@@ -82,8 +83,9 @@ class WorkerMetrics:
 
 def route(path: str) -> str:
     """A path without what differs from one request to the next."""
-    if path.startswith("/v1/items/"):
-        return "/v1/items/{item_id}"
+    for of in OF_ONE:
+        if path.startswith(of.partition("{")[0]):
+            return of
     return path if path in ROUTES else "other"
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 from aiokafka.structs import ConsumerRecord
 
 from online_model import checkpoint
@@ -27,6 +26,7 @@ from streams.topics import TopicSettings, names
 from streams.watchdog import end
 
 if TYPE_CHECKING:  # a worker takes in events before torch is there
+    from online_model.attended import Attended
     from online_model.batch import Batch
     from online_model.checkpoint import Checkpoint
     from online_model.model_settings import ModelSettings
@@ -79,16 +79,22 @@ class ServingModel:
         """Answers should say so."""
         return self._behind or self.age_ms > self._settings.stale_after_s * 1000
 
-    def predict(self, batch: Batch) -> tuple[Prediction, int]:
-        """Scores and the version that gave them; may be called from another thread."""
+    def predict(self, batch: Batch, gamma_user: float = 0.0, gamma_item: float = 0.0) -> Prediction:
+        """As `Trainer.predict`, by `version`; may be called from another thread."""
         with self._lock:
-            if self._trainer is None or self.version is None:
-                raise ValueError("no model yet: look at `version` first")
-            return self._trainer.predict(batch), self.version
+            return self._there().predict(batch, gamma_user, gamma_item)
 
-    def score(self, batch: Batch) -> np.ndarray:
-        """Calibrated probabilities, float32 [B, T]."""
-        return self.predict(batch)[0].probabilities
+    def attended(self, batch: Batch) -> Attended:
+        """Which behaviours the attention looks at, by `version`; may be called from another thread."""
+        from online_model.attended import attended
+
+        with self._lock:
+            return attended(self._there(), batch)
+
+    def _there(self) -> Trainer:
+        if self._trainer is None:
+            raise ValueError("no model yet: look at `version` first")
+        return self._trainer
 
     async def run(self) -> None:
         """Load, then follow, for ever."""

@@ -27,8 +27,10 @@ from streams.accept import NotTaken, Taken, Unusable
 from streams.answers import Answers, Moved
 from streams.contracts import Health, Readiness, documentation
 from streams.core.events import Exposure, Rejected, judged
+from streams.core.explain import Explanation, Recent
+from streams.core.fusion import RequestError
 from streams.core.partition import Partition
-from streams.core.recommend import STALE, Answer, RecommendSettings, Request, RequestError
+from streams.core.recommend import STALE, Answer, RecommendSettings, Request
 from streams.core.settings import PartitionSettings
 from streams.delivery import Delivery
 from streams.entrance import App, Entrance, Refusal, ServiceSettings
@@ -40,7 +42,6 @@ from streams.topics import TopicSettings
 from streams.worker import Worker
 
 UNLOGGED = "unlogged"  # flag: Kafka did not say in time that it has the exposure
-ITEMS = b"/v1/items/"
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ class Service:
         self.address = address(self._socket)
         self._thread = ThreadPoolExecutor(1, "answer")
         self.model = ServingModel(config.topics, config.copy, config.model, thread=self._thread)
-        self._answers = Answers(config.recommend, config.partition, self.model, self._thread)
+        recent = Recent(config.service.explained_requests, config.service.explained_bytes)
+        self._answers = Answers(config.recommend, config.partition, self.model, self._thread, recent)
         self._delivery = Delivery(config.topics)  # its own: behind a worker's effects, which are large, lists would wait for their turn
         self._worker: Worker
         self._metrics: WorkerMetrics
@@ -118,8 +120,12 @@ class Service:
 
         @delete("/v1/items/{item_id:path}", status_code=204)
         async def no_item(request: AnyCall) -> None:
-            await self._send([accept.tombstone(_item_id(request.scope["raw_path"]))])
+            await self._send([accept.tombstone(_named(request, "/v1/items/", 256))])
             self._metrics.taken.labels("tombstones").inc()
+
+        @get("/v1/explain/{request_id:path}")
+        async def explain(request: AnyCall) -> Response[bytes]:
+            return _json(200, await self._explain(_named(request, "/v1/explain/", 64)))
 
         @get("/healthz")
         async def healthz() -> Response[bytes]:
@@ -145,7 +151,7 @@ class Service:
             return Response(docs.openapi, media_type="application/json")
 
         return Litestar(
-            [recommendations, events, items, no_item, healthz, readyz, metrics, page, openapi],
+            [recommendations, events, items, no_item, explain, healthz, readyz, metrics, page, openapi],
             openapi_config=None, logging_config=None, request_max_body_size=None,  # the entrance has bounded it
             exception_handlers={Refusal: _refused, HTTPException: _http_error, Exception: _our_error},
         )  # fmt: skip
@@ -157,7 +163,7 @@ class Service:
         partition = self._partition(request.user_id)
         request_id = request.request_id or uuid.uuid4().hex
         try:
-            answer, exposure = await self._answers.answer(request, request_id, partition, time.time_ns() // 1_000_000)
+            answer, exposure, _ = await self._answers.answer(request, request_id, partition, time.time_ns() // 1_000_000)
         except RequestError as error:
             raise Refusal(400, str(error), f"the body, $.{error.field}", "send a request for a list, as /docs describes") from None
         except Moved as error:
@@ -168,6 +174,15 @@ class Service:
         for flag in answer.flags:
             self._metrics.flags.labels(flag).inc()
         return answer
+
+    async def _explain(self, request_id: str) -> Explanation:
+        found = await self._answers.explain(request_id)
+        if found is None:
+            kept = self.config.service.explained_requests
+            said = f"nothing is known here of a list with the request id {request_id!r}"
+            way = f"ask the worker that made the list, and soon: each knows the last {kept:,} since its start (service.explained_requests)"
+            raise Refusal(404, said, "the path", way)
+        return found
 
     def _partition(self, user_id: str | None) -> Partition:
         """The user's; of a guest, any. Only its owner knows a user."""
@@ -245,15 +260,16 @@ class Service:
         )
 
 
-def _item_id(raw_path: bytes) -> str:
-    """As it was sent: an id may hold a slash, or begin with one."""
+def _named(request: AnyCall, behind: str, longest: int) -> str:
+    """The id at the end of a path, as it was sent: an id may hold a slash, or begin with one."""
+    raw: bytes = request.scope["raw_path"]
     try:
-        item_id = unquote_to_bytes(raw_path.partition(b"?")[0].removeprefix(ITEMS)).decode()
+        name = unquote_to_bytes(raw.partition(b"?")[0].removeprefix(behind.encode())).decode()
     except UnicodeDecodeError:
-        raise Refusal(400, "the item's id is not UTF-8", "the path", "percent-encode its UTF-8 bytes") from None
-    if not 1 <= len(item_id) <= 256:
-        raise Refusal(400, f"the item's id has {len(item_id):,} characters, and may have 1 to 256", "the path", "send the id of an item")
-    return item_id
+        raise Refusal(400, "the id is not UTF-8", "the path", "percent-encode its UTF-8 bytes") from None
+    if not 1 <= len(name) <= longest:
+        raise Refusal(400, f"the id has {len(name):,} characters, and may have 1 to {longest}", "the path", f"send an id behind {behind}")
+    return name
 
 
 def _json(status: int, value: msgspec.Struct) -> Response[bytes]:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from online_model.features import BAG_LIMIT, COUNTS, FIELDS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS, Example, Features, Reversal
+from online_model.features import BAG_LIMIT, COUNTS, DOMAIN_LIMIT, FIELDS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS, Example, Features, Reversal
 from online_model.history import ACTIONS
 from online_model.popularity import MASKS, Increment
 from streams.core.events import Action, Event, Exposure, Tick
@@ -50,7 +50,7 @@ def event_objects(draw: st.DrawFn) -> dict[str, Any]:
 
 
 # --- histories
-behaviours = st.tuples(few_keys, st.integers(0, 12), st.integers(1, ACTIONS - 1))  # item, ts, action
+behaviours = st.tuples(few_keys, st.integers(0, 12), few_keys, st.integers(1, ACTIONS - 1))  # item, ts, domain, action
 many_behaviours = st.lists(behaviours, max_size=12)
 
 # --- popularity
@@ -69,8 +69,8 @@ _floats = st.floats(0, 1e6, width=32)
 @st.composite
 def histories(draw: st.DrawFn) -> bytes:
     """A history as `online_model.history` packs it: rows in time order."""
-    rows = draw(st.lists(st.tuples(keys, near_times, st.integers(1, ACTIONS - 1)), max_size=5))
-    return b"".join(struct.pack("<QqB", *row) for row in sorted(rows, key=lambda row: row[1]))
+    rows = draw(st.lists(st.tuples(keys, near_times, keys, st.integers(1, ACTIONS - 1)), max_size=5))
+    return b"".join(struct.pack("<QqQB", *row) for row in sorted(rows, key=lambda row: row[1]))
 
 
 features = st.builds(
@@ -81,6 +81,8 @@ features = st.builds(
     item_features=_bag,
     positive=histories(),
     negative=histories(),
+    related=histories(),
+    domains=st.lists(st.tuples(keys, _floats), max_size=DOMAIN_LIMIT).map(lambda rows: b"".join(struct.pack("<Qf", *row) for row in rows)),
     counts=_packed(_floats, "f", len(SCOPES) * len(COUNTS)),
     popularity=_packed(_floats, "f", len(POPULARITY_HALF_LIVES_H)),
     age_s=st.floats(-1, 1e9, width=32),

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import isfinite
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,14 +24,21 @@ from streams.core import keys
 from streams.core.candidates import EXPLORE, GIVEN, POPULAR_HALF_LIFE_H, Gate, Shelves, draw, retrieve, shuffled
 from streams.core.catalog import Catalog
 from streams.core.events import MAX_SLOTS, Action, Context, Event, EventTime, Exposure, Id, ShortId, Slot
+from streams.core.explain import Trace, numbers
 from streams.core.explore import arrange, propensities
+from streams.core.fusion import GAMMA, SCALE, WEIGHT, Fusion, RequestError, Weights, chosen, fuse, values, within
 from streams.core.partition import Partition
 from streams.core.records import Arrived
 from streams.core.settings import HOUR_MS, PartitionSettings
-from streams.core.state import Tables, UserState
+from streams.core.state import Slot as Half
+from streams.core.state import Tables, UserPart, UserState
 from streams.core.view import NEVER, ItemCounts, View, features
 
-RANKED, POPULAR = "ranked", "popular"  # strategies
+if TYPE_CHECKING:  # the core starts without torch
+    from online_model.trainer import Prediction
+
+RANKED, TAIL, POPULAR = "ranked", "tail", "popular"  # strategies
+STRATEGIES = (RANKED, TAIL, POPULAR)
 COLD, GUEST, SHORT, STALE = "cold", "guest", "short", "stale"  # flags
 MAX_IDS = 1_000  # given candidates or excluded items of a request, whatever the settings say
 MAX_PLAYS = 50  # acts of a guest: as many as a history holds
@@ -40,23 +46,17 @@ _SHOWN = np.dtype([("item", "<u8"), ("ts", "<i8")])  # rows of UserState.shown
 _POPULAR_COLUMN = POPULARITY_HALF_LIVES_H.index(POPULAR_HALF_LIFE_H)
 
 Array = np.ndarray
-Score = Callable[[Batch], Array]  # calibrated probabilities, float32 [B, T]
-
-
-class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one sure act is worth in the order of a list; the sum over tasks of weight x probability is the score."""
-
-    full_play: float = 0.5  # common, so it carries most of the order; the unit that the others are measured in
-    collect: float = 2.0  # rare, and the wish to come back: worth four full plays
-    share: float = 2.0  # as a collect
-    skip: float = -0.5  # takes back what a full play gives
-    dislike: float = -4.0  # rarest and worst: two collects don't make up for it
+Predict = Callable[[Batch, float, float], "Prediction"]  # a batch, gamma_user, gamma_item
 
 
 class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a list is put together."""
 
     weights: Weights = Weights()
+    rank_scale: float = 2.0  # of the rank head: differences of this size are most of what it can say (MODEL.md section 1)
+    gamma_user: float = 0.0  # share of the user's part taken away; the same for all of a list, so it matters between lists
+    gamma_item: float = 0.7  # share of momentary popularity's part taken away: quality stays, fashion goes (MODEL.md section 4)
+    tail_gamma_item: float = 1.0  # the same of the strategy `tail`: nothing of fashion is left
     popular_candidates: int = 130  # with the next two 200, which is what a request may take time for (DESIGN section 10)
     fresh_candidates: int = 50  # newest: what nobody has played yet can't be popular
     explore_candidates: int = 20  # random ones: the only way into a ranking for what is neither
@@ -66,6 +66,13 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_candidates: int = 500  # given in one request; more cost more than an answer may take
 
     def __post_init__(self) -> None:
+        for field, value, (low, high) in (
+            *((f"weights.{part}", weight, WEIGHT) for part, weight in msgspec.structs.asdict(self.weights).items()),
+            *((name, getattr(self, name), GAMMA) for name in ("gamma_user", "gamma_item", "tail_gamma_item")),
+            ("rank_scale", self.rank_scale, SCALE),
+        ):
+            if not low <= value <= high:
+                raise ValueError(f"{field} must be in [{low:,g}, {high:,g}], got {value:g}")
         if not 0.0 <= self.explore_share <= 1.0:
             raise ValueError(f"explore_share must be in [0, 1], got {self.explore_share}")
         if not 1 <= self.max_k <= MAX_SLOTS:
@@ -96,8 +103,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     context: Context = {}
     candidates: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] | None = None  # None = popular, fresh and random ones
     exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] = ()
-    weights: dict[str, float] | None = None  # task -> weight, in place of the settings'
-    strategy: ShortId | None = None  # ranked (default) | popular
+    weights: dict[str, float] | None = None  # task, or rank -> weight, in place of the settings'
+    rank_scale: float | None = None  # in place of the settings', as the next two
+    gamma_user: float | None = None  # share of the user's part that is taken away
+    gamma_item: float | None = None  # share of momentary popularity's part that is taken away; the strategy's own otherwise
+    strategy: ShortId | None = None  # ranked (default) | tail | popular
     request_id: ShortId | None = None
     module: ShortId | None = None
 
@@ -107,10 +117,10 @@ class Ranked(msgspec.Struct, frozen=True, kw_only=True):
 
     item_id: str
     position: int
-    score: float  # sum of weight x probability; where popularity orders, the decayed count of a day
+    score: float  # sum of weight x probability, and of the rank head's part; where popularity orders, the decayed count of a day
     source: str  # given | popular | fresh | explore (drawn at random, into the ranking or into its slot)
     propensity: float  # probability of this item in this slot, given the candidates
-    probabilities: dict[str, float] | None  # by task; None where popularity orders
+    probabilities: dict[str, float] | None  # by task, after what gamma took away; None where popularity orders
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,12 +134,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     model_age_ms: int
 
 
-class RequestError(ValueError):
-    """A request that can't be served as it stands; `field` says what is wrong with it."""
+class Made(NamedTuple):
+    """A list, and what is to be remembered of it."""
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"$.{field}: {message}")
-        self.field = field
+    answer: Answer
+    exposure: Exposure | None  # to write down: nothing of guests, nothing where nothing is shown
+    trace: Trace  # what the list can be explained by
 
 
 @dataclass(slots=True)
@@ -144,12 +154,23 @@ class _Pool:
 
 
 @dataclass(slots=True)
+class _Judged:
+    """What the model said of all candidates, and what it saw."""
+
+    prediction: Prediction
+    values: Array  # float64 [B, T + 1]
+    part: UserPart
+    slots: list[Half]
+
+
+@dataclass(slots=True)
 class _Scored:
-    """Candidates judged."""
+    """Candidates in order."""
 
     order: list[int]  # best first
     score: dict[int, float]
-    probabilities: dict[int, list[float]]  # in the order of TASKS; of none where popularity orders
+    place: dict[int, int]  # of a candidate in what follows
+    judged: _Judged | None  # None where popularity orders
 
 
 class Recommender:
@@ -161,50 +182,51 @@ class Recommender:
         self._view = View(partition)
 
     def recommend(
-        self, request: Request, request_id: str, user: UserState | None, item_counts: ItemCounts, score: Score | None,
+        self, request: Request, request_id: str, user: UserState | None, item_counts: ItemCounts, predict: Predict | None,
         ts: int, seed: int, version: int | None = None, age_ms: int = 0, stale: bool = False,
-    ) -> tuple[Answer, Exposure | None]:  # fmt: skip
-        """The answer, and what to write down of it: nothing of guests, nothing where nothing is shown.
-
-        `user`: None of somebody who never came. `score`: None where there is no model yet, as `version` 0, which has
-        learned nothing: then popularity orders. Raises RequestError.
+    ) -> Made:  # fmt: skip
+        """The list. `user`: None of somebody who never came. `predict`: None where there is no model yet, as `version` 0, which
+        has learned nothing: then popularity orders. Raises RequestError.
         """
-        weights = self._weights(request)
+        self._check(request)
         strategy = self._strategy(request)
-        cold = score is None or version == 0
+        fusion = self._fusion(request, strategy)
+        cold = predict is None or version == 0
         self.shelves.advance(ts)
         rng = np.random.default_rng([seed, keys.once("request", request_id), ts])
         state = (user or NEVER) if request.user_id is not None else self._guest(request.plays, ts)
         gate = Gate(self.shelves, self._blocked(request, state, ts))
 
-        share = self.settings.explore_share if strategy == RANKED else 0.0
+        share = 0.0 if strategy == POPULAR else self.settings.explore_share
         pool = self._pool(request, gate, share, rng)
         everything = sorted({*pool.sources, *pool.drawn})
-        if score is None or cold or strategy == POPULAR:
+        if predict is None or cold or strategy == POPULAR:
             scored = self._popular(everything, item_counts, ts)
         else:
-            scored = self._ranked(everything, request, state, item_counts, score, weights, ts)
+            scored = self._ranked(everything, request, state, item_counts, predict, fusion, ts)
         ranked = [key for key in scored.order if key in pool.sources]
-        chosen = arrange(ranked, pool.drawn, pool.explores)
+        listed = arrange(ranked, pool.drawn, pool.explores)
         rank = {key: n for n, key in enumerate(ranked)}
-        chances = propensities([rank.get(key) for key in chosen], pool.items, share)
-        listed = [
+        chances = propensities([rank.get(key) for key in listed], pool.items, share)
+        by_task = scored.judged.prediction.probabilities if scored.judged else None
+        items = [
             Ranked(
                 item_id=pool.names.get(key) or self._name(key),
                 position=n,
                 score=scored.score[key],
                 source=EXPLORE if pool.explores[n] else pool.sources[key],
                 propensity=chances[n],
-                probabilities=dict(zip(TASKS, scored.probabilities[key], strict=True)) if scored.probabilities else None,
+                probabilities=dict(zip(TASKS, by_task[scored.place[key]].tolist(), strict=True)) if by_task is not None else None,
             )
-            for n, key in enumerate(chosen)
+            for n, key in enumerate(listed)
         ]
-        flags = {COLD: cold, GUEST: request.user_id is None, SHORT: len(listed) < request.k, STALE: stale}
+        flags = {COLD: cold, GUEST: request.user_id is None, SHORT: len(items) < request.k, STALE: stale}
         answer = Answer(
-            request_id=request_id, items=listed, strategy=strategy, flags=sorted(f for f, holds in flags.items() if holds),
+            request_id=request_id, items=items, strategy=strategy, flags=sorted(f for f, holds in flags.items() if holds),
             model_version=version, model_age_ms=age_ms,
         )  # fmt: skip
-        return answer, self._exposure(request, answer, chosen, item_counts, ts)
+        exposure = self._exposure(request, answer, listed, item_counts, ts)
+        return Made(answer, exposure, self._trace(request, answer, listed, scored, fusion, ts))
 
     def _pool(self, request: Request, gate: Gate, share: float, rng: np.random.Generator) -> _Pool:
         """Candidates, and what chance decides before anything is scored."""
@@ -219,27 +241,30 @@ class Recommender:
         explores = rng.random(min(request.k, items)) < share
         return _Pool(sources, {}, items, explores.tolist(), draw(shelf, gate, int(explores.sum()), rng))
 
-    def _weights(self, request: Request) -> Array:
+    def _check(self, request: Request) -> None:
         if not 1 <= request.k <= self.settings.max_k:
             raise RequestError("k", f"must be in [1, {self.settings.max_k}], got {request.k}")
         if request.candidates is not None and len(request.candidates) > self.settings.max_candidates:
             raise RequestError("candidates", f"at most {self.settings.max_candidates:,}, got {len(request.candidates):,}")
         if request.user_id is not None and request.plays:
             raise RequestError("plays", "only of a guest; what a user did comes as events")
-        weights = msgspec.structs.asdict(self.settings.weights)
-        for task, weight in (request.weights or {}).items():
-            if task not in weights:
-                raise RequestError(f"weights.{task}", f"no such task; one of {', '.join(TASKS)}")
-            if not isfinite(weight):
-                raise RequestError(f"weights.{task}", f"must be a finite number, got {weight}")
-            weights[task] = weight
-        return np.array([weights[task] for task in TASKS])
 
     def _strategy(self, request: Request) -> str:
         strategy = request.strategy or RANKED
-        if strategy not in (RANKED, POPULAR):
-            raise RequestError("strategy", f"no such strategy {strategy!r}; one of {RANKED}, {POPULAR}")
+        if strategy not in STRATEGIES:
+            raise RequestError("strategy", f"no such strategy {strategy!r}; one of {', '.join(STRATEGIES)}")
         return strategy
+
+    def _fusion(self, request: Request, strategy: str) -> Fusion:
+        """What the request asks for, else what the strategy does, which is what the settings say."""
+        s = self.settings
+        asked = {
+            "rank_scale": (request.rank_scale, s.rank_scale, SCALE),
+            "gamma_user": (request.gamma_user, s.gamma_user, GAMMA),
+            "gamma_item": (request.gamma_item, s.tail_gamma_item if strategy == TAIL else s.gamma_item, GAMMA),
+        }
+        more = {name: within(name, wanted, bounds) if wanted is not None else usual for name, (wanted, usual, bounds) in asked.items()}
+        return Fusion(chosen(s.weights, request.weights), **more)
 
     def _guest(self, plays: Iterable[GuestAct], ts: int) -> UserState:
         """A guest's acts through a partition of their own, which is forgotten: seen by the very code that sees users."""
@@ -267,35 +292,56 @@ class Recommender:
     def _popular(self, candidates: list[int], item_counts: ItemCounts, ts: int) -> _Scored:
         """By popularity, then the newest."""
         score = {key: item_counts(key, ts)[_POPULAR_COLUMN] for key in candidates}
-        return _Scored(sorted(candidates, key=lambda key: (-score[key], -self.shelves.published_ms(key), key)), score, {})
+        return _Scored(sorted(candidates, key=lambda key: (-score[key], -self.shelves.published_ms(key), key)), score, {}, None)
 
     def _ranked(
-        self, candidates: list[int], request: Request, state: UserState, item_counts: ItemCounts, score: Score, weights: Array, ts: int
+        self, candidates: list[int], request: Request, state: UserState, item_counts: ItemCounts, predict: Predict, fusion: Fusion, ts: int
     ) -> _Scored:
         """By the model; candidates come in one order, so that they are the same batch. In its eyes each stands in the
         first place, since its own is not known yet.
         """
         if not candidates:
-            return _Scored([], {}, {})
+            return _Scored([], {}, {}, None)
         user = keys.key("user", request.user_id) if request.user_id is not None else 0
         domain = keys.key("domain", request.domain) if request.domain is not None else None
         part = self._view.user(user, state, request.context, ts)
-        rows = []
+        slots = []
         for key in candidates:
             known = self.catalog.get(key)
             of = domain if domain is not None else known.domain if known else 0
-            rows.append(features(part, self._view.slot(user, state, key, known, of, request.module, 0, ts, item_counts)))
-        probabilities = score(of_candidates(rows))
-        fused = probabilities.astype(np.float64) @ weights
+            slots.append(self._view.slot(user, state, key, known, of, request.module, 0, ts, item_counts))
+        prediction = predict(of_candidates([features(part, slot) for slot in slots]), fusion.gamma_user, fusion.gamma_item)
+        judged = _Judged(prediction, values(prediction, fusion.rank_scale), part, slots)
+        fused = fuse(judged.values, fusion.weights)
         return _Scored(
             order=[candidates[n] for n in np.argsort(-fused, kind="stable").tolist()],
             score=dict(zip(candidates, fused.tolist(), strict=True)),
-            probabilities=dict(zip(candidates, probabilities.tolist(), strict=True)),
+            place={key: n for n, key in enumerate(candidates)},
+            judged=judged,
         )
 
-    def _name(self, key: int) -> str:
+    def _trace(self, request: Request, answer: Answer, listed: list[int], scored: _Scored, fusion: Fusion, ts: int) -> Trace:
+        items, judged, told = answer.items, scored.judged, None
+        if judged is not None:
+            at, guest = [scored.place[key] for key in listed], request.user_id is None
+            p = judged.prediction
+            told = numbers(
+                judged.values[at], p.user[at], p.popularity[at], p.rank[at], fusion,
+                None if guest else judged.part, [] if guest else [judged.slots[n] for n in at],
+            )  # fmt: skip
+        return Trace(
+            ts=ts, user_id=request.user_id, strategy=answer.strategy, flags=answer.flags, model_version=answer.model_version,
+            items=[i.item_id for i in items], sources=[i.source for i in items], propensities=[i.propensity for i in items],
+            scores=[i.score for i in items], numbers=told,
+        )  # fmt: skip
+
+    def name(self, key: int) -> str | None:
+        """The id of an item that is known."""
         known = self.catalog.get(key)
-        name = known.item.item_id if known else self.shelves.name(key)
+        return known.item.item_id if known else self.shelves.name(key)
+
+    def _name(self, key: int) -> str:
+        name = self.name(key)
         if name is None:
             raise ValueError(f"item {key:016x} stands on a shelf, but is not in the catalog: both must be told of every change")
         return name

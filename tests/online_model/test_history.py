@@ -8,14 +8,14 @@ from online_model import history
 from tests import strategies
 from tests.oracles import history as naive
 
-Row = tuple[int, int, int]
+Row = tuple[int, int, int, int]  # item, ts, domain, action
 limits = st.integers(1, 8)
 
 
 def packed(rows: list[Row], limit: int = 50) -> bytes:
     out = b""
-    for item, ts, action in rows:
-        out = history.append(out, item, ts, action, limit)
+    for item, ts, domain, action in rows:
+        out = history.append(out, item, ts, domain, action, limit)
     return out
 
 
@@ -32,12 +32,12 @@ def test_append_keeps_time_order_and_the_newest(rows: list[Row], limit: int) -> 
 
 
 def test_an_older_behaviour_than_a_full_history_holds_is_not_kept() -> None:
-    full = packed([(1, 10, 1), (2, 20, 1)], 2)
-    assert history.append(full, 3, 5, 1, 2) == full
+    full = packed([(1, 10, 0, 1), (2, 20, 0, 1)], 2)
+    assert history.append(full, 3, 5, 0, 1, 2) == full
 
 
 def test_equal_times_keep_the_order_of_arrival() -> None:
-    assert unpacked(packed([(1, 5, 1), (2, 5, 2), (3, 4, 3)])) == [(3, 4, 3), (1, 5, 1), (2, 5, 2)]
+    assert unpacked(packed([(1, 5, 0, 1), (2, 5, 0, 2), (3, 4, 0, 3)])) == [(3, 4, 0, 3), (1, 5, 0, 1), (2, 5, 0, 2)]
 
 
 @given(strategies.many_behaviours, strategies.few_keys, st.integers(1, history.ACTIONS - 1))
@@ -48,8 +48,8 @@ def test_undo_removes_the_newest_of_its_kind_only(rows: list[Row], item: int, ac
 
 @given(strategies.many_behaviours, strategies.behaviours)
 def test_undo_takes_back_an_append_that_is_the_newest_of_its_kind(rows: list[Row], row: Row) -> None:
-    item, _, action = row
-    before = packed([r for r in rows if (r[0], r[2]) != (item, action)])
+    item, _, _, action = row
+    before = packed([r for r in rows if (r[0], r[3]) != (item, action)])
     assert history.undo(history.append(before, *row, 50), item, action) == before
 
 
@@ -59,10 +59,18 @@ def test_merge_is_the_stable_sort_of_all(histories: list[list[Row]], limit: int)
     assert unpacked(history.merge(parts, limit)) == naive.merge([unpacked(p) for p in parts], limit)
 
 
-def test_a_row_is_17_little_endian_bytes() -> None:
-    assert history.ROW == history.BEHAVIOUR.itemsize == 17
-    assert packed([(1, 2, 3)]) == b"\x01" + b"\0" * 7 + b"\x02" + b"\0" * 7 + b"\x03"
-    assert unpacked(packed([(2**64 - 1, 4_102_444_800_000, 6)])) == [(2**64 - 1, 4_102_444_800_000, 6)]
+@given(strategies.many_behaviours, strategies.many_behaviours, limits)
+def test_two_histories_that_share_behaviours_have_each_once(first: list[Row], second: list[Row], limit: int) -> None:
+    """Of one user: equal rows in both are the same behaviour; an order among equal times is that of the first, then the second."""
+    one, other = unpacked(packed(first)), unpacked(packed(second))
+    expected = naive.merge([one, [row for row in other if row not in one]] if one and other else [one or other], limit)
+    assert unpacked(history.distinct(packed(first), packed(second), limit)) == expected
+
+
+def test_a_row_is_25_little_endian_bytes() -> None:
+    assert history.ROW == history.BEHAVIOUR.itemsize == 25
+    assert packed([(1, 2, 3, 4)]) == b"\x01" + b"\0" * 7 + b"\x02" + b"\0" * 7 + b"\x03" + b"\0" * 7 + b"\x04"
+    assert unpacked(packed([(2**64 - 1, 4_102_444_800_000, 7, 6)])) == [(2**64 - 1, 4_102_444_800_000, 7, 6)]
 
 
 def test_no_history_is_no_rows() -> None:

@@ -21,6 +21,8 @@ def features(counts: np.ndarray) -> Features:
         item_features=b"",
         positive=b"",
         negative=b"",
+        related=b"",
+        domains=b"",
         counts=counts.astype("<f4").tobytes(),
         popularity=np.zeros(3, "<f4").tobytes(),
         age_s=-1.0,

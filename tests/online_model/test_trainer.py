@@ -87,7 +87,9 @@ def test_a_batch_is_predicted_as_its_examples_one_by_one() -> None:
 
 def test_candidates_that_share_a_history_are_predicted_as_if_each_had_its_own() -> None:
     made, own = trained(), batch(6, 50)
-    own = replace(own, **{name: np.repeat(getattr(own, name)[:1], 6, axis=0) for name in ("history", "action", "age_s", "where")})
+    own = replace(own, **{name: np.repeat(getattr(own, name)[:1], 6, axis=0) for name in SHARED})
+    own.fields[:, FIELDS.index("user")] = own.fields[0, FIELDS.index("user")]
+    own.bags[:, BAGS.index("user_attributes")] = own.bags[0, BAGS.index("user_attributes")]
     shared = replace(own, **{name: getattr(own, name)[:1] for name in SHARED})
     assert own.history[0].any()
     np.testing.assert_allclose(made.predict(shared).logits, made.predict(own).logits, rtol=0, atol=1e-5)
@@ -207,7 +209,9 @@ def test_a_row_that_is_used_when_the_sweep_comes_is_kept_and_the_idle_ones_go() 
     live = made.ids.rows.keys[made.ids.rows.keys != 0]
     asked = np.unique(np.concatenate([one.fields.ravel(), one.bags.ravel()]))
     assert made.ids.rows.find(user)[0] != 0
-    assert set(live.tolist()) == set(asked.tolist()) - {0, int(one.fields[0, 1])}  # the item has had two events only
+    been = [5000, 5001, int(one.fields[0, FIELDS.index("domain")])]  # the user's row in each of these
+    own = made.domains.own_rows(user)[0, made.domains.places(np.array(been, np.uint64))]
+    assert set(live.tolist()) == (set(asked.tolist()) | set(own.tolist())) - {0, int(one.fields[0, 1])}  # the item: two events only
     assert set(report.touched["ids"].tolist()) > set(live.tolist())
 
 

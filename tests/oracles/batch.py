@@ -7,18 +7,27 @@ from typing import Any
 
 import numpy as np
 
+from online_model.batch import Compared
 from online_model.features import Example, Reversal
 
 
-def batch(records: Sequence[Example | Reversal]) -> dict[str, np.ndarray]:
-    lengths = [len(history) // 17 for r in records for history in (r.features.positive, r.features.negative)]
-    b, longest = len(records), max([1, *lengths])
+def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = ()) -> dict[str, np.ndarray]:
+    rows = [*(r.features for r in records), *(c.features for c in compared)]
+    lengths = [len(history) // 25 for f in rows for history in (f.positive, f.negative)]
+    b, longest = len(rows), max([1, *lengths])
+    related = max([1, *(len(f.related) // 25 for f in rows)])
     out: dict[str, Any] = {
         "fields": np.zeros((b, 8), np.uint64),
         "bags": np.zeros((b, 3, 8), np.uint64),
         "history": np.zeros((b, 2, longest), np.uint64),
         "action": np.zeros((b, 2, longest), np.uint8),
         "age_s": np.zeros((b, 2, longest), np.float32),
+        "where": np.zeros((b, 2, longest), np.uint64),
+        "related": np.zeros((b, related), np.uint64),
+        "related_action": np.zeros((b, related), np.uint8),
+        "related_age_s": np.zeros((b, related), np.float32),
+        "domains": np.zeros((b, 6), np.uint64),
+        "domain_exposures": np.zeros((b, 6), np.float32),
         "counts": np.zeros((b, 4, 6), np.float32),
         "popularity": np.zeros((b, 3), np.float32),
         "item_age_s": np.zeros(b, np.float32),
@@ -26,11 +35,12 @@ def batch(records: Sequence[Example | Reversal]) -> dict[str, np.ndarray]:
         "labels": np.zeros((b, 5), np.float32),
         "sign": np.zeros((b, 5), np.float32),
         "is_example": np.zeros(b, np.float32),
-        "weight": np.zeros(b, np.float32),
+        "weight": np.ones(b, np.float32),
         "ids": np.zeros(b, np.uint64),
+        "lists": np.full(b, -1, np.int64),
+        "tier": np.zeros(b, np.int64),
     }
-    for i, record in enumerate(records):
-        f = record.features
+    for i, f in enumerate(rows):
         for j in range(8):
             out["fields"][i, j] = struct.unpack_from("<Q", f.fields, 8 * j)[0]
         for k, bag in enumerate((f.context, f.user_attributes, f.item_features)):
@@ -38,21 +48,33 @@ def batch(records: Sequence[Example | Reversal]) -> dict[str, np.ndarray]:
             for j in range(n):  # last key first
                 out["bags"][i, k, j] = struct.unpack_from("<Q", bag, 8 * (n - 1 - j))[0]
         for k, history in enumerate((f.positive, f.negative)):
-            n = len(history) // 17
+            n = len(history) // 25
             for j in range(n):  # newest first
-                item, ts, action = struct.unpack_from("<QqB", history, 17 * (n - 1 - j))
-                out["history"][i, k, j], out["action"][i, k, j] = item, action
+                item, ts, domain, action = struct.unpack_from("<QqQB", history, 25 * (n - 1 - j))
+                out["history"][i, k, j], out["action"][i, k, j], out["where"][i, k, j] = item, action, domain
                 out["age_s"][i, k, j] = max(f.shown_ms - ts, 0) / 1000
+        n = len(f.related) // 25
+        for j in range(n):  # newest first
+            item, ts, _, action = struct.unpack_from("<QqQB", f.related, 25 * (n - 1 - j))
+            out["related"][i, j], out["related_action"][i, j] = item, action
+            out["related_age_s"][i, j] = max(f.shown_ms - ts, 0) / 1000
+        n = len(f.domains) // 12
+        for j in range(n):  # the most lately used first
+            out["domains"][i, j], out["domain_exposures"][i, j] = struct.unpack_from("<Qf", f.domains, 12 * (n - 1 - j))
         for s in range(4):
             for c in range(6):
                 out["counts"][i, s, c] = struct.unpack_from("<f", f.counts, 4 * (6 * s + c))[0]
         for h in range(3):
             out["popularity"][i, h] = struct.unpack_from("<f", f.popularity, 4 * h)[0]
-        out["item_age_s"][i], out["shown_ms"][i], out["weight"][i], out["ids"][i] = f.age_s, f.shown_ms, record.weight, record.id
+        out["item_age_s"][i], out["shown_ms"][i] = f.age_s, f.shown_ms
+    for i, record in enumerate(records):
+        out["weight"][i], out["ids"][i] = record.weight, record.id
         if isinstance(record, Reversal):
             out["sign"][i, record.task] = record.sign
         else:
             out["is_example"][i] = 1
             for t in range(5):
                 out["labels"][i, t] = 1 if record.labels & (1 << t) else 0
+    for i, row in enumerate(compared):
+        out["lists"][len(records) + i], out["tier"][len(records) + i] = row.list, row.tier
     return out

@@ -1,10 +1,10 @@
-"""A history as a Python list of (item, ts, action): what `online_model.history` must equal."""
+"""A history as a Python list of (item, ts, domain, action): what `online_model.history` must equal."""
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-Row = tuple[Any, int, Any]
+Row = tuple[Any, ...]  # item, ts, domain, action
 
 
 def append(history: Sequence[Row], row: Row, limit: int) -> list[Row]:
@@ -15,7 +15,7 @@ def append(history: Sequence[Row], row: Row, limit: int) -> list[Row]:
 def undo(history: Sequence[Row], item: int, action: int) -> list[Row]:
     out = list(history)
     for i in reversed(range(len(out))):
-        if (out[i][0], out[i][2]) == (item, action):
+        if (out[i][0], out[i][-1]) == (item, action):
             del out[i]
             break
     return out

@@ -22,7 +22,7 @@ LONG_AFTER = (Action.COLLECT, Action.SHARE, Action.DISLIKE, Action.UNCOLLECT)  #
 GOOD = (Action.PLAY, Action.COLLECT, Action.SHARE)
 
 Labels = frozenset[str]
-Behaviour = tuple[str, int, str]  # item, ts, what
+Behaviour = tuple[str, int, str, str]  # item, ts, domain, what
 
 
 class Count(NamedTuple):
@@ -256,11 +256,11 @@ class Story:
             (Action.COLLECT in actions, "collect"), (Action.SHARE in actions, "share"), (full, "full_play"), (partial, "partial_play"),
         ):  # fmt: skip
             if there:
-                positive = history.append(positive, (event.item_id, event.ts, what), limit)
+                positive = history.append(positive, (event.item_id, event.ts, place[1], what), limit)
                 break
         for there, what in ((Action.DISLIKE in actions, "dislike"), (Action.SKIP in actions, "skip")):
             if there:
-                negative = history.append(negative, (event.item_id, event.ts, what), limit)
+                negative = history.append(negative, (event.item_id, event.ts, place[1], what), limit)
                 break
         self.positive[place], self.negative[place] = positive, negative
         return gone

@@ -23,7 +23,7 @@ from streams.core.records import Arrived, Effects, Outgoing
 from streams.core.settings import PartitionSettings
 from streams.core.state import Tables
 from tests import strategies
-from tests.oracles.join import Known, Labels, Shown, Story
+from tests.oracles.join import Behaviour, Known, Labels, Shown, Story
 from tests.strategies import LOG_START
 
 MINUTE = 60_000
@@ -84,13 +84,17 @@ def heard(out: Iterable[Outgoing]) -> list[Shown]:
 def known(f: Features, called: dict[int, str]) -> Known:
     """Features as the loops say them."""
     codes = {code: what for what, code in BEHAVIOURS.items()}
-    families = ([(called[i], ts, codes[code]) for i, ts, code in history.rows(h).tolist()] for h in (f.positive, f.negative))
+    domains = {keys.key("domain", name): name for name in ("song", "video")} | {0: ""}
+    families = (
+        [(called[i], ts, domains[domain], codes[code]) for i, ts, domain, code in history.rows(h).tolist()] for h in (f.positive, f.negative)
+    )
+    assert f.related == b""  # nor an artist or a category
     counts = {scope: row.tolist() for scope, row in zip(SCOPES, np.frombuffer(f.counts, "<f4").reshape(len(SCOPES), -1), strict=True)}
     assert counts.pop("user_category") == [0.0] * len(COUNTS)  # there is no catalog
     return Known(*families, counts | {"popularity": np.frombuffer(f.popularity, "<f4").tolist()})
 
 
-def by_time(one: Shown) -> list[list[tuple[str, int, str]]]:
+def by_time(one: Shown) -> list[list[Behaviour]]:
     assert one.known is not None
     return [sorted(rows) for rows in (one.known.positive, one.known.negative)]
 
@@ -113,9 +117,11 @@ def told(slots: Iterable[Shown]) -> Counter[object]:
 
 
 def behaviours(partition: Partition, user: str, domain: str, family: int) -> list[tuple[int, int, int]]:
+    """Item, time and code of a domain's rows, all of which name the domain."""
     state = partition.user(keys.key("user", user))
     rows = state.histories.get(keys.key("domain", domain) if domain else 0, (b"", b""))[family] if state else b""
-    return [tuple(map(int, row)) for row in history.rows(rows).tolist()]  # type: ignore[misc]
+    assert {row[2] for row in history.rows(rows).tolist()} <= {keys.key("domain", domain) if domain else 0}
+    return [(item, ts, code) for item, ts, _, code in history.rows(rows).tolist()]
 
 
 @settings(max_examples=400)
@@ -134,7 +140,7 @@ def test_a_partition_tells_the_story_that_loops_tell(log: Log) -> None:
     assert effects.popularity == [Increment(keys.key("item", c.item), c.ts, sum(BITS[b] for b in c.columns), c.sign) for c in wanted.counts]
     for family, rows_of in enumerate((wanted.positive, wanted.negative)):
         for (user, domain), rows in rows_of.items():
-            expected = [(keys.key("item", item), ts, BEHAVIOURS[what]) for item, ts, what in rows]
+            expected = [(keys.key("item", item), ts, BEHAVIOURS[what]) for item, ts, _, what in rows]
             assert behaviours(partition, user, domain, family) == expected
     for user, lately in wanted.lately.items():
         state = partition.user(keys.key("user", user))
@@ -321,7 +327,7 @@ def test_an_item_of_a_list_that_is_scrolled_has_the_user_as_of_its_own_moment() 
     _, effects = applied(log)
     found = {s.item: s.known for s in heard(effects.examples) if s.known}
     assert found["i"].negative == []
-    assert found["j"].negative == [("k", LOG_START + MINUTE, "skip")]
+    assert found["j"].negative == [("k", LOG_START + MINUTE, "", "skip")]
     assert (found["i"].counts["user"][0], found["j"].counts["user"][0]) == (0.0, pytest.approx(2.0, abs=1e-3))  # i and k
 
 

@@ -33,7 +33,7 @@ def learner(sources: int = 1, **changed: int) -> Learner:
 def shown(slot: int, at: int = 0) -> Features:
     """What was shown at T0 + at ms: a user and an item that follow from the slot."""
     fields = struct.pack("<8Q", 100 + slot % 3, 200 + slot % 5, *[0] * 6)
-    return Features(fields, b"", b"", b"", b"", b"", b"\0" * 96, b"\0" * 12, -1.0, T0 + at)
+    return Features(fields, *[b""] * 7, b"\0" * 96, b"\0" * 12, -1.0, T0 + at)
 
 
 def example(slot: int, at: int = 0, labels: int = 0, shown_at: int | None = None) -> Example:

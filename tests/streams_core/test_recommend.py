@@ -13,13 +13,15 @@ from scipy import stats
 from online_model.batch import Batch
 from online_model.features import FIELDS, TASKS, Example
 from online_model.history import FULL_PLAY, rows
+from online_model.trainer import Prediction
 from streams.core.candidates import Shelves
 from streams.core.catalog import Catalog
 from streams.core.events import Action, Event, Exposure
 from streams.core.items import Item
 from streams.core.keys import HOUR_MS, key
 from streams.core.partition import Partition
-from streams.core.recommend import Answer, GuestAct, Recommender, RecommendSettings, Request, RequestError, Score, Weights
+from streams.core.fusion import RequestError, Weights
+from streams.core.recommend import Answer, GuestAct, Made, Predict, Recommender, RecommendSettings, Request
 from streams.core.records import Arrived
 from streams.core.settings import PartitionSettings
 from streams.core.state import Tables, UserState, digest
@@ -57,28 +59,41 @@ class House:
     def user(self, user_id: str | None) -> UserState | None:
         return self.partition.user(key("user", user_id)) if user_id else None
 
-    def ask(
-        self, score: Score | None = None, ts: int = START, seed: int = 1, request_id: str = "r", version: int | None = 7, **request: object
-    ) -> tuple[Answer, Exposure | None]:
+    def made(
+        self, predict: Predict | None = None, ts: int = START, seed: int = 1, request_id: str = "r", version: int | None = 7,
+        **request: object,
+    ) -> Made:  # fmt: skip
         asked = Request(**request)  # type: ignore[arg-type]
-        return self.recommender.recommend(asked, request_id, self.user(asked.user_id), self.partition.item_counts, score, ts, seed, version)
+        return self.recommender.recommend(
+            asked, request_id, self.user(asked.user_id), self.partition.item_counts, predict, ts, seed, version
+        )
 
-    def ids(self, score: Score | None = None, **request: object) -> list[str]:
-        return [item.item_id for item in self.ask(score, **request)[0].items]  # type: ignore[arg-type]
+    def ask(self, predict: Predict | None = None, **given: object) -> tuple[Answer, Exposure | None]:
+        made = self.made(predict, **given)  # type: ignore[arg-type]
+        return made.answer, made.exposure
+
+    def ids(self, predict: Predict | None = None, **request: object) -> list[str]:
+        return [item.item_id for item in self.ask(predict, **request)[0].items]
 
 
-def judged(worth: Callable[[int], float]) -> Score:
+def judged(worth: Callable[[int], float]) -> Predict:
     """Probability of a full play by item, nothing else ever happens."""
 
-    def score(batch: Batch) -> np.ndarray:
+    def predict(batch: Batch, gamma_user: float, gamma_item: float) -> Prediction:
         out = np.zeros((len(batch), len(TASKS)), np.float32)
         out[:, TASKS.index("full_play")] = [worth(item) for item in batch.fields[:, ITEM].tolist()]
-        return out
+        return said(out)
 
-    return score
+    return predict
 
 
-def by_name(names: Sequence[str]) -> Score:
+def said(probabilities: np.ndarray) -> Prediction:
+    """These probabilities, and nothing of the other parts."""
+    nothing = np.zeros_like(probabilities)
+    return Prediction(nothing, probabilities, nothing[:, 0], nothing, nothing)
+
+
+def by_name(names: Sequence[str]) -> Predict:
     """The first is the best."""
     place = {k(name): n for n, name in enumerate(names)}
     return judged(lambda item: 1.0 / (1 + place[item]))
@@ -158,8 +173,8 @@ def test_the_order_is_the_sum_of_weights_times_probabilities_which_a_request_may
         "c": (0.70, 0.10, 0.01, 0.20, 0.125),
     }
 
-    def score(batch: Batch) -> np.ndarray:
-        return np.array([chances[{k(n): n for n in chances}[item]] for item in batch.fields[:, ITEM].tolist()], np.float32)
+    def score(batch: Batch, gamma_user: float, gamma_item: float) -> Prediction:
+        return said(np.array([chances[{k(n): n for n in chances}[item]] for item in batch.fields[:, ITEM].tolist()], np.float32))
 
     answer, exposure = house.ask(score, user_id="u")
     # by hand: b .15 + .2 - .05, a .25 - .05, c .35 + .2 + .02 - .1 - .5
@@ -302,9 +317,9 @@ def test_the_model_sees_what_the_join_will_see() -> None:
     )  # fmt: skip
     seen: list[Batch] = []
 
-    def score(batch: Batch) -> np.ndarray:
+    def score(batch: Batch, gamma_user: float, gamma_item: float) -> Prediction:
         seen.append(batch)
-        return np.tile(np.float32([0.1] * len(TASKS)), (len(batch), 1))
+        return said(np.tile(np.float32([0.1] * len(TASKS)), (len(batch), 1)))
 
     _, exposure = house.ask(score, user_id="u", domain="song", context=context, module="daily")
     assert exposure is not None
@@ -331,9 +346,9 @@ def test_a_guests_plays_count_and_leave_no_trace() -> None:
     before = digest({name: table.rows() for name, table in house.partition.tables.named().items()})
     seen: list[Batch] = []
 
-    def score(batch: Batch) -> np.ndarray:
+    def score(batch: Batch, gamma_user: float, gamma_item: float) -> Prediction:
         seen.append(batch)
-        return by_name("abcd")(batch)
+        return by_name("abcd")(batch, gamma_user, gamma_item)
 
     later = START + 7 * HOUR_MS  # what v did is no repetition any more
     plays = (GuestAct(item_id="a", ts=START, full=True), GuestAct(item_id="b", action=Action.SKIP, ts=START))
@@ -356,9 +371,13 @@ def test_a_guests_plays_count_and_leave_no_trace() -> None:
         (Request(k=0), r"\$.k: must be in \[1, 100\], got 0"),
         (Request(k=101), r"\$.k: must be in \[1, 100\], got 101"),
         (Request(candidates=tuple(f"{n}" for n in range(501))), r"\$.candidates: at most 500, got 501"),
-        (Request(weights={"likes": 1.0}), r"\$.weights.likes: no such task; one of full_play, collect, share, skip, dislike"),
-        (Request(weights={"skip": float("inf")}), r"\$.weights.skip: must be a finite number"),
-        (Request(strategy="best"), r"\$.strategy: no such strategy 'best'; one of ranked, popular"),
+        (Request(weights={"likes": 1.0}), r"\$.weights.likes: no such weight; one of full_play, collect, share, skip, dislike, rank"),
+        (Request(weights={"skip": float("inf")}), r"\$.weights.skip: must be in \[-1e\+06, 1e\+06\], got inf"),
+        (Request(weights={"rank": float("nan")}), r"\$.weights.rank: must be in \[-1e\+06, 1e\+06\], got nan"),
+        (Request(gamma_item=1.6), r"\$.gamma_item: must be in \[-1, 1.5\], got 1.6"),
+        (Request(gamma_user=-1.1), r"\$.gamma_user: must be in \[-1, 1.5\], got -1.1"),
+        (Request(rank_scale=0.0), r"\$.rank_scale: must be in \[0.001, 1,000\], got 0"),
+        (Request(strategy="best"), r"\$.strategy: no such strategy 'best'; one of ranked, tail, popular"),
         (Request(user_id="u", plays=(GuestAct(item_id="a"),)), r"\$.plays: only of a guest"),
     ],
 )
@@ -371,7 +390,7 @@ def test_a_request_that_cannot_be_served_names_the_field(request_: Request, mess
 
 def test_the_exposure_is_what_was_answered() -> None:
     house = House([Item(item_id=name) for name in "ab"])
-    answer, exposure = house.recommender.recommend(
+    answer, exposure, _ = house.recommender.recommend(
         Request(user_id="u", domain=None, context={"d": 1}, module="m"), "r9", None, house.partition.item_counts, by_name("ab"),
         START, 1, version=3, age_ms=40, stale=True,
     )  # fmt: skip
@@ -385,6 +404,11 @@ def test_the_exposure_is_what_was_answered() -> None:
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
-    for wrong in ({"explore_share": 1.5}, {"max_k": 201}, {"max_candidates": 0}, {"no_repeat_window_ms": -1}, {"fresh_candidates": -1}):
+    for wrong in (
+        {"explore_share": 1.5}, {"max_k": 201}, {"max_candidates": 0}, {"no_repeat_window_ms": -1}, {"fresh_candidates": -1},
+        {"gamma_item": 1.6}, {"gamma_user": -1.1}, {"tail_gamma_item": float("nan")}, {"rank_scale": 0.0},
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=next(iter(wrong))):
             RecommendSettings(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="weights.skip must be in"):
+        RecommendSettings(weights=Weights(skip=float("-inf")))
