@@ -17,10 +17,10 @@ from online_model.trainer import Prediction
 from streams.core.candidates import Shelves
 from streams.core.catalog import Catalog
 from streams.core.events import Action, Event, Exposure
+from streams.core.fusion import RequestError, Weights
 from streams.core.items import Item
 from streams.core.keys import HOUR_MS, key
 from streams.core.partition import Partition
-from streams.core.fusion import RequestError, Weights
 from streams.core.recommend import Answer, GuestAct, Made, Predict, Recommender, RecommendSettings, Request
 from streams.core.records import Arrived
 from streams.core.settings import PartitionSettings

@@ -1,0 +1,56 @@
+"""Which behaviours the attention looks at: its weights for a batch, for whoever asks why; learning and predicting don't need them.
+
+Shapes: B examples, L behaviours of a family, R related ones, D embedding.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from online_model.batch import Batch
+from online_model.features import FIELDS
+from online_model.trainer import Trainer
+
+Array = np.ndarray
+
+_ITEM = FIELDS.index("item")
+
+
+@dataclass(slots=True)
+class Attended:
+    """Weights that sum up to 1 in each row; first that of the null slot, then those of the behaviours in the batch's order."""
+
+    history: Array  # float32 [B, 2, 1 + L], the positive family first
+    related: Array | None  # float32 [B, 1 + R]; None where that block is off
+
+
+def attended(trainer: Trainer, batch: Batch) -> Attended:
+    """By the model as it stands; changes nothing."""
+    ranker = trainer.ranker
+    with torch.inference_mode():
+        query = _rows(trainer, batch.fields[:, _ITEM])
+        history = ranker.attention.weights(
+            query, _rows(trainer, batch.history).transpose(0, 1), *_behaviours(trainer, batch.action, batch.age_s, batch.history)
+        )
+        related = None
+        if ranker.related is not None:
+            given = (array[:, None] for array in (batch.related_action, batch.related_age_s, batch.related))
+            related = ranker.related.weights(query, _rows(trainer, batch.related)[None], *_behaviours(trainer, *given))[0].numpy(force=True)
+        return Attended(history.transpose(0, 1).numpy(force=True), related)
+
+
+def _rows(trainer: Trainer, keys: Array) -> Tensor:
+    """Rows [..., D] of keys [...], as a prediction reads them."""
+    distinct, inverse = np.unique(keys, return_inverse=True)
+    rows = trainer.ids.read(distinct, trainer.ids.rows.find(distinct))
+    return rows[torch.from_numpy(inverse.reshape(keys.shape)).to(trainer.device)]
+
+
+def _behaviours(trainer: Trainer, action: Array, age_s: Array, items: Array) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes, ages and mask [B, A, L] as the attention wants them, [A, B, L]."""
+    arrays = (action.astype(np.int64), age_s, items != 0)
+    action_, age, there = (torch.from_numpy(np.ascontiguousarray(a.transpose(1, 0, 2))).to(trainer.device) for a in arrays)
+    return action_, age, there
