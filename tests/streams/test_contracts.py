@@ -12,8 +12,11 @@ import pytest
 
 from streams.accept import Taken, catalog, events
 from streams.contracts import documentation, openapi
+from streams.core.explain import Explained, Explanation
 from streams.core.recommend import Answer, Request
 from streams.entrance import Problem
+from streams.exporter import OF_ONE, ROUTES
+from tests.test_house import documented
 
 DOCUMENT = openapi()
 
@@ -34,9 +37,22 @@ def test_every_reference_leads_somewhere_and_every_schema_is_led_to() -> None:
     assert set(references(DOCUMENT)) == schemas
 
 
-@pytest.mark.parametrize("struct", [Request, Answer, Taken, Problem])
+@pytest.mark.parametrize("struct", [Request, Answer, Explanation, Explained, Taken, Problem])
 def test_fields_are_those_of_the_struct(struct: type[msgspec.Struct]) -> None:
     assert set(DOCUMENT["components"]["schemas"][struct.__name__]["properties"]) == set(struct.__struct_fields__)
+
+
+def test_the_reference_lists_every_path_and_no_other_and_each_is_a_label_of_the_metrics() -> None:
+    paths = {f"{method.upper()} {path}" for path, methods in DOCUMENT["paths"].items() for method in methods}
+    assert set(documented("HTTP")) == paths | {"GET /docs", "GET /docs/openapi.json"}
+    assert {path.split()[1] for path in documented("HTTP")} == {*ROUTES, *OF_ONE}
+
+
+def test_ids_in_paths_have_their_bounds() -> None:
+    for operation, name, longest in (("get /v1/explain/{request_id}", "request_id", 64), ("delete /v1/items/{item_id}", "item_id", 256)):
+        method, path = operation.split()
+        (parameter,) = DOCUMENT["paths"][path][method]["parameters"]
+        assert (parameter["name"], parameter["schema"]["minLength"], parameter["schema"]["maxLength"]) == (name, 1, longest)
 
 
 def test_bounds_are_told() -> None:
