@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from replay.simulator import WorldSettings
-from streams.cli import segue
+from streams.cli import PROOFS, segue
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -119,3 +119,14 @@ def test_package_of_another_is_named_with_the_way_out(tmp_path: Path) -> None:
     assert done.stdout.startswith(f"the package `replay` comes from {tmp_path}, not from {ROOT} (the library replay-rec")
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from streams.cli import stranger; print(stranger())"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path.parent, capture_output=True, text=True, check=True).stdout == "None\n"
+
+
+def test_simulate_names_the_proofs_that_there_are() -> None:
+    from replay import prove
+
+    assert PROOFS == prove.PROOFS
+
+
+def test_a_log_needs_a_name_and_a_proof_needs_none() -> None:
+    assert call("simulate", "--events", "5").exit_code == 2
+    assert call("simulate", "--prove", "everything").exit_code == 2
