@@ -32,6 +32,24 @@ def test_expected_gradient_with_reversals_is_that_of_the_true_label() -> None:
     assert gradient(z) + p * gradient(z, sign=1.0, example=0.0) == pytest.approx(0.22, abs=1e-12)
 
 
+def test_what_other_answers_to_late_positives_expect_is_the_models_numbers() -> None:
+    # MODEL.md section 7: all are sent as negatives first, p of them again as positives, by weights (1 - f)(1 + f) and 1 + f (1907.06558)
+    f, p = 0.3, 0.08
+    z = np.log(f / (1 - f))
+    weighted = (1 - f) * (1 + f) * gradient(z) + p * (1 + f) * gradient(z, label=1.0)
+    assert weighted == pytest.approx(0.2002, abs=1e-12)
+    assert weighted == pytest.approx((1 - f * f) * 0.22, abs=1e-12)  # right where it is zero, and slower than reversals
+    learned = 0.08 / 1.08  # unweighted, duplicates learn p / (1 + p)
+    z = np.log(learned / (1 - learned))
+    assert learned == pytest.approx(0.0740741, abs=1e-7)
+    assert gradient(z) + p * gradient(z, label=1.0) == pytest.approx(0, abs=1e-12)
+
+
+def test_an_undo_takes_back_what_its_reversal_gave() -> None:
+    for z in (-3.0, 0.5):
+        assert gradient(z, sign=1.0, example=0.0) + gradient(z, sign=-1.0, example=0.0) == 0
+
+
 def test_kept_share_shifts_what_is_trained_not_what_is_served() -> None:
     # MODEL.md section 7: kept negatives w = .1, observed rate q = .1 -> served p = .01098901098901099
     p = 0.01098901098901099
