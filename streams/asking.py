@@ -1,15 +1,18 @@
-"""Asking a running service for a list, as `segue recommend` does."""
+"""Asking a running service for a list, and why it is as it is, as `segue recommend` does."""
 from __future__ import annotations
 
 import http.client
 import time
-from urllib.parse import urlsplit
+from typing import TypeVar
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from streams.core.explain import Explanation
 from streams.core.recommend import Answer, Request
 from streams.entrance import Problem, ServiceSettings
 
+T = TypeVar("T")
 TIMEOUT_S = 10.0
 AGAIN_S = 0.25  # between two tries, where the service may be waited for
 
@@ -20,6 +23,10 @@ class Unanswered(RuntimeError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status  # of the answer; 0: there was none
+
+
+class NoAddress(ValueError):
+    """What was named as the service's address is none; the command line prints it and ends with 2."""
 
 
 def at(settings: ServiceSettings) -> str:
@@ -33,24 +40,29 @@ def recommend(url: str, token: str, request: Request, wait_s: float = 0.0) -> An
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            return _recommend(url, token, request)
+            return _asked(url, token, "POST", "/v1/recommendations", msgspec.json.encode(request), Answer)
         except Unanswered as error:
             if error.status not in (0, 503) or time.monotonic() > deadline:
                 raise
         time.sleep(AGAIN_S)
 
 
-def _recommend(url: str, token: str, request: Request) -> Answer:
+def explain(url: str, token: str, request_id: str) -> Explanation:
+    """Why a list that has just been made there is as it is."""
+    return _asked(url, token, "GET", f"/v1/explain/{quote(request_id, safe='')}", b"", Explanation)
+
+
+def _asked(url: str, token: str, method: str, path: str, body: bytes, kind: type[T]) -> T:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"--url {url}: expected http://HOST:PORT")
+        raise NoAddress(f"--url {url}: expected http://HOST:PORT")
     made = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = made(parts.hostname, parts.port, timeout=TIMEOUT_S)
     headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
     try:
-        connection.request("POST", f"{parts.path.rstrip('/')}/v1/recommendations", msgspec.json.encode(request), headers)
+        connection.request(method, f"{parts.path.rstrip('/')}{path}", body, headers)
         response = connection.getresponse()
-        status, body = response.status, response.read()
+        status, told = response.status, response.read()
     except (OSError, http.client.HTTPException) as error:
         way = "start one with `segue worker`, or name yours with --url"
         raise Unanswered(f"no service answers at {url} ({str(error) or type(error).__name__}); {way}", 0) from error
@@ -58,8 +70,8 @@ def _recommend(url: str, token: str, request: Request) -> Answer:
         connection.close()
     try:
         if status == 200:
-            return msgspec.json.decode(body, type=Answer)
-        problem = msgspec.json.decode(body, type=Problem)
+            return msgspec.json.decode(told, type=kind)
+        problem = msgspec.json.decode(told, type=Problem)
     except msgspec.DecodeError as error:
         raise Unanswered(f"{url} answered {status}, but not as Segue does; name Segue's service with --url", status) from error
     raise Unanswered(f"{url} answered {status}: {problem.error} ({problem.where}); {problem.what_to_do}", status)

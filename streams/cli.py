@@ -12,13 +12,16 @@ import os
 import subprocess  # noqa: S404 - `segue broker -- COMMAND`
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 if TYPE_CHECKING:
+    from replay.evidence import Finding
     from replay.logs import Columns, Format, LogRow
+    from streams.core.explain import Explained
     from streams.core.items import Item
     from streams.settings import Loaded
 
@@ -278,20 +281,27 @@ def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
 @click.option("--partition", default=0, show_default=True, help="of `events`, with --format topic")
 @click.option("--offsets", metavar="FIRST:END", help="with --format topic: these, END not in it  [default: all there is]")
 @click.option("--since", metavar="TIME", help="judge what was shown from then on apart too: 2022-04-28T00:00+08:00")
+@click.option("--ablate", is_flag=True, help="what each block is worth: beside all on, a model with each one switched off")
+@click.option("--freshness", is_flag=True, help="what fresh parameters are worth: published every 0 s, 1 s, 1 min, 30 min, 5 h")
+@click.option("--gamma", metavar="0,0.5,1", help="what is gained or lost by taking these shares of popularity's part away")
+@click.option("--judge", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="with --gamma: a log to predict, not to learn")
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="write index.html and result.json there")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto")
 @with_settings
 @as_json
 def replay(
-    log: Log, rows: int | None, partition: int, offsets: str | None, since: str | None, report: Path | None, device: str,
-    loaded: Loaded, as_json: bool,
+    log: Log, rows: int | None, partition: int, offsets: str | None, since: str | None, ablate: bool, freshness: bool, gamma: str | None,
+    judge: Path | None, report: Path | None, device: str, loaded: Loaded, as_json: bool,
 ) -> None:  # fmt: skip
     """Run a log through the very code that runs live: predict every exposure, then learn from it.
 
     Figures by task: AUC, GAUC, log loss, NE (log loss over the base rate's), COPC (what happened over what was predicted).
+    Those of --ablate, --freshness and --gamma are of the same one pass; what they differ by has an interval (bootstrap of users).
     """
     from contextlib import nullcontext
     from itertools import islice
+
+    from msgspec import to_builtins
 
     from online_model import devices
     from online_model.trainer import Trainer
@@ -309,30 +319,61 @@ def replay(
     for item in log.items():
         catalog.put(item)
     machine = Partition(settings.partition, Tables.over(), catalog, partition)
-    learner = Learner(settings.learner, Trainer(settings.model, devices.chosen(device)))
-    if live:
+    chosen, gammas = devices.chosen(device), _gammas(gamma)
+    if judge and (not gammas or live):
+        raise CallError("--judge: it goes with --gamma, and with logs of files")
+
+    def arrivals() -> Iterator[prequential.Numbered]:
+        if not live:
+            return islice(prequential.of_file(log.rows()), rows)
         from streams.follow import events
 
-        arrivals = events(settings.topics, partition, *_range(offsets))
-    else:
-        arrivals = prequential.of_file(log.rows())
+        return islice(events(settings.topics, partition, *_range(offsets)), rows)
+
     reached = reaching(settings.topics.bootstrap) if live else nullcontext()
+    found: list[Finding] = []
     with reached, progress("rows") as told:
-        result = prequential.run(islice(arrivals, rows), machine, learner, closing=not live, since_ms=_moment(since), progress=told)
+        if ablate or freshness or gammas:
+            from replay.evidence import SPANS_MS, Evidence, Question, tail_ms
+            from replay.judge import Judge
+
+            question = Question(ablate=ablate, spans_ms=SPANS_MS * freshness, gammas=gammas, frozen_from_ms=tail_ms(arrivals()))
+            evidence = Evidence(question, settings.model, settings.learner, chosen)
+            learner, batches = evidence.learner, None
+            if judge:
+                second = prequential.of_file(log._replace(paths=(judge,)).rows())
+                batches = Judge(second, machine, evidence.ask, evidence.uniform).batches
+            result = prequential.run(
+                arrivals(), machine, learner, closing=not live, since_ms=_moment(since), progress=told, batches=batches, also=evidence.also
+            )
+            found = evidence.findings(result)
+        else:
+            learner = Learner(settings.learner, Trainer(settings.model, chosen))
+            result = prequential.run(arrivals(), machine, learner, closing=not live, since_ms=_moment(since), progress=told)
     if report:
+        from replay.findings import sections
         from replay.report import write
 
         name = f"{settings.topics.prefix}.events-{partition}" if live else log.name
-        page = write(report, result, learner.metrics.arrays()["total.histogram"], loaded.values, name)
+        histogram = learner.metrics.arrays()["total.histogram"]
+        page = write(report, result, histogram, loaded.values, name, list(sections(found)), found)
         click.echo(f"report: {page}", err=True)
     if as_json:
-        emit(result)
+        emit({**to_builtins(result), "evidence": to_builtins(found)} if found else result)
     else:
         from rich.console import Console
 
+        from replay.findings import tables
         from replay.report import summary
 
-        Console().print(*summary(result), sep="\n")
+        Console().print(*summary(result), *tables(found), sep="\n")
+
+
+def _gammas(given: str | None) -> tuple[float, ...]:
+    try:
+        return tuple(float(gamma) for gamma in given.split(",")) if given else ()
+    except ValueError:
+        raise CallError(f"--gamma {given}: expected numbers with commas, as in 0,0.5,1") from None
 
 
 def _moment(since: str | None) -> int | None:
@@ -569,13 +610,19 @@ def learner(loaded: Loaded) -> None:
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="items of the list")
 @click.option("--domain", help="only of it: song, video, longform, live …")
 @click.option("--candidate", "candidates", multiple=True, metavar="ITEM", help="rank these  [default: popular, fresh and random ones]")
-@click.option("--strategy", help="ranked or popular  [default: ranked]")
+@click.option("--strategy", help="ranked, tail or popular  [default: ranked]")
+@click.option("--weight", "weights", multiple=True, metavar="TASK=W", help="what it counts: skip=-2, rank=0 …  [default: settings]")
+@click.option("--gamma-item", metavar="NUMBER", help="share of momentary popularity to take away, -1 to 1.5  [default: settings]")
+@click.option("--gamma-user", metavar="NUMBER", help="share of the user's own level to take away, -1 to 1.5  [default: settings]")
+@click.option("--rank-scale", metavar="NUMBER", help="of the rank head: differences that count  [default: settings]")
+@click.option("--why", is_flag=True, help="tell what each score is made of, and what the model saw of the user")
 @click.option("--url", help="of the service  [default: as service.host and service.port say]")
 @click.option("--wait", default=0.0, type=click.FloatRange(min=0), metavar="SECONDS", help="for a service that starts just now")
 @with_settings
 @as_json
 def recommend(
-    user: str | None, k: int, domain: str | None, candidates: tuple[str, ...], strategy: str | None, url: str | None, wait: float,
+    user: str | None, k: int, domain: str | None, candidates: tuple[str, ...], strategy: str | None, weights: tuple[str, ...],
+    gamma_item: str | None, gamma_user: str | None, rank_scale: str | None, why: bool, url: str | None, wait: float,
     loaded: Loaded, as_json: bool,
 ) -> None:  # fmt: skip
     """Ask a running service for USER's list; without USER for a guest's. It is a list like any other: written down as shown."""
@@ -585,20 +632,54 @@ def recommend(
     from streams.console import emit
     from streams.core.recommend import Request
 
-    wanted = {"user_id": user, "k": k, "domain": domain, "candidates": candidates or None, "strategy": strategy}
+    wanted = {
+        "user_id": user, "k": k, "domain": domain, "candidates": candidates or None, "strategy": strategy,
+        "weights": dict(map(_weight, weights)) or None,
+        **{name: None if n is None else _finite(f"--{name.replace('_', '-')} {n}", n)
+           for name, n in (("gamma_item", gamma_item), ("gamma_user", gamma_user), ("rank_scale", rank_scale))},
+    }  # fmt: skip
     try:
         request = msgspec.convert(wanted, Request)
     except msgspec.ValidationError as error:
         raise CallError(str(error)) from None
     service = loaded.settings.service
-    answer = asking.recommend(url or asking.at(service), service.token, request, wait)
+    place = url or asking.at(service)
+    answer = asking.recommend(place, service.token, request, wait)
+    reasons = asking.explain(place, service.token, answer.request_id) if why else None
     if as_json:
-        emit(answer)
+        emit(reasons or answer)
         return
     for item in answer.items:
         click.echo(f"{item.position + 1:3}  {item.item_id:40}  {item.score:9.4f}  {item.source}")
+        for line in _reasons(reasons.items[item.position]) if reasons else ():
+            click.echo(f"       {line}")
     model = f"model version {answer.model_version}" if answer.model_version is not None else "no model yet"
     click.echo(f"{len(answer.items)} of {k}; {', '.join([answer.strategy, model, *answer.flags])}", err=True)
+
+
+def _weight(assignment: str) -> tuple[str, float]:
+    part, _, weight = assignment.partition("=")
+    return part, _finite(f"--weight {assignment}", weight)
+
+
+def _finite(flag: str, number: str) -> float:
+    """JSON has no other numbers."""
+    try:
+        value = float(number)
+    except ValueError:
+        value = float("nan")
+    if not isfinite(value):
+        raise CallError(f"{flag}: expected a number, as in --weight skip=-2")
+    return value
+
+
+def _reasons(item: Explained) -> Iterator[str]:
+    """What an item's score is made of, and what the model saw of the user beside it."""
+    yield "  ".join(f"{t.part} {t.weight:g} x {t.value:.4f} = {t.adds:+.4f}" for t in item.terms if t.weight)
+    for over in item.attention:
+        if over.behaviours:
+            seen = ", ".join(f"{b.item_id or 'an item that is gone'} ({b.action}) {b.weight:.3f}" for b in over.behaviours)
+            yield f"{over.over}: {seen}; none of them {over.abstained:.3f}"
 
 
 @verb("segue broker -- sh -c 'segue topics --create && segue metrics --seconds 1'")

@@ -16,14 +16,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
 import pytest
+from click.testing import CliRunner
 from yarl import URL
 
 from streams import answers
 from streams.broker import EmbeddedBroker
+from streams.cli import segue
 from streams.contracts import openapi
 from streams.core.recommend import RecommendSettings
 from streams.core.settings import PartitionSettings
@@ -89,6 +92,12 @@ async def ask(client: Client, status: int = 200, **request: Any) -> dict[str, An
 async def send(client: Client, *events: dict[str, Any]) -> None:
     async with client.post("/v1/events", json=list(events)) as answer:
         assert (answer.status, await answer.json()) == (202, {"accepted": len(events), "rejected": []})
+
+
+async def why(client: Client, request_id: str, status: int = 200) -> dict[str, Any]:
+    async with client.get(URL(f"/v1/explain/{quote(request_id, safe='')}", encoded=True)) as answer:
+        assert answer.status == status, await answer.text()
+        return dict(await answer.json())
 
 
 async def put(client: Client, *items: dict[str, Any]) -> None:
@@ -243,6 +252,10 @@ BAD_REQUESTS: list[tuple[bytes, str]] = [
     (b'{"user_id": "u", "plays": [{"item_id": "i"}]}', "$.plays"),
     (b'{"weights": {"fame": 1}}', "$.weights"),
     (b'{"weights": {"skip": 1e999}}', ""),
+    (b'{"weights": {"rank": "much"}}', "wrong_type"),
+    (b'{"gamma_item": 2}', "$.gamma_item"),
+    (b'{"gamma_user": -1.5}', "$.gamma_user"),
+    (b'{"rank_scale": 0}', "$.rank_scale"),
     (b'{"strategy": "best"}', "$.strategy"),
     (b'{"context": {"a": {"b": 1}}}', "wrong_type"),
     (b'{"context": ' + b'{"a":' * 10_000 + b"1" + b"}" * 10_001, "too_deep"),
@@ -357,6 +370,38 @@ def test_token_is_asked_for_and_the_documentation_is_served(topic_settings: Make
     asyncio.run(main())
 
 
+def test_the_last_lists_are_explained_and_what_is_not_among_them_is_404(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    topics = topic_settings(1)
+    odd = "/a b?c=%2F/\u00f6"
+
+    async def main() -> None:
+        async with serving(topics, tmp_path, explained_requests=2) as (worker, _, client):
+            await put(client, *SONGS)
+            await send(client, play("bob", "i3"))
+            await until(lambda: len(worker.catalog) == 5 and taken(worker) == 1)
+            await ask(client, user_id="ada", request_id="first")
+            await ask(client, user_id="ada", request_id=odd, k=2)
+            guest = await ask(client, k=1)
+            assert "request id 'first'" in (await why(client, "first", 404))["error"]
+            told = await why(client, odd)
+            assert (told["request_id"], told["user_id"], told["strategy"], told["flags"]) == (odd, "ada", "ranked", ["cold"])
+            assert (told["model_version"], told["weighed_by"], told["weights"]) == (None, None, None)
+            assert [(item["item_id"], item["source"], item["propensity"], item["terms"]) for item in told["items"]][:1] == [
+                ("i3", "popular", 1.0, [{"part": "popularity", "weight": 1.0, "value": told["items"][0]["score"],
+                                         "adds": told["items"][0]["score"]}])
+            ]  # fmt: skip
+            assert (await why(client, guest["request_id"]))["user_id"] is None
+            refused = await why(client, "nobody's", 404)
+            assert set(refused) == {"error", "where", "what_to_do"} and "service.explained_requests" in refused["what_to_do"]
+            for path in ("/v1/explain/%ff", f"/v1/explain/{'x' * 65}"):
+                async with client.get(URL(path, encoded=True)) as answer:
+                    assert answer.status == 400, path
+            told = await series(client)
+            assert told['segue_requests_total{route="/v1/explain/{request_id}",status="404"}'] == 2
+
+    asyncio.run(main())
+
+
 def test_user_of_another_workers_partition_is_503_that_names_it(topic_settings: MakeTopics, tmp_path: Path) -> None:
     topics = topic_settings(2)
 
@@ -423,6 +468,7 @@ def test_with_a_learner_lists_come_from_the_model_and_without_it_grow_stale(topi
                 assert [item["score"] for item in answer["items"]] == sorted((item["score"] for item in answer["items"]), reverse=True)
                 (shown,) = await asyncio.to_thread(exposures, topics)
                 assert shown["model_version"] == answer["model_version"]
+                await explained(client, service, answer)
                 popular = await ask(client, user_id="ada", strategy="popular")
                 assert (popular["strategy"], popular["items"][0]["probabilities"]) == ("popular", None)
 
@@ -430,7 +476,7 @@ def test_with_a_learner_lists_come_from_the_model_and_without_it_grow_stale(topi
                 assert shown_by_worker["segue_model_version"] >= answer["model_version"]
                 assert shown_by_worker["segue_freshness_seconds_count"] == 20
                 assert shown_by_worker['segue_records_total{partition="0",what="events"}'] == 20
-                assert shown_by_worker['segue_requests_total{route="/v1/recommendations",status="200"}'] == 2
+                assert shown_by_worker['segue_requests_total{route="/v1/recommendations",status="200"}'] == 4  # two of the command line
                 assert exporter.address is not None
                 async with aiohttp.ClientSession("http://{}:{}".format(*exporter.address)) as other:
                     shown_by_learner = await series(other)
@@ -449,6 +495,26 @@ def test_with_a_learner_lists_come_from_the_model_and_without_it_grow_stale(topi
             late = await ask(client, user_id="ada", k=3)
             assert late["flags"] == ["stale"]
             assert late["model_age_ms"] >= 2_000
+
+    async def explained(client: Client, service: Service, answer: dict[str, Any]) -> None:
+        """Why Ada's list is as it is; u3, who has played i3, by the command line; and by a request's own weights."""
+        told = await why(client, "r")
+        assert (told["user_id"], told["model_version"], told["gamma_item"]) == ("ada", answer["model_version"], 0.7)
+        for item, served in zip(told["items"], answer["items"], strict=True):
+            assert {name: item[name] for name in served} == served  # every number of the answer
+            assert abs(sum(term["adds"] for term in item["terms"]) - item["score"]) < 1e-6
+            assert set(item["user"]) == set(item["popularity"]) == set(served["probabilities"])
+            assert [(a["over"], a["behaviours"]) for a in item["attention"][:2]] == [("positive", []), ("negative", [])]
+        call = ["recommend", "u3", "--k", "5", "--url", service.url, "--weight", "rank=0", "--weight", "skip=-1", "--gamma-item", "0"]
+        done = await asyncio.to_thread(CliRunner().invoke, segue, [*call, "--why", "--json"])
+        assert done.exit_code == 0, done.stderr
+        by_hand = json.loads(done.stdout)
+        assert (by_hand["weights"]["rank"], by_hand["weights"]["skip"], by_hand["gamma_item"]) == (0.0, -1.0, 0.0)
+        for item in by_hand["items"]:
+            assert item["attention"][0]["behaviours"][0]["item_id"] == "i3" and item["terms"][-1]["adds"] == 0.0
+        assert by_hand["weighed_by"] >= by_hand["model_version"] == answer["model_version"]
+        plain = await asyncio.to_thread(CliRunner().invoke, segue, [*call, "--why"])
+        assert "full_play 0.5 x " in plain.stdout and "positive: i3 (partial_play) " in plain.stdout
 
     async def kinds(client: Client) -> set[str]:
         async with client.get("/metrics") as answer:
