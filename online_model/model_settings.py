@@ -19,11 +19,11 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     id_cross: bool = True  # a candidate's own little network over the user's behaviours
     cross_domain: bool = True  # a user vector a domain, helped by the others
     causal: bool = True  # what user and popularity add is kept apart, to be taken away when serving
-    cin_layers: tuple[int, ...] = (32, 32)
+    cin_layers: tuple[int, ...] = (32, 32)  # feature maps of each layer of products
     domain_places: int = 6  # domains with towers of their own; the last is shared by all that come later
     map_penalty: float = 0.01  # that keeps the maps between two domains each other's inverse
     effect_rate: float = 0.05  # of the popularity effect
-    effect_start: float = 1.0
+    effect_start: float = 1.0  # first square of its weights
     user_effect_alone: float = 0.3  # weight of the loss of the user's effect by itself
     pairs: float = 0.1  # weight of the pairwise loss on the rank head; 0 = none
     cross_rate: float = 0.05  # of ID-Cross rows

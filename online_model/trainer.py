@@ -232,7 +232,7 @@ class Trainer:
             values = table.read(keys[live], rows[live]).numpy(force=True)
             tables[name] = (keys[live].tobytes(), values.tobytes(), keys[~live].tobytes())
         small = {name: array.tobytes() for name, array in self._small().items()}
-        parts = tuple(t.numpy(force=True).tobytes() for t in self._shared()) if dense else None
+        parts = [t.numpy(force=True).tobytes() for t in self._shared()] if dense else None
         base = (self.base.n, self.base.at_ms, self.domains.n)
         return msgspec.msgpack.encode(_Delta(tables=tables, small=small, base=base, dense=parts))
 
@@ -490,7 +490,7 @@ class _Delta(msgspec.Struct, frozen=True, kw_only=True):
     tables: dict[str, tuple[bytes, bytes, bytes]]  # keys uint64, values float32, gone uint64
     small: dict[str, bytes]  # see `_small`
     base: tuple[float, int, int]  # examples behind the base rates, their time; domains with a place
-    dense: tuple[bytes, bytes, bytes] | None  # the flat buffer, the number weights, the popularity effect
+    dense: list[bytes] | None  # the flat buffer, the number weights, the popularity effect
 
 
 _DELTA = msgspec.msgpack.Decoder(_Delta)

@@ -16,16 +16,16 @@ import msgspec
 import numpy as np
 import xxhash
 
-from online_model.batch import Compared, of_records
-from online_model.features import TASKS, Closed, Example, ExampleRecord, Features, Reversal, Tick
+from online_model.batch import of_records
+from online_model.features import TASKS, Closed, Example, ExampleRecord, Reversal, Tick
 from online_model.metrics import Prequential, WindowResult
-from online_model.pairs import tiers
+from streams.core.lists import Lists
 from streams.core.records import Outgoing
 
 if TYPE_CHECKING:  # settings are read without torch
     from online_model.trainer import StepReport, Trainer
 
-COMPARED = 256  # rows of closed lists that make a step of their own: a closing tick closes thousands
+COMPARED = 256  # rows of closed lists that a step takes at least, and that make one of their own: a closing tick closes thousands
 
 Mark = tuple[int, int, int]
 Watcher = Callable[[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]  # as `Prequential.score`
@@ -37,10 +37,10 @@ class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     micro_batch_examples: int = 64  # past it a step on a CPU gains little (MODEL.md section 7)
     micro_batch_span_ms: int = 200  # of event time: what an act waits for its step at most while events flow
     open_predictions: int = 1_000_000  # kept until their exposure's window closes; 52 bytes each
-    open_lists: int = 20_000  # exposures whose features are kept until their list closes, to be compared in it; 2 to 4 kB each
+    listed_exposures: int = 20_000  # kept until their list closes, to be compared with the others in it; up to 4 kB each
 
     def __post_init__(self) -> None:
-        for name in ("micro_batch_examples", "micro_batch_span_ms", "open_predictions", "open_lists"):
+        for name in ("micro_batch_examples", "micro_batch_span_ms", "open_predictions", "listed_exposures"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
 
@@ -80,15 +80,13 @@ class Learner:
         self._batch: list[Example | Reversal] = []
         self._closed: list[Closed] = []
         self._predicted: dict[int, Predicted] = {}
-        self._shown: dict[int, Features] = {}  # of exposures whose list is open
-        self._compared: list[Compared] = []  # rows of lists that have closed, for the next step
-        self._lists = 0  # in `_compared`
+        self._lists = Lists(settings.listed_exposures)
         self._settled_ms = -1  # shown before: scored, once all that closes at this moment is
         self._ended: set[int] = set()  # sources that have sent nothing since the end of their log
 
     @property
     def has_open_batch(self) -> bool:
-        return bool(self._batch or self._compared)
+        return bool(self._batch or self._lists.ready)
 
     def apply(self, source: int, records: Sequence[Outgoing]) -> list[Step]:
         """Apply records of one source partition in order; what is not above the source's mark was applied before."""
@@ -112,7 +110,9 @@ class Learner:
     def _apply(self, source: int, record: ExampleRecord, steps: list[Step]) -> None:
         if isinstance(record, Tick):
             self.watermark_ms = max(self.watermark_ms, record.ts)
-            if self.has_open_batch:
+            if record.last:
+                self._lists.part_all()
+            while self.has_open_batch:
                 steps.append(self._step())
             self.windows += self.metrics.advance(self._settled_ms)
             if record.last:
@@ -123,29 +123,20 @@ class Learner:
         self.watermark_ms = max(self.watermark_ms, record.ts)
         self._ended.discard(source)
         if isinstance(record, Closed):
-            self._compare(record)
+            if self.trainer.settings.pairs:
+                self._lists.close(record)
             self._closed.append(record)
-            if len(self._compared) >= COMPARED:
+            if self._lists.ready >= COMPARED:
                 steps.append(self._step())
             elif not self._batch:
                 self._score()
             return
         self._batch.append(record)
-        if isinstance(record, Example):
-            self._shown[record.id] = record.features
-            if len(self._shown) > self.settings.open_lists:
-                del self._shown[next(iter(self._shown))]
+        if isinstance(record, Example) and self.trainer.settings.pairs:
+            self._count("uncompared", self._lists.show(record.id, record.features))
         self._count("examples" if isinstance(record, Example) else "reversals")
         if len(self._batch) >= self.settings.micro_batch_examples:
             steps.append(self._step())
-
-    def _compare(self, record: Closed) -> None:
-        """Line the rows of a closed list up for the rank head, if one was received better than another."""
-        found = [(self._shown.pop(i, None), mask) for i, mask in zip(record.ids, record.labels, strict=True)]
-        rows = [(f, t) for (f, _), t in zip(found, tiers(np.array(record.labels, np.int64)).tolist(), strict=True) if f is not None]
-        if self.trainer.settings.pairs and len({t for _, t in rows}) > 1:
-            self._compared += [Compared(f, self._lists, t) for f, t in rows]
-            self._lists += 1
 
     def _end(self, source: int) -> None:
         """A source's log has ended; metric windows close when all have, since the others may be behind."""
@@ -156,8 +147,7 @@ class Learner:
 
     def _step(self) -> Step:
         records, self._batch = self._batch, []
-        batch = of_records(records, self._compared)
-        self._compared, self._lists = [], 0
+        batch = of_records(records, self._lists.take(COMPARED))
         report = self.trainer.step(batch, self.watermark_ms)
         self.version += 1
         self._keep(records, batch.fields[:, 0], batch.shown_ms, report)
@@ -213,8 +203,7 @@ class Learner:
             "open.predicted": _packed(list(self._predicted.items())),
             "open.batch": _packed(self._batch),
             "open.closed": _packed(self._closed),
-            "open.shown": _packed(list(self._shown.items())),
-            "open.compared": _packed(self._compared),
+            **{f"open.lists.{n}": a for n, a in self._lists.arrays().items()},
         }
 
     def meta(self) -> dict[str, Any]:
@@ -242,9 +231,7 @@ class Learner:
         self._predicted = dict(msgspec.msgpack.decode(arrays["open.predicted"].tobytes(), type=list[tuple[int, Predicted]]))
         self._batch = msgspec.msgpack.decode(arrays["open.batch"].tobytes(), type=list[Example | Reversal])
         self._closed = msgspec.msgpack.decode(arrays["open.closed"].tobytes(), type=list[Closed])
-        self._shown = dict(msgspec.msgpack.decode(arrays["open.shown"].tobytes(), type=list[tuple[int, Features]]))
-        self._compared = msgspec.msgpack.decode(arrays["open.compared"].tobytes(), type=list[Compared])
-        self._lists = 1 + max((c.list for c in self._compared), default=-1)
+        self._lists.load({n[11:]: a for n, a in arrays.items() if n.startswith("open.lists.")})
 
     def digest(self) -> dict[str, str]:
         """A hash per kind of state: equal learners, equal digests. Marks and counts of repeats are left out: they

@@ -1,0 +1,121 @@
+"""Which exposures are compared with each other once their lists have closed (MODEL.md section 1).
+
+A list is what one request showed. Exposures without a request are compared with others of the same user at most half an hour
+older. Lists whose rows were all received alike teach nothing and are left out.
+"""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from online_model.batch import Compared
+from online_model.features import Closed, Features
+from online_model.pairs import tiers
+
+TOGETHER_MS = 1_800_000  # exposures without a request, from the first to the last of a list
+TOGETHER = 32  # such exposures a list
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """An exposure as it was received in the end."""
+
+    features: Features
+    tier: int
+
+
+class Lists:
+    """Exposures that wait for their list to close, and those without a request that wait for their like."""
+
+    def __init__(self, limit: int) -> None:
+        """`limit` bounds both kinds of waiting exposures."""
+        self.limit = limit
+        self._open: dict[int, Features] = {}
+        self._alone: dict[int, list[Row]] = {}  # by user, the longest waiting first
+        self._n_alone = 0
+        self._ready = deque[list[Row]]()
+        self.ready = 0  # rows in them
+
+    def show(self, exposure: int, features: Features) -> int:
+        """An exposure whose list is open. How many of those that wait gave way to it."""
+        self._open[exposure] = features
+        if len(self._open) <= self.limit:
+            return 0
+        del self._open[next(iter(self._open))]
+        return 1
+
+    def close(self, record: Closed) -> None:
+        """A list has closed."""
+        rows = [
+            Row(found, tier)
+            for exposure, tier in zip(record.ids, tiers(np.array(record.labels, np.int64)).tolist(), strict=True)
+            if (found := self._open.pop(exposure, None)) is not None
+        ]
+        if len(record.ids) > 1:
+            self._finish(rows)
+        elif rows:
+            self._gather(rows[0])
+        while self._alone and (
+            self._n_alone > self.limit or self._first().features.shown_ms + TOGETHER_MS < record.shown_before_ms
+        ):  # fmt: skip
+            self._part(next(iter(self._alone)))
+
+    def part_all(self) -> None:
+        """No more comes of what is waiting for its like."""
+        while self._alone:
+            self._part(next(iter(self._alone)))
+
+    def take(self, rows: int) -> list[Compared]:
+        """Lists that are ready, numbered from 0, the oldest first: whole ones, as many as it takes to have so many rows."""
+        out = list[Compared]()
+        number = 0
+        while self._ready and len(out) < rows:
+            listed = self._ready.popleft()
+            self.ready -= len(listed)
+            out += [Compared(row.features, number, row.tier) for row in listed]
+            number += 1
+        return out
+
+    def _first(self) -> Row:
+        return next(iter(self._alone.values()))[0]
+
+    def _gather(self, row: Row) -> None:
+        user = int.from_bytes(row.features.fields[:8], "little")
+        there = self._alone.get(user)
+        if there and (len(there) >= TOGETHER or abs(row.features.shown_ms - there[0].features.shown_ms) > TOGETHER_MS):
+            self._part(user)
+        self._alone.setdefault(user, []).append(row)
+        self._n_alone += 1
+
+    def _part(self, user: int) -> None:
+        rows = self._alone.pop(user)
+        self._n_alone -= len(rows)
+        self._finish(rows)
+
+    def _finish(self, rows: Sequence[Row]) -> None:
+        if len({row.tier for row in rows}) > 1:
+            self._ready.append(list(rows))
+            self.ready += len(rows)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything, for a checkpoint."""
+        return {
+            "open": _packed(list(self._open.items())),
+            "alone": _packed(list(self._alone.items())),
+            "ready": _packed(list(self._ready)),
+        }
+
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        """The state that `arrays` gave."""
+        self._open = dict(msgspec.msgpack.decode(arrays["open"].tobytes(), type=list[tuple[int, Features]]))
+        self._alone = dict(msgspec.msgpack.decode(arrays["alone"].tobytes(), type=list[tuple[int, list[Row]]]))
+        self._n_alone = sum(map(len, self._alone.values()))
+        self._ready = deque(msgspec.msgpack.decode(arrays["ready"].tobytes(), type=list[list[Row]]))
+        self.ready = sum(map(len, self._ready))
+
+
+def _packed(rows: Any) -> np.ndarray:
+    return np.frombuffer(msgspec.msgpack.encode(rows), np.uint8)
