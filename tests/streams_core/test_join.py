@@ -86,7 +86,7 @@ def known(f: Features, called: dict[int, str]) -> Known:
     codes = {code: what for what, code in BEHAVIOURS.items()}
     domains = {keys.key("domain", name): name for name in ("song", "video")} | {0: ""}
     families = (
-        [(called[i], ts, domains[domain], codes[code]) for i, ts, domain, code in history.rows(h).tolist()] for h in (f.positive, f.negative)
+        [(called[i], ts, domains[place], codes[code]) for i, ts, place, code in history.rows(h).tolist()] for h in (f.positive, f.negative)
     )
     assert f.related == b""  # nor an artist or a category
     counts = {scope: row.tolist() for scope, row in zip(SCOPES, np.frombuffer(f.counts, "<f4").reshape(len(SCOPES), -1), strict=True)}
