@@ -7,7 +7,7 @@ A file ends with a closing tick, as `segue send` ends it; a topic brings its own
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import msgspec
@@ -19,7 +19,7 @@ from replay.logs import LogRow
 from streams.core.events import Event, LogBegin, Rejected, Tick, decode
 from streams.core.learn import Learner
 from streams.core.partition import Partition
-from streams.core.records import Arrived, Dead
+from streams.core.records import Arrived, Dead, Outgoing
 from streams.core.state import digest
 
 BATCH = 512  # rows at once: what the parts of the core gain from more is below the noise
@@ -44,6 +44,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     examples: int  # exposures that the model learned from
     rejected: dict[str, int]  # reason -> records
     seconds: float
+    learned_s: float  # of these in the learner
     metrics: dict[str, TaskMetrics]  # by task, over all scored exposures
     since_ms: int | None = None  # where asked for: …
     since: dict[str, TaskMetrics] = {}  # … the same over exposures shown from then on, of the same one pass
@@ -80,31 +81,47 @@ def run(
     closing: bool,
     since_ms: int | None = None,
     progress: Callable[[int, int], None] = lambda rows, watermark_ms: None,
+    batches: Callable[[Iterator[Numbered]], Iterator[list[Numbered]]] | None = None,
+    also: Callable[[int, Sequence[Outgoing]], None] = lambda partition, records: None,
 ) -> Result:
     """Drive the records through. `closing`: end with the tick that closes all joins, as `segue send` does.
 
     `since_ms`: exposures shown from then on are also judged apart: for settings that were chosen on what came before.
+    `batches`: cuts the records elsewhere than at every BATCH. `also`: is handed what the learner is handed.
     """
     began = time.monotonic()
+    learned_s = 0.0
     journal = _Journal()
+
+    def learn(records: Sequence[Outgoing]) -> None:
+        nonlocal learned_s
+        start = time.perf_counter()
+        learner.apply(partition.number, records)
+        learned_s += time.perf_counter() - start
+        also(partition.number, records)
+
     apart = Prequential()
     if since_ms is not None:
         learner.watchers.append(lambda ts, *rows: apart.score(ts, *rows) if ts >= since_ms else None)
-    numbered = iter(arrivals)
-    while batch := list(islice(numbered, BATCH)):
+    for batch in (batches or _even)(iter(arrivals)):
         effects = partition.apply([journal.saw(line, arrived) for line, arrived in batch])
         journal.rejected(effects.dead)
-        learner.apply(partition.number, effects.examples)
+        learn(effects.examples)
         for table in partition.tables.named().values():
             table.settle()
         progress(journal.rows, partition.progress.watermark_ms)
     if closing:
         end = Arrived(journal.offset + 1, 0, 0, CLOSING, "")
-        learner.apply(partition.number, partition.apply([end]).examples)
-    result = _result(partition, learner, journal, time.monotonic() - began)
+        learn(partition.apply([end]).examples)
+    result = _result(partition, learner, journal, time.monotonic() - began, learned_s)
     if since_ms is None:
         return result
     return msgspec.structs.replace(result, since_ms=since_ms, since=msgspec.convert(apart.summary(), dict[str, TaskMetrics]))
+
+
+def _even(numbered: Iterator[Numbered]) -> Iterator[list[Numbered]]:
+    while batch := list(islice(numbered, BATCH)):
+        yield batch
 
 
 class _Journal:
@@ -146,7 +163,7 @@ def whole(digests: dict[str, str]) -> str:
     return xxhash.xxh3_128_hexdigest("\n".join(f"{name}={value}" for name, value in sorted(digests.items())).encode())
 
 
-def _result(partition: Partition, learner: Learner, journal: _Journal, seconds: float) -> Result:
+def _result(partition: Partition, learner: Learner, journal: _Journal, seconds: float, learned_s: float) -> Result:
     metrics = msgspec.convert(learner.metrics.summary(), dict[str, TaskMetrics])
     rejected = dict(sorted(journal.counts.items()))
     counted = {k: v for k, v in (partition.progress.counted | learner.counted).items() if not k.startswith("rejected:")}
@@ -157,6 +174,7 @@ def _result(partition: Partition, learner: Learner, journal: _Journal, seconds: 
         examples=learner.counted.get("examples", 0),
         rejected=rejected,
         seconds=seconds,
+        learned_s=learned_s,
         metrics=metrics,
         digest=whole(digests),
         digests=digests,

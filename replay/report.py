@@ -37,14 +37,20 @@ class Setting(Protocol):
     def source(self) -> str: ...
 
 
-def write(folder: Path, result: Result, histogram: np.ndarray, settings: Sequence[Setting], title: str) -> Path:
-    """`index.html` and `result.json` in the folder. `histogram`: the tally of all scored rows [T, 3, BINS]."""
+def write(
+    folder: Path, result: Result, histogram: np.ndarray, settings: Sequence[Setting], title: str,
+    more: Sequence[tuple[str, str]] = (), evidence: object = None,
+) -> Path:  # fmt: skip
+    """`index.html` and `result.json` in the folder. `histogram`: the tally of all scored rows [T, 3, BINS].
+
+    `more`: titles and HTML of further sections; `evidence`: what they show, for the JSON.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     named = {s.key: {"value": s.value, "source": s.source} for s in settings}
-    document = {"log": title, "result": result, "settings": named}
+    document = {"log": title, "result": result, "settings": named} | ({"evidence": evidence} if evidence else {})
     (folder / "result.json").write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2))
     path = folder / "index.html"
-    path.write_text(page(result, histogram, settings, title), encoding="utf-8")
+    path.write_text(page(result, histogram, settings, title, more), encoding="utf-8")
     return path
 
 
@@ -70,8 +76,10 @@ def _table(title: str, metrics: dict[str, TaskMetrics]) -> Table:
     return table
 
 
-def page(result: Result, histogram: np.ndarray, settings: Sequence[Setting], title: str) -> str:
-    """The page as HTML, pictures inside."""
+def page(
+    result: Result, histogram: np.ndarray, settings: Sequence[Setting], title: str, more: Sequence[tuple[str, str]] = ()
+) -> str:
+    """The page as HTML, pictures inside; `more`: titles and HTML of further sections."""
     used = [task for task, m in result.metrics.items() if m.n]
     parts = [
         f"<h1>{html.escape(title)}</h1>",
@@ -83,6 +91,7 @@ def page(result: Result, histogram: np.ndarray, settings: Sequence[Setting], tit
         *([f"<h3>Shown from {_when(result.since_ms)} UTC on</h3>", _figures(result.since)] if result.since_ms is not None else []),
         "<p class=small>NE: log loss over the entropy of the base rate, below 1 is better than knowing the rate. COPC: what happened over "
         "what was predicted, 1 is right. GAUC: AUC within a user. ±: standard error (Hanley and McNeil).</p>",
+        *(f"<h2>{html.escape(name)}</h2>{section}" for name, section in more),
         *(f"<h2>{name}</h2>{picture}" for name, picture in _pictures(result, histogram, used)),
         "<h2>What to mind</h2><ul>",
         *(f"<li>{html.escape(note)}</li>" for note in result.notes),
@@ -136,8 +145,8 @@ def _pictures(result: Result, histogram: np.ndarray, tasks: Sequence[str]) -> It
             axes.axhline(ideal, color="#999", lw=0.8, ls=":")
             axes.set_ylabel(name)
             axes.tick_params(axis="x", labelrotation=20)
-            _plain(axes)
-            yield f"{name} by window of {_span(width)} (event time)", _inline(figure)
+            plain(axes)
+            yield f"{name} by window of {_span(width)} (event time)", inline(figure)
     if tasks:
         figure = Figure(figsize=(9, 1.9 * -(-len(tasks) // 3) + 0.5), layout="constrained")
         for place, task in enumerate(tasks):
@@ -147,10 +156,10 @@ def _pictures(result: Result, histogram: np.ndarray, tasks: Sequence[str]) -> It
             axes.plot([0, top], [0, top], color="#999", lw=0.8, ls=":")
             axes.plot(predicted, observed, "o-", ms=3, lw=1, color=_colour(task))
             axes.set_title(task, fontsize=9)
-            _plain(axes, legend=False)
+            plain(axes, legend=False)
         figure.supxlabel("predicted", fontsize=9)
         figure.supylabel("observed", fontsize=9)
-        yield "Calibration (20 bins of equal mass)", _inline(figure)
+        yield "Calibration (20 bins of equal mass)", inline(figure)
         figure = Figure(figsize=(9, 2.4), layout="constrained")
         axes = figure.subplots()
         centres = (np.arange(BINS) + 0.5) * (2 * LOGIT_RANGE / BINS) - LOGIT_RANGE
@@ -160,8 +169,8 @@ def _pictures(result: Result, histogram: np.ndarray, tasks: Sequence[str]) -> It
             axes.plot(centres.reshape(-1, 10).mean(1), coarse / max(1.0, coarse.sum()), lw=1, color=_colour(task), label=task)
         axes.set_xlabel("logit before the update", fontsize=9)
         axes.set_ylabel("share of exposures", fontsize=9)
-        _plain(axes)
-        yield "What was predicted", _inline(figure)
+        plain(axes)
+        yield "What was predicted", inline(figure)
 
 
 def _enough(m: TaskMetrics) -> bool:
@@ -172,7 +181,7 @@ def _colour(task: str) -> str:
     return COLOURS[TASKS.index(task) % len(COLOURS)]
 
 
-def _plain(axes: Any, legend: bool = True) -> None:
+def plain(axes: Any, legend: bool = True) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25)
@@ -180,7 +189,7 @@ def _plain(axes: Any, legend: bool = True) -> None:
         axes.legend(fontsize=8, frameon=False, ncols=5, loc="best")
 
 
-def _inline(figure: Any) -> str:
+def inline(figure: Any) -> str:
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=140)
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}">'
