@@ -104,7 +104,7 @@ def shell(tmp_path: Path, broker: EmbeddedBroker) -> Iterator[Shell]:
 def has_model(service: str) -> bool:
     try:
         with urllib.request.urlopen(f"http://{service}/readyz", timeout=2) as answer:  # noqa: S310 - our own address
-            return json.loads(answer.read())["model_version"] is not None
+            return (json.loads(answer.read())["model_version"] or 0) > 0  # it has learned something
     except (urllib.error.URLError, OSError):
         return False
 
@@ -126,6 +126,8 @@ def test_a_kafka_of_ones_own_from_topics_to_metrics_and_a_replay_after_it(shell:
     assert json.loads(printed[f"curl -sS {SERVICE}/v1/events"])["accepted"] == 1
     assert len(json.loads(printed[f"curl -sS {SERVICE}/v1/recommendations"])["items"]) == 5
     assert len(printed["recommend u00007 --k 5"].splitlines()) == 5
+    reasons = printed["recommend u00007 --k 5 --weight skip=-2 --gamma-item 1 --why"].splitlines()
+    assert sum("skip -2 x " in line for line in reasons) == 5
     assert "worker 0  lag " in printed["metrics --seconds 1"] and printed["dead-letters"] == ""
     assert "segue_freshness_seconds" in printed[f"curl -sS {SERVICE}/metrics"]
     assert shell.stop() == [0, 0]
