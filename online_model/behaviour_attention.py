@@ -47,9 +47,10 @@ class BehaviourAttention(nn.Module):
         n = len(query)
         w_query, w_key, w_difference, w_product = self.hidden.split(dim, 1)
         of_query = torch.baddbmm(self.bias, query.expand(families, n, dim), w_query + w_difference)  # [A, B, H]
-        of_key = torch.bmm(keys.reshape(families, shared * length, dim), w_key - w_difference).view(families, shared, length, -1)
-        products = torch.bmm((keys * query[:, None]).reshape(families, n * length, dim), w_product).view(families, n, length, -1)
-        score = torch.bmm(functional.silu(products + of_key + of_query[:, :, None]).view(families, n * length, -1), self.out)
+        # k W2 + (q - k) W3 + (q * k) W4 = k (W2 - W3 + diag(q) W4) + q W3: one product with a matrix of each candidate's own
+        of_key = (w_key - w_difference)[:, None] + query[None, :, :, None] * w_product[:, None]  # [A, B, D, H]
+        units = torch.matmul(keys, of_key) + of_query[:, :, None]  # [A, B, L, H]
+        score = torch.matmul(functional.silu(units), self.out[:, None])
         bias = self.action.gather(1, action.reshape(families, -1)).view(families, shared, length)
         return weigh(score.view(families, n, length), bias, age_s, there, functional.softplus(self.decay), self.null_logit)
 

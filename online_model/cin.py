@@ -25,10 +25,11 @@ class CIN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, F, D] -> pools of all layers [B, sum of H]."""
-        n, _, dim = x.shape
-        last, pools = x, []
+        n, fields, dim = x.shape
+        x = x.transpose(0, 1).reshape(fields, n * dim)  # long rows: the products are what costs
+        last, maps = x, []
         for weights in self.filters:
-            products = (last[:, :, None] * x[:, None]).view(n, -1, dim)  # [B, H' * F, D]
-            last = torch.matmul(weights.view(len(weights), -1), products)  # one product a layer: [B, H, D]
-            pools.append(last.sum(2))
-        return torch.cat(pools, 1)
+            products = (last[:, None] * x).view(-1, n * dim)  # [H' * F, B * D]
+            last = weights.view(len(weights), -1) @ products
+            maps.append(last)
+        return torch.cat(maps).view(-1, n, dim).sum(2).t()
