@@ -234,6 +234,14 @@ every_form = pytest.mark.parametrize("form", FORMS)
 _TRAINED: dict[ModelSettings, Trainer] = {}
 
 
+def asked(seed: int) -> Batch:
+    """Six users, some of them in a domain that has no place of its own."""
+    one = batch(6, seed, length=6)
+    one.fields[::2, FIELDS.index("domain")] = 9000
+    one.where[..., ::2] = np.where(one.history[..., ::2] != 0, 9000, 0)
+    return one
+
+
 def lists(n: int, seed: int) -> Batch:
     """Examples, then the rows of two closed lists, as a batch of the learner has them."""
     one = batch(n, seed, length=6)
@@ -284,27 +292,28 @@ def padded(array: np.ndarray, by: int) -> np.ndarray:
 
 @every_form
 def test_the_trainers_padding_changes_nothing(form: str) -> None:
-    made, of = trained(FORMS[form]), batch(6, 50, length=6)
+    made, of = trained(FORMS[form]), asked(50)
     longer = changed(changed(of, BEHAVIOURS, lambda a: padded(a, 9)), RELATED, lambda a: padded(a, 4))
+    longer.where[..., 6:] = 5000  # behind no item, too
     close(figures(made, longer), figures(made, of))
 
 
 @every_form
 def test_the_order_of_the_trainers_behaviours_changes_nothing(form: str) -> None:
-    made, of = trained(FORMS[form]), batch(6, 51, length=6)
+    made, of = trained(FORMS[form]), asked(51)
     turned = changed(changed(of, BEHAVIOURS, lambda a: a[..., ::-1].copy()), RELATED, lambda a: a[..., [3, 0, 5, 1, 4, 2]].copy())
     close(figures(made, turned), figures(made, of))
 
 
 @every_form
 def test_the_trainers_batch_is_its_examples_one_by_one(form: str) -> None:
-    made, of = trained(FORMS[form]), batch(6, 52, length=6)
+    made, of = trained(FORMS[form]), asked(52)
     close(np.concatenate([figures(made, part(of, slice(i, i + 1))) for i in range(6)]), figures(made, of))
 
 
 @every_form
 def test_candidates_of_one_user_share_what_is_the_users(form: str) -> None:
-    made, own = trained(FORMS[form]), batch(6, 53, length=6)
+    made, own = trained(FORMS[form]), asked(53)
     own = changed(own, SHARED, lambda a: np.repeat(a[:1], 6, axis=0))
     own.fields[:, USER] = own.fields[0, USER]
     own.bags[:, BAGS.index("user_attributes")] = own.bags[0, BAGS.index("user_attributes")]
@@ -314,7 +323,7 @@ def test_candidates_of_one_user_share_what_is_the_users(form: str) -> None:
 
 @every_form
 def test_an_empty_history_is_no_history_to_the_trainer(form: str) -> None:
-    made, of = trained(FORMS[form]), batch(6, 54, length=6)
+    made, of = trained(FORMS[form]), asked(54)
     shortest = changed(of, BEHAVIOURS + RELATED, lambda a: np.zeros_like(a[..., :1]))  # as a batch of users without one has it
     empty = changed(of, ("history", "related"), np.zeros_like)  # actions, ages and domains still there, behind no item
     got = figures(made, empty)
@@ -375,7 +384,7 @@ def test_the_trainers_gradients_are_finite(form: str) -> None:
 )
 def test_a_switch_is_heard(form: str, names: tuple[str, ...]) -> None:
     """What only this block reads moves the prediction where it is on, and not where it is off; the properties above are about something."""
-    on, off, of = trained(FORMS[form]), trained(FORMS["deep"]), batch(6, 59, length=6)
+    on, off, of = trained(FORMS[form]), trained(FORMS["deep"]), asked(59)
     of.domain_exposures *= np.arange(6, dtype=np.float32)[:, None]
     turned = changed(of, names, lambda a: np.roll(a, 1, axis=0))
     assert different(figures(on, turned), figures(on, of))
