@@ -337,7 +337,8 @@ class Trainer:
         columns = np.concatenate([batch.fields, batch.bags.reshape(n, -1)], 1)
         place = self.domains.places(batch.domains)
         users = batch.fields[: len(batch.domains), _USER]
-        flat = [columns.reshape(-1), batch.history.reshape(-1), batch.related.reshape(-1), self.domains.own_rows(users).reshape(-1)]
+        own = self.domains.own_rows(users) if s.domain_rows else np.repeat(users[:, None], s.domain_places, 1)
+        flat = [columns.reshape(-1), batch.history.reshape(-1), batch.related.reshape(-1), own.reshape(-1)]
         ids = self._find(self.ids, np.concatenate(flat))
         wide = self._find(self.wide, self._pair_keys(columns).reshape(-1))
         cross = self._find(self.cross, batch.fields[:, _ITEM] if s.id_cross else _ZERO)

@@ -227,3 +227,15 @@ def test_a_planted_taste_is_learned() -> None:
             late += zip(report.probabilities[:, 3].tolist(), one.labels[:, 3].tolist(), strict=True)
     right = np.mean([(p > 0.5) == (y == 1) for p, y in late])
     assert right > 0.9
+
+
+def test_users_have_a_row_in_each_domain_or_one_for_all() -> None:
+    """Elkahky et al., WWW 2015, share the user's side; own rows are the default (MODEL.md section 5)."""
+    one = batch(1, 1)
+    user = one.fields[:, 0]
+    for domain_rows, rows in ((True, {1, 2}), (False, {0})):
+        made = Trainer(ModelSettings(domain_rows=domain_rows))
+        made.domains.learn(np.array([5000, 5001], np.uint64))
+        made.step(one, T0)
+        assert len(np.flatnonzero(made.ids.rows.find(made.domains.own_rows(user)[0]))) in rows
+        assert made.ids.rows.find(user)[0] != 0
