@@ -233,7 +233,7 @@ def test_users_have_a_row_in_each_domain_or_one_for_all() -> None:
     """Elkahky et al., WWW 2015, share the user's side; own rows are the default (MODEL.md section 5)."""
     one = batch(1, 1)
     user = one.fields[:, 0]
-    for domain_rows, rows in ((True, {1, 2}), (False, {0})):
+    for domain_rows, rows in ((True, {2, 3}), (False, {0})):  # two that the user has been to, and where the item is
         made = Trainer(ModelSettings(domain_rows=domain_rows))
         made.domains.learn(np.array([5000, 5001], np.uint64))
         made.step(one, T0)
