@@ -16,19 +16,24 @@ COLOURS = ("#2456a6", "#b8412c", "#2f8f5b", "#8a5aa8")  # a part of the exposure
 
 
 def tables(found: Sequence[Finding]) -> Iterator[Table | str]:
-    """For a terminal, a table a finding and task."""
+    """For a terminal, a table a finding and task; a figure has the difference to the first row of its part under it, in thousandths."""
     for finding in found:
         if not finding.rows:
             yield f"{finding.title}: no task has positives enough for figures"
         for task in _tasks(finding):
             rows = [row for row in finding.rows if row.task == task]
             table = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left", title=f"{finding.title}: {task}")
-            for place, column in enumerate(_head(rows)):
-                table.add_column(column, justify="left" if place < 2 else "right", no_wrap=True)
+            names, *figures = _head(rows)
+            table.add_column(names, no_wrap=True)
+            for column in figures:
+                table.add_column(column, justify="right", no_wrap=True)
             for row in rows:
-                table.add_row(*_cells(row))
+                figure = (f"{value}\n{more.replace(' [', chr(10) + '[')}" for value, more in _figures(row))
+                table.add_row(f"{row.name}\n{row.part}\n{row.positives:,} positives", *figure, *_rest(row))
             yield table
-        yield from (f"note: {note}" for note in finding.notes if finding.rows)
+        if finding.rows:
+            yield "Below each figure: thousandths more than in the first row, with the 95 % interval."
+            yield from (f"note: {note}" for note in finding.notes)
 
 
 def sections(found: Sequence[Finding]) -> Iterator[tuple[str, str]]:
@@ -38,10 +43,17 @@ def sections(found: Sequence[Finding]) -> Iterator[tuple[str, str]]:
         for task in _tasks(finding):
             rows = [row for row in finding.rows if row.task == task]
             head = "".join(f"<th>{column}</th>" for column in _head(rows))
-            body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row)) + "</tr>" for row in rows)
+            body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows)
             parts.append(f"<h3>{task}</h3><table class=figures><tr>{head}</tr>{body}</table>")
+        parts.append("<p class=small>Below each figure: thousandths more than in the first row, with the 95 % interval.</p>")
         parts += [f"<p class=small>{html.escape(note)}</p>" for note in finding.notes]
         yield finding.title, "".join(parts)
+
+
+def _cells(row: Row) -> str:
+    name = f"{html.escape(row.name)}<br><small>{html.escape(row.part)}, {row.positives:,} positives</small>"
+    figures = "".join(f"<td>{value}<br><small>{more}</small></td>" for value, more in _figures(row))
+    return f"<td>{name}</td>{figures}" + "".join(f"<td>{cell}</td>" for cell in _rest(row))
 
 
 def _tasks(finding: Finding) -> list[str]:
@@ -49,17 +61,18 @@ def _tasks(finding: Finding) -> list[str]:
 
 
 def _head(rows: Sequence[Row]) -> list[str]:
-    head = ["", "exposures", "AUC", "more [95 %]", "NE", "more [95 %]", "GAUC", "more [95 %]"]
-    head += ["top", "more [95 %]"] if rows[0].top is not None else []
-    return [*head, *(["examples/s"] if rows[0].rate is not None else []), "positives"]
+    top = ["top"] if rows[0].top is not None else []
+    return ["", "AUC", "NE", "GAUC", *top, *(["examples/s"] if rows[0].rate is not None else [])]
 
 
-def _cells(row: Row) -> list[str]:
-    cells = [row.name, row.part]
-    for value, more in ((row.auc, row.auc_more), (row.ne, row.ne_more), (row.gauc, row.gauc_more), (row.top, row.top_more)):
-        if value is not None and more is not None:
-            cells += [_number(value), _difference(more)]
-    return [*cells, *([f"{row.rate:,.0f}"] if row.rate is not None else []), f"{row.positives:,}"]
+def _figures(row: Row) -> list[tuple[str, str]]:
+    """Each figure, and how much more it is than in the first row."""
+    each = ((row.auc, row.auc_more), (row.ne, row.ne_more), (row.gauc, row.gauc_more), (row.top, row.top_more))
+    return [(_number(value), _difference(more)) for value, more in each if value is not None and more is not None]
+
+
+def _rest(row: Row) -> list[str]:
+    return [f"{row.rate:,.0f}"] if row.rate is not None else []
 
 
 def _number(value: float) -> str:
@@ -67,10 +80,9 @@ def _number(value: float) -> str:
 
 
 def _difference(more: Interval) -> str:
-    """In thousandths: most are small."""
     if more.value != more.value or (more.value == more.low == more.high == 0):
-        return "–"
-    return f"{1000 * more.value:+.1f} [{1000 * more.low:+.1f}, {1000 * more.high:+.1f}] ‰"
+        return ""
+    return f"{1000 * more.value:+.1f} [{1000 * more.low:+.1f}, {1000 * more.high:+.1f}]"
 
 
 def _picture(finding: Finding) -> str:

@@ -1,0 +1,222 @@
+"""Models side by side in one pass: each learns as it would alone, copies follow as published, and figures are those of rows."""
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from online_model.batch import Batch
+from online_model.features import TASKS
+from online_model.model_settings import ModelSettings
+from online_model.trainer import StepReport, Trainer
+from replay import prequential
+from replay.evidence import ALL_ON, Evidence, Question, measured, span_name, switched_off, tail_ms
+from replay.findings import sections, tables
+from replay.judge import Judge
+from replay.ledger import Judged, Ledger
+from replay.logs import LogRow
+from replay.prequential import Result
+from replay.side_by_side import Copy, Frozen, Watched, frozen_name, gamma_name
+from streams.cli import segue
+from streams.core.catalog import Catalog
+from streams.core.learn import Learner, LearnerSettings
+from streams.core.partition import Partition
+from streams.core.settings import PartitionSettings
+from streams.core.state import Tables
+
+SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4, cin_layers=(4,), dense_batch=8)
+LEARNING = LearnerSettings(micro_batch_examples=16)
+T = 1_704_067_200_000
+SKIP = TASKS.index("skip")
+
+
+def log(hours: int = 12, a_list: int = 40, seed: int = 0) -> list[LogRow]:
+    """Lists of an hour: users like a third of the items."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for hour in range(hours):
+        for k in range(a_list):
+            user, item = int(rng.integers(12)), int(rng.integers(9))
+            liked = rng.random() < (0.8 if user % 3 == item % 3 else 0.2)
+            record = {
+                "event_id": f"e{seed}-{hour}-{k}", "ts": T + hour * 3_600_000 + k, "user_id": f"u{user}", "item_id": f"i{item}",
+                "action": "impression", "also": ["play"] if liked else ["skip"], "full": bool(liked), "domain": "ab"[item % 2],
+            }  # fmt: skip
+            rows.append(LogRow(len(rows) + 1, msgspec.json.encode(record), None))
+    return rows
+
+
+def machine() -> Partition:
+    return Partition(PartitionSettings(), Tables.over(), Catalog())
+
+
+def run(evidence: Evidence, rows: list[LogRow]) -> Result:
+    return prequential.run(prequential.of_file(rows), machine(), evidence.learner, closing=True, also=evidence.also)
+
+
+def test_who_is_watched_learns_as_if_nobody_looked() -> None:
+    rows = log(hours=6)
+    question = Question(ablate=True, spans_ms=(0, 60_000), gammas=(0.0, 1.0), frozen_from_ms=T + 3 * 3_600_000, resamples=5)
+    evidence = Evidence(question, SMALL, LEARNING, "cpu")
+    result = run(evidence, rows)
+    alone = prequential.run(prequential.of_file(rows), machine(), Learner(LEARNING, Trainer(SMALL)), closing=True)
+    assert result.digest == alone.digest and result.metrics["skip"] == alone.metrics["skip"]
+    for rival in evidence._rivals:
+        by_itself = prequential.run(prequential.of_file(rows), machine(), Learner(LEARNING, Trainer(rival.trainer.settings)), closing=True)
+        assert rival.learner.digest()["trainer"] == by_itself.digests["trainer"] != result.digests["trainer"]
+
+
+def test_ledger_has_the_labels_of_the_log_and_the_predictions_that_were_scored() -> None:
+    evidence = Evidence(Question(ablate=True), SMALL, LEARNING, "cpu")
+    result = run(evidence, log())
+    judged = evidence._ledger.judged()
+    assert len(judged) == 480 == result.metrics["skip"].n
+    assert judged.labels[:, SKIP].sum() == result.metrics["skip"].positives
+    p = judged.probabilities[ALL_ON][:, SKIP].astype(float)
+    loss = -np.where(judged.labels[:, SKIP] > 0, np.log(p), np.log1p(-p)).mean()
+    assert loss == pytest.approx(result.metrics["skip"].logloss, rel=1e-6)
+    assert judged.age_s.min() == 0  # of each item at its first exposure: there is no catalog
+
+
+def test_every_switch_and_the_pairs_are_switched_off_one_at_a_time() -> None:
+    off = switched_off(SMALL)
+    assert {"no cin", "no related", "no id_cross", "no cross_domain", "no causal", "no deep", "no wide", "no pairs"} <= set(off)
+    on = msgspec.structs.asdict(SMALL)
+    for name, settings in off.items():
+        assert {key for key, value in msgspec.structs.asdict(settings).items() if value != on[key]} == {name.removeprefix("no ")}
+    assert "no cin" not in switched_off(off["no cin"])
+
+
+class _Script:
+    """Batches of the log with their times, as the learner's trainer meets them."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Batch, int]] = []
+        self.trainer = Watched(SMALL)
+        self.trainer.before.append(lambda batch, now_ms: self.seen.append((batch, now_ms)))
+
+    def play(self) -> Judged:
+        prequential.run(prequential.of_file(log()), machine(), Learner(LEARNING, self.trainer), closing=True)
+        return self.ledger.judged()
+
+    ledger = Ledger()
+
+
+@pytest.mark.parametrize("every_ms", [1, 7_200_000])
+def test_copy_answers_by_the_parameters_of_the_last_publication(every_ms: int) -> None:
+    script = _Script()
+    script.ledger = Ledger()
+    script.trainer.before.append(lambda batch, now_ms: script.ledger.shown(batch))
+    Copy("copy", script.trainer, script.ledger, every_ms)
+    found = script.play().logits["copy"]
+    # the same by whole copies of a trainer that has learned all steps before the span that a batch lies in
+    teacher, expected, due = Trainer(SMALL), [], 0
+    served = Trainer(SMALL)
+    for batch, now_ms in script.seen:
+        if now_ms >= due:
+            served = Trainer(SMALL)
+            served.load(teacher.arrays(), teacher.meta())
+            due = (now_ms // every_ms + 1) * every_ms
+        expected.append(served.predict(batch).logits[batch.is_example > 0])
+        teacher.step(batch, now_ms)
+    assert np.abs(found - np.concatenate(expected)).max() < 1e-6
+    assert np.ptp(found) > 0.1
+
+
+def test_frozen_parameters_are_those_before_the_moment() -> None:
+    script = _Script()
+    script.ledger = Ledger()
+    script.trainer.before.append(lambda batch, now_ms: script.ledger.shown(batch))
+    from_ms = T + 8 * 3_600_000
+    Frozen("still", script.trainer, script.ledger, from_ms, gammas=(1.0,))
+    judged = script.play()
+    teacher = Trainer(SMALL)
+    reports: list[StepReport] = [teacher.step(batch, now_ms) for batch, now_ms in script.seen if now_ms < from_ms]
+    later = [batch for batch, now_ms in script.seen if now_ms >= from_ms]
+    expected = np.concatenate([teacher.predict(batch).logits[batch.is_example > 0] for batch in later])
+    still = judged.logits["still"]
+    there = np.isfinite(still[:, 0])
+    assert len(reports) > 10 and there.sum() == len(expected) == 160 and (judged.shown_ms[there] >= from_ms).all()
+    assert np.abs(still[there] - expected).max() < 1e-6
+    taken = judged.logits[gamma_name("still", 1.0)][there] - still[there]
+    assert np.abs(taken[:, TASKS.index("collect")]).max() == 0 < np.abs(taken[:, SKIP]).max()
+
+
+def test_second_log_is_predicted_and_changes_nothing() -> None:
+    first, second = log(), log(seed=1)
+    question = Question(gammas=(0.0, 1.0), frozen_from_ms=T, resamples=5)
+    evidence, partition = Evidence(question, SMALL, LEARNING, "cpu"), machine()
+    judge = Judge(prequential.of_file(second), partition, evidence.ask, evidence.uniform)
+    result = prequential.run(
+        prequential.of_file(first), partition, evidence.learner, closing=True, batches=judge.batches, also=evidence.also
+    )
+    alone = prequential.run(prequential.of_file(first), machine(), Learner(LEARNING, Trainer(SMALL)), closing=True)
+    assert result.digest == alone.digest
+    judged = evidence.uniform.judged()
+    assert judged.shown_ms.tolist() == [T + hour * 3_600_000 + k for hour in range(12) for k in range(40)]
+    assert judged.labels[:, SKIP].tolist() == [float(b'"skip"' in row.raw) for row in second]
+    assert np.isfinite(judged.logits[gamma_name(ALL_ON, 1.0)]).all()
+    (found,) = evidence.findings(result)
+    assert {row.part for row in found.rows} == {"all", "second log"}
+
+
+def test_rows_of_a_table_are_what_the_figures_say() -> None:
+    """200 exposures of 20 users; the second model is the first one turned round."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(400, len(TASKS))).astype(np.float32)
+    labels = (rng.random((400, len(TASKS))) < 0.5).astype(float)
+    labels[:, 1:] = np.nan
+    p = 1 / (1 + np.exp(-z))
+    judged = Judged(np.arange(400) % 20, np.arange(400), np.zeros(400), labels, {"a": z, "b": -z}, {"a": p, "b": 1 - p})
+    rows = measured(judged, ["a", "b"], [("all", np.ones(400, bool))], 20, top=0.5)
+    assert [(row.name, row.task, row.n) for row in rows] == [("a", TASKS[0], 400), ("b", TASKS[0], 400)]
+    a, b = rows
+    assert a.auc + b.auc == pytest.approx(1) and b.auc_more.value == pytest.approx(1 - 2 * a.auc)
+    assert (a.auc_more.value, a.auc_more.low, a.auc_more.high) == (0, 0, 0)
+    assert a.gauc + b.gauc == pytest.approx(1) and a.top is not None and b.top is not None
+    assert (a.top + b.top) / 2 == pytest.approx(labels[:, 0].mean())
+
+
+def test_tail_begins_where_seventy_percent_of_the_records_are_done() -> None:
+    assert tail_ms(prequential.of_file(log())) == T + 8 * 3_600_000 + 16  # record 336 of 480
+
+
+def test_names_of_spans() -> None:
+    assert [span_name(ms) for ms in (0, 1_000, 60_000, 1_800_000, 18_000_000)] == [
+        "at once", "every 1 s", "every 1 min", "every 30 min", "every 5 h",
+    ]  # fmt: skip
+
+
+def test_command_gives_tables_json_and_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b"\n".join(row.raw for row in log()))
+    small = [f"model.{name}={getattr(SMALL, name)}" for name in ("embedding_dim", "attention_units", "expert_units", "tower_units")]
+    options = ["--ablate", "--freshness", "--gamma", "0,1", "--judge", str(path), "--report", str(tmp_path / "r"), "--json"]
+    sets = [part for assignment in small for part in ("--set", assignment)]
+    told = CliRunner().invoke(segue, ["replay", str(path), "--format", "jsonl", *options, *sets], catch_exceptions=False)
+    assert told.exit_code == 0
+    evidence = msgspec.json.decode(told.stdout)["evidence"]
+    assert [table["kind"] for table in evidence] == ["ablation", "freshness", "gamma"]
+    assert {row["name"] for row in evidence[0]["rows"]} == {ALL_ON, *switched_off(ModelSettings())}
+    assert all(row["rate"] > 0 for row in evidence[0]["rows"])
+    page = (tmp_path / "r" / "index.html").read_text()
+    assert all(html.escape(table["title"]) in page for table in evidence) and page.count("data:image/png;base64,") >= 5
+    assert msgspec.json.decode((tmp_path / "r" / "result.json").read_bytes())["evidence"] == evidence
+
+
+@pytest.mark.parametrize("options", [["--gamma", "much"], ["--judge", __file__]])
+def test_call_that_asks_for_nothing_sensible_is_refused(options: list[str]) -> None:
+    assert CliRunner().invoke(segue, ["replay", __file__, "--format", "jsonl", *options]).exit_code == 2
+
+
+def test_table_names_every_figure_once() -> None:
+    evidence = Evidence(Question(gammas=(0.0, 1.0), resamples=5), SMALL, LEARNING, "cpu")
+    found = evidence.findings(run(evidence, log()))
+    (title, section), *_ = sections(found)
+    assert title == "Popularity's part taken away" and section.count("<h3>") == 2  # full_play and skip have positives enough
+    assert len([table for table in tables(found) if not isinstance(table, str)]) == 2
+    assert frozen_name("x") != gamma_name("x", 0.5)
