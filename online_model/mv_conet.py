@@ -39,12 +39,12 @@ class MVCoNet(nn.Module):
         vector, tower = vectors.gather(1, at).squeeze(1), towers.gather(1, at).squeeze(1)
         return torch.cat([vector, (vector * tower).sum(1, keepdim=True)], 1)
 
-    def penalty(self) -> Tensor:
-        """Mean over ordered pairs of ||M_b->a M_a->b - I||^2 / H: maps there and back should undo each other."""
-        domains, _, width, _ = self.maps.shape
-        back = torch.matmul(self.maps.transpose(0, 1), self.maps) - torch.eye(width, device=self.maps.device)
-        pairs = max(1, domains * (domains - 1))
-        return (back.square().sum((2, 3)) * (1 - torch.eye(domains, device=self.maps.device))).sum() / (width * pairs)
+    def penalty(self, domains: int) -> Tensor:
+        """Sum over ordered pairs of the first so many domains of ||M_b->a M_a->b - I||^2 / H: maps there and back should undo each other.
+        """
+        maps, width = self.maps[:domains, :domains], self.maps.shape[2]
+        back = torch.matmul(maps.transpose(0, 1), maps) - torch.eye(width, device=maps.device)
+        return (back.square() * self.others[:domains, :domains]).sum() / width
 
 
 def exchange(own: Tensor, sent: Tensor, maps: Tensor) -> Tensor:

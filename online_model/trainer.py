@@ -187,7 +187,7 @@ class Trainer:
             outputs.append(ordered)
             gradients.append(torch.full_like(ordered, self.settings.pairs * int((batch.lists >= 0).sum())))
         if self.ranker.domains is not None and self.settings.map_penalty and self.domains.n > 1:
-            penalty = self.ranker.domains.penalty()
+            penalty = self.ranker.domains.penalty(self.domains.n)
             outputs.append(penalty)
             gradients.append(torch.full_like(penalty, self.settings.map_penalty * len(batch)))
         leaves = [run.ids.values, run.cross.values, run.feed.values]

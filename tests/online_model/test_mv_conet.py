@@ -110,16 +110,18 @@ def test_the_target_chooses_both_towers() -> None:
 def test_dual_maps_cost_nothing_and_others_what_the_loops_say() -> None:
     made = MVCoNet(2, 1, 1, width=2).double()
     made.maps.data = double([[NONE, TURN], [BACK, NONE]])
-    assert made.penalty().item() == pytest.approx(0, abs=1e-12)
+    assert made.penalty(2).item() == pytest.approx(0, abs=1e-12)
     made.maps.data = double([[NONE, TURN], [TURN, NONE]])
-    assert made.penalty().item() == pytest.approx(4, abs=1e-9)  # a turn twice is -I: ||-2 I||^2 / 2, in both directions
+    assert made.penalty(2).item() == pytest.approx(8, abs=1e-9)  # a turn twice is -I: ||-2 I||^2 / 2 = 4, in both directions
     three = block()
-    assert three.penalty().item() == pytest.approx(naive.penalty(three.maps.tolist()), abs=1e-9)
+    assert three.penalty(N).item() == pytest.approx(naive.penalty(three.maps.tolist()), abs=1e-9)
+    first = [row[:2] for row in three.maps.tolist()[:2]]
+    assert three.penalty(2).item() == pytest.approx(naive.penalty(first), abs=1e-9)  # places without a domain cost nothing
 
 
 def test_the_penalty_leaves_a_domains_map_to_itself_alone() -> None:
     made = block()
-    made.penalty().backward()
+    made.penalty(N).backward()
     assert made.maps.grad is not None
     for a in range(N):
         for b in range(N):
@@ -128,4 +130,4 @@ def test_the_penalty_leaves_a_domains_map_to_itself_alone() -> None:
 
 def test_maps_start_as_a_tenth_of_the_identity_and_one_domain_has_no_penalty() -> None:
     assert MVCoNet(2, 1, 1, width=3).maps[1, 0].tolist() == [pytest.approx([MAP_INIT * (i == j) for j in range(3)]) for i in range(3)]
-    assert MVCoNet(1, 1, 1).penalty().item() == 0
+    assert MVCoNet(1, 1, 1).penalty(1).item() == 0

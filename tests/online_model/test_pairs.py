@@ -96,15 +96,17 @@ def test_the_draw_is_of_its_seed_alone() -> None:
     assert found(tier, lists) != found(tier, lists, seed=2)
 
 
-def test_the_draw_is_fair() -> None:
-    # 17 * 8 = 136 pairs, 64 drawn: over 400 seeds each comes 188 times; a binomial's deviation is 10
-    tier, lists = [1] * 17 + [0] * 8, [0] * 25
-    times = np.zeros((25, 25), np.int64)
+def test_the_draw_gives_each_kind_of_pair_its_turn_and_each_of_a_kind_its_chance() -> None:
+    # kinds: 17 * 8 = 136 pairs of 1 and 0, 17 of 3 and 1, 8 of 3 and 0. Of 64: all 8, all 17, and 39 of the 136.
+    # Over 400 seeds each of the 136 comes 115 times; a binomial's deviation is 9
+    tier, lists = [1] * 17 + [0] * 8 + [3], [0] * 26
+    times = np.zeros((26, 26), np.int64)
     for seed in range(400):
         np.add.at(times, pairs(np.array(tier), np.array(lists), seed), 1)
-    drawn = times[:17, 17:]
-    assert drawn.sum() == times.sum() == 400 * 64
-    assert drawn.min() > 188 - 50 and drawn.max() < 188 + 50
+    drawn = times[:17, 17:25]
+    assert (times[25, :25] == 400).all()
+    assert drawn.sum() == 400 * 39 and times.sum() == 400 * 64
+    assert drawn.min() > 115 - 45 and drawn.max() < 115 + 45
 
 
 # --- loss

@@ -43,15 +43,14 @@ def tower(
 
 
 def penalty(maps: Sequence[Sequence[Matrix]]) -> float:
-    """||M_b->a M_a->b - I||^2 / H, mean over ordered pairs."""
-    total, pairs, width = 0.0, 0, len(maps[0][0])
+    """||M_b->a M_a->b - I||^2 / H, summed over ordered pairs."""
+    total, width = 0.0, len(maps[0][0])
     for a in range(len(maps)):
         for b in range(len(maps)):
             if a == b:
                 continue
-            pairs += 1
             for i in range(width):
                 for j in range(width):
                     back = sum(maps[b][a][i][k] * maps[a][b][k][j] for k in range(width))
                     total += (back - (1.0 if i == j else 0.0)) ** 2
-    return total / width / max(1, pairs)
+    return total / width
