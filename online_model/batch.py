@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from online_model.features import (
@@ -62,15 +61,25 @@ class Batch:
 
 
 def of_features(rows: Sequence[Features]) -> Batch:
-    """Features of candidates, unlabelled: what serving scores."""
+    """Features of exposures, unlabelled."""
+    return _of(rows, rows)
+
+
+def of_candidates(rows: Sequence[Features]) -> Batch:
+    """As `of_features`, for candidates of one user and one moment, which is what serving scores: they share one history."""
+    return _of(rows, rows[:1])
+
+
+def _of(rows: Sequence[Features], users: Sequence[Features]) -> Batch:
+    """`users`: rows that the user's half is taken of, all or one for all."""
     n = len(rows)
-    history, action, age_s, where = _histories(rows)
+    history, action, age_s, where = _histories(users)
     related, related_action, related_age_s = _related(rows)
-    domains, domain_exposures = _domains(rows)
+    domains, domain_exposures = _domains(users)
     zeros = np.zeros((n, len(TASKS)), np.float32)
     return Batch(
         fields=np.frombuffer(b"".join([f.fields for f in rows]), "<u8").reshape(n, len(FIELDS)),
-        bags=_bags(rows),
+        bags=_bags(rows, users),
         history=history,
         action=action,
         age_s=age_s,
@@ -92,15 +101,6 @@ def of_features(rows: Sequence[Features]) -> Batch:
         lists=np.full(n, -1, np.int64),
         tier=np.zeros(n, np.int64),
     )
-
-
-def of_candidates(rows: Sequence[Features]) -> Batch:
-    """As `of_features`, for candidates of one user and one moment: they share one history."""
-    bare = [msgspec.structs.replace(f, positive=b"", negative=b"", domains=b"") for f in rows]
-    out = of_features(bare)
-    out.history, out.action, out.age_s, out.where = _histories(rows[:1])
-    out.domains, out.domain_exposures = _domains(rows[:1])
-    return out
 
 
 class Compared(NamedTuple):
@@ -130,9 +130,12 @@ def of_records(records: Sequence[Example | Reversal], compared: Sequence[Compare
     return out
 
 
-def _bags(rows: Sequence[Features]) -> Array:
-    columns = [b for f in rows for b in (f.context, f.user_attributes, f.item_features)]
-    return _padded(columns, np.dtype("<u8"), BAG_LIMIT).reshape(len(rows), len(BAGS), BAG_LIMIT)
+def _bags(rows: Sequence[Features], users: Sequence[Features]) -> Array:
+    out = np.empty((len(rows), len(BAGS), BAG_LIMIT), "<u8")
+    of_users = _padded([b for f in users for b in (f.context, f.user_attributes)], np.dtype("<u8"), BAG_LIMIT)
+    out[:, :2] = of_users.reshape(len(users), 2, BAG_LIMIT)
+    out[:, 2] = _padded([f.item_features for f in rows], np.dtype("<u8"), BAG_LIMIT)
+    return out
 
 
 def _histories(rows: Sequence[Features]) -> tuple[Array, Array, Array, Array]:

@@ -14,6 +14,7 @@ itself. An item that is not ranked has the first term alone. In each slot the pr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import comb
 
 import numpy as np
@@ -33,23 +34,33 @@ def propensities(ranks: Sequence[int | None], items: int, share: float) -> list[
     slots = len(ranks)
     if share == 0.0:
         return [1.0] * slots
-    pmf = [_binomial(n, share) for n in range(slots)]
-    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, slots + 1)))])  # of factorials
-    all_drawn = _falling(items, slots)
+    pmf, logs = _chances(slots, share), _factorials(slots)
+    all_drawn = _falling(np.array([items]), slots)[0]
+    near = np.array([min(r, slots) if r is not None else slots for r in ranks])  # a list never reaches further down
+    better, others = _falling(near, slots), _falling(items - 1 - near, slots)
     out = []
-    for j, r in enumerate(ranks):
+    for j, r in enumerate(near.tolist()):
         p = share / items
-        if r is not None and r < slots:  # a list never reaches further down
+        if r < slots:
             above, below = np.arange(max(0, j - r), j + 1), np.arange(max(0, r - j), slots - j)
             d, rest = r - j + above, below - (r - j)  # drawn of the better ones, of the others
             m = above[:, None] + below
-            log_h = (
-                logs[m] - logs[d][:, None] - logs[rest] - all_drawn[m]
-                + _falling(r, slots)[d][:, None] + _falling(items - 1 - r, slots)[rest]
-            )  # fmt: skip
+            log_h = logs[m] - all_drawn[m] + (better[j, d] - logs[d])[:, None] + (others[j, rest] - logs[rest])
             p += (1 - share) * float(pmf[j][above] @ np.exp(log_h) @ pmf[slots - 1 - j][below])
         out.append(min(p, 1.0))
     return out
+
+
+@lru_cache(maxsize=1 << 10)
+def _chances(slots: int, share: float) -> list[Array]:
+    """By n below `slots`: the chances that so many of n slots explore."""
+    return [_binomial(n, share) for n in range(slots)]
+
+
+@lru_cache(maxsize=1 << 10)
+def _factorials(n: int) -> Array:
+    """Logs of 0!, 1!, ... n!."""
+    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
 
 
 def _binomial(n: int, share: float) -> Array:
@@ -58,7 +69,8 @@ def _binomial(n: int, share: float) -> Array:
     return np.array([float(comb(n, i)) for i in range(n + 1)]) * share**k * (1.0 - share) ** (n - k)
 
 
-def _falling(n: int, most: int) -> Array:
-    """log of n (n-1) ... (n-t+1) for t = 0..most; of nothing left: -inf."""
+def _falling(n: Array, most: int) -> Array:
+    """log of n (n-1) ... (n-t+1) for t = 0..most, a row each n; of nothing left: -inf."""
     with np.errstate(divide="ignore"):
-        return np.concatenate([[0.0], np.cumsum(np.log(np.maximum(n - np.arange(most), 0)))])
+        logs = np.log(np.maximum(n[:, None] - np.arange(most), 0))
+    return np.concatenate([np.zeros((len(n), 1)), np.cumsum(logs, 1)], 1)

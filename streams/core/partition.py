@@ -23,7 +23,7 @@ from streams.core.join import Joins
 from streams.core.records import Arrived, Dead, Effects, Outgoing
 from streams.core.settings import PartitionSettings
 from streams.core.state import PROGRESS, Act, Progress, Shown, Slot, Table, Tables, UserState
-from streams.core.view import View
+from streams.core.view import Moment, View
 
 SHOWN_ROW = struct.Struct("<Qq")  # item, event time
 _KEY = struct.Struct(">Q")
@@ -172,7 +172,8 @@ class Partition:
                 return None
             list_key = keys.once("event", event.event_id or arrived.default_id)
         part = self.view.user(user, state, event.context, event.ts)
-        slot = self._slot(user, state, item, domain, event.module, event.position, event.ts)
+        moment = Moment(self.view, user, state, event.ts)
+        slot = moment.slot(item, self.catalog.get(item), domain, event.module, event.position, self.item_counts)
         slot.implied = not said.impression
         shown = self._joins.show(user, list_key, part, [slot])
         self._seen(state, item, domain, event.ts)
@@ -186,12 +187,13 @@ class Partition:
         before = self._joins.find(user, list_key)
         there = {s.item for s in before.slots} if before else set()
         slots, domains = [], []
+        moment = Moment(self.view, user, state, exposure.ts)
         for shown in exposure.slots:
             item = keys.key("item", shown.item_id)
             if item not in there:
                 there.add(item)
                 domains.append(self._domain(exposure.domain, item))
-                slots.append(self._slot(user, state, item, domains[-1], shown.module, shown.position, exposure.ts))
+                slots.append(moment.slot(item, self.catalog.get(item), domains[-1], shown.module, shown.position, self.item_counts))
         if slots:
             self._joins.show(user, list_key, self.view.user(user, state, exposure.context, exposure.ts), slots)
             for slot, domain in zip(slots, domains, strict=True):
@@ -199,9 +201,6 @@ class Partition:
             self.progress.count("impressions", len(slots))
             self.tables.users.put(_KEY.pack(user), state)
         self._effects.exposures.append(exposure)
-
-    def _slot(self, user: int, state: UserState, item: int, domain: int, module: str | None, place: int | None, ts: int) -> Slot:
-        return self.view.slot(user, state, item, self.catalog.get(item), domain, module, place, ts, self.item_counts)
 
     def _seen(self, state: UserState, item: int, domain: int, ts: int) -> None:
         state.shown = (state.shown + SHOWN_ROW.pack(item, ts))[-self.settings.shown_limit * SHOWN_ROW.size :]

@@ -32,7 +32,7 @@ from streams.core.records import Arrived
 from streams.core.settings import HOUR_MS, PartitionSettings
 from streams.core.state import Slot as Half
 from streams.core.state import Tables, UserPart, UserState
-from streams.core.view import NEVER, ItemCounts, View, features
+from streams.core.view import NEVER, ItemCounts, Moment, View, features
 
 if TYPE_CHECKING:  # the core starts without torch
     from online_model.trainer import Prediction
@@ -304,12 +304,12 @@ class Recommender:
             return _Scored([], {}, {}, None)
         user = keys.key("user", request.user_id) if request.user_id is not None else 0
         domain = keys.key("domain", request.domain) if request.domain is not None else None
-        part = self._view.user(user, state, request.context, ts)
+        part, moment = self._view.user(user, state, request.context, ts), Moment(self._view, user, state, ts)
         slots = []
         for key in candidates:
             known = self.catalog.get(key)
             of = domain if domain is not None else known.domain if known else 0
-            slots.append(self._view.slot(user, state, key, known, of, request.module, 0, ts, item_counts))
+            slots.append(moment.slot(key, known, of, request.module, 0, item_counts))
         prediction = predict(of_candidates([features(part, slot) for slot in slots]), fusion.gamma_user, fusion.gamma_item)
         judged = _Judged(prediction, values(prediction, fusion.rank_scale), part, slots)
         fused = fuse(judged.values, fusion.weights)

@@ -20,7 +20,8 @@ from streams.core.state import Slot, UserPart, UserState
 
 _FIELDS = struct.Struct("<8Q")
 _DOMAIN = struct.Struct("<Qf")
-_POPULARITY = struct.Struct(f"<{len(POPULARITY_HALF_LIVES_H)}f")
+_POPULARITIES = len(POPULARITY_HALF_LIVES_H)
+_POPULARITY = struct.Struct(f"<{_POPULARITIES}f")
 _SLOT_COUNTS = struct.Struct(f"<{3 * len(COUNTS)}f")
 _USER_COUNTS = struct.Struct(f"<{len(COUNTS)}f")
 NEVER = UserState()
@@ -55,25 +56,49 @@ class View:
         item_counts: ItemCounts,
     ) -> Slot:  # fmt: skip
         """The other half, of one candidate; `id` is left to whoever shows it."""
-        artist, category = (known.artist, known.category) if known else (0, 0)
+        return Moment(self, user, state, ts).slot(item, known, domain, module, place, item_counts)
+
+
+class Moment:
+    """A user at one moment, for one candidate after another: what several of them have in common is made once."""
+
+    __slots__ = ("_categories", "_domains", "_hour", "_related", "_scopes", "_state", "_ts", "_user")
+
+    def __init__(self, view: View, user: int, state: UserState, ts: int) -> None:
+        self._scopes, self._user, self._state, self._ts = view.scopes, user, state, ts
+        self._hour = keys.hour_of_week(ts // keys.HOUR_MS)
+        self._domains: dict[int, Values] = {}
+        self._categories: dict[int, Values] = {}
+        self._related: dict[tuple[int, int], bytes] = {}
+
+    def slot(self, item: int, known: Known | None, domain: int, module: str | None, place: int | None, item_counts: ItemCounts) -> Slot:
+        """As `View.slot`."""
+        state, ts = self._state, self._ts
+        artist, category = both = (known.artist, known.category) if known else (0, 0)
         figures = item_counts(item, ts)
+        in_domain = self._domains.get(domain)
+        if in_domain is None:
+            in_domain = self._domains[domain] = self._scopes.read(state.by_domain.get(domain), ts)
+        in_category = self._categories.get(category)
+        if in_category is None:
+            in_category = self._categories[category] = self._scopes.read(state.by_category.get(category), ts)
+        related = self._related.get(both)
+        if related is None:
+            first, second = state.related.get(artist, b""), state.related.get(category, b"")
+            related = self._related[both] = history.distinct(first, second, RELATED_LIMIT)
         published = known.item.published_ts if known else None
         return Slot(
             id=0,
             item=item,
             shown_ms=ts,
             fields=_FIELDS.pack(
-                user, item, artist, category, keys.hour_of_week(ts // keys.HOUR_MS), domain,
+                self._user, item, artist, category, self._hour, domain,
                 keys.key("module", module) if module else 0, keys.position(place) if place is not None else 0,
             ),
             item_features=known.features if known else b"",
-            related=history.distinct(state.related.get(artist, b""), state.related.get(category, b""), RELATED_LIMIT),
-            counts=_SLOT_COUNTS.pack(
-                *figures[len(POPULARITY_HALF_LIVES_H) :],
-                *self.scopes.read(state.by_domain.get(domain), ts),
-                *self.scopes.read(state.by_category.get(category), ts),
-            ),
-            popularity=_POPULARITY.pack(*figures[: len(POPULARITY_HALF_LIVES_H)]),
+            related=related,
+            counts=_SLOT_COUNTS.pack(*figures[_POPULARITIES:], *in_domain, *in_category),
+            popularity=_POPULARITY.pack(*figures[:_POPULARITIES]),
             age_s=max(0.0, (ts - published) / 1000.0) if published is not None else -1.0,
         )  # fmt: skip
 

@@ -60,7 +60,7 @@ def test_no_candidates_are_an_empty_batch() -> None:
 @settings(max_examples=40)
 @given(strategies.features, strategies.features)
 def test_candidates_share_the_history_that_each_of_them_has(one: Features, other: Features) -> None:
-    common = {name: getattr(one, name) for name in ("positive", "negative", "domains", "shown_ms")}
+    common = {name: getattr(one, name) for name in ("context", "user_attributes", "positive", "negative", "domains", "shown_ms")}
     rows = [one, msgspec.structs.replace(other, **common)]
     shared, each = of_candidates(rows), of_features(rows)
     for f in fields(Batch):
