@@ -62,13 +62,15 @@ def ranks(values: Array) -> Array:
     return (last - (counts - 1) / 2)[inverse]
 
 
-def auc(scores: Array, labels: Array) -> float:
-    """Chance that a positive scores above a negative (Mann-Whitney)."""
-    positive = labels > 0
-    n, m = int(positive.sum()), int((~positive).sum())
-    if not n or not m:
+def auc(scores: Array, chance: Array) -> float:
+    """Chance that a positive scores above a negative (Mann-Whitney), of labels [n] or, weighed by it, of true chances of a positive."""
+    distinct, inverse = np.unique(scores, return_inverse=True)
+    positive = np.bincount(inverse, chance, len(distinct))
+    negative = np.bincount(inverse, 1.0 - chance, len(distinct))
+    if not positive.sum() or not negative.sum():
         return float("nan")
-    return float((ranks(scores)[positive].sum() - n * (n + 1) / 2) / (n * m))
+    below = np.cumsum(negative) - negative / 2
+    return float((positive * below).sum() / (positive.sum() * negative.sum()))
 
 
 def sigmoid(z: Array) -> Array:

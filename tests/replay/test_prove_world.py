@@ -18,6 +18,13 @@ def test_auc_is_scikit_learns_with_ties() -> None:
     assert auc(SCORES, LABELS) == pytest.approx(roc_auc_score(LABELS, SCORES), abs=1e-12)
 
 
+def test_auc_of_true_chances_is_that_of_many_labels() -> None:
+    chance = np.clip(SCORES / 20 + RNG.normal(0, 0.2, 500), 0.01, 0.99)
+    labels = RNG.random((400, 500)) < chance
+    drawn = roc_auc_score(labels.ravel(), np.broadcast_to(SCORES, labels.shape).ravel())
+    assert auc(SCORES, chance) == pytest.approx(drawn, abs=0.005)  # 200,000 labels
+
+
 def test_auc_of_one_label_is_none() -> None:
     assert np.isnan(auc(SCORES, np.ones(500)))
 
