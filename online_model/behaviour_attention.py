@@ -48,11 +48,17 @@ class BehaviourAttention(nn.Module):
         w_query, w_key, w_difference, w_product = self.hidden.split(dim, 1)
         of_query = torch.baddbmm(self.bias, query.expand(families, n, dim), w_query + w_difference)  # [A, B, H]
         # k W2 + (q - k) W3 + (q * k) W4 = k (W2 - W3 + diag(q) W4) + q W3: one product with a matrix of each candidate's own
-        of_key = (w_key - w_difference)[:, None] + query[None, :, :, None] * w_product[:, None]  # [A, B, D, H]
-        units = torch.matmul(keys, of_key) + of_query[:, :, None]  # [A, B, L, H]
-        score = torch.matmul(functional.silu(units), self.out[:, None])
+        if shared == 1:  # all candidates' matrices side by side: [A, L, D] x [A, D, B * H]
+            of_key = (w_key - w_difference)[:, :, None] + query.t()[None, :, :, None] * w_product[:, :, None]  # [A, D, B, H]
+            units = torch.baddbmm(of_query.reshape(families, 1, -1), keys[:, 0], of_key.reshape(families, dim, -1))
+            units = functional.silu(units, inplace=not torch.is_grad_enabled())  # fresh memory would cost as much as the rest
+            score = torch.bmm(units.view(families, length * n, -1), self.out).view(families, length, n).transpose(1, 2)
+        else:
+            of_key = (w_key - w_difference)[:, None] + query[None, :, :, None] * w_product[:, None]  # [A, B, D, H]
+            units = torch.matmul(keys, of_key) + of_query[:, :, None]  # [A, B, L, H]
+            score = torch.matmul(functional.silu(units), self.out[:, None]).view(families, n, length)
         bias = self.action.gather(1, action.reshape(families, -1)).view(families, shared, length)
-        return weigh(score.view(families, n, length), bias, age_s, there, functional.softplus(self.decay), self.null_logit)
+        return weigh(score, bias, age_s, there, functional.softplus(self.decay), self.null_logit)
 
 
 def weigh(score: Tensor, bias: Tensor, age_s: Tensor, there: Tensor, decay: Tensor, null_logit: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ Array = np.ndarray
 
 _EPSILON = 1e-8
 _UNIT = 2.0**-53
+_ABSENT = np.zeros(1, np.uint64)
 
 
 @dataclass(slots=True)
@@ -32,16 +33,23 @@ class Occurrences:
 
 
 def occurrences(flat: Array) -> Occurrences:
-    """Group the keys [N] by a stable sort, so that sums over equal keys have one order."""
-    order = np.argsort(flat, kind="stable")
-    ordered = flat[order]
-    first = np.empty(len(flat), bool)
+    """Group the keys [N] by a stable sort, so that sums over equal keys have one order. Absent ones, often most, are not sorted."""
+    there = np.flatnonzero(flat)
+    kept = flat[there]
+    order = np.argsort(kept, kind="stable")
+    ordered, order = kept[order], there[order]
+    first = np.empty(len(kept), bool)
     first[:1] = True
     np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
     starts = np.flatnonzero(first)
-    inverse = np.empty(len(flat), np.int64)
-    inverse[order] = np.cumsum(first) - 1
-    return Occurrences(ordered[starts], inverse, order, np.diff(starts, append=len(flat)))
+    keys, lengths = ordered[starts], np.diff(starts, append=len(kept))
+    absent = len(flat) - len(kept)
+    inverse = np.zeros(len(flat), np.int64)
+    inverse[order] = np.cumsum(first) - (not absent)
+    if absent:
+        order = np.concatenate([np.flatnonzero(flat == 0), order])
+        keys, lengths = np.concatenate([_ABSENT, keys]), np.concatenate([[absent], lengths])
+    return Occurrences(keys, inverse, order, lengths)
 
 
 def mixed(keys: Array) -> Array:

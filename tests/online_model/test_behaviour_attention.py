@@ -114,3 +114,11 @@ def test_a_batch_is_its_examples_one_by_one() -> None:
     made, (query, keys, action, age, there) = block(), inputs()
     alone = [made(query[b : b + 1], *(part[:, b : b + 1] for part in (keys, action, age, there))) for b in range(B)]
     torch.testing.assert_close(made(query, keys, action, age, there), torch.cat(alone), rtol=0, atol=1e-12)
+
+
+def test_one_history_for_all_is_each_its_own() -> None:
+    made, (query, keys, action, age, there) = block(), inputs()
+    one = [part[:, 1:2] for part in (keys, action, age, there)]
+    each = [part.repeat(1, B, *[1] * (part.dim() - 2)) for part in one]
+    torch.testing.assert_close(made(query, *one), made(query, *each), rtol=0, atol=1e-12)
+    torch.testing.assert_close(made.weights(query, *one), made.weights(query, *each), rtol=0, atol=1e-12)
