@@ -159,8 +159,9 @@ def span_name(span_ms: int) -> str:
 def measured(
     judged: Judged, names: Sequence[str], parts: Sequence[tuple[str, Array]], resamples: int, gauc_of: Sequence[str] | None = None,
     gauc_rows: Array | None = None, shown: Sequence[str] | None = None, top: float | None = None, rates: Sequence[float] | None = None,
+    fewest: int = FEW_POSITIVES,
 ) -> list[Row]:  # fmt: skip
-    """A row for each part, task and name, where there are positives and negatives enough; differences are to the first name.
+    """A row for each part, task and name, where there are `fewest` positives and negatives; differences are to the first name.
 
     `gauc_of`, `gauc_rows`: names and exposures that GAUC is read from, where they are others. `shown`: how rows are called.
     """
@@ -169,7 +170,7 @@ def measured(
         for task, name in enumerate(TASKS):
             rows = _usable(judged, inside, names, task)
             labels = judged.labels[rows, task]
-            if min(labels.sum(), len(labels) - labels.sum()) < FEW_POSITIVES:
+            if min(labels.sum(), len(labels) - labels.sum()) < fewest:
                 continue
             still = gauc_of or names
             tail = _usable(judged, inside & gauc_rows, still, task) if gauc_rows is not None else rows

@@ -1,0 +1,63 @@
+"""Open Bandit, men: learned from what Thompson sampling showed, judged by what chance showed on the same days, for three gammas.
+
+A click is the only act (the task full_play), a "user" one of the log's groups of users. Both logs have some fifty clicks: the interval
+says what that supports.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from online_model.features import TASKS
+from online_model.model_settings import ModelSettings
+from replay import logs, prequential
+from replay.evidence import Row, measured
+from replay.judge import Judge
+from replay.ledger import Ledger
+from replay.side_by_side import Rival, ask_gammas, gamma_name
+from streams.core.catalog import Catalog
+from streams.core.learn import LearnerSettings
+from streams.core.partition import Partition
+from streams.core.settings import PartitionSettings
+from streams.core.state import Tables
+
+pytestmark = [pytest.mark.real_log, pytest.mark.prove]
+
+GAMMAS = (0.0, 0.5, 1.0)
+TOP = 0.1
+NAME = "bts"
+
+
+def curve(folder: Path) -> list[Row]:
+    """Figures on the uniform log, a gamma each; the model has defaults and has never learned from that log."""
+
+    def read(name: str) -> list[prequential.Numbered]:
+        return list(prequential.of_file(logs.read([folder / name], logs.Format.OPEN_BANDIT, logs.Columns())))
+
+    catalog = Catalog()
+    for item in logs.items([folder / "men_bts.csv.gz"], logs.Format.OPEN_BANDIT):
+        catalog.put(item)
+    machine, uniform = Partition(PartitionSettings(), Tables.over(), catalog), Ledger()
+    rival = Rival(NAME, ModelSettings(), LearnerSettings(), "cpu", Ledger(), 1 << 62)
+    judge = Judge(read("men_random.csv.gz"), machine, lambda batch: ask_gammas(NAME, rival.trainer, uniform, GAMMAS, batch), uniform)
+    prequential.run(read("men_bts.csv.gz"), machine, rival.learner, closing=True, batches=judge.batches)
+    judged = uniform.judged()
+    assert len(judged) == 10_000 and judged.labels[:, TASKS.index("full_play")].sum() == 46
+    return measured(
+        judged, [gamma_name(NAME, gamma) for gamma in GAMMAS], [("uniform log", judged.shown_ms >= 0)], 1_000,
+        shown=[f"gamma_item {gamma:g}" for gamma in GAMMAS], top=TOP, fewest=10,
+    )  # fmt: skip
+
+
+@pytest.mark.timeout(3_600)
+def test_popularitys_part_taken_away_is_judged_on_what_chance_has_shown(data_dir: Path) -> None:
+    torch.set_num_threads(1)
+    rows = curve(data_dir / "open-bandit")
+    for row in rows:
+        figures = (("AUC", row.auc, row.auc_more), ("GAUC", row.gauc, row.gauc_more), (f"top {TOP:.0%}", row.top, row.top_more))
+        print(f"{row.name:16}" + "   ".join(f"{name} {value:.4f} ({more})" for name, value, more in figures) + f"   {row.positives} clicks")
+    assert [row.name for row in rows] == ["gamma_item 0", "gamma_item 0.5", "gamma_item 1"]
+    assert rows[0].auc_more.low == rows[0].auc_more.high == 0
+    assert rows[2].auc_more.low <= rows[2].auc_more.value <= rows[2].auc_more.high
