@@ -48,7 +48,7 @@ class Example(msgspec.Struct, frozen=True, array_like=True, tag="example"):
     ts: int  # event time of the record that made it, ms
     arrival_ms: int  # arrival of the act that made it (broker append); 0 = no act did
     labels: int  # bit t set = TASKS[t] positive
-    weight: float  # share of such examples that is kept (1 = all); MODEL.md section 7
+    weight: float  # share of such examples that is kept (1 = all): it stands for 1 / weight of them; MODEL.md section 7
     features: Features
 
 
@@ -71,6 +71,7 @@ class Closed(msgspec.Struct, frozen=True, array_like=True, tag="closed"):
     ids: list[int]
     labels: list[int]  # bit masks, as in Example; a further bit for a partial play
     shown_before_ms: int  # whatever its partition showed before has closed, once all that closes at this moment has
+    sampled_out: int = 0  # exposures of the list that closed without an act, and of which no example was made
 
 
 class Tick(msgspec.Struct, frozen=True, array_like=True, tag="tick"):

@@ -12,28 +12,38 @@ import numpy as np
 
 Array = np.ndarray
 
+COLUMNS = ("users", "ts", "logits", "labels", "weights")
 
-def gauc(users: Array, logits: Array, labels: Array) -> tuple[float, float]:
-    """(GAUC, share of rows of users without both labels) of one task; all [N]. NaN where no user has both."""
+
+def gauc(users: Array, logits: Array, labels: Array, weights: Array | None = None) -> tuple[float, float]:
+    """(GAUC, share of rows of users without both labels) of one task; all [N]. NaN where no user has both.
+
+    A row of weight w counts as w of them.
+    """
     if not len(users):
         return float("nan"), float("nan")
     order = np.lexsort((logits, users))
     users, logits, positive = users[order], logits[order], labels[order] > 0.5
+    weight = np.ones(len(users)) if weights is None else weights[order].astype(np.float64)
     new_user = np.concatenate(([True], users[1:] != users[:-1]))
     first = np.flatnonzero(new_user)
-    n = np.diff(np.append(first, len(users)))
+    rows = np.diff(np.append(first, len(users)))
     new_value = new_user | np.concatenate(([True], logits[1:] != logits[:-1]))
     value = np.flatnonzero(new_value)
     width = np.diff(np.append(value, len(users)))
-    mean_rank = np.repeat(value + (width + 1) / 2.0, width) - np.repeat(first, n)  # from 1 within the user; ties share
-    n_pos = np.add.reduceat(positive, first, dtype=np.int64)
-    n_neg = n - n_pos
-    ranks = np.add.reduceat(np.where(positive, mean_rank, 0.0), first)
+    negative = np.where(positive, 0.0, weight)
+    tied = np.add.reduceat(negative, value)  # weight of negatives of each value of a user
+    n_neg = np.add.reduceat(negative, first)
+    before = np.repeat(np.concatenate(([0.0], np.cumsum(n_neg)[:-1])), rows)  # of the users before
+    below = np.repeat(np.cumsum(tied) - tied / 2.0, width) - before  # of a row's own user; ties count half
+    n = np.add.reduceat(weight, first)
+    n_pos = np.add.reduceat(np.where(positive, weight, 0.0), first)
+    right = np.add.reduceat(np.where(positive, weight * below, 0.0), first)
     both = (n_pos > 0) & (n_neg > 0)
-    skipped = float(n[~both].sum() / len(users))
+    skipped = float(n[~both].sum() / n.sum())
     if not both.any():
         return float("nan"), skipped
-    auc = (ranks[both] - n_pos[both] * (n_pos[both] + 1) / 2.0) / (n_pos[both] * n_neg[both])
+    auc = right[both] / (n_pos[both] * n_neg[both])
     return float((auc * n[both]).sum() / n[both].sum()), skipped
 
 
@@ -49,10 +59,10 @@ class Sample:
     def __len__(self) -> int:
         return self._n
 
-    def add(self, users: Array, ts: Array, logits: Array, labels: Array) -> None:
-        """Keep rows of sampled users: uint64 [N], int64 [N], [N, T], bool [N, T]; a NaN logit leaves its task out."""
+    def add(self, users: Array, ts: Array, logits: Array, labels: Array, weights: Array) -> None:
+        """Keep rows of sampled users: uint64 [N], int64 [N], [N, T], bool [N, T], [N]; a NaN logit leaves its task out."""
         keep = self._sampled(users)
-        fresh = (users[keep], ts[keep], logits[keep], labels[keep])
+        fresh = (users[keep], ts[keep], logits[keep], labels[keep], weights[keep])
         end = self._n + len(fresh[0])
         if end > len(self._columns[0]):
             grown = self._room(max(end, 2 * len(self._columns[0])))
@@ -72,32 +82,32 @@ class Sample:
 
     def read(self, start_ms: int | None = None, end_ms: int | None = None) -> list[tuple[float, float]]:
         """(GAUC, skipped share) a task, of rows with start <= ts < end (all where not given)."""
-        users, ts, logits, labels = (column[: self._n] for column in self._columns)
+        users, ts, logits, labels, weights = (column[: self._n] for column in self._columns)
         if start_ms is not None and end_ms is not None:
             inside = np.flatnonzero((ts >= start_ms) & (ts < end_ms))
-            users, logits, labels = users[inside], logits[inside], labels[inside]
+            users, logits, labels, weights = users[inside], logits[inside], labels[inside], weights[inside]
         out = []
         for task in range(self.tasks):
             there = np.isfinite(logits[:, task])
-            out.append(gauc(users[there], logits[there, task], labels[there, task]))
+            out.append(gauc(users[there], logits[there, task], labels[there, task], weights[there]))
         return out
 
     def arrays(self) -> dict[str, Array]:
-        names = ("users", "ts", "logits", "labels")
-        return {name: column[: self._n].copy() for name, column in zip(names, self._columns, strict=True)}
+        return {name: column[: self._n].copy() for name, column in zip(COLUMNS, self._columns, strict=True)}
 
     def load(self, arrays: dict[str, Array], halvings: int) -> None:
         self.halvings, self._n = halvings, len(arrays["users"])
         self._columns = self._room(max(self._n, min(self.cap, 4_096)))
-        for column, name in zip(self._columns, ("users", "ts", "logits", "labels"), strict=True):
+        for column, name in zip(self._columns, COLUMNS, strict=True):
             column[: self._n] = arrays[name]
 
-    def _room(self, rows: int) -> tuple[Array, Array, Array, Array]:
+    def _room(self, rows: int) -> tuple[Array, ...]:
         return (
             np.zeros(rows, np.uint64),
             np.zeros(rows, np.int64),
             np.zeros((rows, self.tasks), np.float32),
             np.zeros((rows, self.tasks), np.bool_),
+            np.zeros(rows, np.float32),
         )
 
     def _sampled(self, users: Array) -> Array:

@@ -21,14 +21,19 @@ class Platt:
         self.slope = np.ones(tasks)
         self.offset = np.zeros(tasks)
         self.n = 0
+        self.most = 1.0  # exposures that one example ever stood for
 
     def __call__(self, z: Array) -> Array:
         """Logits [B, T] -> calibrated logits, float64."""
         return self.slope * z + self.offset
 
-    def step(self, z: Array, base: Array, gradient: Array, examples: int) -> None:
-        """Gradients [B, T] of the calibrated logits; slopes turn about the base logits [T], where most of the data lies."""
-        rate = RATE / np.sqrt(1 + self.n / RATE_HALVES_N)
+    def step(self, z: Array, base: Array, gradient: Array, examples: int, most: float = 1.0) -> None:
+        """Gradients [B, T] of the calibrated logits; slopes turn about the base logits [T], where most of the data lies.
+
+        `most`: exposures that one of the examples stands for; the rate is a share of it, else thinned-out negatives overshoot.
+        """
+        self.most = max(self.most, most)
+        rate = RATE / np.sqrt(1 + self.n / RATE_HALVES_N) / self.most
         centred = z - base
         slope = np.clip(self.slope - rate * (gradient * centred).sum(0), *SLOPE)
         self.offset += -rate * gradient.sum(0) - (slope - self.slope) * base

@@ -56,17 +56,20 @@ class PopularityEffect:
         self.squares.addcmul_(gradient, gradient)
         self.weights.addcdiv_(gradient, self.squares.sqrt(), value=-self.rate)
 
-    def see(self, raw: Array, now_ms: int) -> None:
-        """Move mean and variance by these exposed candidates [n, P]."""
+    def see(self, raw: Array, now_ms: int, stands_for: Array | None = None) -> None:
+        """Move mean and variance by these exposed candidates [n, P], each standing for so many of them (one if not given)."""
         if not len(raw):
             return
         fade = 2.0 ** (-max(0, now_ms - self.at_ms) / HALF_LIFE_MS) if self.at_ms else 0.0
         self.at_ms = max(self.at_ms, now_ms)
         old = self.mass * fade
-        self.mass = old + len(raw)
-        delta = raw.mean(0) - self.mean
-        share = len(raw) / self.mass
-        self.variance = self.variance * (1 - share) + raw.var(0) * share + delta**2 * share * (1 - share)
+        weight = np.ones(len(raw)) if stands_for is None else stands_for
+        n = float(weight.sum())
+        self.mass = old + n
+        mean = weight @ raw / n
+        delta = mean - self.mean
+        share = n / self.mass
+        self.variance = self.variance * (1 - share) + weight @ (raw - mean) ** 2 / n * share + delta**2 * share * (1 - share)
         self.mean = self.mean + delta * share
 
     def arrays(self) -> dict[str, Array]:

@@ -169,16 +169,15 @@ class Trainer:
         run = self._run(batch)
         z = self._blended(run)
         logits, probabilities = z.astype(np.float32), self._probabilities(z)
-        labels, sign, examples = self._to(batch.labels), self._to(batch.sign), self._to(batch.is_example[:, None])
-        log_weight = self._to(np.log(batch.weight)[:, None])
+        labels, sign, stands_for = self._to(batch.labels), self._to(batch.sign), self._to((batch.is_example / batch.weight)[:, None])
         better, worse = pairs.pairs(batch.tier, batch.lists, self.settings.seed) if self.settings.pairs else (_NONE, _NONE)
         with torch.no_grad():
-            linear, deep = logit_gradient(run.paths, labels, sign, examples, log_weight)
-            common = logit_gradient(self._to(z.astype(np.float32)), labels, sign, examples, log_weight)
+            linear, deep = logit_gradient(run.paths, labels, sign, stands_for)
+            common = logit_gradient(self._to(z.astype(np.float32)), labels, sign, stands_for)
         outputs, gradients = [run.scores.deep[:, :RANK]], [deep]
         if run.scores.user is not None:
             with torch.no_grad():
-                alone = logit_gradient(run.scores.user + self._base(), labels, sign, examples, log_weight)
+                alone = logit_gradient(run.scores.user + self._base(), labels, sign, stands_for)
             outputs.append(run.scores.user)
             gradients.append(common + self.settings.user_effect_alone * alone)
         if len(better):
@@ -206,7 +205,8 @@ class Trainer:
             touched["wide"] = self._learn_wide(run, linear, now_ms)
             if self.settings.causal:
                 self.effect.learn(run.effect, common)
-                self.effect.see(popularity_effect.inputs(batch)[batch.is_example > 0], now_ms)
+                exposed = batch.is_example > 0
+                self.effect.see(popularity_effect.inputs(batch)[exposed], now_ms, 1 / batch.weight[exposed])
             self.dense.take(gradient, len(batch))
             gone = self._sweep(now_ms)  # after the batch's own rows were used: their numbers must hold until here
         self.domains.learn(batch.fields[:, _DOMAIN])
@@ -283,6 +283,7 @@ class Trainer:
             "base_n": self.base.n,
             "base_at_ms": self.base.at_ms,
             "platt_n": self.platt.n,
+            "platt_most": self.platt.most,
             "skipped": self.skipped,
             "swept_ms": self._swept_ms,
         }
@@ -301,7 +302,7 @@ class Trainer:
             tensor.copy_(torch.from_numpy(arrays[name].copy()))
         self.blend.share, self.blend.squares = arrays["blend.share"].copy(), arrays["blend.squares"].copy()
         self.platt.slope, self.platt.offset = arrays["platt.slope"].copy(), arrays["platt.offset"].copy()
-        self.platt.n = meta["platt_n"]
+        self.platt.n, self.platt.most = meta["platt_n"], meta["platt_most"]
         self.base.positives, self.base.n, self.base.at_ms = arrays["base.positives"].copy(), meta["base_n"], meta["base_at_ms"]
         self.skipped, self._swept_ms = meta["skipped"], meta["swept_ms"]
         for name, part in self._parts().items():
@@ -456,15 +457,14 @@ class Trainer:
         return {name: table.rows.expire(now_ms) for name, table in self._tables().items()}
 
     def _calibrate(self, batch: Batch, run: _Pass, z: Array, now_ms: int) -> float:
-        examples = batch.is_example[:, None].astype(np.float64)
-        log_weight = np.log(batch.weight)[:, None]
-        calibrated = self.platt(z) - log_weight
-        loss = float((log_loss(calibrated, batch.labels) * examples).sum() / max(1.0, examples.sum()))
-        gradient = (_sigmoid(calibrated) - batch.labels) * examples - batch.sign
-        self.platt.step(z, self.base.logits(), gradient, int(examples.sum()))
+        stands_for = (batch.is_example.astype(np.float64) / batch.weight)[:, None]
+        calibrated = self.platt(z)
+        loss = float((log_loss(calibrated, batch.labels) * stands_for).sum() / max(1.0, stands_for.sum()))
+        gradient = (_sigmoid(calibrated) - batch.labels) * stands_for - batch.sign
+        self.platt.step(z, self.base.logits(), gradient, int(batch.is_example.sum()), float(stands_for.max(initial=1.0)))
         linear, deep = run.paths.numpy(force=True)
-        self.blend.step(linear, deep, (_sigmoid(z - log_weight) - batch.labels) * examples - batch.sign)
-        self.base.add(float(examples.sum()), (batch.labels * examples + batch.sign).sum(0), now_ms)
+        self.blend.step(linear, deep, (_sigmoid(z) - batch.labels) * stands_for - batch.sign)
+        self.base.add(float(stands_for.sum()), (batch.labels * stands_for + batch.sign).sum(0), now_ms)
         return loss
 
     def _probabilities(self, z: Array) -> Array:

@@ -65,7 +65,7 @@ class LearnerStanding(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
     offset: int  # of the last record of `examples` learned; -1: none
     lag: int  # records there that are not learned
     acts: int  # in versions published since the start of the process: what serving copies measure the freshness of
-    counted: dict[str, int]  # examples, reversals, scored, unscored, uncompared
+    counted: dict[str, int]  # examples, reversals, scored, unscored, uncompared, sampled_out
     fading: Mapping[int, Mapping[str, Mapping[str, float | None]]]  # half-life, ms of event time -> task -> figures
 
 

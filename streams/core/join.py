@@ -10,6 +10,10 @@ request an item is shown once, and a second report of it is the same exposure.
 Lists are found by request id where an act carries one, else by the list that this user was last shown this item in.
 An act with a request id whose exposure is not there waits until its own window closes, then counts as unjoined. An act
 without a request id, outside of any open list, implies its own impression.
+
+Where `negative_rate` is below 1, an exposure that closes without an act becomes an example at that rate, drawn by its id: the same
+ones in every run. Of the others the learner hears their number, and the reversals of acts that come later still: a reversal is a
+difference, right whether or not the first half was learned.
 """
 from __future__ import annotations
 
@@ -41,6 +45,7 @@ class Joins:
 
     def __init__(self, settings: PartitionSettings, tables: Tables, progress: Progress, emit: Emit) -> None:
         self._window_ms, self._retention_ms = settings.join_window_ms, settings.join_retention_ms
+        self._negative_rate = settings.negative_rate
         self._lists = tables.pending
         self._progress = progress
         self._emit = emit
@@ -163,15 +168,22 @@ class Joins:
         if not slots:
             return
         now_ms = self._progress.watermark_ms
+        known = []
         for slot in slots:
             slot.closed = True
-            if not slot.made:
-                self._make(shown, slot, now_ms, 0)
-        self._emit(Closed(now_ms, [s.id for s in slots], [s.labels for s in slots], now_ms - self._window_ms))
+            if not slot.made and drawn(slot.id, self._negative_rate):
+                self._make(shown, slot, now_ms, 0, self._negative_rate)
+            if slot.made:
+                known.append(slot)
+            slot.made = True  # from here on, acts are reversals
+        left_out = len(slots) - len(known)
+        if left_out:
+            self._progress.count("sampled_out", left_out)
+        self._emit(Closed(now_ms, [s.id for s in known], [s.labels for s in known], now_ms - self._window_ms, left_out))
 
-    def _make(self, shown: Shown, slot: Slot, ts: int, arrival_ms: int) -> None:
+    def _make(self, shown: Shown, slot: Slot, ts: int, arrival_ms: int, weight: float = 1.0) -> None:
         slot.made = True
-        self._emit(Example(slot.id, ts, arrival_ms, slot.labels & LABELS, 1.0, features(shown.parts[slot.part], slot)))
+        self._emit(Example(slot.id, ts, arrival_ms, slot.labels & LABELS, weight, features(shown.parts[slot.part], slot)))
 
     def _keep(self, place: bytes, shown: Shown, kept: list[Slot]) -> None:
         """Forget the other slots of a list: what points to them, and the user's halves that only they needed."""
@@ -192,3 +204,8 @@ class Joins:
             self._lists.put(LIST + place, shown)
         else:
             self._lists.delete(LIST + place)
+
+
+def drawn(exposure: int, rate: float) -> bool:
+    """Whether an exposure belongs to a share of all, by its id: a hash, whose first bits are as good as random."""
+    return (exposure >> 11) * 2.0**-53 < rate

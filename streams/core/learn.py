@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # settings are read without torch
 COMPARED = 256  # rows of closed lists that a step takes at least, and that make one of their own: a closing tick closes thousands
 
 Mark = tuple[int, int, int]
-Watcher = Callable[[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]  # as `Prequential.score`
+Watcher = Callable[[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]  # as `Prequential.score`
 
 
 class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +62,7 @@ class Predicted(msgspec.Struct, frozen=True, array_like=True):
     shown_ms: int
     logits: bytes  # float32 [T]
     probabilities: bytes  # float32 [T]
+    weight: float  # kept share of such exposures: it stands for 1 / weight of them
 
 
 class Learner:
@@ -165,7 +166,8 @@ class Learner:
         logits, probabilities = report.logits.astype("<f4"), report.probabilities.astype("<f4")
         for i, record in enumerate(records):
             if isinstance(record, Example):
-                self._predicted[record.id] = Predicted(int(users[i]), int(shown_ms[i]), logits[i].tobytes(), probabilities[i].tobytes())
+                said = logits[i].tobytes(), probabilities[i].tobytes()
+                self._predicted[record.id] = Predicted(int(users[i]), int(shown_ms[i]), *said, record.weight)
         while len(self._predicted) > self.settings.open_predictions:
             del self._predicted[next(iter(self._predicted))]  # counted as unscored when it closes
 
@@ -179,6 +181,7 @@ class Learner:
             scored = [(p, labels) for p, labels in found if p is not None]
             self._count("unscored", len(found) - len(scored))
             self._count("scored", len(scored))
+            self._count("sampled_out", record.sampled_out)
             for shown_ms, group in groupby(scored, lambda row: row[0].shown_ms):
                 rows = list(group)
                 masks = np.array([labels for _, labels in rows], np.int64)
@@ -187,6 +190,7 @@ class Learner:
                     np.frombuffer(b"".join([p.logits for p, _ in rows]), "<f4").reshape(len(rows), -1),
                     np.frombuffer(b"".join([p.probabilities for p, _ in rows]), "<f4").reshape(len(rows), -1),
                     ((masks[:, None] >> np.arange(len(TASKS))) & 1).astype(np.float32),
+                    1 / np.array([p.weight for p, _ in rows]),
                 )
                 for score in (self.metrics.score, *self.watchers):
                     score(shown_ms, *columns)

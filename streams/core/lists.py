@@ -54,7 +54,7 @@ class Lists:
             for exposure, tier in zip(record.ids, tiers(np.array(record.labels, np.int64)).tolist(), strict=True)
             if (found := self._open.pop(exposure, None)) is not None
         ]
-        if len(record.ids) > 1:
+        if len(record.ids) + record.sampled_out > 1:
             self._finish(rows)
         elif rows:
             self._gather(rows[0])

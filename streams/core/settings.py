@@ -14,6 +14,7 @@ class PartitionSettings(msgspec.Struct, frozen=True, kw_only=True):
     dedupe_window_ms: int = HOUR_MS  # client retries come within minutes; at least allowed_lateness_ms
     join_window_ms: int = 600_000  # an exposure without an act becomes a negative after this; the talk's sessions are shorter
     join_retention_ms: int = 24 * HOUR_MS  # a late collect or an undo still finds its example this long
+    negative_rate: float = 1.0  # share of exposures without an act that is learned from; less costs precision, not calibration
     full_play_ratio: float = 0.9  # played / duration from which a play is full
     partial_play_ratio: float = 0.3  # below it a play says nothing good of the item
     related_limit: int = 8  # behaviours kept a user and artist or category (MODEL.md section 2)
@@ -32,6 +33,8 @@ class PartitionSettings(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.join_retention_ms < self.join_window_ms:
             raise ValueError(f"join_retention_ms ({self.join_retention_ms:,}) must be at least join_window_ms ({self.join_window_ms:,})")
+        if not 0 < self.negative_rate <= 1:
+            raise ValueError(f"0 < negative_rate ({self.negative_rate}) <= 1 must hold")
         if not 0 < self.partial_play_ratio <= self.full_play_ratio:
             raise ValueError(f"0 < partial_play_ratio ({self.partial_play_ratio}) <= full_play_ratio ({self.full_play_ratio}) must hold")
         for name in ("history_limit", "shown_limit", "domain_limit", "category_limit"):

@@ -9,7 +9,7 @@ from online_model.losses import log_loss, logit_gradient
 
 
 def gradient(z: float, label: float = 0.0, sign: float = 0.0, example: float = 1.0, weight: float = 1.0) -> float:
-    parts = [torch.tensor([[v]], dtype=torch.float64) for v in (z, label, sign, example, np.log(weight))]
+    parts = [torch.tensor([[v]], dtype=torch.float64) for v in (z, label, sign, example / weight)]
     return logit_gradient(*parts).item()
 
 
@@ -50,10 +50,29 @@ def test_an_undo_takes_back_what_its_reversal_gave() -> None:
         assert gradient(z, sign=1.0, example=0.0) + gradient(z, sign=-1.0, example=0.0) == 0
 
 
-def test_kept_share_shifts_what_is_trained_not_what_is_served() -> None:
-    # MODEL.md section 7: kept negatives w = .1, observed rate q = .1 -> served p = .01098901098901099
-    p = 0.01098901098901099
-    assert gradient(np.log(p / (1 - p)), label=0.1, weight=0.1) == pytest.approx(0, abs=1e-12)
+def test_what_is_learned_where_negatives_are_thinned_out_is_the_models_number() -> None:
+    # MODEL.md section 7: negatives kept at w = .1, positives q = .1 of what is seen -> p = q / (q + (1 - q) / w) = .01098901098901099
+    p, q, w = 0.01098901098901099, 0.1, 0.1
+    z = np.log(p / (1 - p))
+    assert p == pytest.approx(1 / (1 + np.exp(-(np.log(q / (1 - q)) + np.log(w)))), abs=1e-15)
+    assert q * gradient(z, label=1.0) + (1 - q) * gradient(z, weight=w) == pytest.approx(0, abs=1e-12)
+
+
+def test_beside_negatives_that_are_all_kept_only_this_form_learns_the_rate() -> None:
+    # Full plays .3, skips .4, without an act .3 of which w = .1 is seen. On z - ln w one would serve .3 / .43 shifted by ln .1: .065.
+    played, skipped, silent, w = 0.3, 0.4, 0.3, 0.1
+    z = np.log(played / (1 - played))
+    here = played * gradient(z, label=1.0) + skipped * gradient(z) + w * silent * gradient(z, weight=w)
+    assert here == pytest.approx(0, abs=1e-12)
+    odds = played / (skipped + w * silent) * w
+    assert odds / (1 + odds) == pytest.approx(0.0652, abs=1e-4)
+
+
+def test_a_late_positive_needs_its_example_to_have_been_kept_only_on_average() -> None:
+    # f - p again, where the negatives that come first are seen at w, each standing for 1 / w, and reversals come for all
+    f, p, w = 0.3, 0.08, 0.25
+    z = np.log(f / (1 - f))
+    assert w * gradient(z, weight=w) + p * gradient(z, sign=1.0, example=0.0) == pytest.approx(0.22, abs=1e-12)
 
 
 def test_log_loss_is_the_models_number() -> None:

@@ -199,6 +199,31 @@ def test_gauc_equals_its_loop(rows: list[tuple[int, int, bool]]) -> None:
     assert ours == pytest.approx(naive.gauc(users, scores, labels), abs=1e-12, nan_ok=True)
 
 
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 4), st.booleans(), st.integers(1, 3)), max_size=20))
+def test_a_row_that_stands_for_several_counts_as_that_many(rows: list[tuple[int, int, bool, int]]) -> None:
+    once = [np.array(column) for column in zip(*rows, strict=True)] if rows else [np.zeros(0, np.int64)] * 4
+    users, scores, labels = (np.repeat(column, once[3]) for column in once[:3])
+    ours = gauc(once[0].astype(np.uint64), once[1].astype(float), once[2].astype(float), once[3].astype(np.float32))
+    assert ours == pytest.approx(naive.gauc(users.tolist(), scores.tolist(), labels.tolist()), abs=1e-12, nan_ok=True)
+
+
+def test_every_figure_of_thinned_out_rows_is_that_of_the_rows_they_stand_for() -> None:
+    ts, users, z, p, y = world(9, 3_000, bias=0.0)
+    times = np.where(np.arange(3_000) % 3 == 0, 4, 1)
+    thin, whole = Prequential(("a",)), Prequential(("a",))
+    for i in range(3_000):
+        row = slice(i, i + 1)
+        thin.score(int(ts[i]), users[row], z[row], p[row], y[row], times[row].astype(float))
+        whole.score(int(ts[i]), *(np.repeat(c[row], times[i], axis=0) for c in (users, z, p, y)))
+        assert [w.start_ms for w in thin.advance(int(ts[i]))] == [w.start_ms for w in whole.advance(int(ts[i]))]
+    assert thin.summary()["a"] == pytest.approx(whole.summary()["a"], rel=1e-9)
+    assert whole.summary()["a"]["n"] == 6_000
+    for half_life, figures in thin.fading().items():
+        assert figures["a"] == pytest.approx(whole.fading()[half_life]["a"], rel=1e-9, nan_ok=True)
+    for ours, theirs in zip(thin.close(), whole.close(), strict=True):
+        assert msgspec.structs.asdict(ours.tasks["a"]) == pytest.approx(msgspec.structs.asdict(theirs.tasks["a"]), rel=1e-9, nan_ok=True)
+
+
 def test_gauc_is_exact_up_to_the_cap_and_near_it_beyond() -> None:
     rows = world(8, 20_000, users=2_000)
     exact = naive_gauc(rows)
@@ -221,7 +246,8 @@ def test_the_sample_keeps_whole_users_whatever_the_order(users: list[int], cap: 
         sample = Sample(1, cap)
         for i in range(0, len(order), 7):
             part = np.array(order[i : i + 7], np.uint64)
-            sample.add(part, np.zeros(len(part), np.int64), np.zeros((len(part), 1), np.float32), np.zeros((len(part), 1), np.bool_))
+            nothing = np.zeros((len(part), 1))
+            sample.add(part, np.zeros(len(part), np.int64), nothing.astype(np.float32), nothing > 0, np.ones(len(part)))
         assert len(sample) <= cap
         return sorted(sample.arrays()["users"].tolist())
 

@@ -20,6 +20,14 @@ def test_one_step_is_the_gradient_by_hand() -> None:
     assert platt(np.array([[-1.0]])).tolist() == [[pytest.approx(-1 - 0.025)]]
 
 
+def test_the_rate_is_a_share_of_the_most_that_an_example_ever_stood_for() -> None:
+    platt = Platt(1)
+    platt.step(np.array([[0.0]]), np.array([0.0]), np.array([[5.0]]), 0, 10.0)
+    assert platt.offset.tolist() == pytest.approx([-0.05 * 5 / 10])
+    platt.step(np.array([[0.0]]), np.array([0.0]), np.array([[5.0]]), 0)  # else batches with and without such examples would weigh unlike
+    assert platt.offset.tolist() == pytest.approx([-0.05 * 5 / 10 * 2])
+
+
 def test_slope_stays_within_its_bounds() -> None:
     platt = Platt(1)
     for _ in range(100):

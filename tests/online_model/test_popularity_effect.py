@@ -86,6 +86,15 @@ def test_what_was_seen_a_half_life_ago_counts_half() -> None:
     assert made.variance.tolist() == pytest.approx([1.5**2] * P, abs=1e-12)
 
 
+def test_a_candidate_that_stands_for_three_counts_as_three() -> None:
+    thin, whole = effect(), effect()
+    raw, times = np.random.default_rng(6).uniform(2, 9, (4, P)), np.array([3, 1, 1, 2])
+    thin.see(raw, T0, times.astype(np.float32))
+    whole.see(np.repeat(raw, times, axis=0), T0)
+    np.testing.assert_allclose([thin.mean, thin.variance], [whole.mean, whole.variance], rtol=0, atol=1e-12)
+    assert thin.mass == whole.mass == 7
+
+
 def test_nothing_seen_changes_nothing_and_extremes_are_clipped() -> None:
     made = effect()
     made.see(np.zeros((0, P)), T0)

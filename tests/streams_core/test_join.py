@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from online_model import history
 from online_model.features import COUNTS, SCOPES, TASKS, Closed, Example, Features, Reversal
@@ -146,6 +147,39 @@ def test_a_partition_tells_the_story_that_loops_tell(log: Log) -> None:
         state = partition.user(keys.key("user", user))
         assert state is not None
         assert list(SHOWN_ROW.iter_unpack(state.shown)) == [(keys.key("item", item), ts) for item, ts in lately]
+
+
+@given(strategies.logs(), st.sampled_from([0.2, 0.5, 0.9]))
+def test_at_a_lower_rate_exposures_without_an_act_are_left_out_by_their_id_and_nothing_else_changes(log: Log, rate: float) -> None:
+    log = [*log, (Tick(last=True), "end", 0)]
+    whole, everything = applied(log)
+    thin, some = applied(log, msgspec.structs.replace(SETTINGS, negative_rate=rate))
+    wanted: list[object] = []
+    out: set[int] = set()
+    for o in everything.examples:
+        match o.record:
+            case Example(arrival_ms=0, id=slot) if slot / 2**64 >= rate:
+                assert o.record.labels == 0
+                out.add(slot)
+            case Example(arrival_ms=0):
+                wanted.append(msgspec.structs.replace(o.record, weight=rate))
+            case Closed(ts=ts, ids=ids, labels=masks, shown_before_ms=before):
+                kept = [(i, mask) for i, mask in zip(ids, masks, strict=True) if i not in out]
+                wanted.append(Closed(ts, [i for i, _ in kept], [mask for _, mask in kept], before, len(ids) - len(kept)))
+            case record:
+                wanted.append(record)
+    assert [o.record for o in some.examples] == wanted
+    assert thin.progress.counted.get("sampled_out", 0) == len(out)
+    assert (thin.progress.log, some.popularity) == (whole.progress.log, everything.popularity)
+
+
+def test_about_the_rate_of_many_exposures_is_drawn_whatever_the_rate() -> None:
+    shown = Exposure(ts=LOG_START, user_id="u", request_id="r", slots=tuple(Slot(item_id=f"i{n}", position=n) for n in range(200)))
+    _, effects = applied([*log_of(shown), (Tick(last=True), "end", 0)], msgspec.structs.replace(SETTINGS, negative_rate=0.3))
+    made = sum(isinstance(o.record, Example) for o in effects.examples)
+    assert abs(made - 60) < 4 * (200 * 0.3 * 0.7) ** 0.5
+    with pytest.raises(ValueError, match="negative_rate"):
+        PartitionSettings(negative_rate=0.0)
 
 
 @given(strategies.logs(size=12))

@@ -171,7 +171,10 @@ class Watched:
         self.rows: list[tuple[int, int, tuple[float, ...], list[float]]] = []
         made.watchers.append(self.told)
 
-    def told(self, ts: int, users: np.ndarray, logits: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> None:
+    def told(
+        self, ts: int, users: np.ndarray, logits: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, stands_for: np.ndarray
+    ) -> None:  # fmt: skip
+        assert (stands_for == 1).all()
         for user, p, y in zip(users, probabilities, labels, strict=True):
             self.rows.append((ts, int(user), tuple(p.tolist()), y.tolist()))
 
@@ -212,6 +215,16 @@ def test_the_oldest_predictions_give_way_and_are_counted_once_as_unscored() -> N
     made.apply(0, numbered([example(n, n) for n in range(5)]))
     made.apply(0, numbered([Tick(T0 + 5, False), closed(WINDOW + 9, s0=0, s1=0, s2=0, s3=0, s4=0)], 5))
     assert made.counted == {"examples": 5, "unscored": 2, "scored": 3}
+
+
+def test_a_row_of_a_kept_share_counts_as_what_it_stands_for_and_what_was_left_out_is_only_counted() -> None:
+    made = learner()
+    silent = Example(2, T0, 0, 0, 0.25, shown(2))
+    done = Closed(T0 + WINDOW + 1, [1, 2], [SKIP, 0], T0, 3)
+    made.apply(0, numbered([example(1, 0, SKIP), silent, Tick(T0, False), done, Closed(T0 + WINDOW + 2, [], [], T0, 1)]))
+    assert made.counted == {"examples": 2, "scored": 2, "sampled_out": 4}
+    figures = made.metrics.summary()["skip"]
+    assert (figures["n"], figures["positives"]) == (5, 1)
 
 
 def counts(windows: Sequence[WindowResult], width_min: int = 5) -> list[tuple[int, float]]:
