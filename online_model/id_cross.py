@@ -23,10 +23,13 @@ def id_cross(rows: Tensor, feeds: Tensor, there: Tensor, units: int = UNITS) -> 
     last = rows.shape[1] // units - feed
     first, second = rows[:, : feed * units].view(n, feed, units), rows[:, feed * units :].view(n, units, last)
     feeds = feeds.clamp(-CLIP, CLIP)
-    mask = there[..., None].to(rows.dtype)
-    out = []
-    for order in range(1, ORDERS + 1):
-        h1 = torch.tanh(torch.matmul(feeds**order, first))  # [B, L, U]
-        h2 = torch.matmul(h1, second)
-        out += [(h1 * mask).sum(1), (h2 * mask).sum(1)]
-    return torch.cat(out, 1) / (1 + mask.sum(1)).sqrt()
+    fed = torch.cat([feeds**order for order in range(1, ORDERS + 1)], 1)  # [B or 1, orders * L, E]
+    mask = there[:, None, None].to(rows.dtype)  # [B or 1, 1, 1, L]
+    if len(feeds) == 1:  # all candidates' weights side by side
+        h1 = torch.tanh(torch.matmul(fed[0], first.transpose(0, 1).reshape(feed, n * units)))  # [orders * L, B * U]
+        pooled = torch.matmul(mask[0], h1.view(ORDERS, -1, n * units)).view(ORDERS, n, units).transpose(0, 1)
+    else:
+        h1 = torch.tanh(torch.bmm(fed, first))  # [B, orders * L, U]
+        pooled = torch.matmul(mask, h1.view(n, ORDERS, -1, units)).squeeze(2)
+    out = torch.cat([pooled, torch.bmm(pooled, second)], 2)  # the second layer is linear: what it makes of the sum is the sum
+    return out.reshape(n, -1) / (1 + mask.sum(3)).view(-1, 1).sqrt()
