@@ -30,7 +30,7 @@ from online_model.platt import Platt
 from online_model.popularity_effect import MOVED, PopularityEffect
 from online_model.ranker import FAMILIES, RANK, Inputs, Ranker, Scores
 from online_model.rows import Rows
-from online_model.wide import NumberWeights, PairKeys
+from online_model.wide import NumberWeights, PairKeys, present
 
 Array = np.ndarray
 
@@ -156,7 +156,7 @@ class Trainer:
         Popularity's part is replaced by its mean over what is exposed, which is 0 (MODEL.md section 4).
         """
         with torch.inference_mode():
-            run = self._run(batch)
+            run = self._run(batch, learns=False)
             z = self._blended(run)
             user, popularity = run.added.numpy(force=True)
             rank = run.scores.deep[:, RANK].numpy(force=True)
@@ -166,7 +166,7 @@ class Trainer:
 
     def step(self, batch: Batch, now_ms: int) -> StepReport:
         """Predict, then learn from the batch once."""
-        run = self._run(batch)
+        run = self._run(batch, learns=True)
         z = self._blended(run)
         logits, probabilities = z.astype(np.float32), self._probabilities(z)
         labels, sign, stands_for = self._to(batch.labels), self._to(batch.sign), self._to((batch.is_example / batch.weight)[:, None])
@@ -325,25 +325,25 @@ class Trainer:
             "tiers": self.tier_weights,
         }  # fmt: skip
 
-    def _find(self, table: Table, flat: Array) -> _Found:
-        seen = occurrences(flat)
+    def _find(self, table: Table, flat: Array, learns: bool) -> _Found:
+        seen = occurrences(flat, stable=learns)
         rows = table.rows.find(seen.keys)
         return _Found(seen, rows, table.read(seen.keys, rows).index_select(0, self._to(seen.inverse)))
 
     def _base(self) -> Tensor:
         return self._to(self.base.logits().astype(np.float32))
 
-    def _run(self, batch: Batch) -> _Pass:
+    def _run(self, batch: Batch, learns: bool) -> _Pass:
         n, s = len(batch), self.settings
         columns = np.concatenate([batch.fields, batch.bags.reshape(n, -1)], 1)
         place = self.domains.places(batch.domains)
         users = batch.fields[: len(batch.domains), _USER]
         own = self.domains.own_rows(users) if s.domain_rows else np.repeat(users[:, None], s.domain_places, 1)
         flat = [columns.reshape(-1), batch.history.reshape(-1), batch.related.reshape(-1), own.reshape(-1)]
-        ids = self._find(self.ids, np.concatenate(flat))
-        wide = self._find(self.wide, self._pair_keys(columns).reshape(-1))
-        cross = self._find(self.cross, batch.fields[:, _ITEM] if s.id_cross else _ZERO)
-        feed = self._find(self.feed, np.ascontiguousarray(batch.history[:, 0]).reshape(-1) if s.id_cross else _ZERO)
+        ids = self._find(self.ids, np.concatenate(flat), learns)
+        wide = self._find(self.wide, present(self._pair_keys(columns)).reshape(-1) if s.wide else _ZERO, learns)
+        cross = self._find(self.cross, batch.fields[:, _ITEM] if s.id_cross else _ZERO, learns)
+        feed = self._find(self.feed, np.ascontiguousarray(batch.history[:, 0]).reshape(-1) if s.id_cross else _ZERO, learns)
         for found in (ids, cross, feed):
             found.values.requires_grad_()
         been = _been(place, batch.domain_exposures, s.domain_places)
@@ -360,9 +360,9 @@ class Trainer:
             added = torch.stack([user, self.effect(effect) if s.causal else torch.zeros_like(linear)])
             paths = torch.stack([linear, scores.deep[:, :RANK]]) + (self._base() + added.sum(0))
             paths.clamp_(-s.logit_clip, s.logit_clip)
-        present = (been[..., 1] > 0) | (np.arange(s.domain_places) == target[: len(been), None])
-        first = len(ids.seen.inverse) - present.size
-        return _Pass(ids, first + np.flatnonzero(present), wide, cross, feed, x.numbers, effect, scores, paths, added)
+        somewhere = (been[..., 1] > 0) | (np.arange(s.domain_places) == target[: len(been), None])
+        first = len(ids.seen.inverse) - somewhere.size
+        return _Pass(ids, first + np.flatnonzero(somewhere), wide, cross, feed, x.numbers, effect, scores, paths, added)
 
     def _blended(self, run: _Pass) -> Array:
         linear, deep = run.paths.numpy(force=True)

@@ -49,6 +49,13 @@ class PairKeys:
         return np.concatenate([columns, keys], axis=1)
 
 
+def present(keys: Array) -> Array:
+    """Of keys [B, C + P] the columns that some example of the batch has; of none the first."""
+    there = keys.any(0)
+    there[:1] |= not there.any()
+    return keys[:, there]
+
+
 class NumberWeights:
     """A weight a task for every number [M, T], by Adagrad an element.
 
