@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmarks.figure import Figure, table
 
-NAMES = ("ingest", "recommend", "serving")
+NAMES = ("ingest", "learning", "recommend", "serving")
 
 
 def main() -> None:

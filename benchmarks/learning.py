@@ -1,0 +1,336 @@
+"""Examples a second that the learner predicts and learns, against the same network as one would write it first, against itself with
+each measure of speed off, and what each block costs.
+
+The sides take turns on the same pieces of one log, so that a busy machine is busy for all; a figure is the median over the pieces,
+of CPU time on one thread where nothing else is said. An example costs its features, its prediction, its step, and its being
+compared with its list once that has closed.
+"""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks import obvious
+from benchmarks.figure import Figure
+from online_model import devices
+from online_model.batch import Batch, Compared, of_records
+from online_model.embedding import Table, occurrences
+from online_model.features import TASKS, Closed, Example, Reversal
+from online_model.model_settings import ModelSettings
+from online_model.tally import Tally, scored
+from online_model.trainer import Trainer, _Found
+from online_model.wide import PairKeys
+from replay.open_loop import simulate_log
+from replay.simulator import World, WorldSettings
+from streams.core.catalog import Catalog
+from streams.core.events import Rejected, decode
+from streams.core.learn import COMPARED
+from streams.core.lists import Lists
+from streams.core.partition import Partition
+from streams.core.records import Arrived
+from streams.core.settings import PartitionSettings
+from streams.core.state import Tables
+
+Array = np.ndarray
+
+EVENTS = 20_000  # of the log: some 21,000 examples
+BATCH, SMALL = 64, 8  # examples a step
+PIECE = 16  # steps of a turn; of small ones as many examples
+FROM = 2 / 5  # of the log is left out where only speed is asked: histories fill up first
+PIECES = 6  # where only speed is asked; the first is not counted
+RATES = (1e-3, 3e-3, 1e-2)  # of the obvious version's Adam; it is judged by the best
+TRIED = 60  # steps that each rate is tried on
+LIGHT = ModelSettings(cin=False, related=False, id_cross=False, cross_domain=False, causal=False, pairs=0.0)
+BLOCKS: dict[str, dict[str, bool | float]] = {
+    "CIN": {"cin": False}, "related behaviours": {"related": False}, "ID-Cross": {"id_cross": False},
+    "cross-domain towers": {"cross_domain": False}, "causal part": {"causal": False}, "linear ids and pairs": {"wide": False},
+    "comparing lists": {"pairs": 0.0},
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Step:
+    """What one step learns, as `streams.core.learn` would hand it over."""
+
+    records: list[Example | Reversal]
+    compared: list[Compared]
+    now_ms: int
+
+
+def steps(events: int, size: int, seed: int = 1) -> list[Step]:
+    """The simulator's log through a partition, in steps of so many examples."""
+    catalog = Catalog()
+    for item in World(WorldSettings(), seed).catalog():
+        catalog.put(item)
+    partition = Partition(PartitionSettings(), Tables.over(), catalog)
+    lines = enumerate(simulate_log(WorldSettings(), events, seed))
+    arrived = [Arrived(n, i, r.ts, r, f"{n}-{i}") for n, line in lines for i, r in enumerate(decode(line)) if not isinstance(r, Rejected)]
+    lists, open_, out = Lists(COMPARED * 100), list[Example | Reversal](), list[Step]()
+    for record in (o.record for o in partition.apply(arrived).examples):
+        if isinstance(record, Closed):
+            lists.close(record)
+        elif isinstance(record, Example | Reversal):
+            open_.append(record)
+            if isinstance(record, Example):
+                lists.show(record.id, record.features)
+            if len(open_) == size:
+                out.append(Step(open_, lists.take(COMPARED), record.ts))
+                open_ = []
+    return out
+
+
+@dataclass(slots=True)
+class Side:
+    """One that takes its turns: `learn` gives the logits [B, T] of a step's records, calibrated, as before it."""
+
+    learn: Callable[[Step], Array]
+    rates: list[float] = field(default_factory=list)  # examples a second of CPU time, a piece
+    walls: list[float] = field(default_factory=list)  # … of the clock on the wall
+    tally: Tally = field(default_factory=lambda: Tally.empty(len(TASKS)))
+
+    @property
+    def rate(self) -> float:
+        return median(self.rates[1:])
+
+    @property
+    def wall(self) -> float:
+        return median(self.walls[1:])
+
+
+def take_turns(sides: Sequence[Side], pieces: Sequence[Sequence[Step]]) -> None:
+    """Every side learns every piece, one after the other."""
+    for piece in pieces:
+        n = sum(len(step.records) for step in piece)
+        for side in sides:
+            wall, cpu = time.perf_counter(), time.process_time()
+            logits = [side.learn(step) for step in piece]
+            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            side.rates.append(n / cpu)
+            side.walls.append(n / wall)
+            for z, step in zip(logits, piece, strict=True):
+                _judge(side.tally, z, step)
+
+
+def _judge(tally: Tally, z: Array, step: Step) -> None:
+    at = [n for n, r in enumerate(step.records) if isinstance(r, Example)]
+    labels = np.array([[r.labels >> task & 1 for task in range(len(TASKS))] for r in step.records if isinstance(r, Example)])
+    if at:
+        tally.add(scored(z[at], 1 / (1 + np.exp(-z[at])), labels))
+
+
+def pieces(of: Sequence[Step], size: int) -> list[Sequence[Step]]:
+    """Whole ones."""
+    return [of[at : at + size] for at in range(0, len(of) - size + 1, size)]
+
+
+# --- the sides
+def ours(settings: ModelSettings | None = None, of: type[Trainer] = Trainer, batch: Callable[..., Batch] = of_records) -> Side:
+    """The trainer, by its settings."""
+    return _side(of(settings or ModelSettings()), batch)
+
+
+def _side(trainer: Trainer, batch: Callable[..., Batch] = of_records) -> Side:
+    compares = trainer.settings.pairs > 0
+
+    def learn(step: Step) -> Array:
+        report = trainer.step(batch(step.records, step.compared if compares else ()), step.now_ms)
+        p = report.probabilities[: len(step.records)].astype(np.float64)
+        out: Array = np.log(p) - np.log1p(-p)
+        return out
+
+    return Side(learn)
+
+
+def theirs(all_: Sequence[Step], rate: float) -> Side:
+    """The obvious version, with tables of just the size that these steps need."""
+    net = obvious.Obvious(ModelSettings(), *vocabulary(all_), rate)
+    return Side(lambda step: net.step(step.records, step.compared, step.now_ms))
+
+
+def vocabulary(of: Sequence[Step]) -> tuple[int, int]:
+    """How many ids, users' rows a domain among them, and how many ids and pairs of the linear path there are."""
+    ids, wide, users = set[int](), set[int](), set[int]()
+    pairs = PairKeys()
+    for step in of:
+        batch = of_records(step.records, step.compared)
+        columns = np.concatenate([batch.fields, batch.bags.reshape(len(batch), -1)], 1)
+        ids.update(np.unique(np.concatenate([columns.ravel(), batch.history.ravel(), batch.related.ravel()])).tolist())
+        users.update(batch.fields[:, 0].tolist())
+        wide.update(np.unique(pairs(columns)).tolist())
+    return len(ids) + len(users) * ModelSettings().domain_places, len(wide)
+
+
+class EveryOccurrence(Trainer):
+    """Keys are looked up, and rows gathered, wherever they occur: the same predictions to the last bit."""
+
+    def _find(self, table: Table, flat: Array, *how: Any) -> _Found:
+        seen = occurrences(flat)  # equal keys learn together all the same
+        values = table.read(flat, table.rows.find(flat))
+        return _Found(seen, table.rows.find(seen.keys), values)
+
+
+class PlainAdam:
+    """`torch.optim.Adam`, parameter by parameter, in the place of the one over a flat buffer."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        s = trainer.settings
+        self.clip, self.examples, self.n = s.clip_norm, s.dense_batch, 0
+        self.parameters = list(trainer.ranker.parameters())
+        self.optimizer = torch.optim.Adam(self.parameters, lr=s.dense_rate, betas=s.dense_betas)
+
+    def take(self, gradient: Tensor, n: int) -> bool:
+        self.n += n
+        for parameter, part in zip(self.parameters, gradient.split([p.numel() for p in self.parameters]), strict=True):
+            part = part.view_as(parameter)
+            parameter.grad = part.clone() if parameter.grad is None else parameter.grad.add_(part)
+        if self.n < self.examples:
+            return False
+        for parameter in self.parameters:
+            assert parameter.grad is not None
+            parameter.grad /= self.n
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.n = 0
+        return True
+
+
+class Unflattened(Trainer):
+    """With `PlainAdam`."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        self.dense = PlainAdam(self)  # type: ignore[assignment]
+
+
+def measure() -> Iterator[Figure]:
+    """All on the CPU; then what a GPU does, where there is one."""
+    devices.use_threads(1)
+    log = steps(EVENTS, BATCH)
+    yield from against_obvious(log)
+    yield from blocks(log[int(FROM * len(log)) :])
+    yield from measures(log[int(FROM * len(log)) :])
+    small = steps(EVENTS // 4, SMALL)
+    yield from dense_steps(small[int(FROM * len(small)) :])
+    if torch.cuda.is_available():
+        yield from cuda(log[int(FROM * len(log)) :])
+
+
+def against_obvious(log: Sequence[Step]) -> Iterator[Figure]:
+    """One pass over the log, both from nothing."""
+    tried = [theirs(log, rate) for rate in RATES]
+    take_turns(tried, [log[:TRIED]])
+    rate = RATES[int(np.argmin([np.nansum([t.logloss for t in side.tally.read()]) for side in tried]))]
+    ids, wide = vocabulary(log)
+    told = f"the same network as written first (Adam {rate:g}, {ids:,} ids, {wide:,} pairs)"
+    real, first = ours(), theirs(log, rate)
+    take_turns([real, first], pieces(log, PIECE))
+    yield Figure(what="learned and predicted, every block on", unit="examples/s", ours=real.rate, baseline=told, theirs=first.rate,
+                 budget=">= 3; >= 6,000 examples/s")  # fmt: skip
+    yield Figure(what="… by the wall clock", unit="examples/s", ours=real.wall, baseline=told, theirs=first.wall)
+    for task, mine, other in zip(TASKS, real.tally.read(), first.tally.read(), strict=True):
+        yield Figure(what=f"NE of {task}", unit="", ours=mine.ne, baseline=told, theirs=other.ne, budget="<= 1.002")
+
+
+def blocks(log: Sequence[Step]) -> Iterator[Figure]:
+    """Every block on, each off by itself, and the light configuration."""
+    sides = {name: ours(msgspec.structs.replace(ModelSettings(), **off)) for name, off in BLOCKS.items()}
+    light, whole = ours(LIGHT), ours()
+    take_turns([whole, light, *sides.values()], pieces(log, PIECE)[:PIECES])
+    for name, side in sides.items():
+        yield Figure(what=f"without {name}", unit="examples/s", ours=side.rate, baseline="every block on", theirs=whole.rate)
+    yield Figure(what="light: attention, experts and the linear path alone", unit="examples/s", ours=light.rate, baseline="every block on",
+                 theirs=whole.rate, budget=">= 18,000 examples/s")  # fmt: skip
+
+
+def measures(log: Sequence[Step]) -> Iterator[Figure]:
+    """Each measure of speed off."""
+    off = {
+        "keys looked up and rows gathered wherever they occur": ours(of=EveryOccurrence),
+        "torch.optim.Adam, parameter by parameter": ours(of=Unflattened),
+        "features built row by row in Python": ours(batch=obvious.batch),
+    }
+    whole = ours()
+    take_turns([whole, *off.values()], pieces(log, PIECE)[:PIECES])
+    for name, side in off.items():
+        yield Figure(what="every measure of speed on", unit="examples/s", ours=whole.rate, baseline=name, theirs=side.rate)
+    two = _threads(2)
+    one = _threads(1)
+    take_turns([one, two], pieces(log, PIECE)[:PIECES])
+    devices.use_threads(1)
+    yield Figure(what="two threads, by the wall clock", unit="examples/s", ours=two.wall, baseline="one thread", theirs=one.wall)
+
+
+def _threads(n: int) -> Side:
+    side = ours()
+
+    def learn(step: Step) -> Array:
+        devices.use_threads(n)
+        return side.learn(step)
+
+    return Side(learn)
+
+
+def dense_steps(log: Sequence[Step]) -> Iterator[Figure]:
+    """In the small steps of little traffic."""
+    rare, often = ours(), ours(msgspec.structs.replace(ModelSettings(), dense_batch=1))
+    take_turns([rare, often], pieces(log, PIECE * BATCH // SMALL)[:PIECES])
+    yield Figure(what=f"steps of {SMALL} examples, dense ones of 64", unit="examples/s", ours=rare.rate,
+                 baseline=f"a dense step of Adam every {SMALL}", theirs=often.rate)  # fmt: skip
+
+
+def cuda(log: Sequence[Step]) -> Iterator[Figure]:
+    """Steps a second on the GPU, and what bounds them: launches of kernels, and bytes that must move.
+
+    Bytes at the least: Adam reads six and writes four buffers of the dense parameters, and each forward and backward reads them once;
+    the bandwidth is that of a large copy on this device.
+    """
+    name = torch.cuda.get_device_name()
+    fast, slow = _side(Trainer(ModelSettings(), "cuda")), ours()
+    take_turns([slow, fast], pieces(log, PIECE)[:PIECES])
+    told = f"learned and predicted on {name}, by the wall clock"
+    yield Figure(what=told, unit="examples/s", ours=fast.wall, baseline="on one CPU thread", theirs=slow.wall)
+    trainer = Trainer(ModelSettings(), "cuda")
+    batches = [(of_records(step.records, step.compared), step.now_ms) for step in log[: 4 * PIECE]]
+    for batch, now_ms in batches[:PIECE]:
+        trainer.step(batch, now_ms)
+    timed = batches[PIECE : 3 * PIECE]
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    for batch, now_ms in timed:
+        trainer.step(batch, now_ms)
+    torch.cuda.synchronize()
+    wall = (time.perf_counter() - began) / len(timed)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for batch, now_ms in batches[3 * PIECE :]:
+            trainer.step(batch, now_ms)
+        torch.cuda.synchronize()
+    events = profile.key_averages()
+    busy = sum(e.self_device_time_total for e in events) * 1e-6 / PIECE
+    launches = sum(e.count for e in events) / PIECE
+    yield Figure(what=f"a step on {name}", unit="ms", ours=wall * 1e3, baseline=f"its {launches:,.0f} kernels alone", theirs=busy * 1e3)
+    moved = 12 * 4 * sum(p.numel() for p in trainer.ranker.parameters())
+    yield Figure(what="its kernels", unit="ms", ours=busy * 1e3, baseline=f"{moved / 1e6:,.1f} MB at the copy's bandwidth",
+                 theirs=moved / _bandwidth() * 1e3)  # fmt: skip
+
+
+def _bandwidth() -> float:
+    """Bytes a second that a large copy reads and writes."""
+    source = torch.zeros(1 << 28, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    best = float("inf")
+    for _ in range(10):
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        target.copy_(source)
+        torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - began)
+    return 2 * source.numel() / best

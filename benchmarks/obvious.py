@@ -1,0 +1,306 @@
+"""The learner as one would write it first, to measure the real one against: the same network, told the same.
+
+Features are built row by row in Python, ids numbered by a dict, every id of the log has its row of an `nn.Embedding`, looked up
+wherever it occurs, and `torch.optim.Adam` moves all rows at each step. The paths are summed and learn one loss ("Wide & Deep",
+1606.07792), where the real learner trains each on its own and blends them.
+Shapes: B rows, T tasks, F fields, G bags, L behaviours, N domains, D embedding, W wide ids and pairs of a row.
+"""
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from online_model import id_cross
+from online_model.base_rates import BaseRates
+from online_model.batch import Batch, Compared
+from online_model.features import BAG_LIMIT, BAGS, DOMAIN_LIMIT, FIELDS, SCOPES, TASKS, Example, Features, Reversal
+from online_model.model_settings import ModelSettings
+from online_model.numeric import WIDTH, momentary
+from online_model.ranker import RANK, Inputs, Ranker
+from online_model.wide import PAIRS, NumberWeights
+
+Array = np.ndarray
+Number = TypeVar("Number", int, float)
+
+_USER, _ITEM, _DOMAIN = (FIELDS.index(name) for name in ("user", "item", "domain"))
+_RECENCY_S = (600.0, 3_600.0, 86_400.0)  # as in numeric.py
+_LIKED_S = 7 * 86_400.0  # as in trainer.py
+_POPULARITY = 6  # inputs of its effect, as in popularity_effect.py
+_NO_WEIGHT = 1e-6
+
+
+@dataclass(slots=True)
+class Behaviours:
+    """A history, the newest first."""
+
+    items: list[int] = field(default_factory=list)
+    actions: list[int] = field(default_factory=list)
+    ages_s: list[float] = field(default_factory=list)
+    domains: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Row:
+    """One exposure."""
+
+    fields: list[int]
+    bags: list[list[int]]
+    positive: Behaviours
+    negative: Behaviours
+    related: Behaviours
+    domains: list[tuple[int, float]]  # and the exposures there
+    counts: list[list[float]]  # [scope][1 + T]
+    popularity: list[float]
+    age_s: float
+    shown_ms: int
+
+
+def row(f: Features) -> Row:
+    """What a record holds, as lists."""
+    counts = struct.unpack(f"<{len(f.counts) // 4}f", f.counts)
+    each = 1 + len(TASKS)
+    return Row(
+        fields=_keys(f.fields),
+        bags=[_keys(b)[::-1] for b in (f.context, f.user_attributes, f.item_features)],
+        positive=_behaviours(f.positive, f.shown_ms),
+        negative=_behaviours(f.negative, f.shown_ms),
+        related=_behaviours(f.related, f.shown_ms),
+        domains=list(struct.iter_unpack("<Qf", f.domains)),
+        counts=[list(counts[each * n : each * (n + 1)]) for n in range(len(SCOPES))],
+        popularity=list(struct.unpack(f"<{len(f.popularity) // 4}f", f.popularity)),
+        age_s=f.age_s,
+        shown_ms=f.shown_ms,
+    )
+
+
+def _keys(packed: bytes) -> list[int]:
+    return list(struct.unpack(f"<{len(packed) // 8}Q", packed))
+
+
+def _behaviours(packed: bytes, shown_ms: int) -> Behaviours:
+    out = Behaviours()
+    for item, ts, domain, action in reversed(list(struct.iter_unpack("<QqQB", packed))):
+        out.items.append(item)
+        out.actions.append(action)
+        out.ages_s.append(max(shown_ms - ts, 0) / 1000)
+        out.domains.append(domain)
+    return out
+
+
+def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = ()) -> Batch:
+    """`batch.of_records`, row by row."""
+    rows = [row(r.features) for r in records] + [row(c.features) for c in compared]
+    families = [b for r in rows for b in (r.positive, r.negative)]
+    history = {name: part.reshape(len(rows), 2, -1) for name, part in _columns(families).items()}
+    related = _columns([r.related for r in rows])
+    masks = [r.labels if isinstance(r, Example) else 0 for r in records] + [0] * len(compared)
+    sign = [[r.sign * (task == r.task) if isinstance(r, Reversal) else 0 for task in range(len(TASKS))] for r in records]
+    return Batch(
+        fields=np.array([r.fields for r in rows], np.uint64),
+        bags=np.array([_padded(r.bags, BAG_LIMIT) for r in rows], np.uint64),
+        history=history["items"],
+        action=history["actions"],
+        age_s=history["ages_s"],
+        where=history["domains"],
+        related=related["items"],
+        related_action=related["actions"],
+        related_age_s=related["ages_s"],
+        domains=np.array(_padded([[d for d, _ in r.domains[::-1]] for r in rows], DOMAIN_LIMIT), np.uint64),
+        domain_exposures=np.array(_padded([[n for _, n in r.domains[::-1]] for r in rows], DOMAIN_LIMIT, 0.0), np.float32),
+        counts=np.array([r.counts for r in rows], np.float32),
+        popularity=np.array([r.popularity for r in rows], np.float32),
+        item_age_s=np.array([r.age_s for r in rows], np.float32),
+        shown_ms=np.array([r.shown_ms for r in rows], np.int64),
+        labels=np.array([[mask >> task & 1 for task in range(len(TASKS))] for mask in masks], np.float32),
+        sign=np.array(sign + [[0] * len(TASKS)] * len(compared), np.float32),
+        is_example=np.array([isinstance(r, Example) for r in records] + [False] * len(compared), np.float32),
+        weight=np.array([r.weight for r in records] + [1.0] * len(compared), np.float32),
+        ids=np.array([r.id for r in records] + [0] * len(compared), np.uint64),
+        lists=np.array([-1] * len(records) + [c.list for c in compared], np.int64),
+        tier=np.array([0] * len(records) + [c.tier for c in compared], np.int64),
+    )
+
+
+def _columns(histories: Sequence[Behaviours]) -> dict[str, Array]:
+    return {
+        "items": np.array(_padded([b.items for b in histories]), np.uint64),
+        "actions": np.array(_padded([b.actions for b in histories]), np.uint8),
+        "ages_s": np.array(_padded([b.ages_s for b in histories], 0, 0.0), np.float32),
+        "domains": np.array(_padded([b.domains for b in histories]), np.uint64),
+    }
+
+
+def numbers(r: Row, base: Sequence[float], strength: float) -> list[float]:
+    """`numeric.numbers` of one row [M]."""
+    lifts, amounts = [], []
+    for exposures, *positives in r.counts:
+        for positive, prior in zip(positives, base, strict=True):
+            rate = (positive + strength * prior) / (exposures + strength)
+            rate = min(max(rate, 1e-6), 1 - 1e-6)
+            lifts.append(min(max(math.log(rate / (1 - rate)) - math.log(prior / (1 - prior)), -3.0), 3.0))
+        amounts.append(math.log1p(exposures) / 3)
+    out = lifts + amounts + [math.log1p(p) / 4 for p in r.popularity]
+    out += [float(r.age_s >= 0), math.log1p(max(r.age_s, 0.0) / 3600) / 6]
+    families = (r.positive.ages_s, r.negative.ages_s)
+    out += [math.log1p(len(ages)) / 2 for ages in families]
+    out += [math.log1p(sum(math.exp(-age / span) for age in ages)) for ages in families for span in _RECENCY_S]
+    hour = r.shown_ms % 86_400_000 * 2 * math.pi / 86_400_000
+    return [*out, math.cos(hour), math.sin(hour)]
+
+
+def popularity_inputs(r: Row) -> list[float]:
+    """`popularity_effect.inputs` of one row, scaled to about 1."""
+    p = [math.log1p(max(v, 0.0)) / 4 for v in r.popularity]
+    age = math.log1p(max(r.age_s, 0.0) / 3600) / 6 if r.age_s >= 0 else 1.5
+    return [*p, p[0] - p[-1], age, math.log1p(r.counts[SCOPES.index("item")][0]) / 4]
+
+
+class Obvious(nn.Module):
+    """Network, tables and optimizer."""
+
+    def __init__(self, settings: ModelSettings, ids: int, wide: int, rate: float) -> None:
+        """`ids`, `wide`: how many of each the log has; a table has exactly so many rows."""
+        super().__init__()
+        self.settings = s = settings
+        torch.manual_seed(s.seed)
+        self.ranker = Ranker(s)
+        self.ids = nn.Embedding(1 + ids, s.embedding_dim, padding_idx=0)
+        self.wide = nn.Embedding(1 + wide, len(TASKS), padding_idx=0)
+        self.cross = nn.Embedding(1 + ids, id_cross.WIDTH, padding_idx=0)
+        self.feed = nn.Embedding(1 + ids, id_cross.FEED, padding_idx=0)
+        spread = id_cross.FEED**-0.5
+        for table, within in ((self.ids, s.row_spread), (self.wide, 0.0), (self.cross, spread), (self.feed, spread)):
+            nn.init.uniform_(table.weight, -within, within)
+            with torch.no_grad():
+                table.weight[0] = 0
+        self.number_weights = nn.Parameter(NumberWeights(s.number_lifts, 0.0, 0.0, torch.device("cpu")).weights.clone())
+        self.effect = nn.Linear(_POPULARITY, len(TASKS), bias=False)
+        nn.init.zeros_(self.effect.weight)
+        self.lasting = 1 - momentary() if s.causal else torch.ones(WIDTH)
+        self.base = BaseRates()
+        self.known: dict[int | tuple[int, int], int] = {}  # an id, or a user in a domain -> its row
+        self.known_wide: dict[tuple[int, int, int], int] = {}  # an id (pair 0), or a pair by its number
+        self.places: dict[int, int] = {}  # domain -> its tower
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=rate)
+
+    def step(self, records: Sequence[Example | Reversal], compared: Sequence[Compared], now_ms: int) -> Array:
+        """Predict, then learn once; the logits of the records [B, T]."""
+        rows = [row(r.features) for r in records] + [row(c.features) for c in compared]
+        linear, deep, user = self.paths(rows)
+        base = torch.tensor(self.base.logits(), dtype=torch.float32)
+        z = (linear + deep[:, :RANK] + base)[: len(records)]
+        loss = torch.zeros(())
+        positives = [0.0] * len(TASKS)
+        for n, record in enumerate(records):
+            if isinstance(record, Reversal):
+                loss = loss - record.sign * z[n, record.task]
+                positives[record.task] += record.sign
+                continue
+            labels = [float(record.labels >> task & 1) for task in range(len(TASKS))]
+            positives = [a + b for a, b in zip(positives, labels, strict=True)]
+            truth = torch.tensor(labels)
+            own = functional.binary_cross_entropy_with_logits(z[n], truth, reduction="sum")
+            if user is not None:
+                alone = functional.binary_cross_entropy_with_logits(user[n] + base, truth, reduction="sum")
+                own = own + self.settings.user_effect_alone * alone
+            loss = loss + own / record.weight
+        loss = loss / len(records)
+        if self.settings.pairs:
+            loss = loss + self.settings.pairs * self._compare(deep[len(records) :, RANK], compared)
+        if self.ranker.domains is not None and self.settings.map_penalty:
+            loss = loss + self.settings.map_penalty * self.ranker.domains.penalty(len(self.places))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.base.add(sum(isinstance(r, Example) for r in records), np.array(positives), now_ms)
+        for r in rows:
+            if r.fields[_DOMAIN] not in self.places and len(self.places) < self.settings.domain_places - 1:
+                self.places[r.fields[_DOMAIN]] = len(self.places)
+        return z.detach().numpy()
+
+    def paths(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Logits [B, T] of the linear path with the effects of user and popularity, [B, T + 1] of the deep one, [B, T] of the user."""
+        x = self._inputs(rows)
+        scores = self.ranker(x)
+        linear = x.numbers @ self.number_weights
+        if self.settings.wide:
+            wide = [self._wide(r) for r in rows]
+            linear = linear + self.wide(torch.tensor(_padded(wide))).sum(1)
+        if scores.user is not None:
+            linear = linear + scores.user + self.effect(torch.tensor([popularity_inputs(r) for r in rows]))
+        return linear, scores.deep, scores.user
+
+    def _compare(self, rank: Tensor, compared: Sequence[Compared]) -> Tensor:
+        losses = [
+            functional.softplus(rank[j] - rank[i])
+            for i, a in enumerate(compared)
+            for j, b in enumerate(compared)
+            if a.list == b.list and a.tier > b.tier
+        ]
+        return torch.stack(losses).mean() if losses else torch.zeros(())
+
+    def _id(self, key: int | tuple[int, int]) -> int:
+        return self.known.setdefault(key, 1 + len(self.known)) if key else 0
+
+    def _wide(self, r: Row) -> list[int]:
+        columns = {name: [r.fields[n]] for n, name in enumerate(FIELDS)} | {name: r.bags[n] for n, name in enumerate(BAGS)}
+        found = [(0, a, 0) for keys in columns.values() for a in keys if a]
+        found += [(n, a, b) for n, (left, right) in enumerate(PAIRS, 1) for a in columns[left] for b in columns[right] if a and b]
+        return [self.known_wide.setdefault(key, 1 + len(self.known_wide)) for key in found]
+
+    def _inputs(self, rows: Sequence[Row]) -> Inputs:
+        s, last = self.settings, self.settings.domain_places - 1
+        base = self.base.rates().tolist()
+        figures = torch.tensor([numbers(r, base, s.count_strength) for r in rows])
+        families = [[r.positive for r in rows], [r.negative for r in rows]]
+        length = max(1, max(len(b.items) for family in families for b in family))
+        items = torch.tensor([_padded([[self._id(k) for k in b.items] for b in family], length) for family in families])  # [A, B, L]
+        related = [r.related for r in rows]
+        near = torch.tensor([_padded([[self._id(k) for k in b.items] for b in related])])
+        bags = [[_padded([[self._id(k) for k in bag]], BAG_LIMIT)[0] for bag in r.bags] for r in rows]
+        been = torch.zeros(len(rows), s.domain_places, 2)
+        liked = torch.zeros(len(rows), s.domain_places, length)
+        for n, r in enumerate(rows):
+            for domain, exposures in r.domains:
+                been[n, self.places.get(domain, last), 0] += exposures
+            for at, (domain, age) in enumerate(zip(r.positive.domains, r.positive.ages_s, strict=True)):
+                liked[n, self.places.get(domain, last), at] = 2.0 ** (-age / _LIKED_S)
+        been[..., 1] = (been[..., 0] > 0).float()
+        been[..., 0] = torch.log1p(been[..., 0].clamp(min=0)) / 4
+        own = [[self._id((r.fields[_USER], place)) if r.fields[_USER] else 0 for place in range(s.domain_places)] for r in rows]
+        history = self.ids(items)
+        return Inputs(
+            fields=self.ids(torch.tensor([[self._id(k) for k in r.fields] for r in rows])),
+            bags=self.ids(torch.tensor(bags)),
+            bag_sizes=torch.tensor([[[float(max(1, len(bag)))] for bag in r.bags] for r in rows]),
+            history=history,
+            action=torch.tensor([_padded([b.actions for b in family], length) for family in families]),
+            age_s=torch.tensor([_padded([b.ages_s for b in family], length, 0.0) for family in families]),
+            there=items != 0,
+            numbers=figures,
+            lasting=figures * self.lasting,
+            related=self.ids(near),
+            related_action=torch.tensor([_padded([b.actions for b in related])]),
+            related_age_s=torch.tensor([_padded([b.ages_s for b in related], 0, 0.0)]),
+            related_there=near != 0,
+            cross=self.cross(torch.tensor([self._id(r.fields[_ITEM]) for r in rows])),
+            feed=self.feed(items[0]),
+            own=self.ids(torch.tensor(own)),
+            liked=torch.matmul(liked / liked.sum(2, keepdim=True).clamp(min=_NO_WEIGHT), history[0].detach()),
+            been=been,
+            target=torch.tensor([self.places.get(r.fields[_DOMAIN], last) for r in rows]),
+        )
+
+
+def _padded(lists: Sequence[list[Number]], length: int = 0, nothing: Number = 0) -> list[list[Number]]:
+    """To the longest, or to `length`."""
+    length = length or max(1, max(len(one) for one in lists))
+    return [one + [nothing] * (length - len(one)) for one in lists]

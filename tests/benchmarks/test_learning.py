@@ -1,0 +1,97 @@
+"""Sides that shall differ by their speed alone learn the same; every figure of the benchmark can be made."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss
+
+from benchmarks import learning, obvious
+from benchmarks.learning import EveryOccurrence, Side, Step, Unflattened, ours, steps, take_turns
+from online_model.batch import of_records
+from online_model.features import TASKS, Example
+from online_model.model_settings import ModelSettings
+from online_model.trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def log() -> list[Step]:
+    return steps(1_500, 32)
+
+
+def test_steps_hold_every_example_once_in_order_and_compare_rows_of_closed_lists(log: list[Step]) -> None:
+    ids = [r.id for step in log for r in step.records if isinstance(r, Example)]
+    assert len(set(ids)) == len(ids) > 1_000
+    assert [r.ts for step in log for r in step.records] == sorted(r.ts for step in log for r in step.records)
+    assert all(len(step.records) == 32 for step in log)
+    assert sum(len(step.compared) for step in log) > 300
+
+
+def test_keys_looked_up_wherever_they_occur_give_the_same_bytes(log: list[Step]) -> None:
+    real, slow = Trainer(ModelSettings()), EveryOccurrence(ModelSettings())
+    for step in log[:8]:
+        a, b = (t.step(of_records(step.records, step.compared), step.now_ms) for t in (real, slow))
+        np.testing.assert_array_equal(a.logits, b.logits)
+    assert real.digest() == slow.digest()
+
+
+def test_torchs_own_adam_moves_the_parameters_alike(log: list[Step]) -> None:
+    real, plain = Trainer(ModelSettings(dense_batch=64)), Unflattened(ModelSettings(dense_batch=64))
+    first = weights(real)
+    for step in log[:12]:
+        for trainer in (real, plain):
+            trainer.step(of_records(step.records, step.compared), step.now_ms)
+    assert (weights(real) - first).abs().max() > 3e-3
+    torch.testing.assert_close(weights(plain), weights(real), atol=2e-4, rtol=0)
+
+
+def weights(trainer: Trainer) -> torch.Tensor:
+    return torch.cat([p.detach().reshape(-1) for p in trainer.ranker.parameters()])
+
+
+def test_a_side_is_judged_by_what_it_said_before_each_step(log: list[Step]) -> None:
+    said: list[np.ndarray] = []
+    real = ours()
+
+    def learn(step: Step) -> np.ndarray:
+        said.append(real.learn(step))
+        return said[-1]
+
+    side = Side(learn)
+    take_turns([side], [log[:5], log[5:10]])
+    examples = [(z, r) for step, logits in zip(log, said, strict=False) for z, r in zip(logits, step.records, strict=True)]
+    kept = [(z[0], r.labels & 1) for z, r in examples if isinstance(r, Example)]
+    wanted = log_loss([y for _, y in kept], [1 / (1 + math.exp(-z)) for z, _ in kept])
+    assert side.tally.read()[0].logloss == pytest.approx(wanted, abs=1e-6)
+    assert len(side.rates) == len(side.walls) == 2
+
+
+def test_the_obvious_version_learns_the_log_in_tables_of_the_size_it_is_given(log: list[Step]) -> None:
+    ids, wide = learning.vocabulary(log)
+    net = obvious.Obvious(ModelSettings(), ids, wide, 3e-3)
+    losses = []
+    for _ in range(6):
+        z = net.step(log[-1].records, log[-1].compared, log[-1].now_ms)
+        labels = np.array([[r.labels >> t & 1 for t in range(len(TASKS))] for r in log[-1].records if isinstance(r, Example)])
+        at = [n for n, r in enumerate(log[-1].records) if isinstance(r, Example)]
+        losses.append(float((np.logaddexp(0, z[at]) - labels * z[at]).mean()))
+    assert losses[-1] < losses[0] - 0.01
+    for step in log:
+        net.paths([obvious.row(r.features) for r in step.records])
+    assert len(net.known) <= ids
+    assert len(net.known_wide) <= wide
+    assert len(net.known_wide) > 0.9 * wide
+
+
+def test_every_figure_can_be_made(log: list[Step], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("PIECE", 1), ("PIECES", 2), ("TRIED", 1)):
+        monkeypatch.setattr(learning, name, value)
+    made = [learning.against_obvious(log[:3]), learning.blocks(log), learning.measures(log), learning.dense_steps(log * 5)]
+    figures = [figure for group in made for figure in group]
+    names = [figure.what for figure in figures]
+    assert names[0] == "learned and predicted, every block on"
+    assert {f"NE of {task}" for task in TASKS} <= set(names)
+    assert {f"without {block}" for block in learning.BLOCKS} <= set(names)
+    assert all(figure.ours > 0 and figure.theirs > 0 for figure in figures if figure.unit)
