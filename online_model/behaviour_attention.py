@@ -32,11 +32,15 @@ class BehaviourAttention(nn.Module):
 
     def forward(self, query: Tensor, keys: Tensor, action: Tensor, age_s: Tensor, there: Tensor) -> Tensor:
         """Candidate [B, D], behaviours [A, B, L, D], codes [A, B, L] int64, ages [A, B, L], mask [A, B, L] -> [B, A * D]."""
-        families, shared, _, dim = keys.shape
+        families, shared, length, dim = keys.shape
         n = len(query)
         weights = self.weights(query, keys, action, age_s, there)
         if shared == 1:
             seen = torch.bmm(weights[:, :, 1:], keys[:, 0])  # [A, B, D]
+        elif _sparse(there):
+            place = there.reshape(-1).nonzero().squeeze(1)
+            each = weights[:, :, 1:].reshape(-1, 1).index_select(0, place) * keys.reshape(-1, dim).index_select(0, place)
+            seen = keys.new_zeros(families * n, dim).index_add(0, place // length, each).view(families, n, dim)
         else:
             seen = torch.matmul(weights[:, :, None, 1:], keys).squeeze(2)
         return (seen + weights[:, :, :1] * self.null_value[:, None]).transpose(0, 1).reshape(n, families * dim)
@@ -44,21 +48,52 @@ class BehaviourAttention(nn.Module):
     def weights(self, query: Tensor, keys: Tensor, action: Tensor, age_s: Tensor, there: Tensor) -> Tensor:
         """What `forward` sums the behaviours by: [A, B, 1 + L], that of the null slot first."""
         families, shared, length, dim = keys.shape
-        n = len(query)
         w_query, w_key, w_difference, w_product = self.hidden.split(dim, 1)
-        of_query = torch.baddbmm(self.bias, query.expand(families, n, dim), w_query + w_difference)  # [A, B, H]
-        # k W2 + (q - k) W3 + (q * k) W4 = k (W2 - W3 + diag(q) W4) + q W3: one product with a matrix of each candidate's own
-        if shared == 1:  # all candidates' matrices side by side: [A, L, D] x [A, D, B * H]
-            of_key = (w_key - w_difference)[:, :, None] + query.t()[None, :, :, None] * w_product[:, :, None]  # [A, D, B, H]
-            units = torch.baddbmm(of_query.reshape(families, 1, -1), keys[:, 0], of_key.reshape(families, dim, -1))
-            units = functional.silu(units, inplace=not torch.is_grad_enabled())  # fresh memory would cost as much as the rest
-            score = torch.bmm(units.view(families, length * n, -1), self.out).view(families, length, n).transpose(1, 2)
+        of_query = torch.baddbmm(self.bias, query.expand(families, -1, -1), w_query + w_difference)  # [A, B, H]
+        parts = (of_query, w_key - w_difference, w_product)
+        if shared == 1:
+            score = self._scores_shared(parts, query, keys[:, 0])
+        elif _sparse(there):
+            score = self._scores_of(there, parts, query, keys)
         else:
-            of_key = (w_key - w_difference)[:, None] + query[None, :, :, None] * w_product[:, None]  # [A, B, D, H]
-            units = torch.matmul(keys, of_key) + of_query[:, :, None]  # [A, B, L, H]
-            score = torch.matmul(functional.silu(units), self.out[:, None]).view(families, n, length)
+            score = self._scores(parts, query, keys)
         bias = self.action.gather(1, action.reshape(families, -1)).view(families, shared, length)
         return weigh(score, bias, age_s, there, functional.softplus(self.decay), self.null_logit)
+
+    # [q, k, q - k, q * k] W = q (W1 + W3) + k (W2 - W3 + diag(q) W4): one product with a matrix of each candidate's own. The first
+    # term, (W2 - W3) and W4 are the `parts` [A, B, H], [A, D, H], [A, D, H]; scores are [A, B, L].
+
+    def _scores_shared(self, parts: tuple[Tensor, Tensor, Tensor], query: Tensor, keys: Tensor) -> Tensor:
+        """All candidates' matrices side by side: [A, L, D] x [A, D, B * H]."""
+        of_query, of_key, of_product = parts
+        families, length, dim = keys.shape
+        matrices = of_key[:, :, None] + query.t()[None, :, :, None] * of_product[:, :, None]  # [A, D, B, H]
+        units = torch.baddbmm(of_query.reshape(families, 1, -1), keys, matrices.reshape(families, dim, -1))
+        units = functional.silu(units, inplace=not torch.is_grad_enabled())  # fresh memory would cost as much as the rest
+        return torch.bmm(units.view(families, length * len(query), -1), self.out).view(families, length, -1).transpose(1, 2)
+
+    def _scores(self, parts: tuple[Tensor, Tensor, Tensor], query: Tensor, keys: Tensor) -> Tensor:
+        of_query, of_key, of_product = parts
+        matrices = of_key[:, None] + query[None, :, :, None] * of_product[:, None]  # [A, B, D, H]
+        units = functional.silu(torch.matmul(keys, matrices) + of_query[:, :, None])  # [A, B, L, H]
+        return torch.bmm(units.view(len(units), -1, units.shape[3]), self.out).view(keys.shape[:3])
+
+    def _scores_of(self, there: Tensor, parts: tuple[Tensor, Tensor, Tensor], query: Tensor, keys: Tensor) -> Tensor:
+        """Only where something is `there`, 0 elsewhere: histories differ in length, and most places of a batch may be empty."""
+        scores = []
+        for mask, key, of_query, of_key, of_product, out in zip(there, keys, *parts, self.out, strict=True):
+            place = mask.reshape(-1).nonzero().squeeze(1)
+            example = place // mask.shape[1]
+            key = key.reshape(-1, key.shape[2]).index_select(0, place)  # [n, D]
+            units = key @ of_key + (key * query.index_select(0, example)) @ of_product + of_query.index_select(0, example)
+            score = (functional.silu(units) @ out).squeeze(1)
+            scores.append(key.new_zeros(mask.numel()).index_add(0, place, score).view(mask.shape))
+        return torch.stack(scores)
+
+
+def _sparse(there: Tensor) -> bool:
+    """Whether most places of a batch are empty, which pays on a CPU only: elsewhere shapes should stay as they are."""
+    return not there.is_cuda and 2 * int(there.sum()) < there.numel()
 
 
 def weigh(score: Tensor, bias: Tensor, age_s: Tensor, there: Tensor, decay: Tensor, null_logit: Tensor) -> Tensor:

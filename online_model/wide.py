@@ -51,9 +51,8 @@ class PairKeys:
 
 def present(keys: Array) -> Array:
     """Of keys [B, C + P] the columns that some example of the batch has; of none the first."""
-    there = keys.any(0)
-    there[:1] |= not there.any()
-    return keys[:, there]
+    there = np.flatnonzero(keys.any(0))
+    return keys[:, there] if len(there) else keys[:, :1]
 
 
 class NumberWeights:
