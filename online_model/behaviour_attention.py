@@ -42,7 +42,7 @@ class BehaviourAttention(nn.Module):
             each = weights[:, :, 1:].reshape(-1, 1).index_select(0, place) * keys.reshape(-1, dim).index_select(0, place)
             seen = keys.new_zeros(families * n, dim).index_add(0, place // length, each).view(families, n, dim)
         else:
-            seen = torch.matmul(weights[:, :, None, 1:], keys).squeeze(2)
+            seen = (weights[:, :, 1:, None] * keys).sum(2)
         return (seen + weights[:, :, :1] * self.null_value[:, None]).transpose(0, 1).reshape(n, families * dim)
 
     def weights(self, query: Tensor, keys: Tensor, action: Tensor, age_s: Tensor, there: Tensor) -> Tensor:
