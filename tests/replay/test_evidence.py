@@ -164,6 +164,30 @@ def test_second_log_is_predicted_and_changes_nothing() -> None:
     assert {row.part for row in found.rows} == {"all", "second log"}
 
 
+def test_second_log_has_the_features_that_the_first_would_have_had_at_that_moment() -> None:
+    """Each row of the second log is one of the first, a millisecond before it: so both are shown to the same state."""
+    first = [row._replace(raw=_moved(row.raw, 10 + 2 * k)) for k, row in enumerate(log(hours=3))]
+    second = [row._replace(raw=_moved(row.raw, -1)) for row in first]
+    evidence, partition, asked = Evidence(Question(), SMALL, LEARNING, "cpu"), machine(), list[Batch]()
+    learned: list[Batch] = []
+    evidence.main.trainer.before.append(lambda batch, now_ms: learned.append(batch))
+    judge = Judge(prequential.of_file(second), partition, asked.append, Ledger())
+    prequential.run(prequential.of_file(first), partition, evidence.learner, closing=True, batches=judge.batches)
+
+    def keys(batches: list[Batch]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        found = [(batch.fields[at], batch.history[at]) for batch in batches for at in np.flatnonzero(batch.is_example > 0)]
+        return [(tuple(fields.tolist()), tuple(history[history != 0].tolist())) for fields, history in found]
+
+    assert keys(asked) == keys(learned) and len(keys(asked)) == 120
+    counts = [np.concatenate([batch.counts[batch.is_example > 0] for batch in batches]) for batches in (asked, learned)]
+    assert np.abs(counts[0] - counts[1]).max() < 1e-5 < counts[0].max()
+
+
+def _moved(raw: bytes, ms: int) -> bytes:
+    record = msgspec.json.decode(raw)
+    return msgspec.json.encode(record | {"ts": record["ts"] + ms, "event_id": record["event_id"] + str(ms)})
+
+
 def test_rows_of_a_table_are_what_the_figures_say() -> None:
     """200 exposures of 20 users; the second model is the first one turned round."""
     rng = np.random.default_rng(0)
