@@ -147,6 +147,13 @@ class Table:
         self.rows.touch(rows[kept], now_ms)
         self.weights[self._tensor(rows[kept])] = torch.from_numpy(values[kept]).to(self.weights.device)
 
+    def drop_broken(self) -> Array:
+        """Give up rows that are not finite; their keys. They are born again when they are next learned."""
+        whole = torch.isfinite(self.weights).all(1) & torch.isfinite(self.squares).all(1)
+        keys = self.rows.keys[np.flatnonzero(~whole.numpy(force=True))]
+        self.rows.remove(keys[keys != 0])
+        return keys[keys != 0]
+
     def arrays(self) -> dict[str, Array]:
         """Everything, for a checkpoint."""
         high = self.rows.high

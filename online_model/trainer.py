@@ -22,6 +22,7 @@ from online_model.blend import Blend
 from online_model.domains import Domains
 from online_model.embedding import Admission, Occurrences, Table, occurrences, summed
 from online_model.features import BAG_LIMIT, BAGS, FIELDS, TASKS
+from online_model.last_good import LastGood
 from online_model.losses import log_loss, logit_gradient, pair_loss
 from online_model.model_settings import ModelSettings
 from online_model.numeric import momentary, numbers
@@ -40,7 +41,7 @@ _LIKED_S = 7 * 86_400.0  # half-life of what a user liked in a domain
 _DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
 _NONE, _ZERO = np.zeros(0, np.int64), np.zeros(1, np.uint64)
 
-_Part = Table | Admission | Adam | Domains | PopularityEffect | TierWeights
+_Part = Table | Admission | Domains | TierWeights
 
 
 @dataclass(slots=True)
@@ -64,6 +65,7 @@ class StepReport:
     grad_norm: float  # of the batch's mean dense gradient before clipping
     skipped: str | None  # why nothing was learned
     touched: dict[str, Array]  # table -> keys (uint64) whose rows changed or went
+    rolled_back: bool = False  # this skip was one too many: the last good state is back
 
 
 @dataclass(slots=True)
@@ -149,6 +151,7 @@ class Trainer:
         self.skipped = 0
         self._swept_ms = 0
         self._pair_keys = PairKeys()
+        self.last_good = LastGood(self._dense_arrays())
 
     def predict(self, batch: Batch, gamma_user: float = 0.0, gamma_item: float = 0.0) -> Prediction:
         """Score a batch; changes nothing. The gammas are shares of the user's and of popularity's part to be taken away.
@@ -195,10 +198,12 @@ class Trainer:
         )
         with torch.no_grad():
             gradient = torch.cat([g.reshape(-1) for g in dense])
-            norm, *sums = torch.stack([gradient.norm(), rows.sum(), linear.sum()]).tolist()
-            if not np.isfinite([norm, *sums]).all():
+            norm, *sums = torch.stack([gradient.norm(), rows.sum(), cross.sum(), feed.sum(), linear.sum()]).tolist()
+            if not (np.isfinite([norm, *sums]).all() and np.isfinite(z).all()):
                 self.skipped += 1
-                return StepReport(logits, probabilities, float("nan"), norm, "non-finite gradient", {})
+                back = self.last_good.give_up()
+                touched = self._roll_back() if back else {}
+                return StepReport(logits, probabilities, float("nan"), norm, "non-finite gradient", touched, back)
             touched = self._learn_ids(batch, run, rows, now_ms)
             if self.settings.id_cross:
                 touched |= self._learn_cross(run, cross, feed, now_ms)
@@ -213,6 +218,8 @@ class Trainer:
         self.tier_weights.add(batch.tier[better], batch.tier[worse], now_ms)
         loss = self._calibrate(batch, run, z, now_ms)
         touched = {name: np.concatenate([keys, gone[name]]) for name, keys in touched.items()}
+        if self.last_good.due():
+            self.last_good.keep(self._dense_arrays())
         return StepReport(logits, probabilities, loss, norm / len(batch), None, touched)
 
     def forget(self, keys: Array) -> dict[str, Array]:
@@ -260,8 +267,8 @@ class Trainer:
     def _shared(self) -> tuple[Tensor, Tensor, Tensor]:
         return self._flat, self.number_weights.weights, self.effect.weights
 
-    def arrays(self) -> dict[str, Array]:
-        """Every array of the state, for a checkpoint."""
+    def _dense_arrays(self) -> dict[str, Array]:
+        """All but rows and counts: what is small, and what every prediction goes through."""
         out = {
             "weights": self._flat.numpy(force=True).copy(),
             "numbers.weights": self.number_weights.weights.numpy(force=True).copy(),
@@ -270,20 +277,46 @@ class Trainer:
             "blend.squares": self.blend.squares.copy(),
             "platt.slope": self.platt.slope.copy(),
             "platt.offset": self.platt.offset.copy(),
+            "platt.n": np.array([self.platt.n, self.platt.most]),
             "base.positives": self.base.positives.copy(),
+            "base.n": np.array(self.base.n),
+            "base.at_ms": np.array(self.base.at_ms),
         }
+        return out | _prefixed("dense", self.dense.arrays()) | _prefixed("effect", self.effect.arrays())
+
+    def _load_dense(self, arrays: dict[str, Array]) -> None:
+        for name, tensor in (
+            ("weights", self._flat),
+            ("numbers.weights", self.number_weights.weights),
+            ("numbers.squares", self.number_weights.squares),
+        ):
+            tensor.copy_(torch.from_numpy(arrays[name].copy()))
+        self.blend.share, self.blend.squares = arrays["blend.share"].copy(), arrays["blend.squares"].copy()
+        self.platt.slope, self.platt.offset = arrays["platt.slope"].copy(), arrays["platt.offset"].copy()
+        n, self.platt.most = arrays["platt.n"].tolist()
+        self.platt.n = int(n)
+        self.base.positives, self.base.n = arrays["base.positives"].copy(), float(arrays["base.n"])
+        self.base.at_ms = int(arrays["base.at_ms"])
+        self.dense.load(_of("dense", arrays))
+        self.effect.load(_of("effect", arrays))
+
+    def _roll_back(self) -> dict[str, Array]:
+        """The dense part as it last was good; rows that are not finite go. Keys of those, by table."""
+        self._load_dense(self.last_good.arrays)
+        return {name: table.drop_broken() for name, table in self._tables().items()}
+
+    def arrays(self) -> dict[str, Array]:
+        """Every array of the state, for a checkpoint."""
+        out = self._dense_arrays() | _prefixed("good", self.last_good.arrays)
         for name, part in self._parts().items():
-            out |= {f"{name}.{key}": array for key, array in part.arrays().items()}
+            out |= _prefixed(name, part.arrays())
         return out
 
     def meta(self) -> dict[str, Any]:
         """The rest of the state, and the settings it belongs to."""
         return {
             "settings": msgspec.to_builtins(self.settings),
-            "base_n": self.base.n,
-            "base_at_ms": self.base.at_ms,
-            "platt_n": self.platt.n,
-            "platt_most": self.platt.most,
+            "last_good": self.last_good.meta(),
             "skipped": self.skipped,
             "swept_ms": self._swept_ms,
         }
@@ -294,19 +327,11 @@ class Trainer:
             theirs = meta["settings"]
             changed = [f"{k}: {theirs.get(k)!r} -> {v!r}" for k, v in msgspec.to_builtins(self.settings).items() if theirs.get(k) != v]
             raise ValueError(f"model settings differ from the saved ones: {', '.join(changed)}")
-        for name, tensor in (
-            ("weights", self._flat),
-            ("numbers.weights", self.number_weights.weights),
-            ("numbers.squares", self.number_weights.squares),
-        ):
-            tensor.copy_(torch.from_numpy(arrays[name].copy()))
-        self.blend.share, self.blend.squares = arrays["blend.share"].copy(), arrays["blend.squares"].copy()
-        self.platt.slope, self.platt.offset = arrays["platt.slope"].copy(), arrays["platt.offset"].copy()
-        self.platt.n, self.platt.most = meta["platt_n"], meta["platt_most"]
-        self.base.positives, self.base.n, self.base.at_ms = arrays["base.positives"].copy(), meta["base_n"], meta["base_at_ms"]
+        self._load_dense(arrays)
+        self.last_good.load(_of("good", arrays), meta["last_good"])
         self.skipped, self._swept_ms = meta["skipped"], meta["swept_ms"]
         for name, part in self._parts().items():
-            part.load({key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")})
+            part.load(_of(name, arrays))
 
     def digest(self) -> str:
         """Of the whole state, 32 hex digits."""
@@ -321,8 +346,7 @@ class Trainer:
 
     def _parts(self) -> dict[str, _Part]:
         return {
-            **self._tables(), "waiting": self.waiting, "dense": self.dense, "domains": self.domains, "effect": self.effect,
-            "tiers": self.tier_weights,
+            **self._tables(), "waiting": self.waiting, "domains": self.domains, "tiers": self.tier_weights,
         }  # fmt: skip
 
     def _find(self, table: Table, flat: Array, learns: bool) -> _Found:
@@ -472,6 +496,14 @@ class Trainer:
 
     def _to(self, array: Array) -> Tensor:
         return torch.from_numpy(array).to(self.device, non_blocking=True)
+
+
+def _prefixed(name: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    return {f"{name}.{key}": array for key, array in arrays.items()}
+
+
+def _of(name: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    return {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
 
 
 def _sigmoid(z: Array) -> Array:

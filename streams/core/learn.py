@@ -155,6 +155,7 @@ class Learner:
         self._score()
         if report.skipped:
             self._count(f"skipped:{report.skipped}")
+            self._count("rolled_back", int(report.rolled_back))
         return Step(
             version=self.version,
             watermark_ms=self.watermark_ms,
