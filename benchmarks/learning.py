@@ -47,6 +47,7 @@ PIECE = 16  # steps of a turn; of small ones as many examples
 FROM = 2 / 5  # of the log is left out where only speed is asked: histories fill up first
 PIECES = 6  # where only speed is asked; the first is not counted
 RATES = (1e-3, 3e-3, 1e-2)  # of the obvious version's Adam; it is judged by the best
+CATALOG = (100_000, 1_000_000)  # ids and pairs that its tables have room for: their sizes must be known before the log is
 TRIED = 60  # steps that each rate is tried on
 LIGHT = ModelSettings(cin=False, related=False, id_cross=False, cross_domain=False, causal=False, pairs=0.0)
 BLOCKS: dict[str, dict[str, bool | float]] = {
@@ -149,9 +150,9 @@ def _side(trainer: Trainer, batch: Callable[..., Batch] = of_records) -> Side:
     return Side(learn)
 
 
-def theirs(all_: Sequence[Step], rate: float) -> Side:
-    """The obvious version, with tables of just the size that these steps need."""
-    net = obvious.Obvious(ModelSettings(), *vocabulary(all_), rate)
+def theirs(ids: int, wide: int, rate: float) -> Side:
+    """The obvious version, with tables of these sizes."""
+    net = obvious.Obvious(ModelSettings(), ids, wide, rate)
     return Side(lambda step: net.step(step.records, step.compared, step.now_ms))
 
 
@@ -226,16 +227,20 @@ def measure() -> Iterator[Figure]:
 
 def against_obvious(log: Sequence[Step]) -> Iterator[Figure]:
     """One pass over the log, both from nothing."""
-    tried = [theirs(log, rate) for rate in RATES]
+    sizes = vocabulary(log)
+    tried = [theirs(*sizes, rate) for rate in RATES]
     take_turns(tried, [log[:TRIED]])
     rate = RATES[int(np.argmin([np.nansum([t.logloss for t in side.tally.read()]) for side in tried]))]
-    ids, wide = vocabulary(log)
-    told = f"the same network as written first (Adam {rate:g}, {ids:,} ids, {wide:,} pairs)"
-    real, first = ours(), theirs(log, rate)
+    told = f"the same network as written first, Adam {rate:g}, {'{:,} ids, {:,} pairs'.format(*sizes)}"
+    real, first = ours(), theirs(*sizes, rate)
     take_turns([real, first], pieces(log, PIECE))
     yield Figure(what="learned and predicted, every block on", unit="examples/s", ours=real.rate, baseline=told, theirs=first.rate,
                  budget=">= 3; >= 6,000 examples/s")  # fmt: skip
     yield Figure(what="… by the wall clock", unit="examples/s", ours=real.wall, baseline=told, theirs=first.wall)
+    again, large = ours(), theirs(*CATALOG, rate)
+    take_turns([again, large], pieces(log, PIECE)[:PIECES])
+    yield Figure(what="the same beside tables of a larger catalog", unit="examples/s", ours=again.rate,
+                 baseline=f"… {'{:,} ids, {:,} pairs'.format(*CATALOG)}", theirs=large.rate)  # fmt: skip
     for task, mine, other in zip(TASKS, real.tally.read(), first.tally.read(), strict=True):
         yield Figure(what=f"NE of {task}", unit="", ours=mine.ne, baseline=told, theirs=other.ne, budget="<= 1.002")
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from sklearn.metrics import log_loss
 
 from benchmarks import learning, obvious
+from benchmarks.figure import Figure
 from benchmarks.learning import EveryOccurrence, Side, Step, Unflattened, ours, steps, take_turns
 from online_model.batch import of_records
 from online_model.features import TASKS, Example
@@ -86,7 +88,7 @@ def test_the_obvious_version_learns_the_log_in_tables_of_the_size_it_is_given(lo
 
 
 def test_every_figure_can_be_made(log: list[Step], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("PIECE", 1), ("PIECES", 2), ("TRIED", 1)):
+    for name, value in (("PIECE", 1), ("PIECES", 2), ("TRIED", 1), ("CATALOG", (2_000, 20_000))):
         monkeypatch.setattr(learning, name, value)
     made = [learning.against_obvious(log[:3]), learning.blocks(log), learning.measures(log), learning.dense_steps(log * 5)]
     figures = [figure for group in made for figure in group]
@@ -95,3 +97,31 @@ def test_every_figure_can_be_made(log: list[Step], monkeypatch: pytest.MonkeyPat
     assert {f"NE of {task}" for task in TASKS} <= set(names)
     assert {f"without {block}" for block in learning.BLOCKS} <= set(names)
     assert all(figure.ours > 0 and figure.theirs > 0 for figure in figures if figure.unit)
+
+
+def told(figures: Iterable[Figure]) -> list[Figure]:
+    """Printed as they come."""
+    out = []
+    for f in figures:
+        out.append(f)
+        print(f"{f.what}: {f.ours:,.4g} {f.unit}; {f.baseline}: {f.theirs:,.4g}; ratio {f.ratio:.3f}")
+    return out
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(1800)
+def test_the_learner_predicts_no_worse_than_the_same_network_as_written_first() -> None:
+    """Speeds are printed for the record; what must hold is the NE, within 0.2 %, of the tasks that a simulated log has enough of."""
+    figures = {f.what: f for f in told(learning.against_obvious(steps(learning.EVENTS, learning.BATCH)))}
+    for task in ("full_play", "skip", "collect"):
+        assert figures[f"NE of {task}"].ratio <= 1.002
+
+
+@pytest.mark.prove
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_figures_of_a_gpu_are_told() -> None:
+    """Into the results, with device and date: the step rate, and what bounds it."""
+    figures = told(learning.cuda(steps(learning.EVENTS, learning.BATCH)))
+    assert len(figures) == 3
+    assert all(f.ours > 0 and f.theirs > 0 for f in figures)
