@@ -67,8 +67,9 @@ class BehaviourAttention(nn.Module):
         """All candidates' matrices side by side: [A, L, D] x [A, D, B * H]."""
         of_query, of_key, of_product = parts
         families, length, dim = keys.shape
-        matrices = of_key[:, :, None] + query.t()[None, :, :, None] * of_product[:, :, None]  # [A, D, B, H]
-        units = torch.baddbmm(of_query.reshape(families, 1, -1), keys, matrices.reshape(families, dim, -1))
+        each = query.t().contiguous()[None, :, :, None]
+        matrices = torch.addcmul(of_key[:, :, None], each, of_product[:, :, None])  # [A, D, B, H]
+        units = torch.bmm(keys, matrices.view(families, dim, -1)).view(families, length, len(query), -1).add_(of_query[:, None])
         units = functional.silu(units, inplace=not torch.is_grad_enabled())  # fresh memory would cost as much as the rest
         return torch.bmm(units.view(families, length * len(query), -1), self.out).view(families, length, -1).transpose(1, 2)
 
