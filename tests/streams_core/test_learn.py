@@ -77,6 +77,16 @@ def test_a_micro_batch_ends_at_a_tick_and_an_empty_one_makes_no_step() -> None:
     assert steps_of([Tick(T0, False), example(0), Tick(T0, False), Tick(T0 + 1, True), example(1), Tick(T0, True)]) == [(2, 1), (5, 1)]
 
 
+def test_a_micro_batch_grows_with_what_has_been_learned() -> None:
+    """A 256th of it, from 64 up to what the settings allow."""
+    made = Learner(LearnerSettings(micro_batch_examples=70), Trainer(SMALL))
+    sizes = [len(step.arrivals_ms) for step in made.apply(0, numbered([example(n) for n in range(64 * 300)]))]
+    assert sizes[0] == 64 and sizes[-1] == 70
+    assert sizes == sorted(sizes)
+    learned = np.concatenate([[0], np.cumsum(sizes)])
+    assert all(size == min(70, max(64, end // 256)) for size, end in zip(sizes, learned[1:], strict=True))
+
+
 batches = st.lists(
     st.one_of(
         st.builds(example, st.integers(0, 9), st.integers(0, 600)),
@@ -331,7 +341,7 @@ def test_another_label_another_order_or_one_less_is_another_digest(records: list
     assert all(other != digests[0] for other in digests[1:])
 
 
-@pytest.mark.parametrize("name", ["micro_batch_examples", "micro_batch_span_ms", "open_predictions"])
+@pytest.mark.parametrize("name", ["micro_batch_examples", "micro_batch_span_ms", "open_predictions", "listed_exposures"])
 def test_settings_must_be_positive(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be at least 1"):
         LearnerSettings(**{name: 0})
