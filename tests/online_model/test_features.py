@@ -15,6 +15,7 @@ closed = st.integers(0, 5).flatmap(
         ts=strategies.near_times,
         ids=st.lists(strategies.keys, min_size=n, max_size=n),
         labels=st.lists(st.integers(0, 31), min_size=n, max_size=n),
+        shown_before_ms=strategies.near_times,
     )
 )
 ticks = st.builds(Tick, ts=strategies.near_times, last=st.booleans())
