@@ -59,6 +59,7 @@ def summary(result: Result) -> Iterator[Table | str]:
     title = f"{result.rows:,} rows in {result.seconds:,.1f} s: {result.events:,} events, {result.examples:,} examples"
     yield _table(title, result.metrics)
     if result.since_ms is not None:
+        yield ""
         yield _table(f"of these, shown from {_when(result.since_ms)} UTC on", result.since)
     if result.rejected:
         yield "rejected: " + ", ".join(f"{reason} {n:,}" for reason, n in result.rejected.items())
@@ -67,12 +68,12 @@ def summary(result: Result) -> Iterator[Table | str]:
 
 
 def _table(title: str, metrics: dict[str, TaskMetrics]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left", title=title)
-    for column in ("task", "AUC", "±", "GAUC", "log loss", "NE", "COPC", "n", "positives"):
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), title_justify="left", title=title)
+    for column in ("task", "AUC", "GAUC", "log loss", "NE", "COPC", "n", "positives"):
         table.add_column(column, justify="left" if column == "task" else "right", no_wrap=True)
     for task, m in metrics.items():
-        figures = (m.auc, auc_error(m), m.gauc, m.logloss, m.ne, m.copc)
-        table.add_row(task, *(_number(f) for f in figures), f"{m.n:,.0f}", f"{m.positives:,.0f}")
+        auc = f"{_number(m.auc)} ±{_number(auc_error(m)).removeprefix('0')}" if m.auc == m.auc else "–"
+        table.add_row(task, auc, *(_number(f) for f in (m.gauc, m.logloss, m.ne, m.copc)), f"{m.n:,.0f}", f"{m.positives:,.0f}")
     return table
 
 
