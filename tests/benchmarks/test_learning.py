@@ -87,10 +87,25 @@ def test_the_obvious_version_learns_the_log_in_tables_of_the_size_it_is_given(lo
     assert len(net.known_wide) > 0.9 * wide
 
 
+def test_plain_din_learns_and_keeps_the_last_positives_of_each_user() -> None:
+    net = obvious.PlainDIN(10, length=3)
+    fields = np.zeros((4, 8), np.int64)
+    fields[:, :2] = [[1, 5], [1, 6], [2, 5], [1, 7]]
+    labels = np.array([1, 1, 0, 1], np.float32)
+    first = net.step(fields, labels)
+    np.testing.assert_array_equal(net.past[:3], [[0, 0, 0], [5, 6, 7], [0, 0, 0]])
+    for _ in range(20):
+        last = net.step(fields, labels)
+    assert net.past[1].tolist() == [5, 6, 7]
+    assert (last - first)[labels == 1].min() > 0.1
+    assert (last - first)[2] < (last - first)[0]
+
+
 def test_every_figure_can_be_made(log: list[Step], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("PIECE", 1), ("PIECES", 4), ("TRIED", 1), ("CATALOG", (2_000, 20_000))):
+    few = {"PIECE": 1, "PIECES": 4, "BATCH": 32, "LARGE": 32, "SMALL": 32, "TRIED": 1, "CATALOG": (2_000, 20_000)}
+    for name, value in few.items():
         monkeypatch.setattr(learning, name, value)
-    made = [learning.against_obvious(log[:3]), learning.blocks(log), learning.measures(log), learning.dense_steps(log * 5)]
+    made = [learning.against_obvious(log[:3]), learning.blocks(log), learning.measures(log), learning.light(log), learning.dense_steps(log)]
     figures = [figure for group in made for figure in group]
     names = [figure.what for figure in figures]
     assert names[0] == "learned and predicted, every block on"
