@@ -18,8 +18,8 @@ FIGURES = TaskMetrics(
 def test_a_terminal_of_80_columns_shows_every_figure_whole() -> None:
     metrics = dict.fromkeys(TASKS, FIGURES)
     result = Result(
-        rows=9, events=9, examples=9, rejected={}, seconds=1.0, learned_s=1.0, metrics=metrics, since_ms=0, since=metrics, digest="d", digests={},
-        windows=[], fading={}, counted={}, rejections=[], notes=[], first_ms=0, last_ms=0,
+        rows=9, events=9, examples=9, rejected={}, seconds=1.0, learned_s=1.0, metrics=metrics, since_ms=0, since=metrics,
+        digest="d", digests={}, windows=[], fading={}, counted={}, rejections=[], notes=[], first_ms=0, last_ms=0,
     )  # fmt: skip
     out = io.StringIO()
     Console(file=out, width=80).print(*summary(result), sep="\n")
