@@ -58,6 +58,7 @@ class Scores:
 
     deep: Tensor  # [B, T + 1], the rank head last
     user: Tensor | None  # [B, T], what the user adds whatever is shown; None where the causal part is off
+    entering: Tensor  # [B, I], what the experts and their gates are given
 
 
 class Ranker(nn.Module):
@@ -102,4 +103,5 @@ class Ranker(nn.Module):
         user = None
         if self.effect is not None:
             user = self.effect(torch.cat([x.fields[:, _USER], bags[:, _ATTRIBUTES]], 1))
-        return Scores(self.tasks(torch.cat(parts, 1)), user)
+        entering = torch.cat(parts, 1)
+        return Scores(self.tasks(entering), user, entering)

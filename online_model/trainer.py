@@ -22,6 +22,7 @@ from online_model.blend import Blend
 from online_model.domains import Domains
 from online_model.embedding import Admission, Occurrences, Table, occurrences, summed
 from online_model.features import BAG_LIMIT, BAGS, FIELDS, TASKS
+from online_model.gate_watch import LOOK_MS
 from online_model.last_good import LastGood
 from online_model.losses import log_loss, logit_gradient, pair_loss
 from online_model.model_settings import ModelSettings
@@ -66,6 +67,7 @@ class StepReport:
     skipped: str | None  # why nothing was learned
     touched: dict[str, Array]  # table -> keys (uint64) whose rows changed or went
     rolled_back: bool = False  # this skip was one too many: the last good state is back
+    gates: tuple[Array, Array] | None = None  # once a minute: mean gates [T + 1, 1 + S] and their entropies [T + 1]
 
 
 @dataclass(slots=True)
@@ -150,6 +152,7 @@ class Trainer:
         self.base = BaseRates()
         self.skipped = 0
         self._swept_ms = 0
+        self._looked_ms = 0  # at the gates
         self._pair_keys = PairKeys()
         self.last_good = LastGood(self._dense_arrays())
 
@@ -220,7 +223,7 @@ class Trainer:
         touched = {name: np.concatenate([keys, gone[name]]) for name, keys in touched.items()}
         if self.last_good.due():
             self.last_good.keep(self._dense_arrays())
-        return StepReport(logits, probabilities, loss, norm / len(batch), None, touched)
+        return StepReport(logits, probabilities, loss, norm / len(batch), None, touched, gates=self._look(run, now_ms))
 
     def forget(self, keys: Array) -> dict[str, Array]:
         """Drop the rows of erased ids (pairs with them are only known by their mixed keys: they expire)."""
@@ -319,6 +322,7 @@ class Trainer:
             "last_good": self.last_good.meta(),
             "skipped": self.skipped,
             "swept_ms": self._swept_ms,
+            "looked_ms": self._looked_ms,
         }
 
     def load(self, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
@@ -329,7 +333,7 @@ class Trainer:
             raise ValueError(f"model settings differ from the saved ones: {', '.join(changed)}")
         self._load_dense(arrays)
         self.last_good.load(_of("good", arrays), meta["last_good"])
-        self.skipped, self._swept_ms = meta["skipped"], meta["swept_ms"]
+        self.skipped, self._swept_ms, self._looked_ms = meta["skipped"], meta["swept_ms"], meta["looked_ms"]
         for name, part in self._parts().items():
             part.load(_of(name, arrays))
 
@@ -471,6 +475,13 @@ class Trainer:
         half_life_ms = s.square_half_life_d * _DAY_MS
         lost = self.wide.learn(keys, found.rows, keys != 0, summed(each, found.seen), now_ms, s.wide_rate, half_life_ms)
         return np.concatenate([keys[keys != 0], lost])
+
+    def _look(self, run: _Pass, now_ms: int) -> tuple[Array, Array] | None:
+        if now_ms < self._looked_ms + LOOK_MS:
+            return None
+        self._looked_ms = now_ms
+        use = self.ranker.tasks.use(run.scores.entering)
+        return use.share.numpy(force=True), use.entropy.numpy(force=True)
 
     def _sweep(self, now_ms: int) -> dict[str, Array]:
         """Expire unused rows, once an hour of event time."""

@@ -185,13 +185,13 @@ def _result(partition: Partition, learner: Learner, journal: _Journal, seconds: 
         },
         counted=dict(sorted(counted.items())),
         rejections=journal.first,
-        notes=list(_notes(counted, metrics, journal)),
+        notes=list(_notes(counted, metrics, journal, learner.identification.unidentified())),
         first_ms=journal.first_ms,
         last_ms=partition.progress.watermark_ms,
     )
 
 
-def _notes(counted: dict[str, int], metrics: dict[str, TaskMetrics], journal: _Journal) -> Iterator[str]:
+def _notes(counted: dict[str, int], metrics: dict[str, TaskMetrics], journal: _Journal, unidentified: bool) -> Iterator[str]:
     implied = counted.get("implied_impressions", 0)
     if not counted.get("impressions") and implied:
         yield (
@@ -206,6 +206,8 @@ def _notes(counted: dict[str, int], metrics: dict[str, TaskMetrics], journal: _J
         yield "There is no request id: lists are unknown, so nothing that compares items of one list (pairs, NDCG) can be measured."
     if not journal.propensities and not counted.get("exposures"):
         yield "There are no propensities: what another policy would have earned (off-policy evaluation) can't be answered."
+    if unidentified:
+        yield "Popularity hardly moves within items (R2 on the item's id above 0.98): what it adds can't be told from what items are worth."
     for task, figures in metrics.items():
         if figures.n and not figures.positives:
             yield f"{task}: no positive in this log; AUC, NE and COPC are undefined."

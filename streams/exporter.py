@@ -5,7 +5,7 @@ Labels are bounded: routes, reasons and partitions are, ids never become one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from faust.types import TP
@@ -22,12 +22,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from online_model.features import POPULARITY_HALF_LIVES_H
+from online_model.gate_watch import GATES
 from streams.core.events import Reason
 from streams.entrance import Entrance, ExporterSettings, Receive, Refusal, Scope, Send, respond
 from streams.server import CantListen, address, bind, serve
 from streams.topics import names
 
 if TYPE_CHECKING:
+    from streams.core.learn import Learner
     from streams.learner_process import LearnerProcess
     from streams.model_updates import ServingModel
     from streams.worker import Worker
@@ -167,6 +170,29 @@ class _LearnerFigures(Collector):
         yield _counter("segue_learner_published", "deltas published", teaching.published)
         yield _counter("segue_learner_acts", "acts in versions published", teaching.acts)
         yield _counter("segue_learner_checkpoints", "checkpoints saved", teaching.checkpoints)
+        if learner is not None:
+            yield from _watched(learner)
+
+
+def _watched(learner: Learner) -> Iterator[Metric]:
+    gates = learner.gates
+    yield _by("segue_gate_entropy", "of a task's gate over experts, nats; over five minutes", "task", GATES, gates.entropy.tolist())
+    yield _by("segue_expert_share", "of the gates that may use an expert; over five minutes", "expert", gates.experts, gates.share.tolist())
+    alarms = CounterMetricFamily("segue_expert_alarms", "times that an expert was neglected for an hour", labels=["expert"])
+    for expert, n in zip(gates.experts, gates.alarms.tolist(), strict=True):
+        alarms.add_metric([expert], n)
+    yield alarms
+    hours = [f"{h:g}" for h in POPULARITY_HALF_LIVES_H]
+    r2 = learner.identified
+    yield _by("segue_popularity_r2", "share of log popularity's variance between items", "half_life_h", hours, r2[:-1])
+    yield _gauge("segue_popularity_unidentified", "1 if popularity's effect can't be told from items' quality", r2[-1])
+
+
+def _by(name: str, says: str, label: str, values: Sequence[str], figures: Sequence[float]) -> Metric:
+    family = GaugeMetricFamily(name, says, labels=[label])
+    for value, figure in zip(values, figures, strict=True):
+        family.add_metric([value], float(figure))
+    return family
 
 
 class Exporter:

@@ -16,8 +16,10 @@ import msgspec
 import numpy as np
 import xxhash
 
-from online_model.batch import of_records
-from online_model.features import TASKS, Closed, Example, ExampleRecord, Reversal, Tick
+from online_model.batch import Batch, of_records
+from online_model.features import FIELDS, TASKS, Closed, Example, ExampleRecord, Reversal, Tick
+from online_model.gate_watch import GateWatch
+from online_model.identification import Identification
 from online_model.metrics import Prequential, WindowResult
 from streams.core.lists import Lists
 from streams.core.records import Outgoing
@@ -27,6 +29,8 @@ if TYPE_CHECKING:  # settings are read without torch
 
 FIRST_BATCH = 64  # examples of a full micro-batch before much has been learned (MODEL.md section 7)
 COMPARED = 256  # rows of closed lists that a step takes at least, and that make one of their own: a closing tick closes thousands
+
+_USER, _ITEM = FIELDS.index("user"), FIELDS.index("item")
 
 Mark = tuple[int, int, int]
 Watcher = Callable[[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]  # as `Prequential.score`
@@ -73,6 +77,9 @@ class Learner:
         """`sources`: partitions of `events`. Whoever ends a log ends it in each, also where it had no rows (`segue send` does)."""
         self.settings, self.trainer, self.sources = settings, trainer, sources
         self.metrics = Prequential()
+        self.gates = GateWatch(trainer.settings.shared_experts)
+        self.identification = Identification()
+        self.identified = self._identified()  # as of the last minute, for whoever reads beside the learner
         self.version = 0
         self.watermark_ms = -1
         self.marks: dict[int, Mark] = {}  # per source partition: the newest sequence applied
@@ -158,7 +165,8 @@ class Learner:
         batch = of_records(records, self._lists.take(COMPARED))
         report = self.trainer.step(batch, self.watermark_ms)
         self.version += 1
-        self._keep(records, batch.fields[:, 0], batch.shown_ms, report)
+        self._keep(records, batch.fields[:, _USER], batch.shown_ms, report)
+        self._watch(batch, report)
         self._score()
         if report.skipped:
             self._count(f"skipped:{report.skipped}")
@@ -169,6 +177,17 @@ class Learner:
             report=report,
             arrivals_ms=[r.arrival_ms for r in records if r.arrival_ms],
         )
+
+    def _watch(self, batch: Batch, report: StepReport) -> None:
+        shown = batch.is_example > 0
+        self.identification.see(batch.fields[shown, _ITEM], batch.popularity[shown], 1 / batch.weight[shown], self.watermark_ms)
+        if report.gates is not None:
+            self.gates.see(*report.gates, self.watermark_ms)
+            self.identified = self._identified()
+
+    def _identified(self) -> list[float]:
+        """R^2 a half-life, then 1 where it warns."""
+        return [*self.identification.read(), float(self.identification.unidentified())]
 
     def _keep(self, records: Sequence[Example | Reversal], users: np.ndarray, shown_ms: np.ndarray, report: StepReport) -> None:
         logits, probabilities = report.logits.astype("<f4"), report.probabilities.astype("<f4")
@@ -216,6 +235,8 @@ class Learner:
             "open.batch": _packed(self._batch),
             "open.closed": _packed(self._closed),
             **{f"open.lists.{n}": a for n, a in self._lists.arrays().items()},
+            **{f"watch.gates.{n}": a for n, a in self.gates.arrays().items()},
+            **{f"watch.identification.{n}": a for n, a in self.identification.arrays().items()},
         }
 
     def meta(self) -> dict[str, Any]:
@@ -244,13 +265,16 @@ class Learner:
         self._batch = msgspec.msgpack.decode(arrays["open.batch"].tobytes(), type=list[Example | Reversal])
         self._closed = msgspec.msgpack.decode(arrays["open.closed"].tobytes(), type=list[Closed])
         self._lists.load({n[11:]: a for n, a in arrays.items() if n.startswith("open.lists.")})
+        self.gates.load({n[12:]: a for n, a in arrays.items() if n.startswith("watch.gates.")})
+        self.identification.load({n[21:]: a for n, a in arrays.items() if n.startswith("watch.identification.")})
+        self.identified = self._identified()
 
     def digest(self) -> dict[str, str]:
         """A hash per kind of state: equal learners, equal digests. Marks and counts of repeats are left out: they
         say how the records came, not what was learned from them."""
         out = {"trainer": self.trainer.digest()}
         arrays = self.arrays()
-        for name in ("metrics", "open"):
+        for name in ("metrics", "open", "watch"):
             h = xxhash.xxh3_128()
             for key in sorted(k for k in arrays if k.startswith(f"{name}.")):
                 h.update(key.encode() + str(arrays[key].shape).encode() + np.ascontiguousarray(arrays[key]).tobytes())

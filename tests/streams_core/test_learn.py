@@ -345,3 +345,15 @@ def test_another_label_another_order_or_one_less_is_another_digest(records: list
 def test_settings_must_be_positive(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be at least 1"):
         LearnerSettings(**{name: 0})
+
+
+def test_gates_and_identification_are_watched_as_it_learns_and_tell_of_the_last_minute() -> None:
+    made = learner()
+    assert np.isnan(made.identified[:3]).all() and made.identified[3] == 0
+    made.apply(0, numbered([record for n in range(8) for record in (example(n, n * MINUTE), Tick(T0 + n * MINUTE, False))]))
+    assert made.identification.rows == pytest.approx(8, rel=0.01)
+    assert np.isfinite(made.gates.entropy).all() and made.gates.share[: len(TASKS) + 1].min() > 0
+    again = learner()
+    again.load(made.arrays(), msgspec.msgpack.decode(msgspec.msgpack.encode(made.meta())))
+    assert again.digest() == made.digest() and again.digest()["watch"] != learner().digest()["watch"]
+    np.testing.assert_array_equal(again.identified, made.identified)
