@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Pure-number work on small machines: more threads than cores only get in each other's way.
-export OMP_NUM_THREADS ?= 2
+# The products of a step are small: a second thread spends its time waiting for the first, all the more where other work runs.
+export OMP_NUM_THREADS ?= 1
 MARKERS := not gpu and not prove
 
 .DEFAULT_GOAL := help
