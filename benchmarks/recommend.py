@@ -37,14 +37,18 @@ def measure() -> Iterator[Figure]:
         return prediction
 
     whole: list[float] = []
+    busy: list[float] = []  # of the processor: what a list takes where nobody else wants it
     for n in range(LISTS):
         user_id = keenest[n % len(keenest)]
         request = Request(user_id=user_id, domain="song", context={"scene": "night", "device": "phone"})
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.thread_time()
         user = segue.partition.user(keys.key("user", user_id))
         segue.recommender.recommend(request, f"{n}", user, segue.partition.item_counts, predict, loop.now_ms + 1, 1)
+        busy.append(time.thread_time() - worked)
         whole.append(time.perf_counter() - began)
     alone = 1e3 * float(np.percentile(model, 50))
     for share, budget in ((50, "< 10 ms"), (99, "< 25 ms")):
-        ours = 1e3 * float(np.percentile(whole, share))
-        yield Figure(what=f"200 candidates to a list of 10, p{share}", unit="ms", ours=ours, baseline=MODEL, theirs=alone, budget=budget)
+        for of, taken in (("", whole), (", CPU time", busy)):
+            ours = 1e3 * float(np.percentile(taken, share))
+            what = f"200 candidates to a list of 10{of}, p{share}"
+            yield Figure(what=what, unit="ms", ours=ours, baseline=MODEL, theirs=alone, budget=budget)
