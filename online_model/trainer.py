@@ -153,6 +153,7 @@ class Trainer:
         self.skipped = 0
         self._swept_ms = 0
         self._looked_ms = 0  # at the gates
+        self.haste = 1.0  # times the rates of rows and of the dense part; whoever asks for steps sets it, it is no part of the state
         self._pair_keys = PairKeys()
         self.last_good = LastGood(self._dense_arrays())
 
@@ -172,6 +173,7 @@ class Trainer:
 
     def step(self, batch: Batch, now_ms: int) -> StepReport:
         """Predict, then learn from the batch once."""
+        self.dense.rate = self.haste * self.settings.dense_rate
         run = self._run(batch, learns=True)
         z = self._blended(run)
         logits, probabilities = z.astype(np.float32), self._probabilities(z)
@@ -450,7 +452,7 @@ class Trainer:
             admitted[items] = self.waiting.ripe(keys[items], events, s.item_admission_events, now_ms)
         admitted &= keys != 0
         half_life_ms = s.square_half_life_d * _DAY_MS
-        lost = self.ids.learn(keys, run.ids.rows, admitted, summed(gradient, run.ids.seen), now_ms, s.row_rate, half_life_ms)
+        lost = self.ids.learn(keys, run.ids.rows, admitted, summed(gradient, run.ids.seen), now_ms, self.haste * s.row_rate, half_life_ms)
         return {"ids": np.concatenate([keys[admitted | (run.ids.rows != 0)], lost])}
 
     def _learn_cross(self, run: _Pass, cross: Tensor, feed: Tensor, now_ms: int) -> dict[str, Array]:
@@ -460,7 +462,7 @@ class Trainer:
             keys = found.seen.keys
             admitted = (self.ids.rows.find(keys) != 0) & (keys != 0)
             each = summed(gradient.reshape(len(found.seen.inverse), -1), found.seen)
-            lost = table.learn(keys, found.rows, admitted, each, now_ms, s.cross_rate, s.square_half_life_d * _DAY_MS)
+            lost = table.learn(keys, found.rows, admitted, each, now_ms, self.haste * s.cross_rate, s.square_half_life_d * _DAY_MS)
             out[name] = np.concatenate([keys[admitted | (found.rows != 0)], lost])
         return out
 
@@ -473,7 +475,7 @@ class Trainer:
             return keys[:0]
         each = dz[:, None].expand(-1, len(found.seen.inverse) // len(dz), -1).reshape(-1, len(TASKS))
         half_life_ms = s.square_half_life_d * _DAY_MS
-        lost = self.wide.learn(keys, found.rows, keys != 0, summed(each, found.seen), now_ms, s.wide_rate, half_life_ms)
+        lost = self.wide.learn(keys, found.rows, keys != 0, summed(each, found.seen), now_ms, self.haste * s.wide_rate, half_life_ms)
         return np.concatenate([keys[keys != 0], lost])
 
     def _look(self, run: _Pass, now_ms: int) -> tuple[Array, Array] | None:

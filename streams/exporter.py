@@ -22,7 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from online_model.features import POPULARITY_HALF_LIVES_H
+from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
 from online_model.gate_watch import GATES
 from streams.core.events import Reason
 from streams.entrance import Entrance, ExporterSettings, Receive, Refusal, Scope, Send, respond
@@ -182,6 +182,11 @@ def _watched(learner: Learner) -> Iterator[Metric]:
     for expert, n in zip(gates.experts, gates.alarms.tolist(), strict=True):
         alarms.add_metric([expert], n)
     yield alarms
+    drifts = CounterMetricFamily("segue_drift_alarms", "times that what happens left what was predicted", labels=["task", "domain"])
+    for task, row in zip(TASKS, learner.drift.alarms.tolist(), strict=True):
+        for place, n in enumerate(row):
+            drifts.add_metric([task, str(place)], n)
+    yield drifts
     hours = [f"{h:g}" for h in POPULARITY_HALF_LIVES_H]
     r2 = learner.identified
     yield _by("segue_popularity_r2", "share of log popularity's variance between items", "half_life_h", hours, r2[:-1])

@@ -17,6 +17,7 @@ import numpy as np
 import xxhash
 
 from online_model.batch import Batch, of_records
+from online_model.drift import Drift
 from online_model.features import FIELDS, TASKS, Closed, Example, ExampleRecord, Reversal, Tick
 from online_model.gate_watch import GateWatch
 from online_model.identification import Identification
@@ -30,7 +31,7 @@ if TYPE_CHECKING:  # settings are read without torch
 FIRST_BATCH = 64  # examples of a full micro-batch before much has been learned (MODEL.md section 7)
 COMPARED = 256  # rows of closed lists that a step takes at least, and that make one of their own: a closing tick closes thousands
 
-_USER, _ITEM = FIELDS.index("user"), FIELDS.index("item")
+_USER, _ITEM, _DOMAIN = (FIELDS.index(name) for name in ("user", "item", "domain"))
 
 Mark = tuple[int, int, int]
 Watcher = Callable[[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]  # as `Prequential.score`
@@ -43,6 +44,8 @@ class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     micro_batch_span_ms: int = 200  # of event time: what an act waits for its step at most while events flow
     open_predictions: int = 1_000_000  # kept until their exposure's window closes; 52 bytes each
     listed_exposures: int = 20_000  # kept until their list closes, to be compared with the others in it; up to 4 kB each
+
+    drift_reaction: bool = False  # an alarm of drift triples the rates, decaying over an hour; off until a log shows that it pays
 
     def __post_init__(self) -> None:
         for name in ("micro_batch_examples", "micro_batch_span_ms", "open_predictions", "listed_exposures"):
@@ -67,6 +70,7 @@ class Predicted(msgspec.Struct, frozen=True, array_like=True):
     shown_ms: int
     logits: bytes  # float32 [T]
     probabilities: bytes  # float32 [T]
+    place: int  # of its domain
     weight: float  # kept share of such exposures: it stands for 1 / weight of them
 
 
@@ -79,6 +83,7 @@ class Learner:
         self.metrics = Prequential()
         self.gates = GateWatch(trainer.settings.shared_experts)
         self.identification = Identification()
+        self.drift = Drift(trainer.settings.domain_places)
         self.identified = self._identified()  # as of the last minute, for whoever reads beside the learner
         self.version = 0
         self.watermark_ms = -1
@@ -163,9 +168,11 @@ class Learner:
     def _step(self) -> Step:
         records, self._batch = self._batch, []
         batch = of_records(records, self._lists.take(COMPARED))
+        if self.settings.drift_reaction:
+            self.trainer.haste = self.drift.haste(self.watermark_ms)
         report = self.trainer.step(batch, self.watermark_ms)
         self.version += 1
-        self._keep(records, batch.fields[:, _USER], batch.shown_ms, report)
+        self._keep(records, batch, report)
         self._watch(batch, report)
         self._score()
         if report.skipped:
@@ -189,12 +196,13 @@ class Learner:
         """R^2 a half-life, then 1 where it warns."""
         return [*self.identification.read(), float(self.identification.unidentified())]
 
-    def _keep(self, records: Sequence[Example | Reversal], users: np.ndarray, shown_ms: np.ndarray, report: StepReport) -> None:
+    def _keep(self, records: Sequence[Example | Reversal], batch: Batch, report: StepReport) -> None:
+        users, shown_ms, places = batch.fields[:, _USER], batch.shown_ms, self.trainer.domains.places(batch.fields[:, _DOMAIN])
         logits, probabilities = report.logits.astype("<f4"), report.probabilities.astype("<f4")
         for i, record in enumerate(records):
             if isinstance(record, Example):
                 said = logits[i].tobytes(), probabilities[i].tobytes()
-                self._predicted[record.id] = Predicted(int(users[i]), int(shown_ms[i]), *said, record.weight)
+                self._predicted[record.id] = Predicted(int(users[i]), int(shown_ms[i]), *said, int(places[i]), record.weight)
         while len(self._predicted) > self.settings.open_predictions:
             del self._predicted[next(iter(self._predicted))]  # counted as unscored when it closes
 
@@ -221,6 +229,11 @@ class Learner:
                 )
                 for score in (self.metrics.score, *self.watchers):
                     score(shown_ms, *columns)
+                _, _, probabilities, labels, stands_for = columns
+                residuals = (labels - probabilities) * stands_for[:, None]
+                known = np.isfinite(residuals).all(1)  # a step that was skipped may have said nothing
+                places = np.array([p.place for p, _ in rows], np.int64)
+                self._count("drift", self.drift.see(places[known], residuals[known], self.watermark_ms))
 
     def _count(self, what: str, n: int = 1) -> None:
         if n:
@@ -236,6 +249,7 @@ class Learner:
             "open.closed": _packed(self._closed),
             **{f"open.lists.{n}": a for n, a in self._lists.arrays().items()},
             **{f"watch.gates.{n}": a for n, a in self.gates.arrays().items()},
+            **{f"watch.drift.{n}": a for n, a in self.drift.arrays().items()},
             **{f"watch.identification.{n}": a for n, a in self.identification.arrays().items()},
         }
 
@@ -266,6 +280,7 @@ class Learner:
         self._closed = msgspec.msgpack.decode(arrays["open.closed"].tobytes(), type=list[Closed])
         self._lists.load({n[11:]: a for n, a in arrays.items() if n.startswith("open.lists.")})
         self.gates.load({n[12:]: a for n, a in arrays.items() if n.startswith("watch.gates.")})
+        self.drift.load({n[12:]: a for n, a in arrays.items() if n.startswith("watch.drift.")})
         self.identification.load({n[21:]: a for n, a in arrays.items() if n.startswith("watch.identification.")})
         self.identified = self._identified()
 

@@ -357,3 +357,22 @@ def test_gates_and_identification_are_watched_as_it_learns_and_tell_of_the_last_
     again.load(made.arrays(), msgspec.msgpack.decode(msgspec.msgpack.encode(made.meta())))
     assert again.digest() == made.digest() and again.digest()["watch"] != learner().digest()["watch"]
     np.testing.assert_array_equal(again.identified, made.identified)
+
+
+def test_a_killed_learner_that_reacts_to_drift_goes_on_to_the_same_bytes() -> None:
+    rng = np.random.default_rng(7)
+    records: list[ExampleRecord] = []
+    for n in range(200):
+        records += [example(n, n * 60, int(rng.integers(0, 32))), closed(n * 60 + 1, **{f"s{n}": int(rng.integers(0, 32))})]
+    records.append(Tick(T0 + 200 * 60, True))
+    whole, calm = (Learner(LearnerSettings(micro_batch_examples=COUNT, drift_reaction=r), Trainer(SMALL)) for r in (True, False))
+    first, second = (Learner(LearnerSettings(micro_batch_examples=COUNT, drift_reaction=True), Trainer(SMALL)) for _ in range(2))
+    for made in (whole, calm, first):
+        made.drift.alarm_ms = T0  # as if there had been one
+    for made in (whole, calm):
+        made.apply(0, numbered(records))
+    first.apply(0, numbered(records[:250]))
+    second.load(first.arrays(), msgspec.msgpack.decode(msgspec.msgpack.encode(first.meta())))
+    second.apply(0, numbered(records))
+    assert second.digest() == whole.digest()
+    assert whole.digest()["trainer"] != calm.digest()["trainer"]

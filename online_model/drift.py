@@ -1,0 +1,70 @@
+"""Alarms where what happens leaves what is predicted: ADWIN over calibrated residuals, a task and a place of domains (MODEL.md 10.4).
+
+A residual is label - probability of an exposure whose window has closed, in the order in which windows close: earlier, acts would
+come before the exposures that get none, and every rush hour would look like a change. GROUP of them are one value.
+Shapes: N rows, T tasks, M places of domains.
+"""
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from online_model.adwin import DELTA, Adwin
+from online_model.features import TASKS
+
+Array = np.ndarray
+
+GROUP = 16  # residuals a value: a mean of so many costs a sixteenth, and ADWIN would merge them anyway
+HASTE = 3.0  # times the rates at an alarm …
+CALM_MS = 3_600_000  # … and back to 1 in a straight line, over this much event time
+_Window = tuple[list[list[float]], int, float, float]
+
+
+class Drift:
+    """A detector a task and place, and what has been alarmed."""
+
+    def __init__(self, places: int) -> None:
+        self.alarms = np.zeros((len(TASKS), places), np.int64)  # so far
+        self.alarm_ms = -CALM_MS  # event time of the last one
+        self._windows = [[Adwin(DELTA / (len(TASKS) * places)) for _ in range(places)] for _ in TASKS]
+        self._sums = np.zeros((len(TASKS), places))
+        self._n = np.zeros(places, np.int64)
+
+    def see(self, place: Array, residuals: Array, now_ms: int) -> int:
+        """Places [N] and residuals [N, T], in order; how many alarms they gave."""
+        given = 0
+        for at, row in zip(place.tolist(), residuals, strict=True):
+            self._sums[:, at] += row
+            self._n[at] += 1
+            if self._n[at] == GROUP:
+                for task, value in enumerate((self._sums[:, at] / GROUP).tolist()):
+                    if self._windows[task][at].update(value):
+                        self.alarms[task, at] += 1
+                        self.alarm_ms = max(self.alarm_ms, now_ms)
+                        given += 1
+                self._sums[:, at], self._n[at] = 0.0, 0
+        return given
+
+    def haste(self, now_ms: int) -> float:
+        """What rates are to be multiplied by."""
+        return 1.0 + (HASTE - 1.0) * min(1.0, max(0.0, 1.0 - (now_ms - self.alarm_ms) / CALM_MS))
+
+    def arrays(self) -> dict[str, Array]:
+        """Everything, for a checkpoint."""
+        windows = [[(a.levels, a.width, a.total, a.variance) for a in row] for row in self._windows]
+        return {
+            "alarms": self.alarms.copy(),
+            "alarm_ms": np.array(self.alarm_ms),
+            "windows": np.frombuffer(msgspec.msgpack.encode(windows), np.uint8),
+            "sums": self._sums.copy(),
+            "n": self._n.copy(),
+        }
+
+    def load(self, arrays: dict[str, Array]) -> None:
+        """The state that `arrays` gave."""
+        self.alarms, self.alarm_ms = arrays["alarms"].copy(), int(arrays["alarm_ms"])
+        self._sums, self._n = arrays["sums"].copy(), arrays["n"].copy()
+        saved = msgspec.msgpack.decode(arrays["windows"].tobytes(), type=list[list[_Window]])
+        for row, states in zip(self._windows, saved, strict=True):
+            for window, state in zip(row, states, strict=True):
+                window.levels, window.width, window.total, window.variance = state
