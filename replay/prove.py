@@ -3,15 +3,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from replay import prove_id_cross, prove_late_labels
+from replay import prove_cross_domain, prove_debias, prove_id_cross, prove_late_labels
 from replay.claims import Proof
 
-PROOFS = ("id-cross", "late-labels")
+PROOFS = ("debias", "cross-domain", "id-cross", "late-labels")
 
 
 def prove(name: str, seeds: Sequence[int], told: Callable[[int, int], None] = lambda done, _: None) -> Proof:
     """One of PROOFS over these seeds. `told` hears how many worlds are done."""
     match name:
+        case "debias":
+            return _over(seeds, lambda seed: prove_debias.figures(seed, prove_debias.Sizes()), prove_debias.judge, told)
+        case "cross-domain":
+            return _over(seeds, lambda seed: prove_cross_domain.figures(seed, prove_cross_domain.Sizes()), prove_cross_domain.judge, told)
         case "id-cross":
             return _over(seeds, lambda seed: prove_id_cross.figures(seed, prove_id_cross.Sizes()), prove_id_cross.judge, told)
         case "late-labels":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -32,7 +33,7 @@ GROUPS = (*DOMAINS, "new")
 _FULL_PLAY = TASKS.index("full_play")
 EVERY_MS = 5_000
 MOMENTS = 3  # of judging, spread over the second half of the log
-UNUSED = {"cin": False, "related": False, "id_cross": False}  # slow, or reading histories, of which there are none here
+UNUSED: dict[str, Any] = {"cin": False, "related": False, "id_cross": False}  # slow, or reading histories, of which there are none here
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,7 +90,7 @@ def world(seed: int, sizes: Sizes, related: bool) -> Log:
 
 def figures(seed: int, sizes: Sizes) -> dict[str, float]:
     """AUC by world, learner and domain ("new": of users who have not been in the sparse one), mean over the moments of judging."""
-    out = {}
+    out: dict[str, float] = {}
     for name in WORLDS:
         log = world(seed, sizes, name == "related")
         for form in FORMS:

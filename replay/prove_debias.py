@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,7 +25,7 @@ from online_model.model_settings import ModelSettings
 from online_model.popularity import RATE_HALF_LIFE_H
 from online_model.popularity_effect import PopularityEffect
 from online_model.trainer import Trainer
-from replay.claims import Proof, line, proof
+from replay.claims import Line, Proof, line, proof
 from replay.prove_world import START_MS, column, exposures, keys, ranks, sigmoid
 
 Array = np.ndarray
@@ -35,7 +36,7 @@ _FULL_PLAY, _SKIP = TASKS.index("full_play"), TASKS.index("skip")
 _ITEM = SCOPES.index("item")
 TOP = 20
 _DAY = POPULARITY_HALF_LIVES_H.index(24.0)
-UNUSED = {"cin": False, "related": False, "id_cross": False, "cross_domain": False}  # slow, or of what this world lacks
+UNUSED: dict[str, Any] = {"cin": False, "related": False, "id_cross": False, "cross_domain": False}  # slow, or of what this world lacks
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,13 +47,13 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     items: int = 100
     round: int = 64  # exposures during which popularity stands still
     batch: int = 128  # examples that are learned at once
-    days: float = 14.0
+    days: float = 28.0
     explored: float = 0.3  # share of the exposures
-    feedback: float = 1.0  # exposures go by exp(this * s)
+    feedback: float = 0.5  # exposures go by exp(this * s)
     luck: float = 60.0  # plays a day at birth, exponential
-    pushed: float = 0.05  # share of the items that are pushed at a time
-    push: float = 2.0  # log of what a push multiplies exposures by
-    push_h: float = 36.0  # that a push lasts, mean
+    pushed: float = 0.1  # share of the items that are pushed at a time
+    push: float = 3.0  # log of what a push multiplies exposures by
+    push_h: float = 12.0  # that a push lasts, mean
     quality: float = 0.6  # standard deviation over items
     taste: float = 0.6  # standard deviation of taste over items, a user's
     factors: int = 2
@@ -90,9 +91,10 @@ def world(seed: int, sizes: Sizes, slope: float) -> Log:
     ruler = PopularityEffect(0, 1, torch.device("cpu"))  # the truth is told by the product's own measure of popularity
     user = rng.integers(sizes.users, size=n)
     item, luck = np.zeros(n, np.int64), rng.random(n)
+    shown_ms = START_MS + (np.arange(n) * (hours / sizes.round * HOUR_MS)).astype(np.int64)
     out = Log(
-        user, item, START_MS + (np.arange(n) * (hours / sizes.round * HOUR_MS)).astype(np.int64), START_MS - rng.integers(240, size=many) * HOUR_MS,
-        np.zeros(n, bool), np.zeros((n, 3)), np.zeros((n, len(COUNTS))), np.zeros(n), plays, counts, np.zeros(many), liking,
+        user, item, shown_ms, START_MS - rng.integers(240, size=many) * HOUR_MS, np.zeros(n, bool), np.zeros((n, 3)),
+        np.zeros((n, len(COUNTS))), np.zeros(n), plays, counts, np.zeros(many), liking,
     )  # fmt: skip
     ruler.see(_inputs(plays), START_MS - 1)
     for start in range(0, n, sizes.round):
@@ -129,7 +131,7 @@ def _labels(played: Array) -> Array:
 
 def figures(seed: int, sizes: Sizes) -> dict[str, float]:
     """Of each slope: the learned one; order, gain and tail share, plain and with popularity's part taken away."""
-    out = {}
+    out: dict[str, float] = {}
     for slope in SLOPES:
         log = world(seed, sizes, slope)
         trainer = learn(log, ModelSettings(seed=seed, **UNUSED), sizes)
@@ -203,17 +205,20 @@ def judge(seeds: Sequence[int], each: Sequence[dict[str, float]]) -> Proof:
     def of(name: str) -> Array:
         return np.array([f[name] for f in each])
 
-    lines = [line(f"(a) slope learned where the true one is {s:g}", of(f"{s:g} slope"), s - 0.15, s + 0.15) for s in SLOPES]
+    def told(claim: str, values: Array, least: float | None = None, most: float | None = None, above: float | None = None) -> None:
+        lines.append(line(claim, values.tolist(), least, most, above))
+
     strong, none = f"{SLOPES[-1]:g}", f"{SLOPES[0]:g}"
-    lines += [
-        line("Spearman with true liking: plain", of(f"{strong} spearman plain")),
-        line("Spearman with true liking: popularity taken away", of(f"{strong} spearman taken")),
-        line("Spearman with true liking: conformity known", of(f"{strong} oracle")),
-        line("(b) taken away over oracle", of(f"{strong} spearman taken") / of(f"{strong} oracle"), 0.97),
-        line("(b) taken away - plain", of(f"{strong} spearman taken") - of(f"{strong} spearman plain"), 0.04, above=0),
-        line("NDCG@20: taken away - plain", of(f"{strong} ndcg taken") - of(f"{strong} ndcg plain")),
-        line("(c) tail share: taken away - plain", of(f"{strong} tail taken") - of(f"{strong} tail plain"), above=0),
-        line("(d) no conformity: Spearman, taken away - plain", of(f"{none} spearman taken") - of(f"{none} spearman plain"), -0.01),
-        line("(e) NDCG@20 with gamma_item = 0 - without", of(f"{strong} ndcg plain") - of(f"{strong} ndcg default"), -1e-6, 1e-6),
-    ]
+    lines: list[Line] = []
+    for s in SLOPES:
+        told(f"(a) slope learned where the true one is {s:g}", of(f"{s:g} slope"), s - 0.15, s + 0.15)
+    told("Spearman with true liking: plain", of(f"{strong} spearman plain"))
+    told("Spearman with true liking: popularity taken away", of(f"{strong} spearman taken"))
+    told("Spearman with true liking: conformity known", of(f"{strong} oracle"))
+    told("(b) taken away over oracle", of(f"{strong} spearman taken") / of(f"{strong} oracle"), 0.97)
+    told("(b) taken away - plain", of(f"{strong} spearman taken") - of(f"{strong} spearman plain"), 0.04, above=0)
+    told("NDCG@20: taken away - plain", of(f"{strong} ndcg taken") - of(f"{strong} ndcg plain"))
+    told("(c) tail share: taken away - plain", of(f"{strong} tail taken") - of(f"{strong} tail plain"), above=0)
+    told("(d) no conformity: Spearman, taken away - plain", of(f"{none} spearman taken") - of(f"{none} spearman plain"), -0.01)
+    told("(e) NDCG@20 with gamma_item = 0 - without", of(f"{strong} ndcg plain") - of(f"{strong} ndcg default"), -1e-6, 1e-6)
     return proof("debias", seeds, lines)

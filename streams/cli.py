@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("streams", "online_model", "bandit", "replay")
 FORMATS = ("jsonl", "csv", "parquet", "kuairand", "open-bandit", "amazon-cross-domain", "30music")
-PROOFS = ("id-cross", "late-labels")  # of replay/prove.py, which loads torch
+PROOFS = ("debias", "cross-domain", "id-cross", "late-labels")  # of replay/prove.py, which loads torch
 CROWD_PACE = 200.0  # of `segue run`: a list takes an hour / 200 = 18 s at most, and its join window is 20 s
 KNOWN_RIVALS = {"bandit": "the security linter bandit", "replay": "the library replay-rec"}
 
