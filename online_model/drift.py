@@ -14,7 +14,7 @@ from online_model.features import TASKS
 
 Array = np.ndarray
 
-GROUP = 16  # residuals a value: a mean of so many costs a sixteenth, and ADWIN would merge them anyway
+GROUP = 4  # residuals a value, for speed; 16 would need shifts of more than .3: the bound is for values that may lie anywhere in [0, 1]
 HASTE = 3.0  # times the rates at an alarm …
 CALM_MS = 3_600_000  # … and back to 1 in a straight line, over this much event time
 _Window = tuple[list[list[float]], int, float, float]
