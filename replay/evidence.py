@@ -17,7 +17,7 @@ from online_model.model_settings import ModelSettings
 from replay.intervals import RESAMPLES, Interval, Users, of_difference
 from replay.ledger import AGES, Judged, Ledger
 from replay.prequential import FEW_POSITIVES, Numbered, Result
-from replay.side_by_side import Copy, Frozen, Rival, ask_gammas, frozen_name, gamma_name, note_steps
+from replay.side_by_side import Copy, Rival, ask_gammas, frozen_name, gamma_name, note_steps
 from streams.core.events import Rejected
 from streams.core.learn import LearnerSettings
 from streams.core.records import Outgoing
@@ -25,9 +25,8 @@ from streams.core.records import Outgoing
 Array = np.ndarray
 
 ALL_ON = "all on"
-TAIL = 0.3  # share of a log, its end, on which parameters are frozen
+TAIL = 0.3  # share of a log, its end, that is predicted by what was known before it
 SPANS_MS = (0, 1_000, 60_000, 1_800_000, 18_000_000)  # MODEL.md section 10: 0 s, 1 s, 1 min, 30 min, 5 h
-NEVER_MS = 1 << 62
 TOP = 0.1  # share of each user's rows that would be shown first
 
 
@@ -37,7 +36,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     ablate: bool = False
     spans_ms: tuple[int, ...] = ()  # between publications of parameters, the first 0: of the trainer itself
     gammas: tuple[float, ...] = ()  # shares of popularity's part to be taken away, the first is compared with
-    frozen_from_ms: int = 0  # from then on a copy of the parameters is held still
+    frozen_from_ms: int = 0  # from then on exposures are also predicted by what was known before, all at once
     resamples: int = RESAMPLES
 
 
@@ -76,11 +75,11 @@ class Evidence:
     def __init__(self, question: Question, model: ModelSettings, learning: LearnerSettings, device: str) -> None:
         self.question, self._model = question, model
         self._ledger, self.uniform = Ledger(), Ledger()
-        self.main = Rival(ALL_ON, model, learning, device, self._ledger, question.frozen_from_ms if question.ablate else NEVER_MS)
+        self.main = Rival(ALL_ON, model, learning, device, self._ledger)
         self.learner, trainer = self.main.learner, self.main.trainer
         trainer.before.append(lambda batch, now_ms: self._ledger.shown(batch))
         others = switched_off(model) if question.ablate else {}
-        self._rivals = [Rival(name, off, learning, device, self._ledger, question.frozen_from_ms) for name, off in others.items()]
+        self._rivals = [Rival(name, off, learning, device, self._ledger) for name, off in others.items()]
         for span in question.spans_ms:
             if span:
                 Copy(span_name(span), trainer, self._ledger, span)
@@ -88,13 +87,18 @@ class Evidence:
                 note_steps(span_name(0), trainer, self._ledger)
         if question.gammas:
             trainer.before.append(lambda batch, now_ms: ask_gammas(ALL_ON, trainer, self._ledger, question.gammas, batch))
-            Frozen(_TAIL_OF_GAMMA, trainer, self._ledger, question.frozen_from_ms, question.gammas)
 
     def also(self, source: int, records: Sequence[Outgoing]) -> None:
         """What the learner has got, for the others."""
         self._ledger.closed(records)
         for rival in self._rivals:
             rival.apply(source, records)
+
+    def ask_tail(self, batch: Batch) -> None:
+        """For exposures of the log's end, by all models as they stand."""
+        self.main.ask(batch, self.question.gammas)
+        for rival in self._rivals:
+            rival.ask(batch)
 
     def ask(self, batch: Batch) -> None:
         """For rows of a second log: every gamma, by the parameters as they stand."""
@@ -119,7 +123,7 @@ class Evidence:
             out.append(Finding(kind="freshness", title="Parameters published every so often", rows=rows, notes=[_SPAN_NOTE]))
         if q.gammas:
             names = [gamma_name(ALL_ON, gamma) for gamma in q.gammas]
-            still = [gamma_name(_TAIL_OF_GAMMA, gamma) for gamma in q.gammas]
+            still = [gamma_name(frozen_name(ALL_ON), gamma) for gamma in q.gammas]
             shown = [f"gamma_item {gamma:g}" for gamma in q.gammas]
             rows = measured(judged, names, [("all", everything)], q.resamples, still, tail, shown, top=TOP)
             uniform = self.uniform.judged()
@@ -136,8 +140,7 @@ def tail_ms(arrivals: Iterable[Numbered]) -> int:
     return sorted(moments)[int((1 - TAIL) * len(moments))] if moments else 0
 
 
-_TAIL_OF_GAMMA = frozen_name("gamma")
-_TAIL_NOTE = "AUC, NE and COPC are of one pass; GAUC is of parameters frozen before the last 30 % of the log, on those exposures."
+_TAIL_NOTE = "AUC, NE and COPC are of one pass; GAUC is of the last 30 % of the log, predicted by what was known before it."
 _SPAN_NOTE = "Judged on what was shown after every copy had been published to twice. GAUC is of one pass, alike for all."
 _GAMMA_NOTE = f"top: mean label of the {TOP:.0%} of each user's exposures that are scored highest. {_TAIL_NOTE}"
 
@@ -181,8 +184,10 @@ def measured(
                 figures += [users.auc(z, labels), users.ne(p, labels), users.copc(p, labels)]
                 figures += [users.top(z, labels, top)] if top else []
             read = users.read(figures, resamples)
-            within = [of_tail.gauc(judged.logits[model][tail, task], judged.labels[tail, task]) for model in still]
-            gaucs = of_tail.read(within, resamples) if len(tail) else np.full((1, len(still)), np.nan)
+            gaucs = np.full((1, len(still)), np.nan)
+            if len(tail):
+                within = [of_tail.gauc(judged.logits[model][tail, task], judged.labels[tail, task]) for model in still]
+                gaucs = of_tail.read(within, resamples)
             for k, model in enumerate(shown or names):
                 at = k * (4 if top else 3)
                 out.append(

@@ -1,7 +1,6 @@
 """Models side by side over one pass of a log: all see the same exposures with the same features, and learn, or wait, each its own way.
 
 - `Watched`: a trainer that lets others look at a batch before it learns from it, and at what it changed after;
-- `Frozen`: its parameters as they stood at a moment, which predict what comes later;
 - `Copy`: a serving copy, to which parameters are published every so often;
 - `Gammas`: its own predictions with shares of popularity's part taken away;
 - `Rival`: a learner with other settings, fed with the same records.
@@ -60,23 +59,6 @@ def note_steps(name: str, trainer: Watched, ledger: Ledger) -> None:
     trainer.after.append(lambda report, now_ms: ledger.said(name, batches.pop(), report.logits, report.probabilities))
 
 
-class Frozen:
-    """Parameters as they stood before the first step at or after a moment. Histories and counts, which are input, go on."""
-
-    def __init__(self, name: str, trainer: Watched, ledger: Ledger, from_ms: int, gammas: Sequence[float] = ()) -> None:
-        self._name, self._trainer, self._ledger, self._from_ms, self._gammas = name, trainer, ledger, from_ms, gammas
-        self._copy: Trainer | None = None
-        trainer.before.append(self._look)
-
-    def _look(self, batch: Batch, now_ms: int) -> None:
-        if self._copy is None and now_ms >= self._from_ms:
-            self._copy = self._trainer.copied()
-        if self._copy is not None:
-            said = self._copy.predict(batch)
-            self._ledger.said(self._name, batch, said.logits, said.probabilities)
-            ask_gammas(self._name, self._copy, self._ledger, self._gammas, batch)
-
-
 class Copy:
     """A serving copy that follows by deltas, published at the first step of each span of event time."""
 
@@ -117,12 +99,10 @@ def gamma_name(name: str, gamma: float) -> str:
 class Rival:
     """A learner with other settings."""
 
-    def __init__(self, name: str, settings: ModelSettings, learning: LearnerSettings, device: str, ledger: Ledger, from_ms: int) -> None:
-        """`from_ms`: when its parameters are frozen for a second answer, `NAME, frozen`."""
-        self.name = name
+    def __init__(self, name: str, settings: ModelSettings, learning: LearnerSettings, device: str, ledger: Ledger) -> None:
+        self.name, self._ledger = name, ledger
         self.trainer = Watched(settings, device)
         note_steps(name, self.trainer, ledger)
-        Frozen(frozen_name(name), self.trainer, ledger, from_ms)
         self.learner = Learner(learning, self.trainer)
         self._took_s = 0.0
 
@@ -130,6 +110,12 @@ class Rival:
         began = time.perf_counter()
         self.learner.apply(source, records)
         self._took_s += time.perf_counter() - began
+
+    def ask(self, batch: Batch, gammas: Sequence[float] = ()) -> None:
+        """Predict without learning: the answer is kept as `NAME, frozen`."""
+        said = self.trainer.predict(batch)
+        self._ledger.said(frozen_name(self.name), batch, said.logits, said.probabilities)
+        ask_gammas(frozen_name(self.name), self.trainer, self._ledger, gammas, batch)
 
     @property
     def rate(self) -> float:

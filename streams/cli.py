@@ -20,6 +20,7 @@ import click
 
 if TYPE_CHECKING:
     from replay.evidence import Finding
+    from replay.judge import Stop
     from replay.logs import Columns, Format, LogRow
     from streams.core.explain import Explained
     from streams.core.items import Item
@@ -335,17 +336,19 @@ def replay(
     with reached, progress("rows") as told:
         if ablate or freshness or gammas:
             from replay.evidence import SPANS_MS, Evidence, Question, tail_ms
-            from replay.judge import Judge
+            from replay.judge import Judge, Tail, stopping
 
             question = Question(ablate=ablate, spans_ms=SPANS_MS * freshness, gammas=gammas, frozen_from_ms=tail_ms(arrivals()))
             evidence = Evidence(question, settings.model, settings.learner, chosen)
-            learner, batches = evidence.learner, None
-            if judge:
-                second = prequential.of_file(log._replace(paths=(judge,)).rows())
-                batches = Judge(second, machine, evidence.ask, evidence.uniform).batches
+            learner = evidence.learner
+            second = prequential.of_file(log._replace(paths=(judge,)).rows()) if judge else iter(())
+            stops: list[Stop] = [Judge(second, machine, evidence.ask, evidence.uniform)]
+            if ablate or gammas:
+                stops.append(Tail(arrivals, machine, evidence.ask_tail, question.frozen_from_ms))
             result = prequential.run(
-                arrivals(), machine, learner, closing=not live, since_ms=_moment(since), progress=told, batches=batches, also=evidence.also
-            )
+                arrivals(), machine, learner, closing=not live, since_ms=_moment(since), progress=told, batches=stopping(stops),
+                also=evidence.also,
+            )  # fmt: skip
             found = evidence.findings(result)
         else:
             learner = Learner(settings.learner, Trainer(settings.model, chosen))

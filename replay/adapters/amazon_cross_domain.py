@@ -5,18 +5,21 @@ interaction becomes a list of its own, shown and answered at one moment:
 
 | column | record |
 | --- | --- |
-| user, time | user_id, ts |
+| user, time (days) | user_id, ts: the lists of a day are spread over it evenly, in the order of the lines |
 | (one interaction) | an exposure: the item among four drawn ones that this user had not been shown (see `sampled.py`), in random order |
 | item | item_id, by the map; in the exposure, and then an event `collect`: a review was written (the stars are not in the file) |
 | the item's domain in the map | domain: `beauty` (0), `electronics` (1); the number for other pairs of domains |
 
 So the drawn items are *exposures without an act that nobody ever made*: figures say how well a reviewed item is told from an equally
-popular one of its domain, nothing about rates. Lists of one day share one time, as in the source. line = the user's line. Items: the map.
+popular one of its domain, nothing about rates. Spread over the day, a list closes before the next one comes: at one moment all days' acts
+would be learned before all that was left alone, and a model would be judged by how it follows that beat. line = the user's line. Items:
+the map.
 """
 from __future__ import annotations
 
 import gzip
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +30,7 @@ from replay.logs import LogError, LogRow, beside, lines
 from streams.core.events import Action, Event, Exposure, Slot
 from streams.core.items import Item
 
+DAY_MS = 86_400_000
 NAMES = {"abe": ("beauty", "electronics")}
 _map = msgspec.json.Decoder(dict[str, tuple[int, int]])
 
@@ -45,10 +49,13 @@ def rows(path: Path) -> Iterator[LogRow]:
             acts.append((int(moment), line, user, int(named)))
     acts.sort(key=lambda act: act[:2])  # stable: of one user and day, as they stand
     unshown = Unshown(dict(by_number.values()))
+    a_day = Counter(seconds for seconds, *_ in acts)
+    day, place = -1, 0
     for n, (seconds, line, user, number) in enumerate(acts):
+        day, place = seconds, place + 1 if seconds == day else 0
         item, domain = by_number[number]
-        shown = tuple(Slot(item_id=drawn, position=place) for place, drawn in enumerate(unshown.around(user, item), 1))
-        ts, request = seconds * 1000, f"r{n}"
+        shown = tuple(Slot(item_id=drawn, position=at) for at, drawn in enumerate(unshown.around(user, item), 1))
+        ts, request = seconds * 1000 + place * DAY_MS // a_day[seconds], f"r{n}"
         exposure = Exposure(event_id=f"x{n}", ts=ts, user_id=user, request_id=request, slots=shown, domain=domain)
         yield LogRow(line, msgspec.json.encode(exposure), None)
         act = Event(event_id=f"c{n}", ts=ts, user_id=user, item_id=item, action=Action.COLLECT, domain=domain, request_id=request)

@@ -15,6 +15,7 @@ import torch
 from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
 from replay import logs, prequential
+from replay.judge import Tail, stopping
 from replay.ledger import Judged, Ledger
 from replay.side_by_side import Rival, frozen_name
 from streams.core.catalog import Catalog
@@ -33,7 +34,7 @@ COMPARED = ("skip", "full_play", "collect")
 
 @dataclass(slots=True)
 class Pass:
-    """One pass with defaults over a log, and a copy whose parameters were held still from 70 % of its rows on."""
+    """One pass with defaults over a log, and the last 30 % of its rows by what was known before them."""
 
     judged: Judged
     rate: float
@@ -48,12 +49,14 @@ def one_pass(path: Path) -> Pass:
     for item in logs.items([path], logs.Format.KUAIRAND):
         catalog.put(item)
     ledger = Ledger()
-    rival = Rival(OURS, ModelSettings(), LearnerSettings(), "cpu", ledger, from_ms)
+    rival = Rival(OURS, ModelSettings(), LearnerSettings(), "cpu", ledger)
     rival.trainer.before.append(lambda batch, now_ms: ledger.shown(batch))
     machine = Partition(PartitionSettings(), Tables.over(), catalog)
+    tail = Tail(lambda: prequential.of_file(rows), machine, rival.ask, from_ms)
     result = prequential.run(
-        prequential.of_file(iter(rows)), machine, rival.learner, closing=True, also=lambda source, records: ledger.closed(records)
-    )
+        prequential.of_file(rows), machine, rival.learner, closing=True, batches=stopping([tail]),
+        also=lambda source, records: ledger.closed(records),
+    )  # fmt: skip
     return Pass(ledger.judged(), result.examples / (result.learned_s - rival.trainer.watched_s))
 
 

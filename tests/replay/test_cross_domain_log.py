@@ -34,9 +34,9 @@ LOG = "amazon-beauty-electronics/abe_50_preprocessed.txt.gz"
 YEARS_D = 20 * 365.0
 MODEL = ModelSettings(expire_d=YEARS_D, square_half_life_d=YEARS_D, pairs=0.0)  # the rank head is not judged here
 ROWS = 40_000  # of 228,258: the first 20,000 reviews; two models side by side learn 200,000 exposures in 4 min
+LEARNING = LearnerSettings(micro_batch_span_ms=30 * 86_400_000)  # so that a list is predicted whole, before any of it is learned
 PARTITION = PartitionSettings(rate_half_life_h=24 * 365.0)
 COLLECT = TASKS.index("collect")
-NEVER_MS = 1 << 62
 
 
 def lift(path: Path, model: ModelSettings, rows: int | None = None) -> dict[str, tuple[Interval, Interval, Interval, int]]:
@@ -46,7 +46,7 @@ def lift(path: Path, model: ModelSettings, rows: int | None = None) -> dict[str,
         catalog.put(item)
     ledger, domains = Ledger(), list[np.ndarray]()
     models = {"with": model, "without": msgspec.structs.replace(model, cross_domain=False)}
-    first, second = (Rival(name, each, LearnerSettings(), "cpu", ledger, NEVER_MS) for name, each in models.items())
+    first, second = (Rival(name, each, LEARNING, "cpu", ledger) for name, each in models.items())
     first.trainer.before.append(lambda batch, now_ms: ledger.shown(batch))
     first.trainer.before.append(lambda batch, now_ms: domains.append(batch.fields[batch.is_example > 0, FIELDS.index("domain")]))
     numbered = islice(prequential.of_file(logs.read([path], logs.Format.AMAZON_CROSS_DOMAIN, logs.Columns())), rows)

@@ -12,15 +12,15 @@ from click.testing import CliRunner
 from online_model.batch import Batch
 from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
-from online_model.trainer import StepReport, Trainer
-from replay import prequential
+from online_model.trainer import Trainer
+from replay import logs, prequential
 from replay.evidence import ALL_ON, Evidence, Question, measured, span_name, switched_off, tail_ms
 from replay.findings import sections, tables
-from replay.judge import Judge
+from replay.judge import Judge, Tail, stopping
 from replay.ledger import Judged, Ledger
 from replay.logs import LogRow
 from replay.prequential import Result
-from replay.side_by_side import Copy, Frozen, Watched, frozen_name, gamma_name
+from replay.side_by_side import Copy, Watched, frozen_name, gamma_name
 from streams.cli import segue
 from streams.core.catalog import Catalog
 from streams.core.learn import Learner, LearnerSettings
@@ -127,23 +127,53 @@ def test_copy_answers_by_the_parameters_of_the_last_publication(every_ms: int) -
     assert np.ptp(found) > 0.1
 
 
-def test_frozen_parameters_are_those_before_the_moment() -> None:
-    script = _Script()
-    script.ledger = Ledger()
-    script.trainer.before.append(lambda batch, now_ms: script.ledger.shown(batch))
-    from_ms = T + 8 * 3_600_000
-    Frozen("still", script.trainer, script.ledger, from_ms, gammas=(1.0,))
-    judged = script.play()
-    teacher = Trainer(SMALL)
-    reports: list[StepReport] = [teacher.step(batch, now_ms) for batch, now_ms in script.seen if now_ms < from_ms]
-    later = [batch for batch, now_ms in script.seen if now_ms >= from_ms]
-    expected = np.concatenate([teacher.predict(batch).logits[batch.is_example > 0] for batch in later])
-    still = judged.logits["still"]
+def test_tail_is_predicted_by_what_was_known_when_it_began() -> None:
+    """As if the log had ended there: the same model and state, asked about the rest; labels are those of the whole log."""
+    rows, from_ms = log(), T + 8 * 3_600_000
+    head = rows[: 8 * 40]
+    assert logs.time_of(rows[320]) == from_ms
+
+    def asked(first: list[LogRow]) -> tuple[Evidence, list[np.ndarray]]:
+        question = Question(ablate=True, gammas=(0.0, 1.0), frozen_from_ms=from_ms, resamples=5)
+        evidence, partition, answers = Evidence(question, SMALL, LEARNING, "cpu"), machine(), list[np.ndarray]()
+
+        def ask(batch: Batch) -> None:
+            evidence.ask_tail(batch)
+            answers.append(evidence.main.trainer.predict(batch).logits)
+
+        tail = Tail(lambda: prequential.of_file(rows), partition, ask, from_ms)
+        stops = stopping([tail])
+        prequential.run(prequential.of_file(first), partition, evidence.learner, closing=True, batches=stops, also=evidence.also)
+        return evidence, answers
+
+    whole, answers = asked(rows)
+    _, alone = asked([*head, rows[320]])  # a record of the tail sets it off
+    assert len(answers) == len(alone) == 3 and all((a == b).all() for a, b in zip(answers, alone, strict=True))
+    judged = whole._ledger.judged()
+    still, taken = judged.logits[frozen_name(ALL_ON)], judged.logits[gamma_name(frozen_name(ALL_ON), 1.0)]
     there = np.isfinite(still[:, 0])
-    assert len(reports) > 10 and there.sum() == len(expected) == 160 and (judged.shown_ms[there] >= from_ms).all()
-    assert np.abs(still[there] - expected).max() < 1e-6
-    taken = judged.logits[gamma_name("still", 1.0)][there] - still[there]
-    assert np.abs(taken[:, TASKS.index("collect")]).max() == 0 < np.abs(taken[:, SKIP]).max()
+    assert there.tolist() == [False] * 320 + [True] * 160 and (still[there] == np.concatenate(answers)).all()
+    assert np.abs((still - taken)[there, TASKS.index("collect")]).max() == 0 < np.abs((still - taken)[there, SKIP]).max()
+    assert all(np.isfinite(judged.logits[frozen_name(rival.name)][there]).all() for rival in whole._rivals)
+
+
+def test_tail_finds_the_exposures_of_served_lists() -> None:
+    served = [
+        {"kind": "exposure", "event_id": f"x{k}", "ts": T + k * 1000, "user_id": "u1", "request_id": f"r{k}",
+         "slots": [{"item_id": f"i{j}", "position": j} for j in range(3)], "domain": "a"}
+        for k in range(4)
+    ]  # fmt: skip
+    act = {"user_id": "u1", "item_id": "i1", "action": "skip"}
+    acts = [act | {"event_id": f"a{k}", "ts": T + k * 1000, "request_id": f"r{k}"} for k in range(4)]
+    both = [record for pair in zip(served, acts, strict=True) for record in pair]
+    rows = [LogRow(k, msgspec.json.encode(record), None) for k, record in enumerate(both)]
+    evidence, partition = Evidence(Question(ablate=True, frozen_from_ms=T + 2000), SMALL, LEARNING, "cpu"), machine()
+    stops = stopping([Tail(lambda: prequential.of_file(rows), partition, evidence.ask_tail, T + 2000)])
+    prequential.run(prequential.of_file(rows), partition, evidence.learner, closing=True, batches=stops, also=evidence.also)
+    judged = evidence._ledger.judged()
+    there = np.isfinite(judged.logits[frozen_name(ALL_ON)][:, 0])
+    assert sorted(judged.shown_ms[there].tolist()) == [T + 2000] * 3 + [T + 3000] * 3
+    assert judged.labels[there, SKIP].sum() == 2
 
 
 def test_second_log_is_predicted_and_changes_nothing() -> None:
@@ -152,7 +182,7 @@ def test_second_log_is_predicted_and_changes_nothing() -> None:
     evidence, partition = Evidence(question, SMALL, LEARNING, "cpu"), machine()
     judge = Judge(prequential.of_file(second), partition, evidence.ask, evidence.uniform)
     result = prequential.run(
-        prequential.of_file(first), partition, evidence.learner, closing=True, batches=judge.batches, also=evidence.also
+        prequential.of_file(first), partition, evidence.learner, closing=True, batches=stopping([judge]), also=evidence.also
     )
     alone = prequential.run(prequential.of_file(first), machine(), Learner(LEARNING, Trainer(SMALL)), closing=True)
     assert result.digest == alone.digest
@@ -172,7 +202,7 @@ def test_second_log_has_the_features_that_the_first_would_have_had_at_that_momen
     learned: list[Batch] = []
     evidence.main.trainer.before.append(lambda batch, now_ms: learned.append(batch))
     judge = Judge(prequential.of_file(second), partition, asked.append, Ledger())
-    prequential.run(prequential.of_file(first), partition, evidence.learner, closing=True, batches=judge.batches)
+    prequential.run(prequential.of_file(first), partition, evidence.learner, closing=True, batches=stopping([judge]))
 
     def keys(batches: list[Batch]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         found = [(batch.fields[at], batch.history[at]) for batch in batches for at in np.flatnonzero(batch.is_example > 0)]

@@ -14,7 +14,7 @@ from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
 from replay import logs, prequential
 from replay.evidence import Row, measured
-from replay.judge import Judge
+from replay.judge import Judge, stopping
 from replay.ledger import Ledger
 from replay.side_by_side import Rival, ask_gammas, gamma_name
 from streams.core.catalog import Catalog
@@ -40,9 +40,9 @@ def curve(folder: Path) -> list[Row]:
     for item in logs.items([folder / "men_bts.csv.gz"], logs.Format.OPEN_BANDIT):
         catalog.put(item)
     machine, uniform = Partition(PartitionSettings(), Tables.over(), catalog), Ledger()
-    rival = Rival(NAME, ModelSettings(), LearnerSettings(), "cpu", Ledger(), 1 << 62)
+    rival = Rival(NAME, ModelSettings(), LearnerSettings(), "cpu", Ledger())
     judge = Judge(read("men_random.csv.gz"), machine, lambda batch: ask_gammas(NAME, rival.trainer, uniform, GAMMAS, batch), uniform)
-    prequential.run(read("men_bts.csv.gz"), machine, rival.learner, closing=True, batches=judge.batches)
+    prequential.run(read("men_bts.csv.gz"), machine, rival.learner, closing=True, batches=stopping([judge]))
     judged = uniform.judged()
     assert len(judged) == 10_000 and judged.labels[:, TASKS.index("full_play")].sum() == 46
     return measured(

@@ -50,9 +50,12 @@ def test_interactions_of_all_users_come_in_time_order_each_as_a_list_and_a_colle
     assert len({record.event_id for record in found}) == len(found)
 
 
-def test_interactions_of_one_day_keep_the_order_of_the_file(tmp_path: Path) -> None:
-    acts = records(log(tmp_path, "1 3|86400 9|86400", "2 1|86400"))[1::2]
-    assert [(a.user_id, a.item_id) for a in acts if isinstance(a, Event)] == [("1", "B3"), ("1", "E9"), ("2", "B1")]
+def test_interactions_of_one_day_keep_the_order_of_the_file_and_are_spread_over_it(tmp_path: Path) -> None:
+    # three on day 1: at 0, 8 and 16 o'clock; one on day 2, at 0
+    acts = records(log(tmp_path, "1 3|86400 9|86400", "2 1|86400 2|172800"))[1::2]
+    assert [(a.user_id, a.item_id, a.ts // 3_600_000) for a in acts if isinstance(a, Event)] == [
+        ("1", "B3", 24), ("1", "E9", 32), ("2", "B1", 40), ("2", "B2", 48),
+    ]  # fmt: skip
 
 
 def test_what_cannot_be_read_is_rejected_with_its_line(tmp_path: Path) -> None:
