@@ -1,0 +1,85 @@
+"""Intervals of estimates by a bootstrap of requests: rows of one request are alike, so requests are drawn, not rows.
+
+Sums are drawn and ratios formed anew in every resample, Σw of a self-normalised estimate too: kept from the full sample, its
+interval comes out up to three times too narrow where few rows carry the weight. Percentiles, 95 %; all columns of a call see the same
+draws, so that a difference of two has its own, paired interval.
+Shapes: N rows, U clusters (requests), C columns, R resamples.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from bandit.estimators import Ratios
+
+Array = np.ndarray
+
+RESAMPLES = 2_000  # an end of a 95 % interval is then sure to 0.5 % of the rank
+_DRAWN = 4_000_000  # places drawn at once, 8 bytes each
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """A figure and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def resampled(columns: Array, cluster: Array, resamples: int, seed: int) -> Array:
+    """Sums of columns [N, C] over rows, first of all rows, then by resample: [1 + R, C]. `cluster` [N]: 0 … U − 1."""
+    n = int(cluster.max()) + 1 if len(cluster) else 0
+    out = np.zeros((1 + resamples, columns.shape[1]))
+    if n == 0:
+        return out
+    sums = np.stack([np.bincount(cluster, column, n) for column in columns.T], 1)
+    out[0] = columns.sum(0)
+    rng = np.random.default_rng(seed)
+    step = max(1, _DRAWN // n)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = rng.integers(n, size=(rows, n)) + np.arange(rows)[:, None] * n
+        times = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
+        out[1 + start : 1 + start + rows] = times @ sums
+    return out
+
+
+def estimates(of: Sequence[Ratios], cluster: Array, resamples: int = RESAMPLES, seed: int = 1) -> Array:
+    """Each estimate as the rows are, then by resample: [1 + R, estimates]."""
+    columns: list[Array] = []
+    places: dict[int, int] = {}  # the same array is summed once
+
+    def place(column: Array) -> int:
+        if id(column) not in places:
+            places[id(column)] = len(columns)
+            columns.append(column)
+        return places[id(column)]
+
+    wanted = [[(place(above), place(below)) for above, below in ratios] for ratios in of]
+    if not columns:
+        return np.zeros((1 + resamples, 0))
+    sums = resampled(np.stack(columns, 1).astype(float), cluster, resamples, seed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = [np.sum([sums[:, above] / sums[:, below] for above, below in ratios], 0) for ratios in wanted]
+    return np.stack(each, 1)
+
+
+def interval(values: Array) -> Interval:
+    """Of one column [1 + R]; resamples in which it is undefined say nothing."""
+    drawn = values[1:][np.isfinite(values[1:])]
+    low, high = np.percentile(drawn, (2.5, 97.5)) if len(drawn) else (float("nan"), float("nan"))
+    return Interval(float(values[0]), float(low), float(high))
+
+
+def half_width(ratios: Ratios, cluster: Array) -> float:
+    """1.96 standard errors, of sums by cluster and ratios made linear (delta method): for comparing many candidates."""
+    n = int(cluster.max()) + 1
+    left = np.zeros(n)
+    for above, below in ratios:
+        under = float(below.sum())
+        if not under:
+            return float("inf")
+        left += np.bincount(cluster, above - float(above.sum()) / under * below, n) / under
+    return float(1.96 * np.sqrt((left * left).sum()))
