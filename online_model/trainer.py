@@ -227,6 +227,19 @@ class Trainer:
             self.last_good.keep(self._dense_arrays())
         return StepReport(logits, probabilities, loss, norm / len(batch), None, touched, gates=self._look(run, now_ms))
 
+    def rehearse(self, batch: Batch) -> None:
+        """Move the dense part by examples that were learned before; rows overfit at second sight, so they and all else stay."""
+        run = self._run(batch, learns=True)
+        stands_for = self._to((batch.is_example / batch.weight)[:, None])
+        with torch.no_grad():
+            _, deep = logit_gradient(run.paths, self._to(batch.labels), self._to(batch.sign), stands_for)
+        outputs = [run.scores.deep[:, :RANK]]
+        parts = torch.autograd.grad(outputs, self._parameters, [deep], allow_unused=True, materialize_grads=True)
+        with torch.no_grad():
+            gradient = torch.cat([g.reshape(-1) for g in parts])
+            if np.isfinite(gradient.norm().item()):
+                self.dense.take(gradient, len(batch))
+
     def forget(self, keys: Array) -> dict[str, Array]:
         """Drop the rows of erased ids (pairs with them are only known by their mixed keys: they expire)."""
         self.waiting.rows.remove(keys)

@@ -24,6 +24,7 @@ from online_model.identification import Identification
 from online_model.metrics import Prequential, WindowResult
 from streams.core.lists import Lists
 from streams.core.records import Outgoing
+from streams.core.reservoir import Reservoir
 
 if TYPE_CHECKING:  # settings are read without torch
     from online_model.trainer import StepReport, Trainer
@@ -45,9 +46,12 @@ class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     open_predictions: int = 1_000_000  # kept until their exposure's window closes; 52 bytes each
     listed_exposures: int = 20_000  # kept until their list closes, to be compared with the others in it; up to 4 kB each
 
+    reservoir_share: float = 0.0  # of the rows that dense layers see: examples of the last week once more, rare tiers as often; 0.1 does
     drift_reaction: bool = False  # an alarm of drift triples the rates, decaying over an hour; off until a log shows that it pays
 
     def __post_init__(self) -> None:
+        if not 0 <= self.reservoir_share < 1:
+            raise ValueError(f"0 <= reservoir_share ({self.reservoir_share}) < 1 must hold")
         for name in ("micro_batch_examples", "micro_batch_span_ms", "open_predictions", "listed_exposures"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
@@ -95,6 +99,7 @@ class Learner:
         self._closed: list[Closed] = []
         self._predicted: dict[int, Predicted] = {}
         self._lists = Lists(settings.listed_exposures)
+        self._reservoir = Reservoir()
         self._settled_ms = -1  # shown before: scored, once all that closes at this moment is
         self._ended: set[int] = set()  # sources that have sent nothing since the end of their log
 
@@ -172,6 +177,12 @@ class Learner:
             self.trainer.haste = self.drift.haste(self.watermark_ms)
         report = self.trainer.step(batch, self.watermark_ms)
         self.version += 1
+        if self.settings.reservoir_share:
+            again = self._reservoir.draw(len(records), self.settings.reservoir_share, self.version, self.watermark_ms)
+            if again:
+                self.trainer.rehearse(of_records(again))
+                self._count("rehearsed", len(again))
+            self._reservoir.add(records)
         self._keep(records, batch, report)
         self._watch(batch, report)
         self._score()
@@ -249,6 +260,7 @@ class Learner:
             "open.closed": _packed(self._closed),
             **{f"open.lists.{n}": a for n, a in self._lists.arrays().items()},
             **{f"watch.gates.{n}": a for n, a in self.gates.arrays().items()},
+            **{f"open.reservoir.{n}": a for n, a in self._reservoir.arrays().items()},
             **{f"watch.drift.{n}": a for n, a in self.drift.arrays().items()},
             **{f"watch.identification.{n}": a for n, a in self.identification.arrays().items()},
         }
@@ -280,6 +292,7 @@ class Learner:
         self._closed = msgspec.msgpack.decode(arrays["open.closed"].tobytes(), type=list[Closed])
         self._lists.load({n[11:]: a for n, a in arrays.items() if n.startswith("open.lists.")})
         self.gates.load({n[12:]: a for n, a in arrays.items() if n.startswith("watch.gates.")})
+        self._reservoir.load({n[15:]: a for n, a in arrays.items() if n.startswith("open.reservoir.")})
         self.drift.load({n[12:]: a for n, a in arrays.items() if n.startswith("watch.drift.")})
         self.identification.load({n[21:]: a for n, a in arrays.items() if n.startswith("watch.identification.")})
         self.identified = self._identified()
