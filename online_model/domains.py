@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from online_model.embedding import mixed
+from online_model.mixing import mixed
 
 Array = np.ndarray
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from online_model.mixing import uniform
 from online_model.rows import Rows
 
 Array = np.ndarray
 
 _EPSILON = 1e-8
-_UNIT = 2.0**-53
 _ABSENT = np.zeros(1, np.uint64)
 
 
@@ -52,21 +52,6 @@ def occurrences(flat: Array, stable: bool = True) -> Occurrences:
         order = np.concatenate([np.flatnonzero(flat == 0), order])
         keys, lengths = np.concatenate([_ABSENT, keys]), np.concatenate([[absent], lengths])
     return Occurrences(keys, inverse, order, lengths)
-
-
-def mixed(keys: Array) -> Array:
-    """Splitmix64's finaliser: a bijection on uint64 whose bits look random."""
-    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return keys ^ (keys >> np.uint64(31))
-
-
-def uniform(keys: Array, width: int, seed: int) -> Array:
-    """U(-1, 1) as float32 [len(keys), width], by key and seed alone."""
-    with np.errstate(over="ignore"):
-        start = mixed(keys + np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15))
-        bits = mixed(start[:, None] + np.arange(1, width + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    return ((bits >> np.uint64(11)) * (2 * _UNIT) - 1).astype(np.float32)
 
 
 def adagrad_step(gradient: Tensor, square: Tensor, decay: Tensor, rate: float) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from online_model.embedding import mixed
 from online_model.features import POPULARITY_HALF_LIVES_H
+from online_model.mixing import mixed
 
 Array = np.ndarray
 

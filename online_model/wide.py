@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from online_model.embedding import mixed
 from online_model.features import BAG_LIMIT, BAGS, FIELDS, SCOPES, TASKS
+from online_model.mixing import mixed
 from online_model.numeric import WIDTH
 
 Array = np.ndarray

@@ -7,8 +7,8 @@ from __future__ import annotations
 import numpy as np
 
 from online_model.batch import Batch
-from online_model.embedding import mixed
 from online_model.features import BAG_LIMIT, BAGS, COUNTS, DOMAIN_LIMIT, FIELDS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
+from online_model.mixing import mixed
 
 Array = np.ndarray
 

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_model.embedding import Admission, Table, adagrad_step, occurrences, summed, uniform
+from online_model.embedding import Admission, Table, adagrad_step, occurrences, summed
+from online_model.mixing import uniform
 from online_model.rows import Rows
 from tests.oracles import adagrad
 
