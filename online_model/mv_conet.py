@@ -12,21 +12,15 @@ from torch import Tensor, nn
 
 WIDTH, OUT = 32, 16
 MAP_INIT = 0.1  # of the identity: a start at zero was no different, a full one swamps the own part
-GATE_START = -4.0  # logit of how open a map is at first. Open from the start, busy domains' vectors swamp those of domains where tastes
-GATE_RATE = 100.0  # are independent (AUC there -.03 to -.08); started so, nothing is lost. How much faster it learns than weights do
 
 
 class MVCoNet(nn.Module):
-    """h1_d = tanh(W_d x_d + sum over d' of r_d' o_d'->d M_d'->d tanh(W_d' x_d')), h2_d = W'_d h1_d, score = h2_d . item tower of d.
-
-    Departs: o, how open a map is, learned a pair of domains; nearly shut at first, it opens where what is sent proves to help.
-    """
+    """h1_d = tanh(W_d x_d + sum over d' of r_d' M_d'->d tanh(W_d' x_d')), h2_d = W'_d h1_d, score = h2_d . item tower of d."""
 
     def __init__(self, domains: int, inputs: int, item: int, width: int = WIDTH, out: int = OUT) -> None:
         super().__init__()
         self.own = nn.Parameter(torch.empty(domains, inputs, width))
         self.maps = nn.Parameter(MAP_INIT * torch.eye(width).repeat(domains, domains, 1, 1))  # [from, to, H, H]
-        self.gates = nn.Parameter(torch.zeros(domains, domains))  # [from, to]
         self.user = nn.Parameter(torch.empty(domains, width, out))
         self.item = nn.Parameter(torch.empty(domains, item, out))
         for weight in (*self.own, *self.user, *self.item):
@@ -38,16 +32,12 @@ class MVCoNet(nn.Module):
         """Inputs [S, N, I], which domains the user has been to [S, N], candidates' domains [B] and inputs [B, E] -> [B, O + 1]."""
         n = len(target)
         own = torch.einsum("sni,nih->snh", x, self.own)
-        user = torch.tanh(exchange(own, torch.tanh(own) * there[..., None], self.maps * self.others * self.openness()))
+        user = torch.tanh(exchange(own, torch.tanh(own) * there[..., None], self.maps * self.others))
         vectors = torch.einsum("snh,nho->sno", user, self.user).expand(n, -1, -1)
         towers = torch.einsum("be,neo->bno", item, self.item)
         at = target[:, None, None].expand(-1, 1, vectors.shape[2])
         vector, tower = vectors.gather(1, at).squeeze(1), towers.gather(1, at).squeeze(1)
         return torch.cat([vector, (vector * tower).sum(1, keepdim=True)], 1)
-
-    def openness(self) -> Tensor:
-        """[from, to, 1, 1] within (0, 2)"""
-        return 2 * torch.sigmoid(GATE_START + GATE_RATE * self.gates)[:, :, None, None]
 
     def penalty(self, domains: int) -> Tensor:
         """Sum over ordered pairs of the first so many domains of ||M_b->a M_a->b - I||^2 / H: maps there and back should undo each other.

@@ -1,8 +1,6 @@
 """Cross-domain towers against MODEL.md's numbers and against loops."""
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
@@ -26,7 +24,6 @@ def block() -> MVCoNet:
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-        made.gates.mul_(0.1).add_(0.04)  # some nearly shut, some nearly open
     return made
 
 
@@ -66,7 +63,7 @@ def test_exchange_equals_the_loops() -> None:
 
 
 def loops(made: MVCoNet, x: Tensor, there: Tensor, target: int, item: Tensor) -> list[float]:
-    weights = [p.tolist() for p in (made.own, made.maps * made.openness(), made.user, made.item)]
+    weights = [p.tolist() for p in (made.own, made.maps, made.user, made.item)]
     return naive.tower(x.tolist(), there.tolist(), target, item.tolist(), *weights)
 
 
@@ -102,15 +99,6 @@ def test_another_domain_of_the_user_changes_the_vector() -> None:
     other[:, 2] += 1
     moved = (made(other, there, target, item) - made(x, there, target, item)).abs()
     assert (moved > 1e-3).all()
-
-
-def test_maps_are_nearly_shut_at_first_and_open_with_their_gates() -> None:
-    made = MVCoNet(2, 1, 1)
-    assert made.openness().flatten().tolist() == [pytest.approx(2 / (1 + math.exp(4)))] * 4
-    made.gates.data[0, 1] = 0.04
-    assert made.openness()[0, 1].item() == pytest.approx(1)
-    made.gates.data[0, 1] = 1.0
-    assert made.openness()[0, 1].item() == pytest.approx(2)
 
 
 def test_the_target_chooses_both_towers() -> None:
