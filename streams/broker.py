@@ -187,7 +187,7 @@ class EmbeddedBroker:
         cluster = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
         done = subprocess.run(  # noqa: S603 - our own command line
             [java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{jars}/*", "kafka.tools.StorageTool",
-             "format", "-t", cluster, "-c", str(config)],
+             "format", f"--cluster-id={cluster}", "--config", str(config)],
             capture_output=True, check=False,
         )  # fmt: skip
         if done.returncode:

@@ -53,6 +53,14 @@ def test_records_and_port_survive_sigkill(own_broker: EmbeddedBroker) -> None:
     consumer.close()
 
 
+def test_a_cluster_id_may_begin_with_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One id in 64 does, and is no option for all that."""
+    monkeypatch.setattr(os, "urandom", lambda n: b"\xf8" * n)  # "-Pj4-P…" in base64
+    with EmbeddedBroker(tmp_path / "kafka") as made:
+        kept = (made.data_dir / "logs" / "meta.properties").read_text(encoding="utf-8")
+    assert "cluster.id=-Pj4-Pj4" in kept
+
+
 def test_second_broker_in_the_same_folder_is_refused(own_broker: EmbeddedBroker) -> None:
     with pytest.raises(BrokerError, match="in use by another broker"):
         EmbeddedBroker(own_broker.data_dir).start()
