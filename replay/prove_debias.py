@@ -16,14 +16,12 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import torch
 
 from online_model import popularity_effect
 from online_model.batch import Batch
 from online_model.features import COUNTS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
 from online_model.model_settings import ModelSettings
 from online_model.popularity import RATE_HALF_LIFE_H
-from online_model.popularity_effect import PopularityEffect
 from online_model.trainer import Trainer
 from replay.claims import Line, Proof, line, proof
 from replay.prove_world import START_MS, column, exposures, keys, ranks, sigmoid
@@ -88,7 +86,7 @@ def world(seed: int, sizes: Sizes, slope: float) -> Log:
     plays = rng.exponential(sizes.luck, many)[:, None] * (np.array(POPULARITY_HALF_LIVES_H) / 24)
     counts = np.zeros((many, len(COUNTS)))
     pushed_h = np.zeros(many)  # how long each will be pushed
-    ruler = PopularityEffect(0, 1, torch.device("cpu"))  # the truth is told by the product's own measure of popularity
+    ruler = Trainer(ModelSettings(**UNUSED)).effect  # the truth is told by the product's own measure of popularity
     user = rng.integers(sizes.users, size=n)
     item, luck = np.zeros(n, np.int64), rng.random(n)
     shown_ms = START_MS + (np.arange(n) * (hours / sizes.round * HOUR_MS)).astype(np.int64)
