@@ -65,5 +65,5 @@ def clipped(w: Array, most: float) -> Array:
 
 
 def sub_gaussian(w: Array, lam: float) -> Array:
-    """w / (1 − λ + λw)."""
-    return w / (1 - lam + lam * w)
+    """w / (1 − λ + λw), 0 where w is."""
+    return w / np.maximum(1 - lam + lam * w, np.finfo(float).tiny)

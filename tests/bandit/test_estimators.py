@@ -33,6 +33,7 @@ def test_changed_weights() -> None:
 
 
 def test_without_a_limit_changed_weights_are_the_weights() -> None:
+    assert e.sub_gaussian(np.array([0.0, 3.0]), 1.0) == pytest.approx([0, 1])
     for changed in (e.switched(W, np.inf), e.clipped(W, np.inf), e.sub_gaussian(W, 0.0)):
         assert (changed == W).all()
     assert e.shrunk(W, 1e12) == pytest.approx(W, rel=1e-9)

@@ -1,0 +1,141 @@
+"""Thompson sampling over strategies: chances that are computed, choices that are drawn from just these, and what they earned.
+
+The chance of an arm is that of a posterior sample of it being the best, with a share of uniform choices. Because the choice is drawn
+from the computed chances and not from samples, what is logged is the policy that acted (MODEL.md section 6). Where revenue weighs
+something, experience + weight * revenue has no distribution in closed form: an arm is then the Gaussian of the same mean and
+variance, for the choice and for the log alike. Shapes: N rounds, G segments, K arms.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from bandit import arms, quadrature
+from bandit.drift import Drift
+from bandit.floor import Floor
+from bandit.settings import BanditSettings
+from bandit.slates import pick
+
+Array = np.ndarray
+
+_SUCCESSES = 50.0  # an arm, that a segment's memory must hold
+
+
+class Learned(msgspec.Struct, frozen=True, kw_only=True):
+    """What the arrays of a checkpoint mean."""
+
+    names: tuple[str, ...]  # of the arms, in their order
+    segments: int
+    arms: str  # settings that what is learned depends on
+    revenue_most: float
+
+
+class Policy:
+    """Posteriors of all segments, the chances they give, and how they move."""
+
+    def __init__(self, names: Sequence[str], segments: int, settings: BanditSettings) -> None:
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise ValueError(f"at least two arms of different names, not {list(names)}")
+        self.names, self.segments, self.settings = tuple(names), segments, settings
+        self.arms = arms.fresh(segments, len(names))
+        self.drift = Drift(segments, len(names), settings.alarm) if settings.alarm else None
+        self.floor = Floor(settings)
+        self.version = 0  # of all that chances depend on
+        self.memory = max(settings.memory_rounds, _SUCCESSES * len(names) / settings.experience_rate)
+        self._rates = np.array([settings.experience_rate, settings.revenue_rate])
+        self._chances: dict[int, tuple[int, Array]] = {}
+
+    def chances(self, segment: int) -> Array:
+        """[K], computed once a version."""
+        version, chances = self._chances.get(segment, (-1, None))
+        if chances is None or version != self.version:
+            chances = quadrature.floored(self.best(segment, 1)[:, 0], self.settings.explore)
+            self._chances[segment] = (self.version, chances)
+        return chances
+
+    def best(self, segment: int, places: int) -> Array:
+        """Chances [K, places] of an arm by place, before any exploring."""
+        if self._beta():
+            a, b = self.arms.beta(segment, self._rates, self.settings.prior_rounds)
+            return quadrature.beta(a[arms.EXPERIENCE], b[arms.EXPERIENCE], places)
+        return quadrature.gaussian(*self._score(segment), places)
+
+    def draws(self, segment: int, n: int, rng: np.random.Generator) -> Array:
+        """Posterior samples [n, K] of what `best` is about, for ranked slates."""
+        if self._beta():
+            a, b = self.arms.beta(segment, self._rates, self.settings.prior_rounds)
+            return rng.beta(a[arms.EXPERIENCE], b[arms.EXPERIENCE], (n, len(self.names)))
+        return rng.normal(*self._score(segment), (n, len(self.names)))
+
+    def choose(self, segment: Array, uniform: Array) -> tuple[Array, Array]:
+        """Segments [N], numbers [N] in [0, 1) -> arms [N], and the chance that each had [N]."""
+        met, row = np.unique(segment, return_inverse=True)
+        table = np.array([self.chances(g) for g in met.tolist()]).reshape(len(met), len(self.names))
+        arm = pick(table[row], uniform)
+        return arm, table[row, arm]
+
+    def learn(self, segment: Array, arm: Array, experience: Array, revenue: Array) -> list[int]:
+        """Joined rounds [N], oldest first; segments in which something changed, whose counts were cut before these came in."""
+        if not len(segment):
+            return []
+        s = self.settings
+        if not (np.isfinite(experience).all() and np.isfinite(revenue).all()):
+            raise ValueError("a reward is not a finite number")
+        experience, revenue = np.clip(experience, 0.0, 1.0), np.clip(revenue, 0.0, s.revenue_most)
+        changed = self.drift.see(segment, arm, experience) if self.drift else []
+        for g in changed:
+            self.arms.cut(g, s.keep)
+        self.arms.add(segment, arm, np.stack([experience, revenue / s.revenue_most]), self.memory)
+        self.floor.see(revenue)
+        self.version += 1
+        return changed
+
+    def arrays(self) -> dict[str, Array]:
+        """What chances depend on: enough to answer by, for a copy that follows."""
+        return {
+            "won": self.arms.won.copy(), "lost": self.arms.lost.copy(), "squares": self.arms.squares.copy(),
+            "floor": self.floor.array(), "version": np.array(self.version),
+        }
+
+    def learned(self) -> Learned:
+        """What the arrays mean."""
+        return Learned(names=self.names, segments=self.segments, arms=self.settings.arms, revenue_most=self.settings.revenue_most)
+
+    def checkpoint(self) -> dict[str, Array]:
+        """Everything; `learned` says what it means."""
+        drift = {f"drift.{name}": array for name, array in self.drift.arrays().items()} if self.drift else {}
+        return self.arrays() | drift
+
+    def load(self, arrays: dict[str, Array], learned: Learned) -> None:
+        """What `checkpoint` (or, of the same arms, `arrays`) gave. Arms of the same name keep what they learned, new ones begin."""
+        mine = self.learned()
+        for name in ("segments", "arms", "revenue_most"):
+            before, now = getattr(learned, name), getattr(mine, name)
+            if before != now:
+                raise ValueError(f"{name} was {before!r} when this was learned and is {now!r} now; set it back, or begin anew")
+        was = {name: k for k, name in enumerate(learned.names)}
+        old = [was.get(name) for name in self.names]
+        there = [k for k, of in enumerate(old) if of is not None]
+        if not there:
+            raise ValueError(f"none of the arms {list(self.names)} is among those learned, {list(learned.names)}; name one, or begin anew")
+        here = [of for of in old if of is not None]
+        self.arms = arms.fresh(self.segments, len(self.names))
+        for sums, name in ((self.arms.won, "won"), (self.arms.lost, "lost"), (self.arms.squares, "squares")):
+            sums[:, :, there] = arrays[name][:, :, here]
+        if self.drift and "drift.bytes" in arrays:
+            self.drift.load({name.removeprefix("drift."): array for name, array in arrays.items() if name.startswith("drift.")}, old)
+        self.floor.load(arrays["floor"])
+        self.version = int(arrays["version"])
+        self._chances.clear()
+
+    def _beta(self) -> bool:
+        return self.settings.arms == "beta" and self.floor.weight == 0.0
+
+    def _score(self, segment: int) -> tuple[Array, Array]:
+        """Mean and standard deviation [K] of experience + weight * revenue."""
+        posterior = self.arms.gaussian if self.settings.arms == "gaussian" else self.arms.moments
+        mean, variance = posterior(segment, self._rates, self.settings.prior_rounds)
+        weight = np.array([1.0, self.floor.weight])
+        return weight @ mean, np.sqrt(weight**2 @ variance)
