@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("streams", "online_model", "bandit", "replay")
 FORMATS = ("jsonl", "csv", "parquet", "kuairand", "open-bandit", "amazon-cross-domain", "30music")
+REWARDS = ("full_play", "collect", "share", "skip", "dislike", "play")  # of replay/rounds.py
+Q_HATS = ("cross-fitted", "out-of-time")  # of replay/evaluate.py
 PROOFS = ("debias", "cross-domain", "id-cross", "late-labels")  # of replay/prove.py, which loads torch
 CROWD_PACE = 200.0  # of `segue run`: a list takes an hour / 200 = 18 s at most, and its join window is 20 s
 KNOWN_RIVALS = {"bandit": "the security linter bandit", "replay": "the library replay-rec"}
@@ -250,16 +252,20 @@ def config(loaded: Loaded, as_json: bool) -> None:
 @with_settings
 @as_json
 def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
-    """Check a log (and a catalog) line by line, with the core's own verdicts; exit 1 if something is wrong."""
+    """Check a log (and a catalog) line by line, with the core's own verdicts; exit 1 if something is wrong.
+
+    Says too what `segue evaluate` can answer from it, and what not.
+    """
+    from replay.evaluate import prospects
+    from replay.rounds import Reader, watched
     from replay.validate import complaints
     from streams.console import emit, progress
 
-    for _ in log.items():
-        pass
+    reader = Reader(loaded.settings.partition, {item.item_id: item for item in log.items()})
     counts: dict[str, int] = {}
     records, told = 0, []
     with progress("records") as tell:
-        for complaint in complaints(log.rows(), loaded.settings.partition):
+        for complaint in complaints(watched(log.rows(), reader), loaded.settings.partition):
             records += 1
             if records % 1000 == 0:
                 tell(records, -1)
@@ -267,11 +273,13 @@ def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
                 counts[complaint.reason] = counts.get(complaint.reason, 0) + 1
                 if counts[complaint.reason] <= show:
                     told.append(f"{log.name}:{complaint.line}: {complaint.message}")
+    prospect = list(prospects(reader.rounds()))
     if as_json:
-        emit({"rows": records, "good": records - sum(counts.values()), "bad": counts, "complaints": told})
+        emit({"rows": records, "good": records - sum(counts.values()), "bad": counts, "complaints": told, "evaluate": prospect})
     else:
         more = [f"… and {n - show:,} more: {reason}" for reason, n in counts.items() if n > show]
         click.echo("\n".join([*told, *more, f"{records:,} records, {records - sum(counts.values()):,} good"]))
+        click.echo("\n".join(f"evaluate: {line}" for line in prospect))
     if counts:
         sys.exit(1)
 
@@ -401,6 +409,50 @@ def _range(offsets: str | None) -> tuple[int | None, int | None]:
     except ValueError:
         pass
     raise CallError(f"--offsets {offsets}: expected FIRST:END, as in 0:1000 or 500:")
+
+
+@verb(
+    "segue simulate --events 5000 -o events.jsonl --items items.jsonl && "
+    "segue evaluate events.jsonl --format jsonl --items items.jsonl --policy uniform"
+)
+@of_a_log(FORMATS)
+@click.option("--policy", required=True, metavar="P", help="uniform, arm:ITEM, open-bandit-bts, or a file of probabilities")
+@click.option("--estimators", metavar="NAME,…", help="some of those below, NAME:NUMBER to set τ or λ  [default: all for items]")
+@click.option("--reward", default="full_play", show_default=True, type=click.Choice(REWARDS), help="what a shown item earns")
+@click.option("--q-hat", default="cross-fitted", show_default=True, type=click.Choice(Q_HATS), help="where the model of the reward learns")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="of folds and intervals")
+@click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="write index.html and result.json there")
+@with_settings
+@as_json
+def evaluate(
+    log: Log, policy: str, estimators: str | None, reward: str, q_hat: str, seed: int, report: Path | None, loaded: Loaded, as_json: bool
+) -> None:
+    """Say what another policy would have earned, from a log with propensities; exit 1 where the log cannot answer.
+
+    Items: replay, ips, snips, dm, dr, sndr, switch-dr, dros, clipped, sub-gaussian. Lists: iips, rips, sips, cascade-dr. τ and λ by SLOPE.
+    A file of probabilities has columns item_id, probability and, where it matters, position and request_id.
+    """
+    from replay import evaluation_page
+    from replay.evaluate import Settings
+    from replay.evaluate import evaluate as judged
+    from replay.rounds import read
+    from streams.console import emit, progress
+
+    chosen = Settings(policy=policy, reward=reward, q_hat=q_hat, seed=seed)
+    if estimators:
+        chosen = Settings(policy=policy, reward=reward, q_hat=q_hat, seed=seed, estimators=tuple(estimators.split(",")))
+    with progress("rows") as told:
+        found = judged(read(log.rows(), loaded.settings.partition, {item.item_id: item for item in log.items()}, told), chosen)
+    if report:
+        click.echo(f"report: {evaluation_page.write(report, found, log.name)}", err=True)
+    if as_json:
+        emit(found)
+    else:
+        from rich.console import Console
+
+        Console().print(*evaluation_page.summary(found), sep="\n")
+    if not found.answers:
+        sys.exit(1)
 
 
 @verb("segue simulate --events 20000 --seed 1 -o events.jsonl --items items.jsonl")

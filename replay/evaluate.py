@@ -1,0 +1,288 @@
+"""What another policy would have earned, from a log: read it, weigh it, estimate, and say where it cannot answer.
+
+Estimators look at items (each shown item a row of its own) or at lists (all slots of a request together). Each family has weights of
+its own, and its own verdict; where the log cannot answer there are no figures, only the reason.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+import numpy as np
+
+from bandit import bootstrap, estimators, reward_model, slate_estimators, slope, verdict
+from bandit.bootstrap import Interval
+from bandit.estimators import Ratios
+from bandit.verdict import Diagnostics
+from replay.logs import LogError
+from replay.policies import Chances, Down, chances, down, expected
+from replay.rounds import Rounds
+
+Array = np.ndarray
+Made = tuple[str, float | None, bool, Ratios | None, str]  # name, parameter, by SLOPE?, what it is made of, note
+
+ITEMS = ("replay", "ips", "snips", "dm", "dr", "sndr", "switch-dr", "dros", "clipped", "sub-gaussian")
+SLOTS = ("iips",)
+LISTS = ("sips", "rips", "cascade-dr")
+NAMES = (*ITEMS, *SLOTS, *LISTS)
+TUNED = {"switch-dr": slope.TAUS, "dros": slope.LAMBDAS, "clipped": slope.MOSTS, "sub-gaussian": slope.BENDS}
+Q_HATS = ("cross-fitted", "out-of-time")
+SAME = 1e-9  # relative: propensities of a uniform log
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a log is evaluated."""
+
+    policy: str
+    estimators: tuple[str, ...] = ITEMS  # each a name, or name:parameter
+    reward: str = "full_play"
+    q_hat: str = "cross-fitted"
+    seed: int = 1
+    resamples: int = bootstrap.RESAMPLES
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """One estimator's answer; without a value where it has none, and why."""
+
+    name: str
+    interval: Interval | None
+    more: Interval | None  # than the log's own policy earned, paired
+    parameter: float | None = None
+    by_slope: bool = False
+    note: str = ""
+
+
+class Family(msgspec.Struct, frozen=True, kw_only=True):
+    """Estimators of one kind, with what they rest on."""
+
+    of: str  # items, slots or lists
+    diagnostics: Diagnostics
+    answers: bool
+    reasons: list[str]
+    own: Interval  # what the log's own policy earned, on the rows used
+    estimates: list[Estimate]
+    weights: list[float]  # log10 of weights at their percentiles 1 to 100; -inf: 0
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was found."""
+
+    policy: str
+    reward: str
+    q_hat: str
+    rows: int
+    requests: int
+    arms: int
+    rejected: int
+    acts: int
+    unjoined: int
+    late: int
+    answers: bool
+    families: list[Family]
+
+
+def asked(names: Sequence[str]) -> list[tuple[str, float | None]]:
+    """`name` or `name:parameter` each."""
+    out: list[tuple[str, float | None]] = []
+    for text in names:
+        name, colon, number = text.strip().partition(":")
+        if name not in NAMES:
+            raise LogError(f"--estimators {text}: expected some of {', '.join(NAMES)}")
+        try:
+            parameter = float(number) if colon else None
+        except ValueError:
+            parameter = float("nan")
+        if parameter is not None and (name not in TUNED or not parameter >= 0 or (name == "sub-gaussian" and parameter > 1)):
+            raise LogError(f"--estimators {text}: a number that is not negative, of {', '.join(TUNED)} (sub-gaussian: at most 1)")
+        out.append((name, parameter))
+    return out
+
+
+def evaluate(rounds: Rounds, settings: Settings) -> Evaluation:
+    """Judge a policy by a log."""
+    wanted = asked(settings.estimators)
+    policy = chances(settings.policy, rounds)
+    used = Used(rounds, policy, settings)
+    families = [
+        family
+        for of, names in (("items", ITEMS), ("slots", SLOTS), ("lists", LISTS))
+        if (chosen := [each for each in wanted if each[0] in names])
+        for family in [used.family(of, chosen)]
+    ]
+    return Evaluation(
+        policy=settings.policy, reward=settings.reward, q_hat=settings.q_hat, rows=len(rounds.arm), requests=len(rounds.request_ids),
+        arms=len(rounds.arms), rejected=rounds.rejected, acts=rounds.acts, unjoined=rounds.unjoined, late=rounds.late,
+        answers=all(family.answers for family in families), families=families,
+    )  # fmt: skip
+
+
+class Used:
+    """The rounds that have a propensity, weighed; shapes: N of them."""
+
+    def __init__(self, rounds: Rounds, policy: Chances, settings: Settings) -> None:
+        self.rounds, self.settings = rounds, settings
+        self.way: Down = down(policy, rounds)
+        self.policy = policy
+        self.there = np.isfinite(rounds.propensity)
+        self.reward = rounds.reward(settings.reward)
+        with np.errstate(invalid="ignore"):
+            self.w = self.way.chance / rounds.propensity
+        self.unseen = _unseen(policy, rounds, self.there)
+        _, self.place = np.unique(rounds.position, return_inverse=True)
+        self.q, self.q_policy = self._model()
+
+    def _model(self) -> tuple[Array, Array]:
+        """q̂ [N] of the logged arm and q̂_π [N], of all rounds; learned where there is a propensity or not."""
+        rounds, by_time = self.rounds, self.settings.q_hat == "out-of-time"
+        request = rounds.request
+        fold = reward_model.time_blocks(request, rounds.ts) if by_time else reward_model.random_folds(request, self.settings.seed)
+        places = int(self.place.max(initial=0)) + 1
+        fitted = reward_model.fitted(rounds.arm, self.place, self.reward, fold, len(rounds.arms), places, by_time)
+        group = fold * places + self.place
+        flat = fitted.reshape(len(fitted) * places, len(rounds.arms))
+        return flat[group, rounds.arm] if len(group) else np.zeros(0), expected(self.policy, self.way, rounds, flat, group)
+
+    def family(self, of: str, wanted: list[tuple[str, float | None]]) -> Family:
+        """Estimates of one kind, if the log can give them."""
+        return self._items(wanted) if of == "items" else self._lists(of, wanted)
+
+    def _items(self, wanted: list[tuple[str, float | None]]) -> Family:
+        at = np.flatnonzero(self.there)
+        w, r, q, q_policy = (column[at] for column in (self.w, self.reward, self.q, self.q_policy))
+        _, cluster = np.unique(self.rounds.request[at], return_inverse=True)
+        p = self.rounds.propensity[at]
+        uniform = bool(len(p)) and float(np.ptp(p)) <= SAME * float(p.max())
+        made: list[Made] = []
+        for name, parameter in wanted:
+            if name == "replay" and not (self.policy.deterministic and uniform):
+                why = "the log was not drawn uniformly" if self.policy.deterministic else "the policy is not deterministic"
+                made.append((name, parameter, False, None, f"{why}: no estimate"))
+                continue
+            build = _of_items(name, w, r, q, q_policy)
+            by_slope = name in TUNED and parameter is None
+            if by_slope and len(at):
+                candidates = [build(each) for each in TUNED[name]]
+                widths = [bootstrap.half_width(ratios, cluster) for ratios in candidates]
+                parameter = TUNED[name][slope.slope([estimators.value(ratios) for ratios in candidates], widths)]
+            note = "the interval leaves out the error of q̂" if name == "dm" else ""
+            made.append((name, parameter, by_slope, build(parameter if parameter is not None else 0.0), note))
+        return self._family("items", w, self.rounds.coverage, cluster, estimators.ips(np.ones(len(r)), r), made)
+
+    def _lists(self, of: str, wanted: list[tuple[str, float | None]]) -> Family:
+        at, there = _padded(self.rounds)
+        whole = ~(there & ~self.there[at]).any(1)
+        coverage = float(whole.mean()) if len(whole) else 0.0
+        at, there = at[whole], there[whole]
+        w, r, q, q_policy = (column[at] if len(at) else np.zeros(at.shape) for column in (self.w, self.reward, self.q, self.q_policy))
+        ones = np.ones(len(at))
+        each = {"iips": slate_estimators.iips, "sips": slate_estimators.sips, "rips": slate_estimators.rips}
+        made: list[Made] = []
+        for name, parameter in wanted:
+            adds = each[name](w, r, there) if name in each else slate_estimators.cascade_dr(w, r, q, q_policy, there)
+            made.append((name, parameter, False, [(adds, ones)], ""))
+        if of == "slots":
+            weights = w[there]
+        else:
+            weights = slate_estimators.cumulative(w, there)[:, -1] if len(at) else ones
+        return self._family(of, weights, coverage, np.arange(len(at)), [((r * there).sum(1), ones)], made)
+
+    def _family(self, of: str, w: Array, coverage: float, cluster: Array, own: Ratios, made: list[Made]) -> Family:
+        found = verdict.diagnostics(w, coverage, self.unseen, self.rounds.join_rate)
+        complaint = self.rounds.complaint()
+        if of != "items" and not self.rounds.listed.any():
+            reasons = ["the log names no requests: there are no lists to judge"]
+        else:
+            reasons = [complaint] if complaint else list(verdict.reasons(found))
+        settings, estimates = self.settings, []
+        there = [ratios for *_, ratios, _ in made if ratios is not None] if not reasons else []
+        read = bootstrap.estimates([own, *there], cluster, settings.resamples, settings.seed)
+        column = 0
+        for name, parameter, by_slope, ratios, note in made if not reasons else []:
+            if ratios is not None:
+                column += 1
+            value, more = (bootstrap.interval(x) for x in (read[:, column], read[:, column] - read[:, 0]))
+            estimates.append(
+                Estimate(
+                    name=name, parameter=parameter, by_slope=by_slope, note=note,
+                    interval=value if ratios is not None else None, more=more if ratios is not None else None,
+                )  # fmt: skip
+            )
+        with np.errstate(divide="ignore"):
+            spread = np.log10(np.percentile(w, np.arange(1, 101))).tolist() if len(w) else []
+        return Family(
+            of=of, diagnostics=found, answers=not reasons, reasons=reasons, own=bootstrap.interval(read[:, 0]), estimates=estimates,
+            weights=spread,
+        )  # fmt: skip
+
+
+def _of_items(name: str, w: Array, r: Array, q: Array, q_policy: Array) -> Callable[[float], Ratios]:
+    """The estimator as a function of its parameter, where it has one."""
+    match name:
+        case "replay":
+            return lambda _: estimators.replay(r, w > 0)
+        case "ips":
+            return lambda _: estimators.ips(w, r)
+        case "snips":
+            return lambda _: estimators.snips(w, r)
+        case "dm":
+            return lambda _: estimators.dm(q_policy)
+        case "dr":
+            return lambda _: estimators.dr(w, r, q, q_policy)
+        case "sndr":
+            return lambda _: estimators.sndr(w, r, q, q_policy)
+        case "switch-dr":
+            return lambda tau: estimators.dr(estimators.switched(w, tau), r, q, q_policy)
+        case "dros":
+            return lambda lam: estimators.dr(estimators.shrunk(w, lam), r, q, q_policy)
+        case "clipped":
+            return lambda most: estimators.ips(estimators.clipped(w, most), r)
+        case _:
+            return lambda lam: estimators.dr(estimators.sub_gaussian(w, lam), r, q, q_policy)
+
+
+def _unseen(policy: Chances, rounds: Rounds, there: Array) -> float:
+    """Share of the policy's chance on arms that no round with a propensity shows."""
+    seen = np.zeros(len(rounds.arms), bool)
+    seen[rounds.arm[there]] = True
+    by_context = policy.table @ ~seen
+    return float(by_context[policy.context[there]].mean()) if there.any() else 0.0
+
+
+def _padded(rounds: Rounds) -> tuple[Array, Array]:
+    """Rounds of named requests as lists [S, K] by position, and which slots are there."""
+    n = len(rounds.arm)
+    order = np.lexsort((np.arange(n), rounds.position, rounds.request))
+    order = order[rounds.listed[order]]
+    if not len(order):
+        return np.zeros((0, 1), np.int64), np.zeros((0, 1), bool)
+    _, starts, sizes = np.unique(rounds.request[order], return_index=True, return_counts=True)
+    slot = np.arange(int(sizes.max()))
+    there = slot < sizes[:, None]
+    return order[np.where(there, starts[:, None] + slot, starts[:, None])], there
+
+
+def prospects(rounds: Rounds) -> Iterator[str]:
+    """What a log can answer about other policies, and what it cannot, before one is named."""
+    if not len(rounds.arm):
+        yield "no: it shows nothing (no impression, no exposure), so no other policy can be judged"
+        return
+    if complaint := rounds.complaint():
+        yield f"no: {complaint}"
+        return
+    known = rounds.propensity[np.isfinite(rounds.propensity)]
+    if not len(known):
+        yield f"no: none of {len(rounds.arm):,} shown items has a propensity, so no other policy can be judged"
+        return
+    reach = f"the least {known.min():.4g}: weights reach {1 / known.min():,.4g}"
+    yield f"{rounds.coverage:.1%} of {len(rounds.arm):,} shown items have a propensity, {reach}"
+    if rounds.coverage < verdict.LEAST_COVERAGE:
+        yield f"no: fewer than {verdict.LEAST_COVERAGE:.0%}; what is left may be another population"
+    if np.ptp(known) <= SAME * known.max():
+        yield "drawn uniformly: replay of deterministic policies too"
+    shown = np.bincount(rounds.arm, minlength=len(rounds.arms))
+    yield f"{int((shown > 0).sum()):,} of {len(rounds.arms):,} arms were shown; of the others it says nothing"
+    if rounds.listed.any():
+        yield f"lists: {len(set(rounds.request[rounds.listed].tolist())):,} requests with their slots (iips, rips, sips, cascade-dr)"
+    else:
+        yield "no requests are named: items by themselves, no lists"
+    yield f"{rounds.join_rate:.1%} of {rounds.acts:,} acts found what they were about"

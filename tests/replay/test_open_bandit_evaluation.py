@@ -1,0 +1,106 @@
+"""Open Bandit, men, both ways: every figure that MODEL.md section 8 has of it, and the intervals of the command."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from bandit import estimators as e
+from bandit.reward_model import means
+from bandit.verdict import diagnostics
+from replay import logs, open_bandit_bts
+from replay.policies import chances, down
+from replay.rounds import Rounds, read
+from streams.cli import segue
+from streams.core.settings import PartitionSettings
+
+pytestmark = pytest.mark.real_log
+
+# As in the table: agreed with obp 0.5.7 to 12 digits
+FIGURES = {
+    "men_random.csv.gz": (
+        "open-bandit-bts", (0.984782225, 10.666070, 2474.2709),
+        {"ips": 0.004540055783, "snips": 0.004610212965, "dm": 0.005009786306, "dr": 0.004634011898, "sndr": 0.004628205081,
+         "switch 1": 0.005294412149, "switch 5": 0.004841238518, "dros 1": 0.005027037362, "dros 100": 0.004857092179,
+         "clipped 5": 0.004282011428, "sub-gaussian .01": 0.004670766378},
+    ),
+    "men_bts.csv.gz": (
+        "uniform", (0.943313626, 178.253119, 655.7098),
+        {"ips": 0.003008626327, "snips": 0.003189423162, "dm": 0.005893729664, "dr": 0.003248662980, "sndr": 0.003089713468,
+         "switch 1": 0.005592661310, "switch 5": 0.005686515946, "dros 1": 0.005636014384, "dros 100": 0.004786004089,
+         "clipped 5": 0.003008626327, "sub-gaussian .01": 0.003682981774},
+    ),
+}  # fmt: skip
+
+
+def rounds(path: Path) -> Rounds:
+    catalog = {item.item_id: item for item in logs.items([path], logs.Format.OPEN_BANDIT)}
+    return read(logs.read([path], logs.Format.OPEN_BANDIT, logs.Columns()), PartitionSettings(), catalog, lambda *_: None)
+
+
+def evaluate(path: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(segue, ["evaluate", str(path), "--format", "open-bandit", *arguments, "--json"])
+
+
+def test_production_chances_of_the_table() -> None:
+    found = open_bandit_bts.marginals()
+    assert found[:, 13] == pytest.approx([0.286605, 0.313708, 0.208709], abs=1e-6)
+    assert found[:, 23] == pytest.approx([0.153754, 0.162048, 0.154609], abs=1e-6)
+    assert found.min() == pytest.approx(0.00029977, abs=1e-8)
+    assert found.sum(1) == pytest.approx([1, 1, 1], abs=1e-9)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_of_the_table(data_dir: Path, name: str) -> None:
+    policy, (mean, most, ess), wanted = FIGURES[name]
+    log = rounds(data_dir / "open-bandit" / name)
+    c = chances(policy, log)
+    w, r = down(c, log).chance / log.propensity, log.reward("full_play")
+    found = diagnostics(w, 1.0, 0.0, 1.0)
+    assert (found.mean_weight, found.max_weight) == pytest.approx((mean, most), rel=1e-6)
+    assert found.ess == pytest.approx(ess, abs=1e-4)
+    model = means(log.arm, np.zeros(len(r), int), r, len(log.arms), 1)[0]  # of all rows: an oracle, not a practice
+    q, q_policy = model[log.arm], (c.table @ model)[c.context]
+    ratios = {
+        "ips": e.ips(w, r), "snips": e.snips(w, r), "dm": e.dm(q_policy), "dr": e.dr(w, r, q, q_policy), "sndr": e.sndr(w, r, q, q_policy),
+        "switch 1": e.dr(e.switched(w, 1.0), r, q, q_policy), "switch 5": e.dr(e.switched(w, 5.0), r, q, q_policy),
+        "dros 1": e.dr(e.shrunk(w, 1.0), r, q, q_policy), "dros 100": e.dr(e.shrunk(w, 100.0), r, q, q_policy),
+        "clipped 5": e.ips(e.clipped(w, 5.0), r), "sub-gaussian .01": e.dr(e.sub_gaussian(w, 0.01), r, q, q_policy),
+    }  # fmt: skip
+    assert {each: e.value(ratio) for each, ratio in ratios.items()} == pytest.approx(wanted, abs=1e-9)
+
+
+def test_random_to_bts_is_answered_and_the_intervals_cover_both_truths(data_dir: Path) -> None:
+    done = evaluate(data_dir / "open-bandit" / "men_random.csv.gz", "--policy", "open-bandit-bts")
+    assert done.exit_code == 0, done.output
+    (family,) = json.loads(done.stdout)["families"]
+    found = {each["name"]: each["interval"] for each in family["estimates"] if each["interval"]}
+    for name in ("ips", "snips", "dr", "sndr"):
+        print(f"{name:6} {found[name]['value']:.6f} [{found[name]['low']:.5f}, {found[name]['high']:.5f}]")
+        assert found[name]["low"] < 0.0067 and 0.0069 < found[name]["high"]
+    assert found["ips"]["value"] == pytest.approx(0.004540055783, abs=1e-9)
+    assert found["snips"]["value"] == pytest.approx(0.004610212965, abs=1e-9)
+    for name, low, high in (("ips", 0.0025, 0.0071), ("snips", 0.0025, 0.0072)):  # of the table, ±2e-4 between seeds
+        assert (found[name]["low"], found[name]["high"]) == pytest.approx((low, high), abs=2.5e-4)
+
+
+def test_bts_to_uniform_is_answered(data_dir: Path) -> None:
+    done = evaluate(data_dir / "open-bandit" / "men_bts.csv.gz", "--policy", "uniform", "--q-hat", "out-of-time")
+    assert done.exit_code == 0, done.output
+    (family,) = json.loads(done.stdout)["families"]
+    found = {each["name"]: each["interval"] for each in family["estimates"] if each["interval"]}
+    for name, value, low, high in (("ips", 0.003008626327, 0.0017, 0.0046), ("snips", 0.003189423162, 0.0018, 0.0049)):
+        assert found[name]["value"] == pytest.approx(value, abs=1e-9)
+        assert (found[name]["low"], found[name]["high"]) == pytest.approx((low, high), abs=2.5e-4)
+
+
+def test_replay_of_one_item_everywhere(data_dir: Path) -> None:
+    done = evaluate(data_dir / "open-bandit" / "men_random.csv.gz", "--policy", "arm:13", "--estimators", "replay")
+    (estimate,) = json.loads(done.stdout)["families"][0]["estimates"]
+    assert estimate["interval"]["value"] == pytest.approx(1 / 273, abs=1e-12)
+    done = evaluate(data_dir / "open-bandit" / "men_bts.csv.gz", "--policy", "arm:13", "--estimators", "replay")
+    (estimate,) = json.loads(done.stdout)["families"][0]["estimates"]
+    assert estimate["interval"] is None and estimate["note"].startswith("the log was not drawn uniformly")
