@@ -102,6 +102,7 @@ def _interval(found: Interval) -> tuple[str, str]:
 def _picture(family: Family) -> str:
     """Estimates with their intervals beside what the log's own policy earned; how the weights are spread."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     drawn = [(each.name, each.interval) for each in family.estimates if each.interval is not None]
     figure = Figure(figsize=(9, 1.2 + 0.28 * len(drawn)), layout="constrained")
@@ -109,14 +110,16 @@ def _picture(family: Family) -> str:
     y = -np.arange(len(drawn))
     value, low, high = (np.array([getattr(interval, end) for _, interval in drawn]) for end in ("value", "low", "high"))
     left.axvspan(family.own.low, family.own.high, color="#ddd", lw=0)
-    left.axvline(family.own.value, color="#777", lw=0.8, label="the log's own policy, 95 %")
+    left.axvline(family.own.value, color="#777", lw=0.8)
     left.errorbar(value, y, xerr=np.clip([value - low, high - value], 0, None), fmt="o", ms=3, lw=1, color=COLOURS[0])
     left.set_yticks(y, [name for name, _ in drawn])
-    plain(left)
+    left.set_xlabel("grey: what this log itself earned", fontsize=9)
+    plain(left, legend=False)
     spread = np.array(family.weights)
     there = np.isfinite(spread)
     right.plot(10.0 ** spread[there], np.arange(1, 101)[there], lw=1.2, color=COLOURS[1])
     right.set_xscale("log")
+    right.xaxis.set_minor_formatter(NullFormatter())
     right.set_xlabel("weight", fontsize=9)
     right.set_ylabel("% of rows at or below", fontsize=9)
     plain(right, legend=False)

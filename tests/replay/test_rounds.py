@@ -1,0 +1,83 @@
+"""What becomes a round, and which act belongs to which.
+
+    request r:  exposure a, b ── play b ── collect b (within the window) ── collect a (after it: late)
+    no request: impression c ── play c;  play d (nobody showed it)
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from replay.logs import LogRow
+from replay.rounds import Rounds, read
+from streams.core.items import Item
+from streams.core.settings import PartitionSettings
+
+T = 1_704_067_200_000
+WINDOW = PartitionSettings().join_window_ms
+
+
+def taken(*records: dict[str, Any], catalog: dict[str, Item] | None = None) -> Rounds:
+    rows = [LogRow(n, msgspec.json.encode({"event_id": f"e{n}", "user_id": "u"} | record), None) for n, record in enumerate(records, 1)]
+    return read(rows, PartitionSettings(), catalog or {}, lambda *_: None)
+
+
+def exposure(ts: int, request: str, *slots: tuple[str, float | None], **more: object) -> dict[str, Any]:
+    shown = [{"item_id": item, "position": at, "propensity": p} for at, (item, p) in enumerate(slots)]
+    return {"kind": "exposure", "ts": ts, "request_id": request, "slots": shown} | more
+
+
+def act(ts: int, item: str, action: str, **more: object) -> dict[str, Any]:
+    return {"ts": ts, "item_id": item, "action": action} | more
+
+
+def test_acts_of_a_list_and_of_an_impression() -> None:
+    found = taken(
+        exposure(T, "r", ("a", 0.5), ("b", 0.25)),
+        act(T + 1, "b", "play", request_id="r", full=True),
+        act(T + 2, "c", "impression", propensity=0.1),
+        act(T + 3, "c", "play"),
+        act(T + 4, "d", "play"),
+        act(T + 5, "b", "collect"),
+        act(T + WINDOW + 1, "a", "collect", request_id="r"),
+    )
+    assert [found.arms[at] for at in found.arm] == ["a", "b", "c"]
+    assert found.propensity.tolist() == [0.5, 0.25, 0.1]
+    assert found.request.tolist() == [0, 0, 1] and found.listed.tolist() == [True, True, False]
+    assert found.reward("full_play").tolist() == [0, 1, 0]
+    assert found.reward("play").tolist() == [0, 1, 1]
+    assert found.reward("collect").tolist() == [0, 1, 0]
+    assert (found.acts, found.unjoined, found.late, found.coverage) == (5, 1, 1, 1.0)
+
+
+def test_an_undo_takes_the_collect_back_and_an_act_may_come_before_its_exposure() -> None:
+    found = taken(
+        act(T + 1, "a", "play", request_id="r", full=True),
+        exposure(T, "r", ("a", 0.5), ("b", 0.25)),
+        act(T + 2, "b", "collect", request_id="r"),
+        act(T + 3, "b", "uncollect", request_id="r"),
+    )
+    assert found.reward("full_play").tolist() == [1, 0] and found.reward("collect").tolist() == [0, 0]
+    assert found.join_rate == 1.0
+
+
+def test_one_event_may_be_a_whole_round_and_a_repetition_is_none() -> None:
+    whole = act(T, "a", "impression", also=["play"], full=True, propensity=0.3, event_id="same")
+    found = taken(whole, whole, act(T + 1, "b", "play", propensity=0.2))
+    assert found.reward("play").tolist() == [1, 1] and found.propensity.tolist() == [0.3, 0.2]
+
+
+def test_arms_are_those_of_the_log_and_of_the_catalog() -> None:
+    catalog = {"z": Item(item_id="z", domain="song", published_ts=7), "a": Item(item_id="a", domain="song", hidden=True)}
+    found = taken(act(T, "a", "impression", propensity=0.3, domain="video"), catalog=catalog)
+    assert (found.arms, found.domains) == (["a", "z"], ["song", "song"])
+    assert found.published.tolist() == [-np.inf, 7] and found.expires.tolist() == [-np.inf, np.inf]
+
+
+@pytest.mark.parametrize(("value", "what"), [(0, "0"), (1.5, "below 0 or above 1"), (None, "no number"), ("x", "no number")])
+def test_propensities_that_are_none_are_counted_with_their_line(value: object, what: str) -> None:
+    found = taken(act(T, "a", "impression", propensity=0.3), act(T, "b", "impression", propensity=value))
+    assert found.bad == {what: (1, 2)}
