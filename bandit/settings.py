@@ -21,9 +21,9 @@ class BanditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     keep: float = 0.1  # of a segment's counts after an alarm: a prior, no longer a verdict
     memory_rounds: float = 100_000.0  # of a segment, that count as new; only a far cap: any forgetting costs when nothing moves
     revenue_floor: float = 0.0  # mean revenue of a round that must be met; 0: none
-    floor_rounds: int = 1_000  # between two steps of revenue's weight; shorter, it follows chance
-    floor_step: float = 0.01  # of revenue's weight, for a mean that misses the whole floor
-    floor_memory_rounds: float = 10_000.0  # of the mean that is compared with the floor
+    floor_rounds: int = 500  # between two steps of revenue's weight; shorter, it follows chance
+    floor_step: float = 0.5  # of that weight, for a mean that misses the whole floor; at .01, 60,000 rounds reach .6 of a floor
+    floor_memory_rounds: float = 5_000.0  # of the mean that is compared with the floor
     weight_most: float = 5.0  # of revenue's weight under a floor
     revenue_weight: float = 0.0  # against experience's 1, where no floor is set
 

@@ -1,0 +1,60 @@
+"""How many choices a second the policy makes: plain Thompson sampling in batches, and answers one by one with their chances."""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from bandit.policy import Policy
+from bandit.segments import SEGMENTS
+from bandit.settings import BanditSettings
+from benchmarks.figure import Figure
+
+ARMS, BATCH, ANSWERS, LEARN_EVERY = 8, 10_000, 3_000, 500
+
+
+def measure() -> Iterator[Figure]:
+    """A policy of 8 arms that has learned for 60,000 rounds; it learns on every 500 answers: twice a second at 1,000 a second."""
+    rng = np.random.default_rng(0)
+    policy = Policy([f"arm {k}" for k in range(ARMS)], SEGMENTS, BanditSettings())
+    segment, arm = rng.integers(0, SEGMENTS, 60_000), rng.integers(0, ARMS, 60_000)
+    policy.learn(segment, arm, (rng.random(60_000) < 0.02 + 0.01 * arm).astype(float), rng.random(60_000) * 0.1)
+    a, b = policy.arms.beta(0, np.array([0.1, 0.05]), 20.0)
+
+    def loop() -> None:
+        for _ in range(BATCH):
+            int(np.argmax(rng.beta(a[0], b[0])))
+
+    alone = _rate(BATCH, loop, 1)
+    yield Figure(
+        what="plain Thompson choices in batches", unit="/s", ours=_rate(BATCH, lambda: policy.draws(0, BATCH, rng).argmax(1), 20),
+        baseline="numpy, one by one", theirs=alone, budget="> 80,000/s",
+    )  # fmt: skip
+    yield Figure(
+        what="choices with their chances, in batches", unit="/s",
+        ours=_rate(BATCH, lambda: policy.choose(segment[:BATCH], rng.random(BATCH)), 20),
+        baseline="numpy, one by one, no chances", theirs=alone,
+    )  # fmt: skip
+    yield Figure(
+        what="answers one by one, learning in between", unit="/s", ours=_rate(ANSWERS, lambda: _answers(policy, rng), 1),
+        baseline="numpy, one by one, no chances", theirs=alone, budget="> 1,000/s",
+    )  # fmt: skip
+
+
+def _answers(policy: Policy, rng: np.random.Generator) -> None:
+    for n in range(ANSWERS):
+        segment = rng.integers(0, SEGMENTS, 1)
+        arm, _ = policy.choose(segment, rng.random(1))
+        if n % LEARN_EVERY == 0:
+            policy.learn(segment, arm, np.ones(1), np.ones(1))
+
+
+def _rate(n: int, run: Callable[[], object], times: int) -> float:
+    """Of n a run, the median run."""
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - began)
+    return n / float(np.median(taken))
