@@ -25,8 +25,10 @@ ITEMS = ("replay", "ips", "snips", "dm", "dr", "sndr", "switch-dr", "dros", "cli
 SLOTS = ("iips",)
 LISTS = ("sips", "rips", "cascade-dr")
 NAMES = (*ITEMS, *SLOTS, *LISTS)
+MODEL_FREE = ("replay", "ips", "snips", "clipped", "iips", "sips", "rips")
 TUNED = {"switch-dr": slope.TAUS, "dros": slope.LAMBDAS, "clipped": slope.MOSTS, "sub-gaussian": slope.BENDS}
-Q_HATS = ("cross-fitted", "out-of-time")
+Q_HATS = ("cross-fitted", "out-of-time", "ranker")
+Predicted = Callable[[Rounds, Chances, Down], tuple[Array, Array]]  # q̂ [N] and q̂_π [N]
 SAME = 1e-9  # relative: propensities of a uniform log
 
 
@@ -36,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     policy: str
     estimators: tuple[str, ...] = ITEMS  # each a name, or name:parameter
     reward: str = "full_play"
-    q_hat: str = "cross-fitted"
+    q_hat: str = "ranker"
     seed: int = 1
     resamples: int = bootstrap.RESAMPLES
 
@@ -98,11 +100,12 @@ def asked(names: Sequence[str]) -> list[tuple[str, float | None]]:
     return out
 
 
-def evaluate(rounds: Rounds, settings: Settings) -> Evaluation:
-    """Judge a policy by a log."""
+def evaluate(rounds: Rounds, settings: Settings, ranker: Predicted | None = None) -> Evaluation:
+    """Judge a policy by a log. `ranker`: of replay/ranker_model.py, asked where it is to be q̂ and an estimator needs one."""
     wanted = asked(settings.estimators)
     policy = chances(settings.policy, rounds)
-    used = Used(rounds, policy, settings)
+    modelled = any(name not in MODEL_FREE for name, _ in wanted)
+    used = Used(rounds, policy, settings, ranker if settings.q_hat == "ranker" and modelled else None)
     families = [
         family
         for of, names in (("items", ITEMS), ("slots", SLOTS), ("lists", LISTS))
@@ -119,7 +122,7 @@ def evaluate(rounds: Rounds, settings: Settings) -> Evaluation:
 class Used:
     """The rounds that have a propensity, weighed; shapes: N of them."""
 
-    def __init__(self, rounds: Rounds, policy: Chances, settings: Settings) -> None:
+    def __init__(self, rounds: Rounds, policy: Chances, settings: Settings, ranker: Predicted | None) -> None:
         self.rounds, self.settings = rounds, settings
         self.way: Down = down(policy, rounds)
         self.policy = policy
@@ -129,7 +132,7 @@ class Used:
             self.w = self.way.chance / rounds.propensity
         self.unseen = _unseen(policy, rounds, self.there)
         _, self.place = np.unique(rounds.position, return_inverse=True)
-        self.q, self.q_policy = self._model()
+        self.q, self.q_policy = ranker(rounds, policy, self.way) if ranker else self._model()
 
     def _model(self) -> tuple[Array, Array]:
         """q̂ [N] of the logged arm and q̂_π [N], of all rounds; learned where there is a propensity or not."""

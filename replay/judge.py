@@ -85,7 +85,7 @@ class Judge:
 
     def look(self, moment_ms: int) -> None:
         while (event := self._next) is not None and event.ts < moment_ms:
-            part = _featured(self._partition, event.user_id, event.context, event.ts)
+            part = featured(self._partition, event.user_id, event.context, event.ts)
             self._group.append(part(event.item_id, event.domain, event.module, event.position))
             self._labels.append(meaning(event, self._partition.settings).mask & LABELS)
             if len(self._group) >= GROUP:
@@ -142,7 +142,7 @@ class Tail:
             user = keys.key("user", record.user_id)
             request = record.request_id
             once = ("request", request) if request is not None else ("event", record.event_id or arrived.default_id)
-            part = _featured(self._partition, record.user_id, record.context, record.ts)
+            part = featured(self._partition, record.user_id, record.context, record.ts)
             for slot in record.slots if isinstance(record, Exposure) else (record,):
                 module, position = slot.module, slot.position
                 id_ = xxhash.xxh3_64_intdigest(_SLOT_ID.pack(user, keys.once(*once), keys.key("item", slot.item_id), record.ts))
@@ -154,7 +154,7 @@ class Tail:
         self._ask(batch)
 
 
-def _featured(
+def featured(
     machine: Partition, user_id: str, context: Context, ts: int
 ) -> Callable[[str, str | None, str | None, int | None], Features]:
     """Makes features of an item (with domain, module, position) for a user at a moment, as the state stands."""

@@ -93,6 +93,10 @@ class Reader:
     _late: int = 0
     _rejected: int = 0
 
+    def __len__(self) -> int:
+        """Rounds so far."""
+        return len(self._rows)
+
     def take(self, row: LogRow) -> None:
         for record in decode(row.raw):
             if isinstance(record, Rejected):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PACKAGES = ("streams", "online_model", "bandit", "replay")
 FORMATS = ("jsonl", "csv", "parquet", "kuairand", "open-bandit", "amazon-cross-domain", "30music")
 REWARDS = ("full_play", "collect", "share", "skip", "dislike", "play")  # of replay/rounds.py
-Q_HATS = ("cross-fitted", "out-of-time")  # of replay/evaluate.py
+Q_HATS = ("cross-fitted", "out-of-time", "ranker")  # of replay/evaluate.py
 PROOFS = ("debias", "cross-domain", "id-cross", "late-labels")  # of replay/prove.py, which loads torch
 CROWD_PACE = 200.0  # of `segue run`: a list takes an hour / 200 = 18 s at most, and its join window is 20 s
 KNOWN_RIVALS = {"bandit": "the security linter bandit", "replay": "the library replay-rec"}
@@ -412,14 +412,14 @@ def _range(offsets: str | None) -> tuple[int | None, int | None]:
 
 
 @verb(
-    "segue simulate --events 5000 -o events.jsonl --items items.jsonl && "
+    "segue simulate --events 2000 --world items=100 -o events.jsonl --items items.jsonl && "
     "segue evaluate events.jsonl --format jsonl --items items.jsonl --policy uniform"
 )
 @of_a_log(FORMATS)
 @click.option("--policy", required=True, metavar="P", help="uniform, arm:ITEM, open-bandit-bts, or a file of probabilities")
 @click.option("--estimators", metavar="NAME,…", help="some of those below, NAME:NUMBER to set τ or λ  [default: all for items]")
 @click.option("--reward", default="full_play", show_default=True, type=click.Choice(REWARDS), help="what a shown item earns")
-@click.option("--q-hat", default="cross-fitted", show_default=True, type=click.Choice(Q_HATS), help="where the model of the reward learns")
+@click.option("--q-hat", default="ranker", show_default=True, type=click.Choice(Q_HATS), help="model of the reward: by replay, or means")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="of folds and intervals")
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="write index.html and result.json there")
 @with_settings
@@ -441,8 +441,15 @@ def evaluate(
     chosen = Settings(policy=policy, reward=reward, q_hat=q_hat, seed=seed)
     if estimators:
         chosen = Settings(policy=policy, reward=reward, q_hat=q_hat, seed=seed, estimators=tuple(estimators.split(",")))
+    s, items = loaded.settings, {item.item_id: item for item in log.items()}
     with progress("rows") as told:
-        found = judged(read(log.rows(), loaded.settings.partition, {item.item_id: item for item in log.items()}, told), chosen)
+
+        def ranker(rounds: Any, chances: Any, way: Any) -> Any:
+            from replay.ranker_model import predicted
+
+            return predicted(log.rows, items, rounds, chances, way, reward, s.partition, s.learner, s.model, s.process.threads, told)
+
+        found = judged(read(log.rows(), s.partition, items, told), chosen, ranker)
     if report:
         click.echo(f"report: {evaluation_page.write(report, found, log.name)}", err=True)
     if as_json:

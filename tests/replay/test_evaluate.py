@@ -42,7 +42,7 @@ def table(path: Path, change: Callable[[list[dict[str, Any]]], None] = lambda ro
 
 
 def judged(log: str, *arguments: str, policy: str = "uniform") -> tuple[int, dict[str, Any]]:
-    done = call("evaluate", log, "--format", "csv", "--policy", policy, *arguments, "--json")
+    done = call("evaluate", log, "--format", "csv", "--policy", policy, "--q-hat", "cross-fitted", *arguments, "--json")
     assert done.exit_code in (0, 1), done.output
     return done.exit_code, json.loads(done.stdout)
 
@@ -60,7 +60,7 @@ def test_names_of_the_command_line_are_those_that_there_are() -> None:
     assert all(name in told for name in module.NAMES)
 
 
-@pytest.mark.parametrize("q_hat", module.Q_HATS)
+@pytest.mark.parametrize("q_hat", ["cross-fitted", "out-of-time"])
 def test_a_known_truth_is_covered_by_every_estimator_that_has_no_bias(tmp_path: Path, q_hat: str) -> None:
     code, found = judged(table(tmp_path / "log.csv"), "--q-hat", q_hat, "--estimators", "ips,snips,dr,sndr,switch-dr:100,dros:1000000")
     assert code == 0
@@ -126,7 +126,7 @@ def test_an_arm_that_was_never_explored(tmp_path: Path, policy: str) -> None:
     items = tmp_path / "items.jsonl"
     items.write_text("".join(f'{{"item_id": "{item}"}}\n' for item in "abc"))
     log = table(tmp_path / "log.csv", change)
-    done = call("evaluate", log, "--format", "csv", "--items", str(items), "--policy", policy, "--json")
+    done = call("evaluate", log, "--format", "csv", "--items", str(items), "--policy", policy, "--q-hat", "cross-fitted", "--json")
     assert done.exit_code == 1
     said = json.loads(done.stdout)["families"][0]["reasons"]
     assert f"{'33.3' if policy == 'uniform' else '100.0'}% of the policy's chance is on arms that the log never showed" in said
@@ -162,7 +162,12 @@ def test_report_has_figures_and_pictures_and_a_refusal_its_reason(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--policy", "nobody"), *(("--policy", "uniform", "--estimators", name) for name in ("guess", "ips:3", "dros:x"))]
+    "arguments",
+    [
+        ("--policy", "nobody"),
+        *(("--policy", "uniform", "--estimators", name) for name in ("guess", "ips:3", "dros:x")),
+        ("--policy", "uniform", "--reward", "play"),
+    ],
 )
 def test_wrong_call_ends_with_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert call("evaluate", table(tmp_path / "log.csv", n=10), "--format", "csv", *arguments).exit_code == 2
@@ -173,7 +178,7 @@ def test_lists_of_the_simulator_are_judged_by_their_own_weights(tmp_path: Path) 
     world = WorldSettings()
     write_log(log, world, 5_000, 1)
     write_items(items, world, 1)
-    rest = (log, "--format", "jsonl", "--items", items, "--policy", "uniform", "--json")
+    rest = (log, "--format", "jsonl", "--items", items, "--policy", "uniform", "--q-hat", "out-of-time", "--json")
     done = call("evaluate", *rest, "--estimators", "ips,iips,rips,sips,cascade-dr")
     families = {family["of"]: family for family in json.loads(done.stdout)["families"]}
     for of in ("items", "slots"):  # the catalog says which items there were: a uniform draw of them has mean weight 1
