@@ -15,7 +15,7 @@ class BanditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     prior_rounds: float = 20.0  # that a prior weighs: an arm's own outcomes outweigh it within a day
     experience_rate: float = 0.1  # mean experience expected of a round; a new arm begins at half of it, pessimistic
     revenue_rate: float = 0.05  # the same of revenue, as a share of revenue_most
-    revenue_most: float = 1.0  # revenue of a round is cut at it; the unit of revenue_floor
+    revenue_most: float = 1.0  # revenue of a round is cut at it; a weight of revenue is that of a share of it
     explore: float = 0.02  # share of choices that are uniform: no weight of a log exceeds arms / this
     alarm: float = 0.002  # chance of a false alarm of drift, over all arms of a segment; 0: no detection
     keep: float = 0.1  # of a segment's counts after an alarm: a prior, no longer a verdict

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from bandit.settings import BanditSettings
 from online_model.model_settings import ModelSettings
 from streams.agents import IngestSettings
 from streams.app import FaustSettings
@@ -44,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     learner: LearnerSettings = LearnerSettings()
     model: ModelSettings = ModelSettings()
     recommend: RecommendSettings = RecommendSettings()
+    bandit: BanditSettings = BanditSettings()
     stores: StoreSettings = StoreSettings()
     ingest: IngestSettings = IngestSettings()
     ticks: TickSettings = TickSettings()
