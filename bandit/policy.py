@@ -16,7 +16,7 @@ from bandit import arms, quadrature
 from bandit.drift import Drift
 from bandit.floor import Floor
 from bandit.settings import BanditSettings
-from bandit.slates import pick
+from bandit.slates import one_by_one, pick
 
 Array = np.ndarray
 
@@ -71,10 +71,13 @@ class Policy:
 
     def choose(self, segment: Array, uniform: Array) -> tuple[Array, Array]:
         """Segments [N], numbers [N] in [0, 1) -> arms [N], and the chance that each had [N]."""
-        met, row = np.unique(segment, return_inverse=True)
-        table = np.array([self.chances(g) for g in met.tolist()]).reshape(len(met), len(self.names))
-        arm = pick(table[row], uniform)
-        return arm, table[row, arm]
+        chances = self._table(segment)
+        arm = pick(chances, uniform)
+        return arm, chances[np.arange(len(arm)), arm]
+
+    def order(self, segment: Array, uniform: Array) -> tuple[Array, Array]:
+        """Segments [N], numbers [N, L] in [0, 1) -> L arms, best first [N, L], the chance of each given those above [N, L]."""
+        return one_by_one(self._table(segment), uniform)
 
     def learn(self, segment: Array, arm: Array, experience: Array, revenue: Array) -> list[int]:
         """Joined rounds [N], oldest first; segments in which something changed, whose counts were cut before these came in."""
@@ -129,6 +132,10 @@ class Policy:
         self.floor.load(arrays["floor"])
         self.version = int(arrays["version"])
         self._chances.clear()
+
+    def _table(self, segment: Array) -> Array:
+        met, row = np.unique(segment, return_inverse=True)
+        return np.array([self.chances(g) for g in met.tolist()]).reshape(len(met), len(self.names))[row]
 
     def _beta(self) -> bool:
         return self.settings.arms == "beta" and self.floor.weight == 0.0

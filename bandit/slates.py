@@ -13,6 +13,8 @@ Array = np.ndarray
 
 def one_by_one(chances: Array, uniform: Array) -> tuple[Array, Array]:
     """Chances [N, K], numbers [N, L] in [0, 1) -> arms [N, L], the chance of each given those above [N, L]."""
+    if ((chances > 0).sum(1) < uniform.shape[1]).any():
+        raise ValueError(f"a slate of {uniform.shape[1]} places needs as many arms that have a chance")
     left, rows = np.array(chances, float), np.arange(len(chances))
     slate, given = np.empty(uniform.shape, np.int64), np.empty(uniform.shape)
     for place in range(uniform.shape[1]):

@@ -40,6 +40,19 @@ def test_a_million_choices_are_as_frequent_as_logged(settings: BanditSettings) -
         assert stats.chisquare(np.bincount(arm[mine], minlength=4), mine.sum() * chances).pvalue > 0.001
 
 
+def test_an_order_begins_as_a_choice_does_and_names_every_arm_once() -> None:
+    policy, rng = _taught(BanditSettings(), 1_000), np.random.default_rng(2)
+    segment, uniform = rng.integers(0, 2, 500), rng.random((500, 4))
+    arm, given = policy.order(segment, uniform)
+    first, chance = policy.choose(segment, uniform[:, 0])
+    assert arm[:, 0].tolist() == first.tolist()
+    assert given[:, 0] == pytest.approx(chance, abs=1e-12)
+    assert np.sort(arm, 1).tolist() == [[0, 1, 2, 3]] * 500
+    assert given[:, 3] == pytest.approx(1)
+    one = policy.chances(int(segment[0]))
+    assert given[0, 1] == pytest.approx(one[arm[0, 1]] / (1 - one[arm[0, 0]]), abs=1e-12)
+
+
 def test_chances_are_those_of_posterior_samples() -> None:
     policy = _taught(BanditSettings(), 2_000)
     sampled = np.bincount(policy.draws(1, 400_000, np.random.default_rng(3)).argmax(1), minlength=4)

@@ -35,3 +35,8 @@ def test_ranked_draws_stand_at_each_place_as_often_as_computed() -> None:
 def test_an_arm_without_a_chance_is_never_drawn() -> None:
     chances = np.array([[0.0, 0.5, 0.5, 0.0]] * 3)
     assert slates.pick(chances, np.array([0.0, 0.5, np.nextafter(1, 0)])).tolist() == [1, 2, 2]
+
+
+def test_more_places_than_arms_with_a_chance_are_refused() -> None:
+    with pytest.raises(ValueError, match="a slate of 3 places"):
+        slates.one_by_one(np.array([[0.5, 0.5, 0.0]]), np.zeros((1, 3)))
