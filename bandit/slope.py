@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 # From low bias to low variance. The weights of men's items (Open Bandit) reach 178, those of a floor of 0.02 over 12 arms 600.
-TAUS = (float("inf"), 1000.0, 300.0, 100.0, 30.0, 10.0, 5.0, 3.0, 1.0, 0.0)  # of switch-DR
+TAUS = (float("inf"), 1000.0, 300.0, 100.0, 30.0, 10.0, 5.0, 3.0, 1.0)  # of switch-DR; at 0 it is DM
 MOSTS = (float("inf"), 1000.0, 300.0, 100.0, 30.0, 10.0, 5.0, 3.0, 1.0)  # of clipping
-LAMBDAS = (1e6, 1e5, 1e4, 1e3, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.1, 0.0)  # of DRos
+LAMBDAS = (1e6, 1e5, 1e4, 1e3, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.1)  # of DRos; at 0 it is DM
 BENDS = (0.0, 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)  # of sub-Gaussian weights
 
 

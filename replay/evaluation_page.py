@@ -14,6 +14,7 @@ from bandit.bootstrap import Interval
 from replay.evaluate import Estimate, Evaluation, Family
 from replay.report import COLOURS, STYLE, inline, plain
 
+BY_SLOPE = "chosen by SLOPE; the interval leaves out what bias is left"
 WHAT = {"items": "a shown item", "slots": "a list, slot by slot", "lists": "a list, as a whole"}
 
 
@@ -34,7 +35,7 @@ def summary(found: Evaluation) -> Iterator[Table | str]:
             table.add_row(*_cells(each))
         yield table
         if any(each.by_slope for each in family.estimates):
-            yield "*: chosen by SLOPE"
+            yield f"*: {BY_SLOPE}"
         yield from (f"{each.name}: {each.note}" for each in family.estimates if each.note)
         yield ", ".join(f"{name} {value}" for name, value in _diagnostics(family))
         yield from (f"cannot answer: {reason}" for reason in family.reasons)
@@ -70,7 +71,7 @@ def page(found: Evaluation, title: str) -> str:
         own = "".join(f"<td>{cell}</td>" for cell in ("this log", *_interval(family.own), "", ""))
         rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(each)) + "</tr>" for each in family.estimates)
         parts.append(f"<table class=figures><tr>{head}</tr><tr>{own}</tr>{rows}</table>")
-        parts.append("<p class=small>*: chosen by SLOPE.</p>")
+        parts.append(f"<p class=small>*: {BY_SLOPE}.</p>")
         parts += [f"<p class=small>{html.escape(each.name)}: {html.escape(each.note)}.</p>" for each in family.estimates if each.note]
         cells = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in _diagnostics(family))
         parts.append(f"<h3>What it rests on</h3><table class=figures>{cells}</table>")
