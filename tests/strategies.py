@@ -7,7 +7,18 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from online_model.features import BAG_LIMIT, COUNTS, DOMAIN_LIMIT, FIELDS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS, Example, Features, Reversal
+from online_model.features import (
+    BAG_LIMIT,
+    COUNTS,
+    DOMAIN_LIMIT,
+    FIELDS,
+    POPULARITY_HALF_LIVES_H,
+    SCOPES,
+    TASKS,
+    Example,
+    Features,
+    Reversal,
+)
 from online_model.history import ACTIONS
 from online_model.popularity import MASKS, Increment
 from streams.core.events import Action, Event, Exposure, Tick
