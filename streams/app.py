@@ -113,12 +113,16 @@ async def run(process: Process) -> None:
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
-    await process.start()
-    crash = asyncio.create_task(_crashed(process.app))
-    await stopped.wait()
-    crash.cancel()
+    starting, stopping = asyncio.create_task(process.start()), asyncio.create_task(stopped.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)  # a start may wait for its broker for ever
+    if starting.done():
+        await starting
+        crash = asyncio.create_task(_crashed(process.app))
+        await stopping
+        crash.cancel()
     try:
         async with asyncio.timeout(STOP_S):
+            await starting
             await process.stop()
     except TimeoutError:  # its broker is gone, say: as a kill, from which the next start goes on exactly
         log.warning("not all could be settled within %.0f s; the next start does it", STOP_S)

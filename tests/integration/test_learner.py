@@ -70,7 +70,7 @@ def test_sent_through_kafka_a_log_teaches_what_its_replay_teaches(topic_settings
             made = [r for r in await asyncio.to_thread(lambda: example_records(topics)[0]) if isinstance(r, Example | Reversal)]
             learner = process.teaching.learner
             assert learner is not None
-            await _until(lambda: learner.counted["examples"] + learner.counted["reversals"] == len(made), 60)
+            await _until(lambda: learner.counted.get("examples", 0) + learner.counted.get("reversals", 0) == len(made), 60)
             await _until(lambda: not learner.has_open_batch and copy.version == learner.version)
             batch = batches.of_records(made[-50:])
             truth = learner.trainer.predict(batch).logits
