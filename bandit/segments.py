@@ -20,18 +20,18 @@ class Segments:
 
     def __init__(self) -> None:
         self.counts = np.zeros(_BINS)
-        self.domains: list[str] = []
+        self.domains: list[int] = []  # by key
 
-    def see(self, activity: Array, domain: list[str]) -> None:
+    def see(self, activity: Array, domain: list[int]) -> None:
         """Rounds of listeners with so many events, oldest first, and the domains they are mostly in."""
         later = np.arange(len(activity) - 1, -1, -1)
         kept = 1.0 - 1.0 / _MEMORY
         self.counts = kept ** len(activity) * self.counts + np.bincount(_bin(activity), kept**later, _BINS)
-        for name in domain:
-            if len(self.domains) < DOMAINS - 1 and name not in self.domains:
-                self.domains.append(name)
+        for key in domain:
+            if len(self.domains) < DOMAINS - 1 and key not in self.domains:
+                self.domains.append(key)
 
-    def of(self, activity: float, domain: str) -> int:
+    def of(self, activity: float, domain: int) -> int:
         """Below SEGMENTS. A listener's third is that of the middle of their bin."""
         place = self.domains.index(domain) if domain in self.domains else DOMAINS - 1
         total, at = self.counts.sum(), int(_bin(np.array([activity]))[0])

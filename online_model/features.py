@@ -74,6 +74,25 @@ class Closed(msgspec.Struct, frozen=True, array_like=True, tag="closed"):
     sampled_out: int = 0  # exposures of the list that closed without an act, and of which no example was made
 
 
+class Reward(msgspec.Struct, frozen=True, array_like=True, tag="reward"):
+    """What a list or page earned, of which a strategy was chosen: its join window has closed (MODEL.md section 6)."""
+
+    id: int  # of the request
+    ts: int  # event time at which it closed, ms
+    shown_ms: int
+    user: int
+    surface: str  # page | list
+    strategy: str
+    arms: list[str]  # that could have been chosen,
+    chances: list[float]  # and what chance each had
+    segment: int
+    activity: float  # what the segment follows from: acts of the user until then, decayed,
+    domain: int  # and the domain that most of them are in
+    experience: float  # 0 to 1
+    revenue: float  # of what was looked at; not below 0
+    seen: bool  # an act or an impression says that it was on a screen; of the others nothing is known
+
+
 class Tick(msgspec.Struct, frozen=True, array_like=True, tag="tick"):
     """Time, as a record: closes an open micro-batch; `last` ends a log and closes everything."""
 
@@ -81,4 +100,4 @@ class Tick(msgspec.Struct, frozen=True, array_like=True, tag="tick"):
     last: bool
 
 
-ExampleRecord = Example | Reversal | Closed | Tick
+ExampleRecord = Example | Reversal | Closed | Reward | Tick

@@ -9,7 +9,7 @@ import enum
 import json
 import re
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,6 +19,7 @@ MAX_RECORD_BYTES = 1 << 20  # of one record; the broker's own default for a whol
 MAX_ARRAY = 10_000  # records in one array
 MAX_SLOTS = 200  # items of one exposure
 MAX_CONTEXT = 64  # keys of a context
+MAX_ARMS = 12  # strategies to choose from: with more, each would learn too little
 MAX_DEPTH = 64  # levels; ours have 4. Deeper ones are refused as such whatever else is wrong with them, or isn't
 MAX_DETAIL = 300  # characters: a decoder's complaint quotes what it found, and a dead letter must fit into its topic
 KEPT_BYTES = 64 << 10  # of an original, in a dead letter
@@ -94,6 +95,25 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     popularity: Annotated[tuple[float, ...], Meta(max_length=8)] = ()  # the figures it was scored with
     source: ShortId | None = None  # of the candidate: given, popular, fresh, explore
     module: ShortId | None = None
+    monetization: float | None = None  # expected value of one exposure of it, as the catalog had it then
+
+
+Moments = Annotated[tuple[tuple[float, float], ...], Meta(max_length=MAX_ARMS)]  # mean and variance, by arm
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which strategies could have made a list or a page, and what chance each had: the policy that acted (MODEL.md section 6)."""
+
+    surface: Literal["page", "list"]
+    arms: Annotated[tuple[ShortId, ...], Meta(max_length=MAX_ARMS)]
+    chances: Annotated[tuple[Probability, ...], Meta(max_length=MAX_ARMS)]  # computed, exploring included; they sum to 1
+    segment: Annotated[int, Meta(ge=0)]
+    activity: Annotated[float, Meta(ge=0)] = 0.0  # what the segment follows from: acts so far, decayed,
+    domain: Annotated[int, Meta(ge=0, le=(1 << 64) - 1)] = 0  # and the key of the domain that most of them are in
+    version: Annotated[int, Meta(ge=0)] = 0  # of the posteriors
+    revenue_weight: float = 0.0  # against experience's 1
+    experience: Moments = ()  # of the posteriors that the chances follow from
+    revenue: Moments = ()  # the same, as a share of the most that counts
 
 
 class Exposure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="exposure"):
@@ -106,6 +126,7 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     event_id: ShortId | None = None
     domain: ShortId | None = None
     strategy: ShortId | None = None
+    choice: Choice | None = None  # how the strategy came to be; None where the request named it
     context: Context = {}
     model_version: int = 0
     model_age_ms: int = 0

@@ -18,7 +18,7 @@ import xxhash
 
 from online_model.batch import Batch, of_records
 from online_model.drift import Drift
-from online_model.features import FIELDS, TASKS, Closed, Example, ExampleRecord, Reversal, Tick
+from online_model.features import FIELDS, TASKS, Closed, Example, ExampleRecord, Reversal, Reward, Tick
 from online_model.gate_watch import GateWatch
 from online_model.identification import Identification
 from online_model.metrics import Prequential, WindowResult
@@ -149,6 +149,9 @@ class Learner:
                 steps.append(self._step())
             elif not self._batch:
                 self._score()
+            return
+        if isinstance(record, Reward):
+            self._count("rewards")
             return
         self._batch.append(record)
         if isinstance(record, Example) and self.trainer.settings.pairs:
