@@ -62,6 +62,11 @@ class Policy:
             return quadrature.beta(a[arms.EXPERIENCE], b[arms.EXPERIENCE], places)
         return quadrature.gaussian(*self._score(segment), places)
 
+    def posteriors(self, segment: int) -> tuple[Array, Array]:
+        """Mean and variance [2, K] of what an arm earns; of revenue as a share of revenue_most."""
+        of = self.arms.gaussian if self.settings.arms == "gaussian" else self.arms.moments
+        return of(segment, self._rates, self.settings.prior_rounds)
+
     def draws(self, segment: int, n: int, rng: np.random.Generator) -> Array:
         """Posterior samples [n, K] of what `best` is about, for ranked slates."""
         if self._beta():
@@ -117,7 +122,7 @@ class Policy:
         for name in ("segments", "arms", "revenue_most"):
             before, now = getattr(learned, name), getattr(mine, name)
             if before != now:
-                raise ValueError(f"{name} was {before!r} when this was learned and is {now!r} now; set it back, or begin anew")
+                raise ValueError(f"bandit.{name} was {before!r} when this was learned and is {now!r} now; set it back, or begin anew")
         was = {name: k for k, name in enumerate(learned.names)}
         old = [was.get(name) for name in self.names]
         there = [k for k, of in enumerate(old) if of is not None]
@@ -142,7 +147,6 @@ class Policy:
 
     def _score(self, segment: int) -> tuple[Array, Array]:
         """Mean and standard deviation [K] of experience + weight * revenue."""
-        posterior = self.arms.gaussian if self.settings.arms == "gaussian" else self.arms.moments
-        mean, variance = posterior(segment, self._rates, self.settings.prior_rounds)
+        mean, variance = self.posteriors(segment)
         weight = np.array([1.0, self.floor.weight])
         return weight @ mean, np.sqrt(weight**2 @ variance)

@@ -38,6 +38,14 @@ class Segments:
         third = int(THIRDS * (self.counts[:at].sum() + self.counts[at] / 2) / total) if total else 0
         return min(third, THIRDS - 1) * DOMAINS + place
 
+    def arrays(self) -> dict[str, Array]:
+        """Everything, for a checkpoint and for a copy."""
+        return {"counts": self.counts.copy(), "domains": np.array(self.domains, np.uint64)}
+
+    def load(self, arrays: dict[str, Array]) -> None:
+        """What `arrays` gave."""
+        self.counts, self.domains = arrays["counts"].astype(float), arrays["domains"].tolist()
+
 
 def _bin(activity: Array) -> Array:
     return np.minimum(4 * np.log2(1.0 + np.asarray(activity, float)), _BINS - 1).astype(np.int64)

@@ -109,7 +109,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     chances: Annotated[tuple[Probability, ...], Meta(max_length=MAX_ARMS)]  # computed, exploring included; they sum to 1
     segment: Annotated[int, Meta(ge=0)]
     activity: Annotated[float, Meta(ge=0)] = 0.0  # what the segment follows from: acts so far, decayed,
-    domain: Annotated[int, Meta(ge=0, le=(1 << 64) - 1)] = 0  # and the key of the domain that most of them are in
+    domain: Annotated[int, Meta(ge=0)] = 0  # and the key of the domain that most of them are in
     version: Annotated[int, Meta(ge=0)] = 0  # of the posteriors
     revenue_weight: float = 0.0  # against experience's 1
     experience: Moments = ()  # of the posteriors that the chances follow from

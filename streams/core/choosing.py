@@ -1,0 +1,177 @@
+"""The choice among strategies: by whom, for whom, and what came of it. One in the learner, one in each copy that answers.
+
+A surface (module pages, plain lists) has a policy of its own; segments of users are common to both. Before the first reward all
+strategies of a surface have equal chances. What a copy answers by leaves the learner as bytes, whole, since it is small.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from bandit.segments import SEGMENTS, Segments
+from bandit.settings import BanditSettings
+from online_model.features import Reward
+from streams.core.events import MAX_ARMS, Choice
+
+Array = np.ndarray
+
+SURFACES = ("page", "list")
+COUNTED = ("learned", "unseen", "unknown_strategy", "alarms")
+
+
+@dataclass(slots=True)
+class _Table:
+    """What a choice in one segment says, until the posteriors change."""
+
+    version: int
+    chances: Array  # [1, K]
+    choice: Choice
+
+
+class _Copy(msgspec.Struct, frozen=True, array_like=True):
+    """What choices depend on."""
+
+    counts: bytes  # of segments
+    domains: list[int]
+    surfaces: dict[str, tuple[dict[str, Any], dict[str, tuple[bytes, list[int]]]]]  # what the arrays mean, the arrays
+
+
+class Choosing:
+    """Posteriors of all surfaces, choices by them, and how rewards move them. `arms`: names by surface."""
+
+    def __init__(self, arms: Mapping[str, Sequence[str]], settings: BanditSettings) -> None:
+        from bandit.policy import Policy  # scipy: only where there is something to choose
+
+        for surface, names in arms.items():
+            if surface not in SURFACES:
+                raise ValueError(f"a surface is one of {list(SURFACES)}, not {surface!r}")
+            if len(names) > MAX_ARMS:
+                raise ValueError(f"{surface}: {len(names)} strategies; with more than {MAX_ARMS}, each would learn too little")
+        self.policies = {surface: Policy(names, SEGMENTS, settings) for surface, names in arms.items()}
+        self.segments = Segments()
+        self._places = {surface: {name: k for k, name in enumerate(names)} for surface, names in arms.items()}
+        self._tables: dict[tuple[str, int], _Table] = {}
+
+    @property
+    def version(self) -> int:
+        """Grows with whatever changes a choice."""
+        return sum(policy.version for policy in self.policies.values())
+
+    def choose(self, surface: str, activity: float, domain: int, uniform: float) -> tuple[str, Choice]:
+        """A strategy for a user, drawn by a number in [0, 1) from the chances that are returned with it."""
+        from bandit.slates import pick
+
+        segment = self.segments.of(activity, domain)
+        table = self._table(surface, segment)
+        arm = int(pick(table.chances, np.array([uniform]))[0])
+        choice = msgspec.structs.replace(table.choice, activity=activity, domain=domain)
+        return choice.arms[arm], choice
+
+    def expected(self, surface: str, segment: int) -> Array:
+        """What each arm is thought to earn [2, K]: experience, and revenue in its own unit."""
+        policy = self.policies[surface]
+        return policy.posteriors(segment)[0] * np.array([[1.0], [policy.settings.revenue_most]])
+
+    def place(self, surface: str, strategy: str) -> int | None:
+        """Which arm a strategy is; None where it is none."""
+        return self._places.get(surface, {}).get(strategy)
+
+    def learn(self, rewards: Sequence[Reward]) -> dict[str, int]:
+        """Take in what was earned, oldest first. Of what was not on a screen nothing is known, and nothing is learned."""
+        counts = dict.fromkeys(COUNTED, 0)
+        for surface, policy in self.policies.items():
+            rows = []
+            for reward in rewards:
+                if reward.surface == surface:
+                    arm = self.place(surface, reward.strategy)
+                    if not reward.seen:
+                        counts["unseen"] += 1
+                    elif arm is None or not 0 <= reward.segment < SEGMENTS:
+                        counts["unknown_strategy"] += 1
+                    else:
+                        rows.append((reward.segment, arm, reward.experience, reward.revenue))
+            if rows:
+                segment, arms, experience, revenue = (np.array(column) for column in zip(*rows, strict=True))
+                changed = policy.learn(segment, arms, experience.astype(float), revenue.astype(float))
+                counts["learned"] += len(rows)
+                counts["alarms"] += len(changed)
+        counts["unknown_strategy"] += sum(r.surface not in self.policies for r in rewards)
+        met = [r for r in rewards if r.seen]
+        if met:
+            self.segments.see(np.array([r.activity for r in met]), [r.domain for r in met])
+        return counts
+
+    def arrays(self) -> dict[str, Array]:
+        """All arrays of a checkpoint."""
+        out = {f"segments.{name}": array for name, array in self.segments.arrays().items()}
+        for surface, policy in self.policies.items():
+            out |= {f"{surface}.{name}": array for name, array in policy.checkpoint().items()}
+        return out
+
+    def meta(self) -> dict[str, Any]:
+        """The rest of a checkpoint."""
+        return {"river": _river(), "learned": {surface: msgspec.to_builtins(p.learned()) for surface, p in self.policies.items()}}
+
+    def load(self, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
+        """Become what a checkpoint holds. Arms of the same name keep what they learned, others begin; a surface it lacks begins.
+
+        Windows of drift belong to the version of river that made them: of another, they begin anew.
+        """
+        same = meta["river"] == _river()
+        for surface, learned in meta["learned"].items():
+            mine = {n.removeprefix(f"{surface}."): a for n, a in arrays.items() if n.startswith(f"{surface}.")}
+            self._load(surface, {n: a for n, a in mine.items() if same or not n.startswith("drift.")}, learned)
+        self.segments.load({n[9:]: a for n, a in arrays.items() if n.startswith("segments.")})
+
+    def copy_bytes(self) -> bytes:
+        """What choices depend on, for copies: counts without the windows of drift."""
+        of = self.segments
+        surfaces = {
+            surface: (msgspec.to_builtins(p.learned()), {n: (a.astype("<f8").tobytes(), list(a.shape)) for n, a in p.arrays().items()})
+            for surface, p in self.policies.items()
+        }
+        return msgspec.msgpack.encode(_Copy(of.counts.astype("<f8").tobytes(), of.domains, surfaces))
+
+    def take(self, raw: bytes) -> None:
+        """Become, in what choices depend on, what gave `copy_bytes`."""
+        copy = msgspec.msgpack.decode(raw, type=_Copy)
+        for surface, (learned, packed) in copy.surfaces.items():
+            self._load(surface, {n: np.frombuffer(data, "<f8").reshape(shape).copy() for n, (data, shape) in packed.items()}, learned)
+        self.segments.load({"counts": np.frombuffer(copy.counts, "<f8"), "domains": np.array(copy.domains, np.uint64)})
+
+    def _load(self, surface: str, arrays: dict[str, Array], learned: Any) -> None:
+        from bandit.policy import Learned
+
+        policy = self.policies.get(surface)
+        if policy is None:
+            return
+        try:
+            policy.load(arrays, msgspec.convert(learned, Learned))
+        except ValueError as error:
+            raise ValueError(f"what was learned of the strategies of a {surface} doesn't fit: {error}") from error
+        for key in [key for key in self._tables if key[0] == surface]:
+            del self._tables[key]
+
+    def _table(self, surface: str, segment: int) -> _Table:
+        policy = self.policies[surface]
+        table = self._tables.get((surface, segment))
+        if table is None or table.version != policy.version:
+            chances = policy.chances(segment)
+            mean, variance = policy.posteriors(segment)
+            experience, revenue = (tuple(map(tuple, of.tolist())) for of in np.stack([mean, variance], 2))
+            choice = Choice(
+                surface="page" if surface == "page" else "list", arms=policy.names, chances=tuple(chances.tolist()), segment=segment,
+                version=policy.version, revenue_weight=policy.floor.weight, experience=experience, revenue=revenue,
+            )  # fmt: skip
+            table = self._tables[surface, segment] = _Table(policy.version, chances[None], choice)
+        return table
+
+
+def _river() -> str:
+    from importlib.metadata import version
+
+    return version("river")
