@@ -94,10 +94,17 @@ def realised(acts: Sequence[Act]) -> float:
     return total
 
 
+def looked(settings: WorldSettings, session: Session, n: int) -> int:
+    """How many of n slots the listener looks at, from the top."""
+    n = min(n, settings.slots)
+    stops = np.flatnonzero(session.noise[1:n, _STOP] > settings.attention)
+    return int(stops[0]) + 1 if len(stops) else n
+
+
 def react(world: World, session: Session, items: Sequence[int], ts: int, pace: float | None = None) -> list[Act]:
     """What the listener does with a list shown at ts, in time order. Nothing is observed yet."""
     s, pace = world.settings, pace or world.settings.pace
-    shown = np.asarray(items[: s.slots], np.int64)
+    shown = np.asarray(items[: looked(s, session, len(items))], np.int64)
     if not len(shown):
         return []
     v = world.utility(session, shown, ts)
@@ -110,8 +117,6 @@ def react(world: World, session: Session, items: Sequence[int], ts: int, pace: f
     acts: list[Act] = []
     clock = float(ts)
     for position, (item, u) in enumerate(zip(shown.tolist(), session.noise.tolist(), strict=False)):
-        if position and u[_STOP] > s.attention:
-            break
         length = duration[position] or 600_000  # a live room: said by the source, ten minutes are the whole of it
         if u[_SKIP] < skip[position]:
             played = min(int(800 + 9_000 * u[_RATIO] ** 2), length // 4)
@@ -142,8 +147,9 @@ def react(world: World, session: Session, items: Sequence[int], ts: int, pace: f
 
 
 def event(
-    world: World, session: Session, act: Act, event_id: str, request_id: str | None = None, propensity: float | None = None
-) -> Event:
+    world: World, session: Session, act: Act, event_id: str, request_id: str | None = None, propensity: float | None = None,
+    module: str | None = None,
+) -> Event:  # fmt: skip
     """An act as a record. A live room has no duration, so its source says whether it was a full play."""
     duration = int(world.duration_ms[act.item])
     played = act.played_ms is not None
@@ -160,6 +166,7 @@ def event(
         domain=world.settings.domains[session.domain].name,
         request_id=request_id,
         position=act.position if request_id is not None or propensity is not None else None,
+        module=module,
         propensity=propensity,
         context=session.context if request_id is None else {},
     )

@@ -34,6 +34,7 @@ HEARD = 200  # plays of a listener that satiate
 RECENT = 20  # plays of a listener that novelty is measured against
 CHUNK = 512  # sessions drawn at once
 DRAWS = 12  # uniform draws a slot, see reactions.py
+CATEGORY_WORTH = 0.5  # standard deviation of the log of what an exposure in a category is worth: books are not songs
 _NEVER = np.iinfo(np.int64).max
 _COUNTS = {Action.PLAY, Action.COLLECT, Action.SHARE}  # what makes an item popular, as the core counts it
 
@@ -165,10 +166,19 @@ class World:
         typical = np.array([d.duration_s for d in s.domains])[self.item_domain]
         self.duration_ms = (1_000 * typical * rng.lognormal(0.0, 0.3, n)).astype(np.int64)
         self.era = (self.vectors @ _units(rng, BANDS, s.dimensions).T).argmax(axis=1)
-        self.monetization = np.round(rng.gamma(2.0, 0.005, n), 4)
+        self.monetization = np.round(rng.gamma(2.0, 0.005, n) * self._category_worth()[self.item_domain, self.item_category], 4)
         self.item_ids = [f"{s.domains[d].name}{i:05d}" for i, d in enumerate(self.item_domain)]
         self.index = {item_id: i for i, item_id in enumerate(self.item_ids)}
         self._of_domain = [np.flatnonzero(self.item_domain == d) for d in range(len(s.domains))]
+
+    def _category_worth(self) -> np.ndarray:
+        """What an exposure in a category is worth against one in the others, [domains, categories], mean 1; of no listener's liking.
+
+        From a generator of its own: drawn from the world's, it would have changed all that comes after it.
+        """
+        s = self.settings
+        log_worth = np.random.default_rng([self.seed, 4]).normal(0.0, CATEGORY_WORTH, (len(s.domains), s.categories))
+        return np.exp(log_worth - CATEGORY_WORTH**2 / 2)
 
     def _draw_listeners(self, rng: np.random.Generator) -> None:
         s, n, size = self.settings, self.settings.listeners, self.settings.dimensions
