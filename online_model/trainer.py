@@ -8,13 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
-import xxhash
 from torch import Tensor
 
-from online_model import id_cross, pairs, popularity_effect
+from online_model import id_cross, pairs, popularity_effect, trainer_state
 from online_model.adam import Adam
 from online_model.base_rates import BaseRates
 from online_model.batch import Batch
@@ -41,8 +39,6 @@ _USER, _ITEM, _DOMAIN = (FIELDS.index(name) for name in ("user", "item", "domain
 _LIKED_S = 7 * 86_400.0  # half-life of what a user liked in a domain
 _DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
 _NONE, _ZERO = np.zeros(0, np.int64), np.zeros(1, np.uint64)
-
-_Part = Table | Admission | Domains | TierWeights
 
 
 @dataclass(slots=True)
@@ -106,12 +102,12 @@ class Trainer:
             self.ranker = Ranker(s)
         self.ranker.to(self.device)
         self._parameters = list(self.ranker.parameters())
-        self._flat = torch.cat([p.detach().reshape(-1) for p in self._parameters]).to(self.device)
+        self.flat = torch.cat([p.detach().reshape(-1) for p in self._parameters]).to(self.device)
         at = 0
         for parameter in self._parameters:  # views of one buffer, so that Adam is a handful of operations
-            parameter.data = self._flat[at : at + parameter.numel()].view_as(parameter)
+            parameter.data = self.flat[at : at + parameter.numel()].view_as(parameter)
             at += parameter.numel()
-        self.dense = Adam(self._flat, s.dense_rate, s.dense_betas, s.dense_batch, s.clip_norm)
+        self.dense = Adam(self.flat, s.dense_rate, s.dense_betas, s.dense_batch, s.clip_norm)
         expire, floor = int(s.expire_d * _DAY_MS), int(s.floor_h * _HOUR_MS)
         self.ids = Table(
             Rows(s.id_capacity, expire, floor),
@@ -151,11 +147,11 @@ class Trainer:
         self.platt = Platt(len(TASKS))
         self.base = BaseRates()
         self.skipped = 0
-        self._swept_ms = 0
-        self._looked_ms = 0  # at the gates
+        self.swept_ms = 0
+        self.looked_ms = 0  # at the gates
         self.haste = 1.0  # times the rates of rows and of the dense part; whoever asks for steps sets it, it is no part of the state
         self._pair_keys = PairKeys()
-        self.last_good = LastGood(self._dense_arrays())
+        self.last_good = LastGood(trainer_state.dense_arrays(self))
 
     def predict(self, batch: Batch, gamma_user: float = 0.0, gamma_item: float = 0.0) -> Prediction:
         """Score a batch; changes nothing. The gammas are shares of the user's and of popularity's part to be taken away.
@@ -207,7 +203,7 @@ class Trainer:
             if not (np.isfinite([norm, *sums]).all() and np.isfinite(z).all()):
                 self.skipped += 1
                 back = self.last_good.give_up()
-                touched = self._roll_back() if back else {}
+                touched = trainer_state.roll_back(self) if back else {}
                 return StepReport(logits, probabilities, float("nan"), norm, "non-finite gradient", touched, back)
             touched = self._learn_ids(batch, run, rows, now_ms)
             if self.settings.id_cross:
@@ -224,7 +220,7 @@ class Trainer:
         loss = self._calibrate(batch, run, z, now_ms)
         touched = {name: np.concatenate([keys, gone[name]]) for name, keys in touched.items()}
         if self.last_good.due():
-            self.last_good.keep(self._dense_arrays())
+            self.last_good.keep(trainer_state.dense_arrays(self))
         return StepReport(logits, probabilities, loss, norm / len(batch), None, touched, gates=self._look(run, now_ms))
 
     def rehearse(self, batch: Batch) -> None:
@@ -249,124 +245,31 @@ class Trainer:
 
     def delta(self, touched: dict[str, Array], dense: bool) -> bytes:
         """Rows of the touched keys as they stand now, tombstones for those that went, and the dense part if wanted."""
-        tables = {}
-        for name, table in self._tables().items():
-            keys = np.unique(touched.get(name, np.zeros(0, np.uint64)))
-            rows = table.rows.find(keys)
-            live = rows != 0
-            values = table.read(keys[live], rows[live]).numpy(force=True)
-            tables[name] = (keys[live].tobytes(), values.tobytes(), keys[~live].tobytes())
-        small = {name: array.tobytes() for name, array in self._small().items()}
-        parts = [t.numpy(force=True).tobytes() for t in self._shared()] if dense else None
-        base = (self.base.n, self.base.at_ms, self.domains.n)
-        return msgspec.msgpack.encode(_Delta(tables=tables, small=small, base=base, dense=parts))
+        return trainer_state.delta(self, touched, dense)
 
     def apply_delta(self, data: bytes) -> None:
         """Follow a trainer by its delta: predictions become its predictions, optimizer state does not follow."""
-        delta = _DELTA.decode(data)
-        self.base.n, self.base.at_ms, self.domains.n = delta.base
-        for name, array in self._small().items():
-            array[...] = np.frombuffer(delta.small[name], array.dtype)
-        for name, table in self._tables().items():
-            keys, values, gone = delta.tables[name]
-            table.rows.remove(np.frombuffer(gone, np.uint64))
-            table.write(np.frombuffer(keys, np.uint64), np.frombuffer(values, np.float32).reshape(-1, table.width), self.base.at_ms)
-        if delta.dense is not None:
-            for tensor, part in zip(self._shared(), delta.dense, strict=True):
-                tensor.copy_(torch.from_numpy(np.frombuffer(part, np.float32).copy()).view_as(tensor))
-
-    def _small(self) -> dict[str, Array]:
-        """Arrays that every delta carries whole: what serving needs beside rows and dense parameters."""
-        return {
-            "share": self.blend.share, "slope": self.platt.slope, "offset": self.platt.offset, "positives": self.base.positives,
-            "domains": self.domains.keys, "mean": self.effect.mean, "variance": self.effect.variance,
-        }  # fmt: skip
-
-    def _shared(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self._flat, self.number_weights.weights, self.effect.weights
-
-    def _dense_arrays(self) -> dict[str, Array]:
-        """All but rows and counts: what is small, and what every prediction goes through."""
-        out = {
-            "weights": self._flat.numpy(force=True).copy(),
-            "numbers.weights": self.number_weights.weights.numpy(force=True).copy(),
-            "numbers.squares": self.number_weights.squares.numpy(force=True).copy(),
-            "blend.share": self.blend.share.copy(),
-            "blend.squares": self.blend.squares.copy(),
-            "platt.slope": self.platt.slope.copy(),
-            "platt.offset": self.platt.offset.copy(),
-            "platt.n": np.array([self.platt.n, self.platt.most]),
-            "base.positives": self.base.positives.copy(),
-            "base.n": np.array(self.base.n),
-            "base.at_ms": np.array(self.base.at_ms),
-        }
-        return out | _prefixed("dense", self.dense.arrays()) | _prefixed("effect", self.effect.arrays())
-
-    def _load_dense(self, arrays: dict[str, Array]) -> None:
-        for name, tensor in (
-            ("weights", self._flat),
-            ("numbers.weights", self.number_weights.weights),
-            ("numbers.squares", self.number_weights.squares),
-        ):
-            tensor.copy_(torch.from_numpy(arrays[name].copy()))
-        self.blend.share, self.blend.squares = arrays["blend.share"].copy(), arrays["blend.squares"].copy()
-        self.platt.slope, self.platt.offset = arrays["platt.slope"].copy(), arrays["platt.offset"].copy()
-        n, self.platt.most = arrays["platt.n"].tolist()
-        self.platt.n = int(n)
-        self.base.positives, self.base.n = arrays["base.positives"].copy(), float(arrays["base.n"])
-        self.base.at_ms = int(arrays["base.at_ms"])
-        self.dense.load(_of("dense", arrays))
-        self.effect.load(_of("effect", arrays))
-
-    def _roll_back(self) -> dict[str, Array]:
-        """The dense part as it last was good; rows that are not finite go. Keys of those, by table."""
-        self._load_dense(self.last_good.arrays)
-        return {name: table.drop_broken() for name, table in self._tables().items()}
+        trainer_state.apply_delta(self, data)
 
     def arrays(self) -> dict[str, Array]:
         """Every array of the state, for a checkpoint."""
-        out = self._dense_arrays() | _prefixed("good", self.last_good.arrays)
-        for name, part in self._parts().items():
-            out |= _prefixed(name, part.arrays())
-        return out
+        return trainer_state.arrays(self)
 
     def meta(self) -> dict[str, Any]:
         """The rest of the state, and the settings it belongs to."""
-        return {
-            "settings": msgspec.to_builtins(self.settings),
-            "last_good": self.last_good.meta(),
-            "skipped": self.skipped,
-            "swept_ms": self._swept_ms,
-            "looked_ms": self._looked_ms,
-        }
+        return trainer_state.meta(self)
 
     def load(self, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
         """The state that `arrays` and `meta` gave, of a trainer with the same settings."""
-        if msgspec.convert(meta["settings"], ModelSettings) != self.settings:
-            theirs = meta["settings"]
-            changed = [f"{k}: {theirs.get(k)!r} -> {v!r}" for k, v in msgspec.to_builtins(self.settings).items() if theirs.get(k) != v]
-            raise ValueError(f"model settings differ from the saved ones: {', '.join(changed)}")
-        self._load_dense(arrays)
-        self.last_good.load(_of("good", arrays), meta["last_good"])
-        self.skipped, self._swept_ms, self._looked_ms = meta["skipped"], meta["swept_ms"], meta["looked_ms"]
-        for name, part in self._parts().items():
-            part.load(_of(name, arrays))
+        trainer_state.load(self, arrays, meta)
 
     def digest(self) -> str:
         """Of the whole state, 32 hex digits."""
-        out = xxhash.xxh3_128(msgspec.msgpack.encode(self.meta(), order="sorted"))
-        for name, array in sorted(self.arrays().items()):
-            out.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-            out.update(array.tobytes())
-        return out.hexdigest()
+        return trainer_state.digest(self)
 
-    def _tables(self) -> dict[str, Table]:
+    def tables(self) -> dict[str, Table]:
+        """By name."""
         return {"ids": self.ids, "wide": self.wide, "cross": self.cross, "feed": self.feed}
-
-    def _parts(self) -> dict[str, _Part]:
-        return {
-            **self._tables(), "waiting": self.waiting, "domains": self.domains, "tiers": self.tier_weights,
-        }  # fmt: skip
 
     def _find(self, table: Table, flat: Array, learns: bool) -> _Found:
         seen = occurrences(flat, stable=learns)
@@ -492,19 +395,19 @@ class Trainer:
         return np.concatenate([keys[keys != 0], lost])
 
     def _look(self, run: _Pass, now_ms: int) -> tuple[Array, Array] | None:
-        if now_ms < self._looked_ms + LOOK_MS:
+        if now_ms < self.looked_ms + LOOK_MS:
             return None
-        self._looked_ms = now_ms
+        self.looked_ms = now_ms
         use = self.ranker.tasks.use(run.scores.entering)
         return use.share.numpy(force=True), use.entropy.numpy(force=True)
 
     def _sweep(self, now_ms: int) -> dict[str, Array]:
         """Expire unused rows, once an hour of event time."""
-        if now_ms < self._swept_ms + _HOUR_MS:
-            return dict.fromkeys(self._tables(), np.zeros(0, np.uint64))
-        self._swept_ms = now_ms
+        if now_ms < self.swept_ms + _HOUR_MS:
+            return dict.fromkeys(self.tables(), np.zeros(0, np.uint64))
+        self.swept_ms = now_ms
         self.waiting.rows.expire(now_ms)
-        return {name: table.rows.expire(now_ms) for name, table in self._tables().items()}
+        return {name: table.rows.expire(now_ms) for name, table in self.tables().items()}
 
     def _calibrate(self, batch: Batch, run: _Pass, z: Array, now_ms: int) -> float:
         stands_for = (batch.is_example.astype(np.float64) / batch.weight)[:, None]
@@ -524,14 +427,6 @@ class Trainer:
         return torch.from_numpy(array).to(self.device, non_blocking=True)
 
 
-def _prefixed(name: str, arrays: dict[str, Array]) -> dict[str, Array]:
-    return {f"{name}.{key}": array for key, array in arrays.items()}
-
-
-def _of(name: str, arrays: dict[str, Array]) -> dict[str, Array]:
-    return {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
-
-
 def _sigmoid(z: Array) -> Array:
     return 1 / (1 + np.exp(-z))
 
@@ -543,13 +438,3 @@ def _been(place: Array, exposures: Array, places: int) -> Array:
     out[..., 1] = out[..., 0] > 0
     out[..., 0] = np.log1p(np.maximum(out[..., 0], 0)) / 4
     return out
-
-
-class _Delta(msgspec.Struct, frozen=True, kw_only=True):
-    tables: dict[str, tuple[bytes, bytes, bytes]]  # keys uint64, values float32, gone uint64
-    small: dict[str, bytes]  # see `_small`
-    base: tuple[float, int, int]  # examples behind the base rates, their time; domains with a place
-    dense: list[bytes] | None  # the flat buffer, the number weights, the popularity effect
-
-
-_DELTA = msgspec.msgpack.Decoder(_Delta)
