@@ -17,6 +17,7 @@ settings.register_profile("test", deadline=None, derandomize=True, max_examples=
 settings.register_profile("prove", deadline=None, max_examples=2_000, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
+PROOF_S = 3_600.0  # of one proof, where it doesn't say itself
 
 DATA = Path(__file__).parent.parent / os.environ.get("SEGUE_DATA", "../shared/data")
 
@@ -27,7 +28,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where the public logs are absent, tests that need them are left out; in CI their absence is a failure."""
+    """Proofs may take an hour. Where the public logs are absent, tests that need them are left out; in CI their absence is a failure."""
+    for item in items:
+        if item.get_closest_marker("prove") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(PROOF_S))
     if DATA.is_dir() or os.environ.get("CI"):
         return
     left_out = [item for item in items if item.get_closest_marker("real_log")]

@@ -124,7 +124,6 @@ def told(figures: Iterable[Figure]) -> list[Figure]:
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(1800)
 def test_the_learner_predicts_no_worse_than_the_same_network_as_written_first() -> None:
     """Speeds are printed for the record; what must hold is the NE, within 0.2 %, of the tasks that a simulated log has enough of."""
     figures = {f.what: f for f in told(learning.against_obvious(steps(learning.EVENTS, learning.BATCH)))}

@@ -60,7 +60,6 @@ def one_pass(path: Path) -> Pass:
     return Pass(ledger.judged(), result.examples / (result.learned_s - rival.trainer.watched_s))
 
 
-@pytest.mark.timeout(3_600)
 def test_every_task_is_ranked_and_calibrated_as_well_as_by_the_strongest_alternative(data_dir: Path) -> None:
     torch.set_num_threads(1)
     done = one_pass(data_dir / LOG)

@@ -66,7 +66,6 @@ def lift(path: Path, model: ModelSettings, rows: int | None = None) -> dict[str,
     return out
 
 
-@pytest.mark.timeout(3_600)
 def test_mv_conet_helps_the_sparser_domain(data_dir: Path) -> None:
     torch.set_num_threads(1)
     found = lift(data_dir / LOG, MODEL, ROWS)

@@ -51,7 +51,6 @@ def curve(folder: Path) -> list[Row]:
     )  # fmt: skip
 
 
-@pytest.mark.timeout(3_600)
 def test_popularitys_part_taken_away_is_judged_on_what_chance_has_shown(data_dir: Path) -> None:
     torch.set_num_threads(1)
     rows = curve(data_dir / "open-bandit")

@@ -107,7 +107,6 @@ def test_replay_of_one_item_everywhere(data_dir: Path) -> None:
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize(("name", "policy"), [("men_random.csv.gz", "open-bandit-bts"), ("men_bts.csv.gz", "uniform")])
 def test_with_the_ranker_as_the_model_of_the_reward(data_dir: Path, name: str, policy: str) -> None:
     """The default: figures for the page of proofs; the intervals of what has no bias cover the other log's mean and the full data's."""

@@ -34,7 +34,6 @@ def _table(metrics: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.timeout(3_600)
 def test_the_developers_log_is_learned_as_well_as_by_the_best_alternative_and_twice_to_the_same_bytes(data_dir: Path) -> None:
     runs = [_started(data_dir / LOG, zone) for zone in ("UTC", "Asia/Shanghai")]
     outputs = [run.communicate()[0] for run in runs]

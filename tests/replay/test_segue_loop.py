@@ -34,7 +34,6 @@ def test_listeners_are_served_better_the_longer_it_learns_and_better_than_by_pop
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(3_600)
 def test_closed_loop_gains_over_popularity_and_over_its_own_beginning() -> None:
     """The acceptance line: 5 seeds of the default world, 3,000 sessions each, whose listeners meet both recommenders."""
     gain, late, rise = [], [], []
