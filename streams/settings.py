@@ -19,6 +19,7 @@ from online_model.model_settings import ModelSettings
 from streams.agents import IngestSettings
 from streams.app import FaustSettings
 from streams.core.learn import LearnerSettings
+from streams.core.pages import PageSettings
 from streams.core.recommend import RecommendSettings
 from streams.core.settings import PartitionSettings
 from streams.entrance import ExporterSettings, ServiceSettings
@@ -45,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     learner: LearnerSettings = LearnerSettings()
     model: ModelSettings = ModelSettings()
     recommend: RecommendSettings = RecommendSettings()
+    pages: PageSettings = PageSettings()
     bandit: BanditSettings = BanditSettings()
     stores: StoreSettings = StoreSettings()
     ingest: IngestSettings = IngestSettings()

@@ -23,7 +23,7 @@ from online_model.history import BEHAVIOUR
 from streams.core import keys
 from streams.core.candidates import EXPLORE, GIVEN, POPULAR_HALF_LIFE_H, Gate, Shelves, draw, retrieve, shuffled
 from streams.core.catalog import Catalog
-from streams.core.events import MAX_SLOTS, Action, Context, Event, EventTime, Exposure, Id, ShortId, Slot
+from streams.core.events import MAX_ARMS, MAX_SLOTS, Action, Context, Event, EventTime, Exposure, Id, ShortId, Slot
 from streams.core.explain import Trace, numbers
 from streams.core.explore import arrange, propensities
 from streams.core.fusion import GAMMA, SCALE, WEIGHT, Fusion, RequestError, Weights, chosen, fuse, values, within
@@ -37,8 +37,10 @@ from streams.core.view import NEVER, ItemCounts, Moment, View, features
 if TYPE_CHECKING:  # the core starts without torch
     from online_model.trainer import Prediction
 
-RANKED, TAIL, POPULAR = "ranked", "tail", "popular"  # strategies
-STRATEGIES = (RANKED, TAIL, POPULAR)
+RANKED, TAIL, EXPLORE_MORE, POPULAR = "ranked", "tail", "explore", "popular"  # strategies
+STRATEGIES = (RANKED, TAIL, EXPLORE_MORE, POPULAR)
+AUTO = "auto"  # asks for one of `recommend.chosen`, drawn by what each has earned
+MAX_PRESETS = 8
 COLD, GUEST, SHORT, STALE = "cold", "guest", "short", "stale"  # flags
 MAX_IDS = 1_000  # given candidates or excluded items of a request, whatever the settings say
 MAX_PLAYS = 50  # acts of a guest: as many as a history holds
@@ -47,6 +49,14 @@ _POPULAR_COLUMN = POPULARITY_HALF_LIVES_H.index(POPULAR_HALF_LIFE_H)
 
 Array = np.ndarray
 Predict = Callable[[Batch, float, float], "Prediction"]  # a batch, gamma_user, gamma_item
+
+
+class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A way to rank that has a name: a strategy of its own. What it leaves out is as the settings have it."""
+
+    weights: dict[str, float] = {}
+    gamma_item: float | None = None
+    explore_share: float | None = None
 
 
 class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +71,9 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
     fresh_candidates: int = 50  # newest: what nobody has played yet can't be popular
     explore_candidates: int = 20  # random ones: the only way into a ranking for what is neither
     explore_share: float = 0.02  # of slots, at random: without it, what is never shown is never known (MODEL.md section 4)
+    explore_share_more: float = 0.2  # the same of the strategy `explore`: ten times the usual, and four of five slots still ranked
+    presets: dict[str, Preset] = {}  # further strategies by name: weights, gamma_item, explore_share; at most 8
+    chosen: tuple[str, ...] = (RANKED, TAIL, EXPLORE_MORE)  # strategies that `auto` draws one of, by what each has earned
     no_repeat_window_ms: int = 6 * HOUR_MS  # shown or played within: not again; an evening. Bounded by partition.shown_limit
     max_k: int = 100  # items of one answer
     max_candidates: int = 500  # given in one request; more cost more than an answer may take
@@ -73,8 +86,10 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
         ):
             if not low <= value <= high:
                 raise ValueError(f"{field} must be in [{low:,g}, {high:,g}], got {value:g}")
-        if not 0.0 <= self.explore_share <= 1.0:
-            raise ValueError(f"explore_share must be in [0, 1], got {self.explore_share}")
+        for name in ("explore_share", "explore_share_more"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        self._check_strategies()
         if not 1 <= self.max_k <= MAX_SLOTS:
             raise ValueError(f"max_k must be in [1, {MAX_SLOTS}], got {self.max_k}")
         if not 1 <= self.max_candidates <= MAX_IDS:
@@ -82,6 +97,27 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("popular_candidates", "fresh_candidates", "explore_candidates", "no_repeat_window_ms"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
+
+    def _check_strategies(self) -> None:
+        if len(self.presets) > MAX_PRESETS:
+            raise ValueError(f"at most {MAX_PRESETS} presets, got {len(self.presets)}")
+        for name, preset in self.presets.items():
+            if not 1 <= len(name) <= 64 or name in (*STRATEGIES, AUTO):
+                raise ValueError(f"presets.{name}: a name of 1 to 64 characters, none of {', '.join((*STRATEGIES, AUTO))}")
+            try:
+                chosen(self.weights, preset.weights)
+                if preset.gamma_item is not None:
+                    within("gamma_item", preset.gamma_item, GAMMA)
+                if preset.explore_share is not None:
+                    within("explore_share", preset.explore_share, (0.0, 1.0))
+            except RequestError as error:
+                raise ValueError(f"presets.{name}: {error}") from None
+        unknown = [name for name in self.chosen if name not in (*STRATEGIES, *self.presets)]
+        if unknown or len(set(self.chosen)) < len(self.chosen) or not 2 <= len(self.chosen) <= MAX_ARMS:
+            raise ValueError(
+                f"chosen must name 2 to {MAX_ARMS} different strategies of {', '.join((*STRATEGIES, *self.presets))},"
+                f" got {', '.join(self.chosen)}"
+            )
 
 
 class GuestAct(msgspec.Struct, frozen=True, kw_only=True):

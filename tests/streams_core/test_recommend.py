@@ -377,7 +377,7 @@ def test_a_guests_plays_count_and_leave_no_trace() -> None:
         (Request(gamma_item=1.6), r"\$.gamma_item: must be in \[-1, 1.5\], got 1.6"),
         (Request(gamma_user=-1.1), r"\$.gamma_user: must be in \[-1, 1.5\], got -1.1"),
         (Request(rank_scale=0.0), r"\$.rank_scale: must be in \[0.001, 1,000\], got 0"),
-        (Request(strategy="best"), r"\$.strategy: no such strategy 'best'; one of ranked, tail, popular"),
+        (Request(strategy="best"), r"\$.strategy: no such strategy 'best'; one of ranked, tail, explore, popular"),
         (Request(user_id="u", plays=(GuestAct(item_id="a"),)), r"\$.plays: only of a guest"),
     ],
 )
