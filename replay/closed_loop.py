@@ -3,8 +3,7 @@
 `ClosedLoop` asks any recommender that can be called, hands it all records up to each request before the request,
 and measures what only the simulator knows: how satisfied the listeners are expected to be with what was shown.
 The same seed brings the same listeners at the same times with the same luck, so that two recommenders are compared
-pair by pair. Here too: the recommenders that know everything, popularity alone, or nothing; and `Crowd`, the
-listeners of a live service.
+pair by pair. Here too: the recommenders that know everything, popularity alone, or nothing. Pages: `page_loop.py`.
 """
 from __future__ import annotations
 
@@ -99,17 +98,40 @@ def _quarters(figures: list[float]) -> tuple[float, ...]:
     return tuple(float(part.mean()) for part in np.array_split(np.asarray(figures), QUARTERS))
 
 
+class Waiting:
+    """Records that lie in the future, until their time has come: then the world takes them in, and whoever observes it."""
+
+    def __init__(self, world: World, observe: Observe) -> None:
+        self.world, self.observe = world, observe
+        self._records: list[tuple[int, int, Event | Exposure]] = []
+        self._made = 0
+
+    def put(self, record: Event | Exposure) -> None:
+        heapq.heappush(self._records, (record.ts, self._made, record))
+        self._made += 1
+
+    def deliver(self, until: int) -> None:
+        """All that is due, in time order."""
+        due: list[Event | Exposure] = []
+        while self._records and self._records[0][0] <= until:
+            record = heapq.heappop(self._records)[2]
+            if isinstance(record, Event):
+                self.world.observe(record)
+            due.append(record)
+        if due:
+            self.observe(due)
+
+
 class ClosedLoop:
     """One world served by one recommender. The seed is of arrivals and luck; the world has its own."""
 
     def __init__(self, world: World, seed: int, recommend: Recommend, observe: Observe, k: int = 10) -> None:
         self.world, self.seed, self.k = world, seed, k
-        self.recommend, self.observe = recommend, observe
+        self.recommend = recommend
         self.outcome = Outcome()
         self.now_ms = world.settings.start_ms
         self._sessions = world.sessions(seed)
-        self._waiting: list[tuple[int, int, Event | Exposure]] = []
-        self._made = 0
+        self._waiting = Waiting(world, observe)
 
     def run(self, sessions: int) -> Outcome:
         """The next `sessions` sessions; may be called again to go on. What is due after the last one stays due."""
@@ -119,11 +141,11 @@ class ClosedLoop:
 
     def finish(self) -> None:
         """Deliver all acts still to come."""
-        self._deliver(1 << 62)
+        self._waiting.deliver(1 << 62)
 
     def step(self, session: Session) -> None:
         """1 deliver what happened before; 2 ask; 3 measure; 4 react, for later delivery."""
-        self._deliver(session.ts)
+        self._waiting.deliver(session.ts)
         self.now_ms = session.ts
         world, outcome = self.world, self.outcome
         domain = world.settings.domains[session.domain].name
@@ -142,10 +164,10 @@ class ClosedLoop:
                 domain=domain,
                 context=session.context,
             )
-            self._push(exposure)
+            self._waiting.put(exposure)
             acts = react(world, session, shown, session.ts)
             for n, act in enumerate(acts):
-                self._push(event(world, session, act, f"{request_id}-{n}", request_id))
+                self._waiting.put(event(world, session, act, f"{request_id}-{n}", request_id))
         v = world.utility(session, np.asarray(shown, np.int64), session.ts)
         outcome.listener.append(session.listener)
         outcome.utility.append(float(satisfaction(world.settings, v).mean()) if shown else 0.0)
@@ -160,20 +182,6 @@ class ClosedLoop:
             outcome.plays += Action.PLAY in done
             outcome.collects += Action.COLLECT in done
             outcome.dislikes += Action.DISLIKE in done
-
-    def _push(self, record: Event | Exposure) -> None:
-        heapq.heappush(self._waiting, (record.ts, self._made, record))
-        self._made += 1
-
-    def _deliver(self, until: int) -> None:
-        due: list[Event | Exposure] = []
-        while self._waiting and self._waiting[0][0] <= until:
-            record = heapq.heappop(self._waiting)[2]
-            if isinstance(record, Event):
-                self.world.observe(record)
-            due.append(record)
-        if due:
-            self.observe(due)
 
 
 class Recent:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from replay.page_reactions import Place, read, records
 from replay.reactions import event, react
 from replay.simulator import Session, World
 from streams.core.events import Context, Event
@@ -34,6 +35,28 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     items: list[ServedItem]
 
 
+class AskPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The request of a page, as far as listeners know: how large it is, the service decides."""
+
+    user_id: str
+    domain: str
+    context: Context
+
+
+class ServedModule(msgspec.Struct, frozen=True, kw_only=True):
+    """A module of the answer, as far as listeners look; items in order."""
+
+    name: str
+    items: list[ServedItem]
+
+
+class ServedPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer, as far as listeners look; modules in order."""
+
+    request_id: str
+    modules: list[ServedModule]
+
+
 class Crowd:
     """`pace`: how much faster than in life they listen. A list takes an hour / pace at most: the join window must hold it."""
 
@@ -41,7 +64,7 @@ class Crowd:
         self.world, self.k, self.pace = world, k, pace
         self._sessions = world.sessions(seed)
         self._name = f"{world.settings.start_ms:x}-{seed}"  # of events: never that of an earlier run
-        self._acts = 0
+        self._acts = self._pages = 0
 
     def ask(self, now_ms: int) -> tuple[bytes, Session]:
         """The next listener's request (JSON), and what `react` wants back."""
@@ -53,6 +76,28 @@ class Crowd:
             context=session.context,
         )
         return msgspec.json.encode(ask), session
+
+    def ask_page(self, now_ms: int) -> tuple[bytes, Session]:
+        """The next listener's request of a page (JSON), and what `react_page` wants back."""
+        session = next(self._sessions)
+        domain = self.world.settings.domains[session.domain].name
+        ask = AskPage(user_id=self.world.user_ids[session.listener], domain=domain, context=session.context)
+        return msgspec.json.encode(ask), session
+
+    def react_page(self, session: Session, answer: bytes, now_ms: int) -> list[Event]:
+        """Acts on the page (JSON) and one impression, as `react` does; within the same hour / pace."""
+        served = msgspec.json.decode(answer, type=ServedPage)
+        index = self.world.index
+        page = [
+            [Place(module.name, n, index[item.item_id]) for n, item in enumerate(module.items) if item.item_id in index]
+            for module in served.modules
+        ]
+        found = read(self.world, session, page, now_ms, self.pace)
+        out = records(self.world, session, page, found, f"{self._name}-p{self._pages}", served.request_id)
+        self._pages += 1
+        for record in out:
+            self.world.observe(record)
+        return out
 
     def react(self, session: Session, answer: bytes, now_ms: int) -> list[Event]:
         """Acts on the answer (JSON), each to be sent at its `ts`. Items of other worlds are passed over."""

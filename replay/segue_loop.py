@@ -62,9 +62,7 @@ class Segue:
 
     def __call__(self, user_id: str, ts: int, k: int, domain: str, context: Context) -> list[Slot]:
         """A list as of now. Its exposure comes back with the records, as the live one does."""
-        progress = self.partition.progress
-        if ts - progress.watermark_ms >= QUIET_MS and (progress.open_lists or self.learner.has_open_batch):
-            self._take([Tick(ts=ts)])
+        self.until(ts)
         self.asked += 1
         request = Request(user_id=user_id, k=k, domain=domain, context=context)
         user = self.partition.user(keys.key("user", user_id))
@@ -73,6 +71,12 @@ class Segue:
             request, f"{self.asked}", user, self.partition.item_counts, predict, ts, self.seed, self.learner.version
         ).exposure
         return list(exposure.slots) if exposure is not None else []
+
+    def until(self, ts: int) -> None:
+        """Let time pass up to a request."""
+        progress = self.partition.progress
+        if ts - progress.watermark_ms >= QUIET_MS and (progress.open_lists or self.learner.has_open_batch):
+            self._take([Tick(ts=ts)])
 
     def _take(self, records: Sequence[Record]) -> None:
         arrived = []

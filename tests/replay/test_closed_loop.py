@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from replay.closed_loop import ClosedLoop, Oracle, Outcome, Popular, Recent, Recommend, Uniform, interval
-from replay.crowd import Ask, Crowd
+from replay.crowd import Ask, AskPage, Crowd
 from replay.simulator import DAY_MS, World, WorldSettings
 from streams.core.events import Action, Context, Event, Exposure, Slot, decode
 
@@ -175,4 +175,31 @@ def test_a_crowd_asks_as_listeners_do_and_reacts_to_what_the_answer_says() -> No
         firsts = [act for act in acts if act.action in (Action.PLAY, Action.SKIP)]
         assert max(act.ts for act in firsts) - now < 20_000  # inside the join window of `segue run`
     assert len(ids) > 150
+    assert world.popularity(np.arange(400), now + 60_000).sum() > 0
+
+
+def test_a_crowd_asks_for_pages_and_reacts_to_what_it_knows_of_them() -> None:
+    world = World(WorldSettings(slots=5, attention=1.0), 1)
+    crowd, now = Crowd(world, 1, pace=200.0), world.settings.start_ms + 5_000
+    ids = set()
+    for n in range(50):
+        body, session = crowd.ask_page(now)
+        ask = msgspec.json.decode(body, type=AskPage)
+        assert (ask.user_id, ask.context) == (world.user_ids[session.listener], session.context)
+        assert ask.domain == world.settings.domains[session.domain].name
+        known = [world.item_ids[i] for i in world.available(session.domain, now)[:7]]
+        rows = {"popular": ["of another world", *known[:4]], "category:a": known[4:]}
+        modules = [{"name": name, "items": [{"item_id": i, "position": p} for p, i in enumerate(items)]} for name, items in rows.items()]
+        acts = crowd.react_page(session, msgspec.json.encode({"request_id": f"r{n}", "modules": modules, "flags": []}), now)
+        # three known items of the first module, then two of the second: five slots are looked at
+        looked = {("popular", 1), ("popular", 2), ("popular", 3), ("category:a", 0), ("category:a", 1)}
+        assert {(act.module, act.position) for act in acts} == looked
+        (impression,) = (act for act in acts if act.action is Action.IMPRESSION)
+        assert (impression.module, impression.position) == ("category:a", 1)
+        for act in acts:
+            assert act.request_id == f"r{n}" and act.user_id == ask.user_id and act.ts > now
+            assert act.item_id == rows[act.module or ""][act.position or 0]
+            ids.add(act.event_id)
+        assert max(act.ts for act in acts if act.action in (Action.PLAY, Action.SKIP)) - now < 20_000  # inside `segue run`'s join window
+    assert len(ids) > 250
     assert world.popularity(np.arange(400), now + 60_000).sum() > 0

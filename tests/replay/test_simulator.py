@@ -163,3 +163,14 @@ def test_a_world_of_one_domain_and_one_listener_stands() -> None:
     world = World(tiny, 1)
     session = first(world, 1)[0]
     assert world.utility(session, np.array([0]), session.ts).shape == (1,)
+
+
+def test_what_an_exposure_is_worth_goes_by_category_and_not_by_quality() -> None:
+    world = World(WorldSettings(items=40_000, listeners=1), 1)
+    category = world.item_domain * world.settings.categories + world.item_category
+    means = np.array([world.monetization[category == c].mean() for c in range(4 * world.settings.categories)])
+    # gamma(2, .005) of mean .01 by a lognormal of mean 1 and variance exp(.25) - 1: 32 categories
+    assert means.mean() == pytest.approx(0.01, abs=4 * 0.01 * np.sqrt(np.expm1(0.25) / 32))
+    assert np.std(np.log(means)) == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(64))
+    assert abs(np.corrcoef(world.monetization, world.quality)[0, 1]) < 4 / np.sqrt(40_000)
+    assert (world.monetization >= 0).all()
