@@ -1,7 +1,8 @@
 """Where the items of a list come from: what is available now, by domain, in the orders popular and fresh, or any of it.
 
 `Shelves` is kept up to date item by item and event by event, so that a request scans nothing. An item stands on the
-shelf of its domain and on the shelf of all from its publication to its expiry, unless it is hidden or deleted. Decayed
+shelf of its domain and on the shelf of all from its publication to its expiry, unless it is hidden or deleted; and in
+both on the shelf of its category, which is the first it has, as for the model. Decayed
 popularity keeps its order between events (everything decays by the same factor), so an item's score is
 log2 p(t) + t / half-life: a constant until its next event.
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import exp2, inf, log1p, log2
 
@@ -71,11 +72,10 @@ class Top:
 class Shelf:
     """Items that may be shown: of one domain, or all."""
 
-    def __init__(self, scores: dict[int, float]) -> None:
+    def __init__(self, scores: dict[int, float], published: dict[int, int]) -> None:
         self.items: list[int] = []  # in no particular order: to draw from
-        self._scores = scores  # of all shelves
+        self._scores, self._published = scores, published  # of all shelves
         self._at: dict[int, int] = {}
-        self._published: dict[int, int] = {}
         self._popular, self._newest = Top(), Top()
 
     def __contains__(self, key: int) -> bool:
@@ -84,11 +84,10 @@ class Shelf:
     def __len__(self) -> int:
         return len(self.items)
 
-    def add(self, key: int, published_ms: int) -> None:
+    def add(self, key: int) -> None:
         self._at[key] = len(self.items)
         self.items.append(key)
-        self._published[key] = published_ms
-        self._newest.put(key, published_ms)
+        self._newest.put(key, self._published[key])
         self.scored(key)
 
     def remove(self, key: int) -> None:
@@ -96,7 +95,6 @@ class Shelf:
         if last != key:
             self.items[at] = last
             self._at[last] = at
-        del self._published[key]
         self._newest.remove(key)
         self._popular.remove(key)
 
@@ -114,7 +112,12 @@ class Shelf:
 
     def fresh(self) -> Iterator[int]:
         """Newest first, the newest TOP or so."""
-        return self._newest.best((ms, -key) for key, ms in self._published.items())
+        return self._newest.best((self._published[key], -key) for key in self.items)
+
+    def warmth(self) -> float:
+        """Score of the most popular item; -inf where none has one."""
+        best = next(self.popular(), None)
+        return self._scores[best] if best is not None else -inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ class _Placed:
     published_ms: int
     expires_ms: int | None
     domain: int
+    category: int
     hidden: bool
 
 
@@ -132,14 +136,16 @@ class Shelves:
         self.now_ms = -1
         self._half_life_ms = POPULAR_HALF_LIFE_H * keys.HOUR_MS
         self._scores: dict[int, float] = {}
+        self._published: dict[int, int] = {}  # of what stands on a shelf; of what no catalog knows: in the order it was met
         self._placed: dict[int, _Placed] = {}  # what a catalog knows
         self._deleted: dict[int, None] = {}  # oldest first
         self._names: dict[int, str] = {}  # of items that no catalog knows, oldest first
         self._met = 0
         self._later: list[tuple[int, int]] = []  # (published, key) of what is still to come
         self._expiring: list[tuple[int, int]] = []
-        self._all, self._strays = Shelf(self._scores), Shelf(self._scores)
+        self._all, self._strays, self._nothing = (Shelf(self._scores, self._published) for _ in range(3))
         self._of_domain: dict[int, Shelf] = {}
+        self._of_category: dict[int | None, dict[int, Shelf]] = {None: {}}  # by domain, None: of all
 
     def __len__(self) -> int:
         return len(self._placed)
@@ -148,7 +154,11 @@ class Shelves:
         """The shelf of a domain; None: of all. Without a catalog nobody knows domains, and there is one shelf for all."""
         if not self._placed:
             return self._strays
-        return self._all if domain is None else self._of_domain.get(domain) or Shelf(self._scores)
+        return self._all if domain is None else self._of_domain.get(domain, self._nothing)
+
+    def categories(self, domain: int | None) -> Mapping[int, Shelf]:
+        """The shelves of all categories in a domain that have something on them; None: in all. None without a catalog."""
+        return self._of_category.get(domain, {})
 
     def put(self, known: Known, seen_ms: int) -> None:
         """An item is new or has changed; `seen_ms` (the record's time) stands in for an unknown time of publication."""
@@ -158,7 +168,7 @@ class Shelves:
             published = before.published_ms if before else seen_ms
         self._take_down(known.key)
         self._deleted.pop(known.key, None)
-        self._placed[known.key] = _Placed(published, item.expires_ts, known.domain, item.hidden)
+        self._placed[known.key] = _Placed(published, item.expires_ts, known.domain, known.category, item.hidden)
         if item.published_ts is not None and item.published_ts > self.now_ms:
             self._remind(self._later, item.published_ts, known.key)
         else:
@@ -182,7 +192,8 @@ class Shelves:
         if key not in self._names and key not in self._deleted:
             self._names[key] = item_id
             self._met += 1
-            self._strays.add(key, self._met)
+            self._published[key] = self._met
+            self._strays.add(key)
             if len(self._names) > REMEMBERED:
                 self._take_down(next(iter(self._names)))
 
@@ -241,18 +252,29 @@ class Shelves:
             return
         if placed.expires_ms is not None:
             self._remind(self._expiring, placed.expires_ms, key)
-        for shelf in (self._all, self._of_domain.setdefault(placed.domain, Shelf(self._scores))):
-            shelf.add(key, placed.published_ms)
+        self._published[key] = placed.published_ms
+        shelves = [self._all, self._of_domain.setdefault(placed.domain, Shelf(self._scores, self._published))]
+        if placed.category:
+            for domain in (None, placed.domain):
+                of = self._of_category.setdefault(domain, {})
+                shelves.append(of.setdefault(placed.category, Shelf(self._scores, self._published)))
+        for shelf in shelves:
+            shelf.add(key)
 
     def _take_down(self, key: int) -> None:
         if self._names.pop(key, None) is not None:
             self._strays.remove(key)
+            del self._published[key]
         if key in self._all:
-            domain = self._placed[key].domain
-            for shelf in (self._all, self._of_domain[domain]):
+            placed = self._placed[key]
+            for shelf in self._shelves(key):
                 shelf.remove(key)
-            if not self._of_domain[domain]:
-                del self._of_domain[domain]
+            del self._published[key]
+            if not self._of_domain[placed.domain]:
+                del self._of_domain[placed.domain]
+            for domain in (None, placed.domain):
+                if placed.category and not self._of_category[domain][placed.category]:
+                    del self._of_category[domain][placed.category]
 
     def _remind(self, times: list[tuple[int, int]], ms: int, key: int) -> None:
         """Come back to an item at its time. What changed since is passed over then, or here when it is most of them."""
@@ -273,7 +295,13 @@ class Shelves:
     def _shelves(self, key: int) -> tuple[Shelf, ...]:
         if key in self._names:
             return (self._strays,)
-        return (self._all, self._of_domain[self._placed[key].domain]) if key in self._all else ()
+        if key not in self._all:
+            return ()
+        placed = self._placed[key]
+        both = self._all, self._of_domain[placed.domain]
+        if not placed.category:
+            return both
+        return *both, *(self._of_category[domain][placed.category] for domain in (None, placed.domain))
 
     def _forget(self) -> None:
         """Drop the scores of half of the items that no catalog knows: those without an event for the longest."""

@@ -1,6 +1,8 @@
 """Shelves against the plainest thing that is right: look at every item, every time."""
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -75,6 +77,7 @@ steps = st.one_of(
         Item,
         item_id=st.sampled_from(IDS),
         domain=st.sampled_from([None, "song", "video"]),
+        categories=st.lists(st.sampled_from("xy"), max_size=2).map(tuple),
         published_ts=st.none() | st.integers(0, 20),
         expires_ts=st.none() | st.integers(0, 20),
         hidden=st.sampled_from([False, False, True]),
@@ -109,12 +112,24 @@ def test_shelves_hold_what_may_be_shown_and_nothing_else(changes: list[Item | tu
             naive.now = max(naive.now, int(change[1]))  # type: ignore[call-overload]
             shelves.advance(naive.now)
     assert {name for name in IDS if shelves.available(k(name))} == {name for name in IDS if naive.available(name)}
-    for domain in (None, "song", "video"):
-        wanted = [n for n, i in naive.items.items() if naive.available(n) and domain in (None, i.domain)]
-        shelf = shelves.of(key("domain", domain) if domain else None)
+    for domain, category in itertools.product((None, "song", "video"), (None, "x", "y")):
+        wanted = [
+            n for n, i in naive.items.items()
+            if naive.available(n) and domain in (None, i.domain) and category in (None, *i.categories[:1])
+        ]  # fmt: skip
+        of = key("domain", domain) if domain else None
+        if category is None:
+            shelf = shelves.of(of)
+        elif wanted:
+            shelf = shelves.categories(of)[key("category", category)]
+        else:
+            assert key("category", category) not in shelves.categories(of)
+            continue
         assert sorted(shelf.items) == sorted(k(n) for n in wanted)
         played = [n for n in wanted if naive.plays.get(n)]
         assert list(shelf.popular()) == [k(n) for n in sorted(played, key=lambda n: (-len(naive.plays[n]), k(n)))]
+        if played:
+            assert 2 ** (shelf.warmth() - naive.now / DAY) == pytest.approx(max(map(naive.popularity, played)), rel=1e-6)
         told = [n for n in wanted if naive.items[n].published_ts is not None]
         newest = [f for f in shelf.fresh() if f in {k(n) for n in told}]
         assert newest == [k(n) for n in sorted(told, key=lambda n: (-(naive.items[n].published_ts or 0), k(n)))]
