@@ -21,7 +21,7 @@ from online_model.features import (
 )
 from online_model.history import ACTIONS
 from online_model.popularity import MASKS, Increment
-from streams.core.events import Action, Event, Exposure, Tick
+from streams.core.events import Action, Choice, Event, Exposure, Tick
 from streams.core.events import Slot as WireSlot
 
 ACTION_NAMES = ("impression", "play", "skip", "collect", "share", "dislike", "uncollect")
@@ -126,14 +126,17 @@ _events = st.builds(
     domain=st.sampled_from([None, "song", "video"]),
     request_id=_requests,
 )
+CHOICE = Choice(surface="page", arms=("a", "b", "c"), chances=(0.25, 0.75, 0.0), segment=3, activity=1.5, domain=7)
 _exposures = st.builds(
-    lambda user, request, items: Exposure(
-        ts=0, user_id=user, request_id=request, slots=tuple(WireSlot(item_id=item, position=n) for n, item in enumerate(items))
+    lambda user, request, items, chosen: Exposure(
+        ts=0, user_id=user, request_id=request, strategy=chosen, choice=CHOICE if chosen else None,
+        slots=tuple(WireSlot(item_id=item, position=n, monetization=0.25 + n) for n, item in enumerate(items)),
     ),
     st.sampled_from("uuuv"),
     st.sampled_from(["r", "s"]),
     st.lists(_names, max_size=4),
-)
+    st.sampled_from([None, "a", "b", "c"]),  # c can't have been chosen
+)  # fmt: skip
 _ticks = st.builds(Tick, last=st.sampled_from([False, False, False, True]))
 
 

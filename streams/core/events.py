@@ -96,6 +96,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: ShortId | None = None  # of the candidate: given, popular, fresh, explore
     module: ShortId | None = None
     monetization: float | None = None  # expected value of one exposure of it, as the catalog had it then
+    module_propensity: Probability | None = None  # of its module in the module's place, given those above; the item's own is given both
 
 
 Moments = Annotated[tuple[tuple[float, float], ...], Meta(max_length=MAX_ARMS)]  # mean and variance, by arm
@@ -349,9 +350,9 @@ def _too_deep(raw: bytes) -> bool:
 
 
 def _reason(message: str) -> Reason:
-    if message.startswith("Invalid enum value"):
+    if message.startswith("Invalid enum value") and "choice" not in message:
         return Reason.UNKNOWN_ACTION
-    if message.startswith("Invalid value"):  # of `kind`
+    if message.startswith("Invalid"):  # of `kind`, of a choice's surface
         return Reason.WRONG_TYPE
     if "<=" in message or ">=" in message or "length" in message or "out of range" in message:
         return Reason.OUT_OF_BOUNDS

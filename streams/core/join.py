@@ -2,6 +2,7 @@
 
     shown ──── first resolving act: Example, at once ──── later acts: Reversals ── … retention: forgotten
       └── join window closes: Example if no act came, then Closed with the labels as they stand
+          └── and of a list whose strategy was chosen, once all of it has closed: Reward
 
 A list holds what one request showed to a user, or one impression that came without a request id. Window and retention
 run for each slot from the moment it was shown, since a request may go on showing (a feed that is scrolled); within a
@@ -24,6 +25,7 @@ import xxhash
 
 from online_model.features import TASKS, Closed, Example, ExampleRecord, Reversal
 from streams.core.acts import COLLECT, LABELS
+from streams.core.rewards import Chosen, Worth
 from streams.core.settings import PartitionSettings
 from streams.core.state import FOREVER, Act, Marks, Progress, Shown, Slot, Tables, UserPart
 from streams.core.view import features
@@ -49,6 +51,7 @@ class Joins:
         self._lists = tables.pending
         self._progress = progress
         self._emit = emit
+        self._worth = Worth(settings.reward)
         self._closing = Marks(tables.pending, b"o", _STEP_MS)
         self._expiring = Marks(tables.pending, b"x", _STEP_MS)
 
@@ -66,9 +69,11 @@ class Joins:
         slot = shown.slot(item) if shown else None
         return (list_key, shown, slot) if shown and slot else None
 
-    def show(self, user: int, list_key: int, part: UserPart, slots: list[Slot]) -> Shown:
+    def show(self, user: int, list_key: int, part: UserPart, slots: list[Slot], chosen: Chosen | None = None) -> Shown:
         """Add items shown at one moment to a list, new or not; acts that waited for them join."""
         shown = self.find(user, list_key) or Shown()
+        if chosen is not None:
+            _choose(shown, chosen)
         for slot in slots:
             slot.id = xxhash.xxh3_64_intdigest(_ID.pack(user, list_key, slot.item, slot.shown_ms))
             slot.part = len(shown.parts)
@@ -85,6 +90,15 @@ class Joins:
             for slot in slots:
                 self._resume(shown, slot)
         return shown
+
+    def choose(self, user: int, list_key: int, chosen: Chosen) -> None:
+        """How the strategy of a list was chosen of which all items were there before: events were faster than the exposure."""
+        shown = self.find(user, list_key)
+        if shown is not None and shown.choice is False:
+            _choose(shown, chosen)
+            if not shown.open:
+                self._earned(_PAIR.pack(user, list_key), shown)
+            self.save(user, list_key, shown)
 
     def wait(self, user: int, list_key: int, act: Act) -> bool:
         """Keep an act until its exposure comes or its window closes; False where too many wait already."""
@@ -132,6 +146,7 @@ class Joins:
             if isinstance(shown, Shown):
                 kept = [s for s in shown.slots if s.shown_ms + self._retention_ms >= watermark_ms]
                 if len(kept) < len(shown.slots):
+                    self._earned(place, shown)
                     self._keep(place, shown, kept)
                     self._put(place, shown)
 
@@ -149,6 +164,7 @@ class Joins:
             shown.waiting = [a for a in shown.waiting if a.item != slot.item]
             for act in acts:
                 self.act(shown, slot, act)
+            see(shown, slot.item)
 
     def _close(self, place: bytes, until_ms: int) -> None:
         shown = self._lists.get(LIST + place)
@@ -162,6 +178,7 @@ class Joins:
         if not kept and all(s.closed for s in shown.slots):
             shown.open = False
             self._progress.open_lists -= 1
+            self._earned(place, shown)
         self._put(place, shown)
 
     def _finish(self, shown: Shown, slots: list[Slot]) -> None:
@@ -180,6 +197,14 @@ class Joins:
         if left_out:
             self._progress.count("sampled_out", left_out)
         self._emit(Closed(now_ms, [s.id for s in known], [s.labels for s in known], now_ms - self._window_ms, left_out))
+
+    def _earned(self, place: bytes, shown: Shown) -> None:
+        """Say what a list earned, once."""
+        if isinstance(shown.choice, Chosen):
+            user, list_key = _PAIR.unpack(place)
+            labels = {s.item: s.labels for s in shown.slots}
+            self._emit(self._worth.reward(shown.choice, list_key, user, self._progress.watermark_ms, labels))
+            shown.choice = True
 
     def _make(self, shown: Shown, slot: Slot, ts: int, arrival_ms: int, weight: float = 1.0) -> None:
         slot.made = True
@@ -204,6 +229,20 @@ class Joins:
             self._lists.put(LIST + place, shown)
         else:
             self._lists.delete(LIST + place)
+
+
+def see(shown: Shown, item: int) -> None:
+    """An event says that an item of a list was on a screen."""
+    if isinstance(shown.choice, Chosen):
+        shown.choice.see(item)
+
+
+def _choose(shown: Shown, chosen: Chosen) -> None:
+    """The first choice of a list holds. What is in it already, an event has shown."""
+    if shown.choice is False:
+        shown.choice = chosen
+        for slot in shown.slots:
+            chosen.see(slot.item)
 
 
 def drawn(exposure: int, rate: float) -> bool:

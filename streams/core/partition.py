@@ -19,8 +19,9 @@ from streams.core.acts import COLLECT, Meaning, meaning
 from streams.core.admission import MINUTE_MS, Admission
 from streams.core.catalog import Catalog
 from streams.core.events import Event, Exposure, LogBegin, Reason, Rejected, Tick
-from streams.core.join import Joins
+from streams.core.join import Joins, see
 from streams.core.records import Arrived, Dead, Effects, Outgoing
+from streams.core.rewards import Chosen, remembered
 from streams.core.settings import PartitionSettings
 from streams.core.state import PROGRESS, Act, Progress, Shown, Slot, Table, Tables, UserState
 from streams.core.view import Moment, View
@@ -138,6 +139,9 @@ class Partition:
                 before = slot.labels
                 fresh = self._joins.act(shown, slot, act)
                 undone = before & ~slot.labels
+                if shown.choice is True:
+                    self.progress.count("late_rewards")  # acts on a list of which has been said what it earned
+            see(shown, item)
             self._joins.save(user, list_key, shown)
         elif acts and not (event.request_id is not None and self._joins.wait(user, keys.once("request", event.request_id), act)):
             self.progress.count("unjoined")
@@ -194,13 +198,29 @@ class Partition:
                 there.add(item)
                 domains.append(self._domain(exposure.domain, item))
                 slots.append(moment.slot(item, self.catalog.get(item), domains[-1], shown.module, shown.position, self.item_counts))
+        chosen = self._chosen(exposure) if exposure.choice is not None and exposure.slots else None
         if slots:
-            self._joins.show(user, list_key, self.view.user(user, state, exposure.context, exposure.ts), slots)
+            self._joins.show(user, list_key, self.view.user(user, state, exposure.context, exposure.ts), slots, chosen)
             for slot, domain in zip(slots, domains, strict=True):
                 self._seen(state, slot.item, domain, exposure.ts)
             self.progress.count("impressions", len(slots))
             self.tables.users.put(_KEY.pack(user), state)
+        elif chosen is not None:
+            self._joins.choose(user, list_key, chosen)
         self._effects.exposures.append(exposure)
+
+    def _chosen(self, exposure: Exposure) -> Chosen | None:
+        """How the strategy was chosen; each item at its first place, at what its exposure is worth by the exposure, else the catalog."""
+        places: dict[int, float] = {}
+        for slot in exposure.slots:
+            item = keys.key("item", slot.item_id)
+            if item not in places:
+                known = self.catalog.get(item) if slot.monetization is None else None
+                places[item] = slot.monetization or (known.item.monetization if known else 0.0)
+        chosen = remembered(exposure, list(places), list(places.values()))
+        if chosen is None:
+            self.progress.count("unusable_choices")
+        return chosen
 
     def _seen(self, state: UserState, item: int, domain: int, ts: int) -> None:
         state.shown = (state.shown + SHOWN_ROW.pack(item, ts))[-self.settings.shown_limit * SHOWN_ROW.size :]

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import msgspec
 
+from streams.core.rewards import RewardSettings
+
 HOUR_MS = 3_600_000
 
 
@@ -24,6 +26,7 @@ class PartitionSettings(msgspec.Struct, frozen=True, kw_only=True):
     shown_limit: int = 100  # of the last shown items kept a user, for the no-repeat window
     domain_limit: int = 16  # domains remembered a user
     category_limit: int = 64  # categories remembered a user
+    reward: RewardSettings = RewardSettings()
 
     def __post_init__(self) -> None:
         if self.dedupe_window_ms < self.allowed_lateness_ms:

@@ -16,6 +16,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 import xxhash
 
+from streams.core.rewards import Chosen
+
 T = TypeVar("T")
 Row = tuple[bytes, bytes]
 _DUE = struct.Struct(">q")
@@ -85,6 +87,7 @@ class Shown(msgspec.Struct, array_like=True):
     slots: list[Slot] = []  # in order of arrival
     parts: list[UserPart] = []  # one a moment at which slots were shown
     waiting: list[Act] = []  # for an exposure that has not come
+    choice: Chosen | bool = False  # how its strategy was chosen; True: and what it earned has been said
 
     def slot(self, item: int) -> Slot | None:
         for slot in self.slots:

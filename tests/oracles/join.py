@@ -75,6 +75,23 @@ class Act:
     undo: bool
 
 
+@dataclass(eq=False)
+class Earning:
+    """A list whose strategy was chosen, and what it earned once that has been said."""
+
+    user: str
+    list_: str
+    strategy: str
+    shown_ms: int
+    places: dict[str, float]  # item -> monetization, from the top
+    seen: set[str] = field(default_factory=set)  # items that something happened to
+    said: tuple[int, float, float, bool] | None = None  # ts, experience, revenue, seen
+
+
+UTILITY = {"full_play": 0.5, "collect": 2.0, "share": 2.0, "skip": -0.5, "dislike": -4.0}  # MODEL.md section 1
+FULL_EXPERIENCE = 2.0  # the default of `reward.experience_full`
+
+
 class Story:
     """All that happened in a log, from its beginning."""
 
@@ -91,6 +108,9 @@ class Story:
         self.positive: dict[tuple[str, str], list[Behaviour]] = {}  # by user and domain
         self.negative: dict[tuple[str, str], list[Behaviour]] = {}
         self.lately: dict[str, list[tuple[str, int]]] = {}  # user -> (item, ts) that were shown
+        self.earnings: list[Earning] = []  # ever
+        self.earning: dict[tuple[str, str], Earning] = {}  # by list, as long as it is not forgotten
+        self.late_rewards = self.unusable_choices = 0
 
     def tell(self, log: Sequence[tuple[Event | Exposure | Tick, str, int]]) -> Story:
         """Records, each with its id and its arrival."""
@@ -128,9 +148,15 @@ class Story:
             if act.ts + s.join_window_ms < ts:
                 self.waiting.remove(act)
                 self.unjoined += 1
+        self.earned()
         if ts // MINUTE > minute:
+            for one in self.there:
+                if one.ts + s.join_retention_ms < ts and (one.user, one.list_) in self.earning:
+                    self.earn(self.earning[one.user, one.list_])
             self.there = [one for one in self.there if one.ts + s.join_retention_ms >= ts]
             self.ids = [(name, until) for name, until in self.ids if until >= ts]
+        remembered = {(each.user, each.list_) for each in (*self.there, *self.waiting)}
+        self.earning = {place: e for place, e in self.earning.items() if place in remembered}
 
     def end(self) -> None:
         """The end of a log closes all."""
@@ -139,6 +165,23 @@ class Story:
                 self.close(one)
         self.unjoined += len(self.waiting)
         self.waiting = []
+        self.earned()
+
+    def earned(self) -> None:
+        """Say of every list that has closed as a whole what it earned."""
+        for (user, list_), earning in self.earning.items():
+            is_open = any((one.user, one.list_) == (user, list_) and one.closed is None for one in self.there)
+            if not is_open and not any((act.user, act.list_) == (user, list_) for act in self.waiting):
+                self.earn(earning)
+
+    def earn(self, of: Earning) -> None:
+        if of.said is not None:
+            return
+        mine = {one.item: one.labels for one in self.there if (one.user, one.list_) == (of.user, of.list_)}
+        utility = sum(UTILITY[label] for item in of.places for label in mine.get(item, frozenset()))
+        last = max([n for n, item in enumerate(of.places) if item in of.seen], default=-1)
+        revenue = sum(list(of.places.values())[: last + 1])
+        of.said = (self.now, min(1.0, max(0.0, utility / FULL_EXPERIENCE)), revenue, last >= 0)
 
     def close(self, one: Shown) -> None:
         if one.example is None:
@@ -159,6 +202,7 @@ class Story:
             for act in list(self.waiting):
                 if (act.user, act.list_, act.item) == (user, list_, one.item):
                     self.waiting.remove(act)
+                    self.see(one)
                     self.act(one, act)
         for one in new:
             self.counts.append(Count(user, domain, one.item, ts, frozenset({"exposures"}), 1))
@@ -192,8 +236,19 @@ class Story:
     def exposure(self, record: Exposure) -> None:
         list_ = f"request {record.request_id}"
         known = {one.item for one in self.there if (one.user, one.list_) == (record.user_id, list_)}
+        choice = record.choice
+        if choice is not None and record.slots:
+            if choice.chances[choice.arms.index(record.strategy or "")] == 0:
+                self.unusable_choices += 1
+            elif (record.user_id, list_) not in self.earning:
+                places = {slot.item_id: slot.monetization or 0.0 for slot in reversed(record.slots)}
+                places = {slot.item_id: places[slot.item_id] for slot in record.slots}
+                earning = Earning(record.user_id, list_, record.strategy or "", record.ts, places, known & set(places))
+                self.earnings.append(earning)
+                self.earning[record.user_id, list_] = earning
         items = dict.fromkeys(slot.item_id for slot in record.slots if slot.item_id not in known)
         self.show(record.user_id, record.domain or "", list_, list(items), record.ts, False)
+        self.earned()  # at once where its items were there, and have closed
 
     def event(self, event: Event, name: str, arrival: int) -> None:
         actions, full, partial = said(event, self.settings)
@@ -208,16 +263,26 @@ class Story:
             act = Act(user, item, list_, event.ts, arrival, frozenset(sets), resolving, undo)
             if one is not None:
                 fresh, gone = self.act(one, act)
+                earning = self.earning.get((one.user, one.list_))
+                self.late_rewards += earning is not None and earning.said is not None
             elif event.request_id is not None and sum((w.user, w.list_) == (user, list_) for w in self.waiting) < MOST_WAITING:
                 self.waiting.append(act)
             else:
                 self.unjoined += 1
         gone |= self.behave(event, actions, full, partial)
 
+        if one is not None:
+            self.see(one)
         columns = fresh | ({"popular"} if any(action in actions for action in GOOD) else set())
         domain = event.domain or ""
         self.counts += [Count(user, domain, item, event.ts, frozenset(columns), 1)] if columns else []
         self.counts += [Count(user, domain, item, event.ts, gone, -1)] if gone else []
+
+    def see(self, one: Shown) -> None:
+        """Something happened to an item of a list."""
+        earning = self.earning.get((one.user, one.list_))
+        if earning is not None and one.item in earning.places:
+            earning.seen.add(one.item)
 
     def find(self, event: Event, name: str, actions: set[Action], resolving: bool) -> tuple[Shown | None, str]:
         """What an event is about, and its list: by request where one is named, else what this user was last shown of the item."""

@@ -192,20 +192,28 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
 }  # fmt: skip
 EXPOSURE_BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "ts": TIME, "user_id": TEXT256, "request_id": TEXT64, "event_id": TEXT64, "domain": TEXT64, "strategy": TEXT64, "context": CONTEXT,
-    "slots": ([[], [SLOT] * 200], [[SLOT] * 201]), "model_version": ([0], []), "model_age_ms": ([0], []),
+    "slots": ([[], [SLOT] * 200], [[SLOT] * 201]), "choice": ([None], []), "model_version": ([0], []), "model_age_ms": ([0], []),
+}  # fmt: skip
+CHOICE: dict[str, Any] = {"surface": "page", "arms": ["a", "b"], "chances": [0.25, 0.75], "segment": 1}
+CHOICE_BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
+    "surface": (["page", "list"], []), "arms": ([["x" * 64] * 12], [["x"] * 13, [""], ["x" * 65]]), "segment": ([0], [-1]),
+    "chances": ([[0.0] * 12, [1.0]], [[0.1] * 13, [-0.1], [1.1]]), "activity": ([0.0], [-0.1]), "domain": ([0, 2**64 - 1], [-1]),
+    "version": ([0], [-1]), "revenue_weight": ([0.0], []), "experience": ([[[0.1, 0.2]] * 12], [[[0.1, 0.2]] * 13]),
+    "revenue": ([[[0.1, 0.2]] * 12], [[[0.1, 0.2]] * 13]),
 }  # fmt: skip
 SLOT_BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "item_id": TEXT256, "position": PLACE, "propensity": CHANCE, "score": ([-1e9, None], []), "source": TEXT64, "module": TEXT64,
-    "popularity": ([[], [0.5] * 8], [[0.5] * 9]),
+    "popularity": ([[], [0.5] * 8], [[0.5] * 9]), "monetization": ([-1.0, 0.0, 1e9, None], []),
 }  # fmt: skip
 
 
 def test_every_field_of_the_wire_has_its_bounds_tested() -> None:
-    from streams.core.events import Slot
+    from streams.core.events import Choice, Slot
 
     assert set(BOUNDS) == set(Event.__struct_fields__)
     assert set(EXPOSURE_BOUNDS) == set(Exposure.__struct_fields__)
     assert set(SLOT_BOUNDS) == set(Slot.__struct_fields__)
+    assert set(CHOICE_BOUNDS) == set(Choice.__struct_fields__)
 
 
 @pytest.mark.parametrize("field", BOUNDS)
@@ -236,6 +244,18 @@ def test_bounds_of_a_slot_hold_at_both_ends_and_not_beyond(field: str) -> None:
     for value in beyond:
         raw = exposure(slots=[SLOT, SLOT | {field: value}])
         check(decode(raw)[0], raw, Reason.OUT_OF_BOUNDS, f"$.slots[1].{field}")
+
+
+@pytest.mark.parametrize("field", CHOICE_BOUNDS)
+def test_bounds_of_a_choice_hold_at_both_ends_and_not_beyond(field: str) -> None:
+    inside, beyond = CHOICE_BOUNDS[field]
+    for value in inside:
+        assert isinstance(decode(exposure(choice=CHOICE | {field: value}))[0], Exposure)
+    for value in beyond:
+        raw = exposure(choice=CHOICE | {field: value})
+        check(decode(raw)[0], raw, Reason.OUT_OF_BOUNDS, f"$.choice.{field}")
+    raw = exposure(choice=CHOICE | {"surface": "screen"})
+    check(decode(raw)[0], raw, Reason.WRONG_TYPE, "$.choice.surface")
 
 
 def test_ticks_and_the_begin_of_a_log_are_read_within_their_bounds() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from online_model import history
-from online_model.features import COUNTS, SCOPES, TASKS, Closed, Example, Features, Reversal
+from online_model.features import COUNTS, SCOPES, TASKS, Closed, Example, Features, Reversal, Reward
 from online_model.features import Tick as LearnerTick
 from online_model.popularity import EXPOSURE, POPULAR, Increment
 from streams.core import keys
@@ -117,6 +117,15 @@ def told(slots: Iterable[Shown]) -> Counter[object]:
     return Counter((s.user, s.item, s.ts, s.example, tuple(s.reversals), s.closed) for s in slots if s.example)
 
 
+def earned(out: Iterable[Outgoing]) -> Counter[object]:
+    """What the learner was told of lists whose strategy was chosen."""
+    users, lists = {keys.key("user", u): u for u in "uv"}, {keys.once("request", r): f"request {r}" for r in "rs"}
+    rewards = [o.record for o in out if isinstance(o.record, Reward)]
+    for r in rewards:
+        assert (r.surface, r.arms, r.chances, r.segment, r.activity, r.domain) == ("page", ["a", "b", "c"], [0.25, 0.75, 0.0], 3, 1.5, 7)
+    return Counter((users[r.user], lists[r.id], r.strategy, r.shown_ms, (r.ts, r.experience, r.revenue, r.seen)) for r in rewards)
+
+
 def behaviours(partition: Partition, user: str, domain: str, family: int) -> list[tuple[int, int, int]]:
     """Item, time and code of a domain's rows, all of which name the domain."""
     state = partition.user(keys.key("user", user))
@@ -136,6 +145,9 @@ def test_a_partition_tells_the_story_that_loops_tell(log: Log) -> None:
     same_features(slots, wanted.shown)
     assert partition.progress.counted.get("unjoined", 0) == wanted.unjoined
     assert partition.progress.watermark_ms == wanted.now
+    assert earned(effects.examples) == Counter((e.user, e.list_, e.strategy, e.shown_ms, e.said) for e in wanted.earnings if e.said)
+    for name in ("late_rewards", "unusable_choices"):
+        assert partition.progress.counted.get(name, 0) == getattr(wanted, name)
     lists = {(one.user, one.list_) for one in wanted.there if one.closed is None} | {(w.user, w.list_) for w in wanted.waiting}
     assert partition.progress.open_lists == len(lists)
     assert effects.popularity == [Increment(keys.key("item", c.item), c.ts, sum(BITS[b] for b in c.columns), c.sign) for c in wanted.counts]

@@ -19,6 +19,7 @@ from streams.core.partition import SHOWN_ROW, Partition
 from streams.core.records import Arrived, Outgoing
 from streams.core.settings import PartitionSettings
 from streams.core.state import Tables, digest
+from tests.strategies import CHOICE
 
 MINUTE = 60_000
 START = 1_700_000_000_000
@@ -145,6 +146,14 @@ def test_a_users_state_is_bounded_and_the_least_recently_changed_gives_way() -> 
     assert shown == [keys.key("item", f"i{k}") for k in (2, 3, 4, 5)]  # i1 was shown once
 
 
+PAGES = st.builds(
+    lambda minute, items, user, request, strategy: Exposure(
+        ts=START + int(minute * MINUTE), user_id=user, request_id=request, strategy=strategy, choice=CHOICE if strategy else None,
+        slots=tuple(Slot(item_id=item, position=n, monetization=0.5) for n, item in enumerate(items)),
+    ),
+    st.floats(0, 40), st.lists(st.sampled_from("ijk"), min_size=1, max_size=3), st.sampled_from("uv"), st.sampled_from("rs"),
+    st.sampled_from([None, "a", "b"]),
+)  # fmt: skip
 EVENTS = st.lists(
     st.builds(
         event,
@@ -174,8 +183,8 @@ class Stored:
         return [k for k in self.rows if first <= k < end]
 
 
-@given(EVENTS, st.integers(1, 7))
-def test_stored_restarted_and_batched_is_resident_and_one_by_one(events: list[Event], size: int) -> None:
+@given(st.tuples(EVENTS, st.lists(PAGES, max_size=6)).map(lambda both: sorted([*both[0], *both[1]], key=lambda r: r.ts)), st.integers(1, 7))
+def test_stored_restarted_and_batched_is_resident_and_one_by_one(events: list[Event | Exposure], size: int) -> None:
     records = arrived([*events, Tick(last=True)])
     resident = Partition(PartitionSettings(), Tables.over(), Catalog())
     wanted = [o for r in records for o in resident.apply([r]).examples]
