@@ -17,6 +17,7 @@ import numpy as np
 from online_model.batch import Batch, of_candidates
 from online_model.features import TASKS
 from online_model.history import COLLECT, DISLIKE, FULL_PLAY, PARTIAL_PLAY, SHARE, SKIP
+from streams.core.events import Choice
 from streams.core.fusion import PARTS, Fusion, terms
 from streams.core.state import Slot, UserPart
 from streams.core.view import features
@@ -66,6 +67,8 @@ class Trace(msgspec.Struct, frozen=True, array_like=True):
     propensities: list[float]
     scores: list[float]
     numbers: Numbers | None  # None where popularity ordered
+    modules: list[str | None] = []  # of the items of a page; a list's are all of one, or of none
+    choice: Choice | None = None  # how the strategy came to be; None where the request named it
 
 
 class Term(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +101,8 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     """Why one item stands where it stands."""
 
     item_id: str
-    position: int
+    module: str | None
+    position: int  # within its module
     score: float
     source: str  # of the candidate, as in the answer
     propensity: float
@@ -117,6 +121,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     ts: int  # when it was made
     user_id: str | None
     strategy: str
+    choice: Choice | None  # how the strategy came to be, with every one's chance; None where the request named it
     flags: list[str]
     model_version: int | None  # that scored it
     weighed_by: int | None  # version of the model that weighed the behaviours, which is the one of now
@@ -180,6 +185,7 @@ def explained(request_id: str, trace: Trace, name: Name, attend: Attend | None =
         ts=trace.ts,
         user_id=trace.user_id,
         strategy=trace.strategy,
+        choice=trace.choice,
         flags=trace.flags,
         model_version=trace.model_version,
         weighed_by=version if seen else None,
@@ -214,9 +220,11 @@ def _by_model(trace: Trace, n: Numbers, attention: list[list[Attention]]) -> lis
 
 
 def _item(trace: Trace, k: int, terms_: list[Term]) -> Explained:
+    module = trace.modules[k] if trace.modules else None
+    position = k - trace.modules.index(module) if trace.modules else k  # items of a module stand together
     return Explained(
-        item_id=trace.items[k], position=k, score=trace.scores[k], source=trace.sources[k], propensity=trace.propensities[k],
-        terms=terms_, probabilities=None, user=None, popularity=None, rank=None, attention=[],
+        item_id=trace.items[k], module=module, position=position, score=trace.scores[k], source=trace.sources[k],
+        propensity=trace.propensities[k], terms=terms_, probabilities=None, user=None, popularity=None, rank=None, attention=[],
     )  # fmt: skip
 
 

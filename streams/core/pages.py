@@ -5,15 +5,15 @@ names none. Items are ranked within their module as in a list, stand once in a p
 """
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from msgspec import Meta
 
 from bandit.strategies import strategies
-from streams.core.events import MAX_ARMS, MAX_SLOTS, Context, Exposure, Id, ShortId
+from streams.core.events import MAX_ARMS, MAX_SLOTS, Exposure, ShortId
 from streams.core.explain import Trace
-from streams.core.recommend import MAX_IDS, MAX_PLAYS, GuestAct, Predict, Ranked, Recommender
+from streams.core.recommend import Recommender
+from streams.core.scoring import Asked, Predict, Ranked
 from streams.core.state import UserState
 from streams.core.view import ItemCounts
 
@@ -33,8 +33,6 @@ class PageSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_modules: int = 12  # of one page
     max_per_module: int = 30  # items of one module; an exposure holds 200, which bounds modules x items too
     categories: int = 12  # considered for a page: what is likely this user's, then what is popular
-    candidates: int = 200  # over all of them, scored in one pass: what a request may take time for
-    fresh_share: float = 0.25  # of a category's candidates that are its newest: what nobody has played yet can't be popular
 
     def __post_init__(self) -> None:
         if not all(0.0 <= alpha <= 1.0 for alpha in self.blends):
@@ -51,28 +49,14 @@ class PageSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 raise ValueError(f"{name} must be in [1, max_{name} = {most}], got {getattr(self, name)}")
         if self.modules * self.per_module > MAX_SLOTS:
             raise ValueError(f"modules x per_module must be at most {MAX_SLOTS}, got {self.modules} x {self.per_module}")
-        if not 1 <= self.candidates <= MAX_IDS:
-            raise ValueError(f"candidates must be in [1, {MAX_IDS:,}], got {self.candidates}")
-        if not 0.0 <= self.fresh_share <= 1.0:
-            raise ValueError(f"fresh_share must be in [0, 1], got {self.fresh_share}")
 
 
-class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
+class PageRequest(Asked, frozen=True, kw_only=True):
     """Body of a request for a page."""
 
-    user_id: Id | None = None  # None = a guest
-    plays: Annotated[tuple[GuestAct, ...], Meta(max_length=MAX_PLAYS)] = ()  # a guest's, in time order
     modules: int | None = None  # in place of the settings', as the next
     per_module: int | None = None
-    domain: ShortId | None = None  # of what is asked for
-    context: Context = {}
-    exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] = ()
-    weights: dict[str, float] | None = None  # task, or rank -> weight, in place of the settings', as the next three
-    rank_scale: float | None = None
-    gamma_user: float | None = None
-    gamma_item: float | None = None  # the strategy's own otherwise
     strategy: ShortId | None = None  # None = chosen by what strategies have earned
-    request_id: ShortId | None = None
 
 
 class Module(msgspec.Struct, frozen=True, kw_only=True):

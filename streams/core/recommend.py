@@ -9,7 +9,6 @@ catalog at all.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -17,38 +16,28 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from online_model.batch import Batch, of_candidates
-from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
-from online_model.history import BEHAVIOUR
 from streams.core import keys
-from streams.core.candidates import EXPLORE, GIVEN, POPULAR_HALF_LIFE_H, Gate, Shelves, draw, retrieve, shuffled
+from streams.core.audience import standing
+from streams.core.candidates import EXPLORE, GIVEN, Gate, Shelves, draw, retrieve, shuffled
 from streams.core.catalog import Catalog
-from streams.core.events import MAX_ARMS, MAX_SLOTS, Action, Context, Event, EventTime, Exposure, Id, ShortId, Slot
-from streams.core.explain import Trace, numbers
+from streams.core.events import MAX_ARMS, MAX_SLOTS, Choice, Exposure, Id, ShortId
+from streams.core.explain import Trace
 from streams.core.explore import arrange, propensities
-from streams.core.fusion import GAMMA, SCALE, WEIGHT, Fusion, RequestError, Weights, chosen, fuse, values, within
-from streams.core.partition import Partition
-from streams.core.records import Arrived
+from streams.core.fusion import GAMMA, SCALE, WEIGHT, RequestError, Weights, chosen, within
+from streams.core.scoring import MAX_IDS, Asked, Predict, Ranked, Scorer, told
 from streams.core.settings import HOUR_MS, PartitionSettings
-from streams.core.state import Slot as Half
-from streams.core.state import Tables, UserPart, UserState
-from streams.core.view import NEVER, ItemCounts, Moment, View, features
+from streams.core.state import UserState
+from streams.core.view import ItemCounts
 
-if TYPE_CHECKING:  # the core starts without torch
-    from online_model.trainer import Prediction
+if TYPE_CHECKING:
+    from streams.core.choosing import Choosing
 
 RANKED, TAIL, EXPLORE_MORE, POPULAR = "ranked", "tail", "explore", "popular"  # strategies
 STRATEGIES = (RANKED, TAIL, EXPLORE_MORE, POPULAR)
 AUTO = "auto"  # asks for one of `recommend.chosen`, drawn by what each has earned
 MAX_PRESETS = 8
 COLD, GUEST, SHORT, STALE = "cold", "guest", "short", "stale"  # flags
-MAX_IDS = 1_000  # given candidates or excluded items of a request, whatever the settings say
-MAX_PLAYS = 50  # acts of a guest: as many as a history holds
-_SHOWN = np.dtype([("item", "<u8"), ("ts", "<i8")])  # rows of UserState.shown
-_POPULAR_COLUMN = POPULARITY_HALF_LIVES_H.index(POPULAR_HALF_LIFE_H)
-
-Array = np.ndarray
-Predict = Callable[[Batch, float, float], "Prediction"]  # a batch, gamma_user, gamma_item
+CHOICE = 1  # of the random numbers of a request: a choice takes none of those that the list is made with
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,44 +108,27 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
                 f" got {', '.join(self.chosen)}"
             )
 
+    def way(self, strategy: str) -> Preset:
+        """What a strategy does to the ranking; raises RequestError where there is none of that name."""
+        if strategy not in STRATEGIES and strategy not in self.presets:
+            raise RequestError("strategy", f"no such strategy {strategy!r}; one of {', '.join((*STRATEGIES, *self.presets, AUTO))}")
+        preset = self.presets.get(strategy, Preset())
+        usual = {TAIL: self.tail_gamma_item}.get(strategy, self.gamma_item)
+        share = {POPULAR: 0.0, EXPLORE_MORE: self.explore_share_more}.get(strategy, self.explore_share)
+        return Preset(
+            weights=preset.weights,
+            gamma_item=preset.gamma_item if preset.gamma_item is not None else usual,
+            explore_share=preset.explore_share if preset.explore_share is not None else share,
+        )
 
-class GuestAct(msgspec.Struct, frozen=True, kw_only=True):
-    """What a guest did lately, as the request tells it; stored nowhere."""
 
-    item_id: Id
-    action: Action = Action.PLAY
-    ts: EventTime | None = None  # None = just now
-    full: bool | None = None
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class Request(Asked, frozen=True, kw_only=True):
     """Body of a request for a list."""
 
-    user_id: Id | None = None  # None = a guest
-    plays: Annotated[tuple[GuestAct, ...], Meta(max_length=MAX_PLAYS)] = ()  # a guest's, in time order
     k: int = 10
-    domain: ShortId | None = None  # of what is asked for; given candidates are taken as they are
-    context: Context = {}
     candidates: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] | None = None  # None = popular, fresh and random ones
-    exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] = ()
-    weights: dict[str, float] | None = None  # task, or rank -> weight, in place of the settings'
-    rank_scale: float | None = None  # in place of the settings', as the next two
-    gamma_user: float | None = None  # share of the user's part that is taken away
-    gamma_item: float | None = None  # share of momentary popularity's part that is taken away; the strategy's own otherwise
-    strategy: ShortId | None = None  # ranked (default) | tail | popular
-    request_id: ShortId | None = None
+    strategy: ShortId | None = None  # ranked (default) | tail | explore | popular | a preset's name | auto: chosen by what they earned
     module: ShortId | None = None
-
-
-class Ranked(msgspec.Struct, frozen=True, kw_only=True):
-    """One item of an answer."""
-
-    item_id: str
-    position: int
-    score: float  # sum of weight x probability, and of the rank head's part; where popularity orders, the decayed count of a day
-    source: str  # given | popular | fresh | explore (drawn at random, into the ranking or into its slot)
-    propensity: float  # probability of this item in this slot, given the candidates
-    probabilities: dict[str, float] | None  # by task, after what gamma took away; None where popularity orders
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,80 +161,63 @@ class _Pool:
     drawn: list[int]  # for these slots, in order; candidates or not
 
 
-@dataclass(slots=True)
-class _Judged:
-    """What the model said of all candidates, and what it saw."""
-
-    prediction: Prediction
-    values: Array  # float64 [B, T + 1]
-    part: UserPart
-    slots: list[Half]
-
-
-@dataclass(slots=True)
-class _Scored:
-    """Candidates in order."""
-
-    order: list[int]  # best first
-    score: dict[int, float]
-    place: dict[int, int]  # of a candidate in what follows
-    judged: _Judged | None  # None where popularity orders
-
-
 class Recommender:
     """Makes lists out of explicit state. `shelves` moves forward in time with the requests; nothing else is changed."""
 
     def __init__(self, settings: RecommendSettings, partition: PartitionSettings, catalog: Catalog, shelves: Shelves) -> None:
-        self.settings, self.catalog, self.shelves = settings, catalog, shelves
-        self._partition = partition
-        self._view = View(partition)
+        self.settings, self.shelves = settings, shelves
+        self.scorer = Scorer(settings, partition, catalog, shelves)
 
     def recommend(
         self, request: Request, request_id: str, user: UserState | None, item_counts: ItemCounts, predict: Predict | None,
-        ts: int, seed: int, version: int | None = None, age_ms: int = 0, stale: bool = False,
+        ts: int, seed: int, version: int | None = None, age_ms: int = 0, stale: bool = False, choosing: Choosing | None = None,
     ) -> Made:  # fmt: skip
         """The list. `user`: None of somebody who never came. `predict`: None where there is no model yet, as `version` 0, which
-        has learned nothing: then popularity orders. Raises RequestError.
+        has learned nothing: then popularity orders. `choosing`: of strategies, where a request asks for it. Raises RequestError.
         """
         self._check(request)
-        strategy = self._strategy(request)
-        fusion = self._fusion(request, strategy)
-        cold = predict is None or version == 0
         self.shelves.advance(ts)
-        rng = np.random.default_rng([seed, keys.once("request", request_id), ts])
-        state = (user or NEVER) if request.user_id is not None else self._guest(request.plays, ts)
-        gate = Gate(self.shelves, self._blocked(request, state, ts))
+        state = self.scorer.state(request, user, ts)
+        chance = [seed, keys.once("request", request_id), ts]
+        strategy, choice = request.strategy or RANKED, None
+        if strategy == AUTO:
+            if choosing is None:
+                raise RequestError("strategy", f"nothing here chooses; name one of {', '.join(self.settings.chosen)}")
+            uniform = float(np.random.default_rng([*chance, CHOICE]).random())
+            strategy, choice = choosing.choose("list", *standing(state, self.scorer.view, ts), uniform)
+        way = self.settings.way(strategy)
+        fusion = self.scorer.fusion(request, way)
+        cold = predict is None or version == 0
+        gate = Gate(self.shelves, self.scorer.blocked(request, state, ts))
 
-        share = 0.0 if strategy == POPULAR else self.settings.explore_share
-        pool = self._pool(request, gate, share, rng)
-        everything = sorted({*pool.sources, *pool.drawn})
+        share = way.explore_share or 0.0
+        pool = self._pool(request, gate, share, np.random.default_rng(chance))
+        everything = {*pool.sources, *pool.drawn}
         if predict is None or cold or strategy == POPULAR:
-            scored = self._popular(everything, item_counts, ts)
+            scored = self.scorer.popular(everything, item_counts, ts)
         else:
-            scored = self._ranked(everything, request, state, item_counts, predict, fusion, ts)
+            scored = self.scorer.ranked(everything, request, state, item_counts, predict, fusion, ts, lambda _: request.module)
         ranked = [key for key in scored.order if key in pool.sources]
         listed = arrange(ranked, pool.drawn, pool.explores)
         rank = {key: n for n, key in enumerate(ranked)}
         chances = propensities([rank.get(key) for key in listed], pool.items, share)
-        by_task = scored.judged.prediction.probabilities if scored.judged else None
-        items = [
-            Ranked(
-                item_id=pool.names.get(key) or self._name(key),
-                position=n,
-                score=scored.score[key],
-                source=EXPLORE if pool.explores[n] else pool.sources[key],
-                propensity=chances[n],
-                probabilities=dict(zip(TASKS, by_task[scored.place[key]].tolist(), strict=True)) if by_task is not None else None,
-            )
-            for n, key in enumerate(listed)
-        ]
+        sources = [EXPLORE if explores else pool.sources[key] for key, explores in zip(listed, pool.explores, strict=True)]
+        items = self.scorer.items(listed, sources, chances, scored, pool.names)
         flags = {COLD: cold, GUEST: request.user_id is None, SHORT: len(items) < request.k, STALE: stale}
         answer = Answer(
             request_id=request_id, items=items, strategy=strategy, flags=sorted(f for f, holds in flags.items() if holds),
             model_version=version, model_age_ms=age_ms,
         )  # fmt: skip
-        exposure = self._exposure(request, answer, listed, item_counts, ts)
-        return Made(answer, exposure, self._trace(request, answer, listed, scored, fusion, ts))
+        trace = Trace(
+            ts=ts, user_id=request.user_id, strategy=strategy, flags=answer.flags, model_version=version,
+            items=[i.item_id for i in items], sources=sources, propensities=chances, scores=[i.score for i in items],
+            numbers=told(scored, listed, fusion, request.user_id is None), modules=[request.module] * len(items), choice=choice,
+        )  # fmt: skip
+        return Made(answer, self._exposure(request, answer, listed, choice, item_counts, ts), trace)
+
+    def name(self, key: int) -> str | None:
+        """The id of an item that is known."""
+        return self.scorer.name(key)
 
     def _pool(self, request: Request, gate: Gate, share: float, rng: np.random.Generator) -> _Pool:
         """Candidates, and what chance decides before anything is scored."""
@@ -282,118 +237,16 @@ class Recommender:
             raise RequestError("k", f"must be in [1, {self.settings.max_k}], got {request.k}")
         if request.candidates is not None and len(request.candidates) > self.settings.max_candidates:
             raise RequestError("candidates", f"at most {self.settings.max_candidates:,}, got {len(request.candidates):,}")
-        if request.user_id is not None and request.plays:
-            raise RequestError("plays", "only of a guest; what a user did comes as events")
+        self.scorer.check(request)
 
-    def _strategy(self, request: Request) -> str:
-        strategy = request.strategy or RANKED
-        if strategy not in STRATEGIES:
-            raise RequestError("strategy", f"no such strategy {strategy!r}; one of {', '.join(STRATEGIES)}")
-        return strategy
-
-    def _fusion(self, request: Request, strategy: str) -> Fusion:
-        """What the request asks for, else what the strategy does, which is what the settings say."""
-        s = self.settings
-        asked = {
-            "rank_scale": (request.rank_scale, s.rank_scale, SCALE),
-            "gamma_user": (request.gamma_user, s.gamma_user, GAMMA),
-            "gamma_item": (request.gamma_item, s.tail_gamma_item if strategy == TAIL else s.gamma_item, GAMMA),
-        }
-        more = {name: within(name, wanted, bounds) if wanted is not None else usual for name, (wanted, usual, bounds) in asked.items()}
-        return Fusion(chosen(s.weights, request.weights), **more)
-
-    def _guest(self, plays: Iterable[GuestAct], ts: int) -> UserState:
-        """A guest's acts through a partition of their own, which is forgotten: seen by the very code that sees users."""
-        acts = [
-            Event(ts=min(ts, a.ts if a.ts is not None else ts), user_id=GUEST, item_id=a.item_id, action=a.action, full=a.full)
-            for a in plays
-        ]
-        if not acts:
-            return NEVER
-        acts.sort(key=lambda act: act.ts)
-        partition = Partition(self._partition, Tables.over(), self.catalog)
-        partition.apply([Arrived(n, 0, act.ts, act, str(n)) for n, act in enumerate(acts)])
-        return partition.user(keys.key("user", GUEST)) or NEVER
-
-    def _blocked(self, request: Request, state: UserState, ts: int) -> set[int]:
-        """Items that must not be shown to this user now."""
-        since = ts - self.settings.no_repeat_window_ms
-        out = {keys.key("item", item_id) for item_id in request.exclude}
-        past = [np.frombuffer(state.shown, _SHOWN)]
-        past += [np.frombuffer(history, BEHAVIOUR) for pair in state.histories.values() for history in pair]
-        for rows in past:
-            out.update(rows["item"][rows["ts"] > since].tolist())
-        return out
-
-    def _popular(self, candidates: list[int], item_counts: ItemCounts, ts: int) -> _Scored:
-        """By popularity, then the newest."""
-        score = {key: item_counts(key, ts)[_POPULAR_COLUMN] for key in candidates}
-        return _Scored(sorted(candidates, key=lambda key: (-score[key], -self.shelves.published_ms(key), key)), score, {}, None)
-
-    def _ranked(
-        self, candidates: list[int], request: Request, state: UserState, item_counts: ItemCounts, predict: Predict, fusion: Fusion, ts: int
-    ) -> _Scored:
-        """By the model; candidates come in one order, so that they are the same batch. In its eyes each stands in the
-        first place, since its own is not known yet.
-        """
-        if not candidates:
-            return _Scored([], {}, {}, None)
-        user = keys.key("user", request.user_id) if request.user_id is not None else 0
-        domain = keys.key("domain", request.domain) if request.domain is not None else None
-        part, moment = self._view.user(user, state, request.context, ts), Moment(self._view, user, state, ts)
-        slots = []
-        for key in candidates:
-            known = self.catalog.get(key)
-            of = domain if domain is not None else known.domain if known else 0
-            slots.append(moment.slot(key, known, of, request.module, 0, item_counts))
-        prediction = predict(of_candidates([features(part, slot) for slot in slots]), fusion.gamma_user, fusion.gamma_item)
-        judged = _Judged(prediction, values(prediction, fusion.rank_scale), part, slots)
-        fused = fuse(judged.values, fusion.weights)
-        return _Scored(
-            order=[candidates[n] for n in np.argsort(-fused, kind="stable").tolist()],
-            score=dict(zip(candidates, fused.tolist(), strict=True)),
-            place={key: n for n, key in enumerate(candidates)},
-            judged=judged,
-        )
-
-    def _trace(self, request: Request, answer: Answer, listed: list[int], scored: _Scored, fusion: Fusion, ts: int) -> Trace:
-        items, judged, told = answer.items, scored.judged, None
-        if judged is not None:
-            at, guest = [scored.place[key] for key in listed], request.user_id is None
-            p = judged.prediction
-            told = numbers(
-                judged.values[at], p.user[at], p.popularity[at], p.rank[at], fusion,
-                None if guest else judged.part, [] if guest else [judged.slots[n] for n in at],
-            )  # fmt: skip
-        return Trace(
-            ts=ts, user_id=request.user_id, strategy=answer.strategy, flags=answer.flags, model_version=answer.model_version,
-            items=[i.item_id for i in items], sources=[i.source for i in items], propensities=[i.propensity for i in items],
-            scores=[i.score for i in items], numbers=told,
-        )  # fmt: skip
-
-    def name(self, key: int) -> str | None:
-        """The id of an item that is known."""
-        known = self.catalog.get(key)
-        return known.item.item_id if known else self.shelves.name(key)
-
-    def _name(self, key: int) -> str:
-        name = self.name(key)
-        if name is None:
-            raise ValueError(f"item {key:016x} stands on a shelf, but is not in the catalog: both must be told of every change")
-        return name
-
-    def _exposure(self, request: Request, answer: Answer, chosen: list[int], item_counts: ItemCounts, ts: int) -> Exposure | None:
+    def _exposure(
+        self, request: Request, answer: Answer, listed: list[int], choice: Choice | None, item_counts: ItemCounts, ts: int
+    ) -> Exposure | None:
         if request.user_id is None or not answer.items:
             return None
-        slots = [
-            Slot(
-                item_id=item.item_id, position=item.position, propensity=item.propensity, score=item.score,
-                popularity=item_counts(key, ts)[: len(POPULARITY_HALF_LIVES_H)], source=item.source, module=request.module,
-            )
-            for key, item in zip(chosen, answer.items, strict=True)
-        ]  # fmt: skip
         return Exposure(
-            ts=ts, user_id=request.user_id, request_id=answer.request_id, slots=tuple(slots), domain=request.domain,
-            strategy=answer.strategy, context=request.context,
+            ts=ts, user_id=request.user_id, request_id=answer.request_id,
+            slots=tuple(self.scorer.slots(listed, answer.items, item_counts, ts, request.module)), domain=request.domain,
+            strategy=answer.strategy, choice=choice, context=request.context,
             model_version=answer.model_version or 0, model_age_ms=answer.model_age_ms,
         )  # fmt: skip

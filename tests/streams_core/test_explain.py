@@ -17,7 +17,8 @@ from streams.core.explain import TOLD, Explanation, Recent, Trace, explained
 from streams.core.fusion import PARTS
 from streams.core.items import Item
 from streams.core.keys import HOUR_MS
-from streams.core.recommend import GuestAct, Made, RecommendSettings
+from streams.core.recommend import Made, RecommendSettings
+from streams.core.scoring import GuestAct
 from tests.streams_core.test_fusion import moved
 from tests.streams_core.test_recommend import START, House, by_name, event
 

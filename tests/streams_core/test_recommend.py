@@ -21,8 +21,9 @@ from streams.core.fusion import RequestError, Weights
 from streams.core.items import Item
 from streams.core.keys import HOUR_MS, key
 from streams.core.partition import Partition
-from streams.core.recommend import Answer, GuestAct, Made, Predict, Recommender, RecommendSettings, Request
+from streams.core.recommend import Answer, Made, Recommender, RecommendSettings, Request
 from streams.core.records import Arrived
+from streams.core.scoring import GuestAct, Predict
 from streams.core.settings import PartitionSettings
 from streams.core.state import Tables, UserState, digest
 
@@ -377,7 +378,7 @@ def test_a_guests_plays_count_and_leave_no_trace() -> None:
         (Request(gamma_item=1.6), r"\$.gamma_item: must be in \[-1, 1.5\], got 1.6"),
         (Request(gamma_user=-1.1), r"\$.gamma_user: must be in \[-1, 1.5\], got -1.1"),
         (Request(rank_scale=0.0), r"\$.rank_scale: must be in \[0.001, 1,000\], got 0"),
-        (Request(strategy="best"), r"\$.strategy: no such strategy 'best'; one of ranked, tail, explore, popular"),
+        (Request(strategy="best"), r"\$.strategy: no such strategy 'best'; one of ranked, tail, explore, popular, auto"),
         (Request(user_id="u", plays=(GuestAct(item_id="a"),)), r"\$.plays: only of a guest"),
     ],
 )
