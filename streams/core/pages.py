@@ -8,20 +8,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import numpy as np
 
 from bandit.strategies import strategies
-from streams.core.events import MAX_ARMS, MAX_SLOTS, Exposure, ShortId
+from streams.core import keys
+from streams.core.audience import standing
+from streams.core.events import MAX_ARMS, MAX_SLOTS, Choice, Exposure, ShortId
 from streams.core.explain import Trace
-from streams.core.recommend import Recommender
-from streams.core.scoring import Asked, Predict, Ranked
+from streams.core.fusion import Fusion, RequestError
+from streams.core.modules import CONTROL, Modules, Moment, Row
+from streams.core.recommend import CHOICE, COLD, GUEST, RANKED, SHORT, STALE, TAIL, Recommender
+from streams.core.scoring import Asked, Predict, Ranked, Scored, told
 from streams.core.state import UserState
 from streams.core.view import ItemCounts
 
 if TYPE_CHECKING:
     from streams.core.choosing import Choosing
 
-POPULAR, NEW, FOR_YOU = "popular", "new", "for-you"  # modules of the control arm
-UNCATEGORISED = "uncategorised"  # flag: no category has anything to show, so the page is that of the control arm
+FIXED = "fixed"  # the control arm, by its name
+UNCATEGORISED = "uncategorised"  # flag: no category has anything to show, so the page is that of the control arm, and nothing was chosen
 
 
 class PageSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,14 +99,98 @@ class MadePage(NamedTuple):
 
 
 class PageMaker:
-    """Makes pages out of explicit state, beside a recommender, whose catalog, shelves and scores they share."""
+    """Makes pages out of explicit state, beside a recommender: its settings, catalog, shelves and scores are theirs too."""
 
     def __init__(self, settings: PageSettings, recommender: Recommender) -> None:
-        self.settings, self.recommender = settings, recommender
+        self.settings, self.shelves, self.scorer = settings, recommender.shelves, recommender.scorer
+        self._modules = Modules(recommender.scorer)
+        self._strategies = {strategy.name: strategy for strategy in strategies(settings.blends)}
 
     def page(
         self, request: PageRequest, request_id: str, user: UserState | None, item_counts: ItemCounts, predict: Predict | None,
         choosing: Choosing, ts: int, seed: int, version: int | None = None, age_ms: int = 0, stale: bool = False,
     ) -> MadePage:  # fmt: skip
         """The page. Arguments as of a list; `choosing` chooses the strategy where the request names none. Raises RequestError."""
-        raise NotImplementedError
+        modules, per_module = self._size(request)
+        self.scorer.check(request)
+        if request.strategy is not None and request.strategy not in self._strategies:
+            raise RequestError("strategy", f"no such strategy {request.strategy!r}; one of {', '.join(self._strategies)}")
+        self.shelves.advance(ts)
+        cold = predict is None or version == 0
+        state, chance = self.scorer.state(request, user, ts), [seed, keys.once("request", request_id), ts]
+        moment = Moment(
+            request, modules, per_module, state, self.scorer.blocked(request, state, ts),
+            keys.key("domain", request.domain) if request.domain is not None else None,
+            item_counts, None if cold else predict, ts, chance, np.random.default_rng(chance),
+        )  # fmt: skip
+        considered, choice = self._modules.considered(moment, self.settings.categories), None
+        if not considered:
+            strategy = self._strategies[FIXED]
+        elif request.strategy is not None:
+            strategy = self._strategies[request.strategy]
+        else:
+            uniform = float(np.random.default_rng([*chance, CHOICE]).random())
+            name, choice = choosing.choose("page", *standing(state, self.scorer.view, ts), uniform)
+            strategy = self._strategies[name]
+        fusion = self.scorer.fusion(request, self.scorer.settings.way(TAIL if strategy.kind == "tail" else RANKED))
+        if strategy.kind == "fixed":
+            wanted, (rows, scored) = min(modules, len(CONTROL)), self._modules.control(moment, fusion)
+        else:
+            wanted, (rows, scored) = modules, self._modules.by_category(moment, considered, strategy, fusion)
+
+        laid = [(row, self.scorer.items(row.listed, row.sources, row.chances, scored, {})) for row in rows if row.listed]
+        short = len(laid) < wanted or any(len(items) < per_module for _, items in laid)
+        flags = {COLD: cold, GUEST: request.user_id is None, SHORT: short, STALE: stale, UNCATEGORISED: not considered}
+        chances = dict(zip(choice.arms, choice.chances, strict=True)) if choice else {}
+        page = Page(
+            request_id=request_id,
+            modules=[
+                Module(
+                    name=row.name, category=row.category, items=items, preference=row.preference, monetization=row.monetization,
+                    score=row.score, propensity=row.propensity,
+                )
+                for row, items in laid
+            ],
+            strategy=strategy.name, propensity=chances.get(strategy.name, 1.0), chances=chances,
+            segment=choice.segment if choice else None, flags=sorted(f for f, holds in flags.items() if holds),
+            model_version=version, model_age_ms=age_ms,
+        )  # fmt: skip
+        return MadePage(page, self._exposure(moment, page, laid, choice), self._trace(moment, page, laid, scored, fusion, choice))
+
+    def _size(self, request: PageRequest) -> tuple[int, int]:
+        s, size = self.settings, []
+        for field, asked, usual, most in (
+            ("modules", request.modules, s.modules, s.max_modules), ("per_module", request.per_module, s.per_module, s.max_per_module),
+        ):  # fmt: skip
+            size.append(usual if asked is None else asked)
+            if not 1 <= size[-1] <= most:
+                raise RequestError(field, f"must be in [1, {most}], got {size[-1]}")
+        modules, per_module = size
+        if modules * per_module > MAX_SLOTS:
+            raise RequestError("per_module", f"modules x per_module must be at most {MAX_SLOTS}, got {modules} x {per_module}")
+        return modules, per_module
+
+    def _exposure(self, m: Moment, page: Page, laid: list[tuple[Row, list[Ranked]]], choice: Choice | None) -> Exposure | None:
+        if m.asked.user_id is None or not laid:
+            return None
+        slots = [
+            slot for row, items in laid
+            for slot in self.scorer.slots(row.listed, items, m.item_counts, m.ts, row.name, row.propensity)
+        ]  # fmt: skip
+        return Exposure(
+            ts=m.ts, user_id=m.asked.user_id, request_id=page.request_id, slots=tuple(slots), domain=m.asked.domain,
+            strategy=page.strategy, choice=choice, context=m.asked.context,
+            model_version=page.model_version or 0, model_age_ms=page.model_age_ms,
+        )  # fmt: skip
+
+    def _trace(
+        self, m: Moment, page: Page, laid: list[tuple[Row, list[Ranked]]], scored: Scored, fusion: Fusion, choice: Choice | None
+    ) -> Trace:
+        shown = [(row, item) for row, items in laid for item in items]
+        listed = [key for row, _ in laid for key in row.listed]
+        return Trace(
+            ts=m.ts, user_id=m.asked.user_id, strategy=page.strategy, flags=page.flags, model_version=page.model_version,
+            items=[i.item_id for _, i in shown], sources=[i.source for _, i in shown], propensities=[i.propensity for _, i in shown],
+            scores=[i.score for _, i in shown], numbers=told(scored, listed, fusion, m.asked.user_id is None),
+            modules=[row.name for row, _ in shown], choice=choice,
+        )  # fmt: skip
