@@ -58,7 +58,7 @@ def likely(
         counts = scopes.read(row, ts)
         liked[category] = sum(counts[column] for column in _GOOD) - counts[_DISLIKE]
     own = sorted((c for c, good in liked.items() if good > 0.0 and c in shelves), key=lambda c: (-liked[c], c))
-    popular = heapq.nlargest(2 * wanted, shelves, key=lambda c: (shelves[c].warmth(), len(shelves[c]), c))
+    popular = heapq.nlargest(2 * wanted, shelves, key=lambda c: (shelves[c].warmth(), len(shelves[c]), -c))
     out: list[int] = []
     small: list[int] = []
     met: set[int] = set()

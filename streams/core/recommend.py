@@ -9,6 +9,7 @@ catalog at all.
 """
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -40,7 +41,7 @@ COLD, GUEST, SHORT, STALE = "cold", "guest", "short", "stale"  # flags
 CHOICE = 1  # of the random numbers of a request: a choice takes none of those that the list is made with
 
 
-class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A way to rank that has a name: a strategy of its own. What it leaves out is as the settings have it."""
 
     weights: dict[str, float] = {}
@@ -91,8 +92,9 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
         if len(self.presets) > MAX_PRESETS:
             raise ValueError(f"at most {MAX_PRESETS} presets, got {len(self.presets)}")
         for name, preset in self.presets.items():
-            if not 1 <= len(name) <= 64 or name in (*STRATEGIES, AUTO):
-                raise ValueError(f"presets.{name}: a name of 1 to 64 characters, none of {', '.join((*STRATEGIES, AUTO))}")
+            if not re.fullmatch("[A-Za-z0-9_-]{1,64}", name) or name in (*STRATEGIES, AUTO):
+                taken = ", ".join((*STRATEGIES, AUTO))
+                raise ValueError(f"presets.{name}: a name of 1 to 64 letters, digits, - and _, and none of {taken}")
             try:
                 chosen(self.weights, preset.weights)
                 if preset.gamma_item is not None:

@@ -91,7 +91,9 @@ def test_missing_file_and_flag_without_a_value_are_refused() -> None:
 
 
 def test_what_config_prints_is_a_file_that_gives_the_same_settings() -> None:
-    loaded = load(None, {"SEGUE_PARTITION__HISTORY_LIMIT": "7"})
+    preset = "{ calm = { gamma_item = 0.2, weights = { dislike = -40.0 } } }"
+    loaded = load(None, {"SEGUE_PARTITION__HISTORY_LIMIT": "7", "SEGUE_RECOMMEND__PRESETS": preset})
+    assert loaded.settings.recommend.presets["calm"].gamma_item == 0.2
     text = settings.toml(loaded.values)
     assert "history_limit = 7  # SEGUE_PARTITION__HISTORY_LIMIT" in text
     assert tomllib.loads(text)["partition"]["history_limit"] == 7

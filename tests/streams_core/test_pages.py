@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 import numpy as np
@@ -35,8 +35,9 @@ CATEGORIES = ("rock", "jazz", "folk", "noise")
 class PageHouse(House):
     """A house with pages, and the choice among strategies."""
 
-    def __init__(self, items: Iterable[Item] = (), settings: RecommendSettings = SETTLED, pages: PageSettings = PageSettings()) -> None:
+    def __init__(self, items: Iterable[Item] = (), settings: RecommendSettings = SETTLED, pages: PageSettings | None = None) -> None:
         super().__init__(items, settings)
+        pages = pages or PageSettings()
         self.choosing = Choosing({"page": [s.name for s in strategies(pages.blends)], "list": settings.chosen}, BanditSettings())
         self.maker = PageMaker(pages, self.recommender)
 
@@ -116,3 +117,389 @@ def test_preference_is_of_the_best_items_alone_and_by_the_weights_of_the_request
     assert [m.preference for m in by_size[0].modules] == pytest.approx([0.3, 0.25])
     weighed = house.page(score, strategy="blend-0", modules=2, per_module=2, weights={"full_play": -1.0})[0]
     assert [m.preference for m in weighed.modules] == pytest.approx([0.0, -0.5]) and ids(weighed)[0] == ["rock2", "rock3"]
+
+
+def test_the_long_tail_rises_with_tail() -> None:
+    """Both are liked alike; one is played by everybody. `tail` also takes all of fashion out of the model's view."""
+    house = PageHouse(shelf_of("rock", "jazz", "folk"))
+    house.take(*(event("play", f"rock{n}", user=f"v{u}") for u in range(5) for n in range(8)), event("play", "folk0", user="v"))
+    asked: list[float] = []
+    liked = judged(lambda item: 0.5)
+
+    def predict(batch: Batch, gamma_user: float, gamma_item: float) -> Prediction:
+        asked.append(gamma_item)
+        return liked(batch, gamma_user, gamma_item)
+
+    page, *_ = house.page(predict, strategy="tail", modules=3, per_module=4)
+    # by hand: log(1 + plays) = 3.71 of rock, 0 of jazz, .69 of folk; the less the higher
+    assert names(page) == ["category:jazz", "category:folk", "category:rock"]
+    mass = np.log1p([0.0, 1.0, 40.0])
+    assert [m.score for m in page.modules] == pytest.approx(-stats.zscore(mass), abs=1e-6)
+    house.page(predict, strategy="blend-0")
+    assert asked == [1.0, 0.7]
+
+
+# --- chance
+
+
+def test_the_strategy_is_drawn_from_the_chances_that_are_logged() -> None:
+    house = priced()
+    rng = np.random.default_rng(2)
+    earned = [
+        Reward(
+            id=n, ts=START, shown_ms=START, user=1, surface="page", strategy=arm, arms=ARMS, chances=[1 / len(ARMS)] * len(ARMS), segment=3,
+            activity=0.0, domain=0, experience=float(rng.random() < 0.1 + 0.1 * n), revenue=0.0, seen=True,
+        )
+        for n, arm in enumerate(ARMS) for _ in range(30)
+    ]  # fmt: skip
+    assert house.choosing.learn(earned)["learned"] == len(earned)
+    seen, n = dict.fromkeys(ARMS, 0), 1_500
+    chances: dict[str, float] = {}
+    for seed in range(n):
+        page, exposure, trace = house.page(worth(LIKED), user_id="u", modules=2, per_module=1, seed=seed)
+        seen[page.strategy] += 1
+        chances = page.chances
+        assert exposure is not None and exposure.choice is not None and trace.choice == exposure.choice
+        assert exposure.choice.surface == "page" and exposure.choice.arms == tuple(ARMS)
+        assert dict(zip(ARMS, exposure.choice.chances, strict=True)) == page.chances
+        assert page.propensity == page.chances[page.strategy] and page.segment == exposure.choice.segment
+        assert exposure.strategy == page.strategy
+    assert math.fsum(chances.values()) == pytest.approx(1.0, abs=1e-9) and max(chances.values()) > 1.5 / len(ARMS)
+    assert stats.chisquare(list(seen.values()), [n * chances[arm] for arm in ARMS]).pvalue > 0.001
+
+
+def test_explored_orders_come_as_often_as_the_chances_of_their_modules_say() -> None:
+    house, n = priced(), 2_000
+    seen: dict[tuple[str, ...], int] = {}
+    said_: dict[tuple[str, ...], float] = {}
+    for seed in range(n):
+        page, exposure, _ = house.page(worth(LIKED), user_id="u", strategy="explore", modules=2, per_module=2, seed=seed)
+        order = tuple(names(page))
+        seen[order] = seen.get(order, 0) + 1
+        said_[order] = math.prod(m.propensity for m in page.modules)
+        assert exposure is not None and [s.module_propensity for s in exposure.slots[::2]] == [m.propensity for m in page.modules]
+        assert all(slot.propensity == 1.0 for slot in exposure.slots)  # given its module, nothing is left to chance
+    first = {m.name: m.propensity for seed in range(60) for m in house.page(worth(LIKED), strategy="explore", seed=seed)[0].modules[:1]}
+    z = stats.zscore([0.35, 0.25, 0.15])  # by hand, as above: of rock, jazz, folk
+    assert [first[f"category:{c}"] for c in ("rock", "jazz", "folk")] == pytest.approx(np.exp(z) / np.exp(z).sum(), abs=1e-6)
+    assert len(said_) == 6 and math.fsum(said_.values()) == pytest.approx(1.0, abs=1e-9)
+    assert stats.chisquare([seen[order] for order in said_], [n * p for p in said_.values()]).pvalue > 0.001
+
+
+@pytest.mark.parametrize("strategy", ["blend-0", "fixed"])
+def test_propensities_of_items_are_the_frequencies_of_many_pages(strategy: str) -> None:
+    """All of a module are candidates here, so that the ranking itself is no matter of chance."""
+    house = PageHouse(shelf_of("rock", "jazz", each=5), RecommendSettings(explore_share=0.4))
+    score = worth({f"{c}{n}": 0.9 - 0.1 * n - (c == "jazz") * 0.05 for c in ("rock", "jazz") for n in range(5)})
+    n, size = 3_000, 3
+    seen: dict[str, dict[str, list[int]]] = {}
+    chances: dict[str, dict[str, list[float]]] = {}
+    for seed in range(n):
+        for module in house.page(score, strategy=strategy, modules=3, per_module=size, seed=seed)[0].modules:
+            for item in module.items:
+                seen.setdefault(module.name, {}).setdefault(item.item_id, [0] * size)[item.position] += 1
+                told = chances.setdefault(module.name, {}).setdefault(item.item_id, [0.0] * size)
+                assert told[item.position] in (0.0, item.propensity)
+                told[item.position] = item.propensity
+    assert set(seen) == ({"category:rock", "category:jazz"} if strategy == "blend-0" else {"new", "for-you"})
+    for name, by_item in seen.items():
+        for slot in range(size):
+            counts, said_ = [row[slot] for row in by_item.values()], [chances[name][item][slot] for item in by_item]
+            assert math.fsum(said_) == pytest.approx(1.0, abs=1e-9)
+            if name != "new":
+                assert stats.chisquare(counts, [n * p for p in said_]).pvalue > 0.001
+
+
+def test_another_seed_or_request_another_draw_the_same_is_the_same_page_to_the_byte() -> None:
+    settings = RecommendSettings(explore_share=0.5)
+    house = PageHouse(shelf_of(*(f"c{n}" for n in range(20)), each=30), settings)
+    score = judged(lambda item: item % 97 / 97)
+    one = house.page(score, user_id="u")
+    again = PageHouse(shelf_of(*(f"c{n}" for n in range(20)), each=30), settings).page(score, user_id="u")
+    for of in range(3):
+        assert msgspec.json.encode(again[of]) == msgspec.json.encode(one[of])
+    assert ids(house.page(score, user_id="u", request_id="s")[0]) != ids(one.page) != ids(house.page(score, user_id="u", seed=2)[0])
+    named = house.page(score, user_id="u", strategy=one.page.strategy)[0]
+    assert named.modules == one.page.modules  # the choice takes nothing of the chance that the page is made with
+
+
+@given(st.permutations(shelf_of(*CATEGORIES, each=4, domain="song")), st.sampled_from([None, *ARMS]), st.booleans())
+def test_a_catalog_told_in_another_order_is_the_same_page(items: list[Item], strategy: str | None, cold: bool) -> None:
+    def page(told: list[Item]) -> MadePage:
+        house = PageHouse(told)
+        house.take(*(event("play", f"rock{n}", user="v") for n in range(3)), event("collect", "jazz1", at=START - 9 * HOUR_MS))
+        return house.page(None if cold else judged(lambda item: item % 5), user_id="u", strategy=strategy, modules=3, per_module=3)
+
+    assert page(items) == page(shelf_of(*CATEGORIES, each=4, domain="song"))
+
+
+# --- what may stand in a page
+
+NAMES = [f"i{n}" for n in range(14)]
+stock = st.lists(
+    st.builds(
+        Item,
+        item_id=st.sampled_from(NAMES),
+        domain=st.sampled_from([None, "song", "video"]),
+        categories=st.lists(st.sampled_from(CATEGORIES), max_size=2).map(tuple),
+        published_ts=st.none() | st.integers(START - 3, START + 3),
+        expires_ts=st.none() | st.integers(START - 3, START + 3),
+        hidden=st.booleans(),
+        monetization=st.sampled_from([0.0, 0.5, 2.0]),
+    ),
+    max_size=14,
+)
+acts = st.tuples(st.sampled_from(NAMES), st.sampled_from(["play", "skip", "dislike", "impression"]), st.integers(0, 12))
+
+
+@given(
+    items=stock,
+    deleted=st.sets(st.sampled_from(NAMES), max_size=3),
+    done=st.lists(acts, max_size=6),
+    excluded=st.lists(st.sampled_from(NAMES), max_size=3),
+    domain=st.none() | st.sampled_from(["song", "video", "radio"]),
+    size=st.tuples(st.integers(1, 5), st.integers(1, 4)),
+    share=st.sampled_from([0.0, 0.3, 1.0]),
+    with_model=st.booleans(),
+    strategy=st.sampled_from([None, *ARMS]),
+    seed=st.integers(0, 99),
+)
+def test_a_page_holds_what_it_may_hold_and_nothing_twice(
+    items: list[Item], deleted: set[str], done: list[tuple[str, str, int]], excluded: list[str], domain: str | None,
+    size: tuple[int, int], share: float, with_model: bool, strategy: str | None, seed: int,
+) -> None:  # fmt: skip
+    house = PageHouse(items, RecommendSettings(explore_share=share, popular_candidates=9, fresh_candidates=6, explore_candidates=5))
+    for name in deleted:
+        house.catalog.delete(name)
+        house.shelves.delete(k(name))
+    house.take(*(event(action, name, at=START + (hours - 12) * HOUR_MS) for name, action, hours in sorted(done, key=lambda d: d[2])))
+    predict = judged(lambda item: item % 1000 / 1000) if with_model else None
+    modules, per_module = size
+    page, exposure, trace = house.page(
+        predict, user_id="u", modules=modules, per_module=per_module, domain=domain, exclude=tuple(excluded), strategy=strategy, seed=seed
+    )
+    known = {item.item_id: item for item in items if item.item_id not in deleted}
+    out = {name for name, _, hours in done if hours > 6} | set(excluded)
+
+    def allowed(item: Item) -> bool:
+        now = not item.hidden and (item.published_ts or START) <= START and (item.expires_ts is None or item.expires_ts > START)
+        return now and item.item_id not in out and domain in (None, item.domain)
+
+    may = {name: item for name, item in known.items() if allowed(item)} if known else {}
+    by_category: dict[str, set[str]] = {}
+    for name, item in may.items():
+        if item.categories:
+            by_category.setdefault(item.categories[0], set()).add(name)
+    listed = [item.item_id for module in page.modules for item in module.items]
+    assert len(set(listed)) == len(listed) and set(listed) <= set(may)
+    assert len(set(names(page))) == len(page.modules) <= modules
+    assert all([i.position for i in m.items] == list(range(len(m.items))) and 0 < len(m.items) <= per_module for m in page.modules)
+    assert all(0 < i.propensity <= 1 and (i.probabilities is None) == (predict is None) for m in page.modules for i in m.items)
+    assert ("uncategorised" in page.flags) == (not by_category) and ("cold" in page.flags) == (predict is None)
+    if page.strategy == "fixed":
+        assert [n for n in ("popular", "new", "for-you") if n in names(page)] == names(page)
+        wanted = min(modules, 3)
+        if modules >= 3:
+            assert len(listed) >= min(per_module, len(may))
+    else:
+        wanted = modules
+        assert len(page.modules) == min(modules, len(by_category))
+        for module in page.modules:
+            assert module.category is not None and {i.item_id for i in module.items} <= by_category[module.category]
+            assert len(module.items) == min(per_module, len(by_category[module.category]))
+    assert ("short" in page.flags) == (len(page.modules) < wanted or any(len(m.items) < per_module for m in page.modules))
+    assert page.strategy == ("fixed" if not by_category else strategy or page.strategy)
+    assert bool(page.chances) == (strategy is None and bool(by_category))
+    assert (exposure is None) == (not listed)
+    assert trace.items == listed and trace.modules == [m.name for m in page.modules for _ in m.items]
+    if exposure is not None:
+        assert [(s.item_id, s.position, s.module) for s in exposure.slots] == [
+            (i.item_id, i.position, m.name) for m in page.modules for i in m.items
+        ]
+        assert msgspec.json.decode(msgspec.json.encode(exposure), type=Exposure) == exposure
+        house.take(exposure)
+        again, *_ = house.page(predict, user_id="u", domain=domain, ts=START + 1)
+        assert not set(listed) & {item.item_id for module in again.modules for item in module.items}
+
+
+def test_the_control_arm_is_popular_new_and_for_you_each_without_those_above() -> None:
+    house = PageHouse(shelf_of("rock", "jazz", each=4))
+    house.take(*(event("play", "rock3", user=u) for u in "vw"), *(event("play", "jazz3", user=u) for u in "vwx"))
+    score = worth({"jazz3": 0.9, "rock2": 0.8, "rock0": 0.7, "jazz2": 0.6})
+    page, exposure, _ = house.page(score, user_id="u", strategy="fixed", per_module=2)
+    assert names(page) == ["popular", "new", "for-you"] and page.flags == []
+    # rock0 and jazz0 are an hour old, as new as anything; equal ones by key
+    assert ids(page)[0] == ["jazz3", "rock3"] and set(ids(page)[1]) == {"rock0", "jazz0"} and ids(page)[2] == ["rock2", "jazz2"]
+    assert [[i.source for i in m.items] for m in page.modules[:2]] == [["popular"] * 2, ["fresh"] * 2]
+    assert all((m.category, m.preference, m.monetization, m.score) == (None,) * 4 for m in page.modules)
+    assert names(house.page(score, strategy="fixed", modules=2)[0]) == ["popular", "new"]
+    assert exposure is not None and [s.module for s in exposure.slots] == ["popular"] * 2 + ["new"] * 2 + ["for-you"] * 2
+
+
+def test_without_a_catalog_or_categories_the_page_is_the_control_arms_and_says_so() -> None:
+    without = PageHouse()
+    for name in "abcdefg":
+        without.shelves.meet(name)
+    without.take(event("play", "b", user="v"))
+    page, exposure, _ = without.page(judged(lambda item: item % 7), user_id="u", per_module=2)
+    assert page.strategy == "fixed" and "uncategorised" in page.flags and exposure is not None and exposure.choice is None
+    assert ids(page)[0] == ["b"] and ids(page)[1] == ["g", "f"] and len(ids(page)[2]) == 2
+    assert (page.propensity, page.chances, page.segment) == (1.0, {}, None)
+    assert all(slot.monetization is None for slot in exposure.slots)
+    plain = PageHouse([Item(item_id=name) for name in "abc"])
+    page, exposure, _ = plain.page(judged(lambda item: item % 7), user_id="u", strategy="blend-0.5")
+    assert page.strategy == "fixed" and page.flags == ["short", "uncategorised"]
+    assert exposure is not None and exposure.strategy == "fixed" and exposure.choice is None
+    nothing, exposure, trace = PageHouse().page(None)
+    assert (nothing.modules, nothing.flags, exposure, trace.items) == ([], ["cold", "guest", "short", "uncategorised"], None, [])
+
+
+def test_a_page_is_made_in_one_pass_over_as_many_candidates_as_a_list_has() -> None:
+    house = PageHouse(shelf_of(*(f"c{n}" for n in range(30)), each=40), RecommendSettings())
+    house.take(*(event("play", f"c{n}{i}", user="v") for n in range(30) for i in range(3)))
+    sizes: list[int] = []
+
+    def predict(batch: Batch, gamma_user: float, gamma_item: float) -> Prediction:
+        sizes.append(len(batch))
+        return said(np.full((len(batch), len(TASKS)), 0.1, np.float32))
+
+    for strategy in ARMS:
+        for per_module in (6, 16, 30):
+            page, *_ = house.page(predict, strategy=strategy, per_module=per_module)
+            assert len(page.modules) == (3 if strategy == "fixed" else 5) and page.flags == ["guest"]
+            above = 2 * per_module if strategy == "fixed" else 0  # popular and new stand beside the candidates
+            assert 180 <= sizes[-1] - above <= 210  # 200, whole ones of each category, and what exploring slots drew
+    assert len(sizes) == 3 * len(ARMS)
+
+
+def test_a_cold_page_goes_by_popularity() -> None:
+    house = PageHouse(shelf_of("rock", "jazz", "folk"))
+    house.take(*(event("play", f"jazz{n}", user=u) for n in (3, 4) for u in "vw"), event("play", "folk7", user="v"))
+    for predict, version in ((None, None), (judged(lambda item: item % 7), 0)):
+        page, *_ = house.page(predict, version=version, strategy="blend-0", modules=3, per_module=2)
+        assert [m.category for m in page.modules] == ["jazz", "folk", "rock"] and page.flags == ["cold", "guest"]
+        assert [m.preference for m in page.modules] == [2.0, 0.5, 0.0] and set(ids(page)[0]) == {"jazz3", "jazz4"}
+        assert ids(page)[1] == ["folk7", "folk0"] and page.model_version == version
+
+
+def test_half_of_the_categories_are_the_users_own_a_quarter_popular_and_chance_brings_the_others() -> None:
+    own, popular, others = [f"own{n}" for n in range(6)], [f"pop{n}" for n in range(6)], [f"c{n}" for n in range(40)]
+    house = PageHouse(shelf_of(*own, *popular, *others, each=6), pages=PageSettings(categories=8, modules=8, per_module=4))
+    for n, c in enumerate(own):  # the first is liked most; the last is disliked as often as liked
+        acts = [event("play", f"{c}{i}", full=True, at=START - 50 * HOUR_MS + i) for i in range(6 - n)]
+        house.take(*acts, *([event("dislike", f"{c}1", at=START - 49 * HOUR_MS)] if n == 5 else []))
+    house.take(*(event("play", f"{c}5", user="v", full=True, at=START - 49 * HOUR_MS + 1) for c in own))
+    house.take(*(event("play", f"{c}0", user=u, full=True) for u in "vwx" for c in popular))
+    met: dict[str, int] = {}
+    for seed in range(40):
+        page, *_ = house.page(judged(lambda item: 0.5), user_id="u", strategy="blend-0", seed=seed)
+        categories = [str(m.category) for m in page.modules]
+        assert len(categories) == 8 and set(own[:4]) <= set(categories)
+        assert sum(c in popular for c in categories) >= 2
+        for c in categories:
+            met[c] = met.get(c, 0) + 1
+    assert all(met[c] == 40 for c in own[:4]) and sum(c in met for c in others) > 25
+    assert sorted(c for c in popular if met.get(c) == 40) == sorted(sorted(popular, key=lambda c: key("category", c))[:2])
+
+
+def test_categories_that_fill_their_module_come_before_others() -> None:
+    house = PageHouse([*shelf_of("rock", each=1), *shelf_of("jazz", "folk", each=3)])
+    score = worth({"rock0": 1.0})
+    assert sorted(names(house.page(score, strategy="blend-0", modules=2, per_module=2)[0])) == ["category:folk", "category:jazz"]
+    page, *_ = house.page(score, strategy="blend-0", modules=3, per_module=2)
+    assert names(page)[0] == "category:rock" and "short" in page.flags
+
+
+def test_a_guest_gets_the_page_of_a_user_who_did_the_same_and_leaves_nothing() -> None:
+    items = shelf_of(*(f"c{n}" for n in range(30)), each=8, domain="song")
+    house, later = PageHouse(items), START + 9 * HOUR_MS
+    did = ["c30", "c35", "c72"]
+    house.take(*(event("play", name, at=START, full=True) for name in did))
+    before = house.partition.user(key("user", "guest"))
+    liked = judged(lambda item: item % 101 / 101)
+    user, exposure, _ = house.page(liked, user_id="u", ts=later)
+    guest, none, trace = house.page(liked, plays=tuple(GuestAct(item_id=n, ts=START, full=True) for n in did), ts=later)
+    assert (guest.modules, guest.strategy, guest.chances, guest.segment) == (user.modules, user.strategy, user.chances, user.segment)
+    assert guest.flags == ["guest"] and user.flags == [] and guest.chances
+    assert exposure is not None and none is None and trace.user_id is None
+    assert house.partition.user(key("user", "guest")) == before is None
+    assert {m.category for m in house.page(liked, user_id="u", ts=later, strategy="blend-0", modules=12)[0].modules} >= {"c3", "c7"}
+
+
+def test_the_model_sees_what_the_join_will_see_the_module_too() -> None:
+    house = PageHouse(shelf_of("rock", "jazz", each=3, domain="song", artist_id="x"))
+    house.take(event("play", "rock2", at=START - 9 * HOUR_MS, full=True, domain="song"), event("skip", "jazz2", at=START - 8 * HOUR_MS))
+    seen: list[Batch] = []
+
+    def score(batch: Batch, gamma_user: float, gamma_item: float) -> Prediction:
+        seen.append(batch)
+        return said(np.tile(np.float32([0.1] * len(TASKS)), (len(batch), 1)))
+
+    for strategy in ("blend-0.5", "fixed"):
+        request = f"r {strategy}"
+        exposure = house.page(
+            score, user_id="u", domain="song", context={"d": "p"}, request_id=request, strategy=strategy, exclude=("rock2",), per_module=2,
+            ts=START,
+        ).exposure  # fmt: skip
+        assert exposure is not None
+        batch, at = seen.pop(), FIELDS.index("position")
+        rows = {batch.fields[row, ITEM]: batch.fields[row] for row in range(len(batch))}
+        plays = (event("play", slot.item_id, at=START + 5, request_id=request) for slot in exposure.slots)
+        made = house.take(exposure, *plays)
+        assert made
+        for example in made:
+            learned = np.frombuffer(example.features.fields, "<u8")
+            assert np.array_equal(np.delete(rows[learned[ITEM]], at), np.delete(learned, at))
+            assert learned[FIELDS.index("module")] in {key("module", str(slot.module)) for slot in exposure.slots}
+        house = PageHouse(shelf_of("rock", "jazz", each=3, domain="song", artist_id="x"))
+
+
+def test_a_page_is_explained_module_by_module() -> None:
+    house = priced()
+    made = house.page(worth(LIKED), user_id="u", modules=3, per_module=2)
+    why = explained("r", made.trace, house.recommender.name)
+    assert made.exposure is not None and why.choice == made.exposure.choice and why.strategy == made.page.strategy
+    assert [(i.module, i.position, i.item_id) for i in why.items] == [(s.module, s.position, s.item_id) for s in made.exposure.slots]
+    assert [sum(term.adds for term in i.terms) for i in why.items] == pytest.approx([s.score for s in made.exposure.slots])
+
+
+def test_names_of_modules_fit_where_they_go() -> None:
+    long = "c" * 64
+    page, exposure, _ = PageHouse([Item(item_id="a", categories=(long,))]).page(judged(lambda item: 0.5), user_id="u", strategy="blend-0")
+    assert (page.modules[0].category, page.modules[0].name) == (long, f"category:{key('category', long):016x}")
+    assert msgspec.json.decode(msgspec.json.encode(exposure), type=Exposure) == exposure
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (PageRequest(modules=0), r"\$.modules: must be in \[1, 12\], got 0"),
+        (PageRequest(modules=13), r"\$.modules: must be in \[1, 12\], got 13"),
+        (PageRequest(per_module=31), r"\$.per_module: must be in \[1, 30\], got 31"),
+        (PageRequest(modules=10, per_module=21), r"\$.per_module: modules x per_module must be at most 200, got 10 x 21"),
+        (PageRequest(strategy="ranked"), r"\$.strategy: no such strategy 'ranked'; one of blend-0, blend-0.25, blend-0.5, blend-0.75,"),
+        (PageRequest(weights={"likes": 1.0}), r"\$.weights.likes: no such weight"),
+        (PageRequest(gamma_item=1.6), r"\$.gamma_item: must be in \[-1, 1.5\], got 1.6"),
+        (PageRequest(user_id="u", plays=(GuestAct(item_id="a"),)), r"\$.plays: only of a guest"),
+    ],
+)
+def test_a_request_that_cannot_be_served_names_the_field(request_: PageRequest, message: str) -> None:
+    house = priced()
+    with pytest.raises(RequestError, match=message) as error:
+        house.maker.page(request_, "r", None, house.partition.item_counts, None, house.choosing, START, 1)
+    assert f"$.{error.value.field}:" in message.replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"blends": (0.5, 1.5)}, "blends must lie in"), ({"blends": (0.5, 0.5)}, "blends must differ"),
+        ({"blends": tuple(n / 10 for n in range(10))}, "at most 9"), ({"modules": 13}, "modules must be in"),
+        ({"per_module": 0}, "per_module must be in"), ({"max_modules": 201}, "max_modules must be in"),
+        ({"categories": 0}, "categories must be in"),
+        ({"modules": 12, "per_module": 20}, "modules x per_module must be at most 200"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be_are_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PageSettings(**wrong)  # type: ignore[arg-type]

@@ -10,18 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from bandit.settings import BanditSettings
 from online_model.batch import Batch
 from online_model.features import FIELDS, TASKS, Example
 from online_model.history import FULL_PLAY, rows
 from online_model.trainer import Prediction
 from streams.core.candidates import Shelves
 from streams.core.catalog import Catalog
+from streams.core.choosing import Choosing
 from streams.core.events import Action, Event, Exposure
 from streams.core.fusion import RequestError, Weights
 from streams.core.items import Item
 from streams.core.keys import HOUR_MS, key
 from streams.core.partition import Partition
-from streams.core.recommend import Answer, Made, Recommender, RecommendSettings, Request
+from streams.core.recommend import Answer, Made, Preset, Recommender, RecommendSettings, Request
 from streams.core.records import Arrived
 from streams.core.scoring import GuestAct, Predict
 from streams.core.settings import PartitionSettings
@@ -413,3 +415,117 @@ def test_settings_that_cannot_be_are_refused() -> None:
             RecommendSettings(**wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="weights.skip must be in"):
         RecommendSettings(weights=Weights(skip=float("-inf")))
+
+
+# --- strategies
+
+PRESETS = RecommendSettings(
+    explore_share=0.1,
+    presets={
+        "calm": Preset(weights={"dislike": -40.0}, gamma_item=0.2), "wild": Preset(explore_share=0.5), "plain": Preset(explore_share=0.0),
+    },
+    chosen=("ranked", "calm", "wild", "plain"),
+)  # fmt: skip
+
+
+def choosing(settings: RecommendSettings) -> Choosing:
+    return Choosing({"list": settings.chosen}, BanditSettings())
+
+
+def test_each_strategy_asks_the_model_and_chance_in_its_own_way() -> None:
+    """A preset is a strategy by its name; what a request asks for itself comes first."""
+    house, asked = House([Item(item_id=f"n{n}") for n in range(30)], PRESETS), list[float]()
+
+    def score(batch: Batch, gamma_user: float, gamma_item: float) -> Prediction:
+        asked.append(gamma_item)
+        return said(np.full((len(batch), len(TASKS)), 0.25, np.float32))
+
+    scores, explored = {}, {}
+    for strategy in ("ranked", "tail", "explore", "calm", "wild", "plain"):
+        lists = [house.ask(score, strategy=strategy, k=20, seed=seed)[0].items for seed in range(40)]
+        scores[strategy] = lists[0][0].score
+        explored[strategy] = sum(item.source == "explore" for items in lists for item in items)
+    assert asked[::40] == [0.7, 1.0, 0.7, 0.2, 0.7, 0.7]
+    # by hand: .25 x (.5 + 2 + 2 - .5 - 4) = 0, and with -40 in place of -4: -9
+    assert scores == pytest.approx({"ranked": 0.0, "tail": 0.0, "explore": 0.0, "calm": -9.0, "wild": 0.0, "plain": 0.0})
+    # 800 slots each; all 30 are candidates, none is drawn for lack of another: shares .1, .1, .2, .1, .5, 0 (binomial, p > .001)
+    for strategy, share in {"ranked": 0.1, "tail": 0.1, "explore": 0.2, "calm": 0.1, "wild": 0.5}.items():
+        assert stats.binomtest(explored[strategy], 800, share).pvalue > 0.001
+    assert explored["plain"] == 0
+    assert house.ask(score, strategy="calm", weights={"dislike": 0.0})[0].items[0].score == pytest.approx(1.0)
+    house.ask(score, strategy="calm", gamma_item=0.9)
+    assert asked[-1] == 0.9
+
+
+def test_propensities_of_a_preset_are_those_of_its_own_share() -> None:
+    house, slots, n = House([Item(item_id=name) for name in "abcd"], PRESETS), 2, 4_000
+    seen, chances = np.zeros((4, slots)), np.zeros((4, slots))
+    for seed in range(n):
+        for item in house.ask(by_name("abcd"), seed=seed, k=slots, strategy="wild", candidates=tuple("abcd"))[0].items:
+            place = "abcd".index(item.item_id), item.position
+            seen[place] += 1
+            chances[place] = item.propensity
+    assert chances[0, 0] == pytest.approx(0.5 / 4 + 0.5 * (0.5 + 0.5 * 3 / 4))  # of the best, first: no slot below draws it
+    assert chances.sum(axis=0) == pytest.approx(np.ones(slots))
+    for slot in range(slots):
+        assert stats.chisquare(seen[:, slot], chances[:, slot] * n).pvalue > 0.001
+
+
+def test_auto_is_one_of_the_chosen_by_the_chances_that_are_logged() -> None:
+    house, n = House([Item(item_id=f"n{n}") for n in range(6)], PRESETS), 2_000
+    chooses, seen = choosing(PRESETS), dict.fromkeys(PRESETS.chosen, 0)
+    score = judged(lambda item: item % 97 / 97)
+    for seed in range(n):
+        asked = Request(user_id="u", strategy="auto", k=3)
+        answer, exposure, trace = house.recommender.recommend(
+            asked, "r", None, house.partition.item_counts, score, START, seed, 7, choosing=chooses
+        )
+        seen[answer.strategy] += 1
+        assert exposure is not None and exposure.choice is not None and trace.choice == exposure.choice
+        assert (exposure.choice.surface, exposure.choice.arms, exposure.strategy) == ("list", PRESETS.chosen, answer.strategy)
+        assert sum(exposure.choice.chances) == pytest.approx(1.0, abs=1e-9) and exposure.choice.activity == 0.0
+        if seed < 100:
+            named, _, _ = house.made(score, user_id="u", strategy=answer.strategy, k=3, seed=seed)
+            assert named == answer  # the choice takes nothing of the chance that the list is made with
+    assert stats.chisquare(list(seen.values()), [n / 4] * 4).pvalue > 0.001  # nothing earned yet: all alike
+    with pytest.raises(RequestError, match=r"\$.strategy: nothing here chooses; name one of ranked, calm, wild, plain"):
+        house.made(score, strategy="auto")
+    assert house.made(score, user_id="u", strategy="wild").exposure.choice is None  # type: ignore[union-attr]
+
+
+def test_a_guest_is_chosen_for_as_somebody_who_did_the_same_and_leaves_nothing() -> None:
+    house, later = House([Item(item_id=f"n{n}", domain="song") for n in range(9)], PRESETS), START + 9 * HOUR_MS
+    house.take(event("play", "n1", full=True))
+    recommend, counts, chooses = house.recommender.recommend, house.partition.item_counts, choosing(PRESETS)
+    score = judged(lambda item: item % 97 / 97)
+    of_user = recommend(Request(user_id="u", strategy="auto"), "r", house.user("u"), counts, score, later, 1, 7, choosing=chooses)
+    plays = (GuestAct(item_id="n1", ts=START, full=True),)
+    of_guest = recommend(Request(plays=plays, strategy="auto"), "r", None, counts, score, later, 1, 7, choosing=chooses)
+    assert of_guest.answer.items == of_user.answer.items and of_guest.exposure is None
+    assert of_guest.trace.choice == of_user.trace.choice is not None and of_guest.trace.choice.activity > 0
+
+
+def test_slots_say_what_an_exposure_of_theirs_is_worth() -> None:
+    house = House([Item(item_id="a", monetization=0.25), Item(item_id="b")])
+    _, exposure = house.ask(by_name("abx"), user_id="u", candidates=tuple("abx"))
+    assert exposure is not None and [s.monetization for s in exposure.slots] == [0.25, 0.0, None]  # None: no catalog knows it
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"presets": {"auto": Preset()}}, "presets.auto: a name of"),
+        ({"presets": {"a b": Preset()}}, "presets.a b: a name of"),
+        ({"presets": {f"p{n}": Preset() for n in range(9)}}, "at most 8 presets"),
+        ({"presets": {"p": Preset(weights={"likes": 1.0})}}, r"presets.p: \$.weights.likes: no such weight"),
+        ({"presets": {"p": Preset(gamma_item=2.0)}}, r"presets.p: \$.gamma_item: must be in"),
+        ({"presets": {"p": Preset(explore_share=float("nan"))}}, r"presets.p: \$.explore_share: must be in"),
+        ({"chosen": ("ranked", "p")}, "chosen must name 2 to 12 different strategies of ranked, tail, explore, popular, got ranked, p"),
+        ({"chosen": ("ranked",)}, "chosen must name"),
+        ({"chosen": ("ranked", "ranked")}, "chosen must name"),
+        ({"explore_share_more": 1.5}, "explore_share_more must be in"),
+    ],
+)
+def test_presets_and_what_is_chosen_among_are_checked(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RecommendSettings(**wrong)  # type: ignore[arg-type]
