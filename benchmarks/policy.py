@@ -1,4 +1,5 @@
-"""How many choices a second the policy makes: plain Thompson sampling in batches, and answers one by one with their chances."""
+"""How many choices a second the policy makes: plain Thompson sampling in batches, answers one by one with their chances, and pages:
+the user's segment, the chances of all strategies there, one drawn, and by it the order of a page's modules."""
 from __future__ import annotations
 
 import time
@@ -9,9 +10,14 @@ import numpy as np
 from bandit.policy import Policy
 from bandit.segments import SEGMENTS
 from bandit.settings import BanditSettings
+from bandit.strategies import order, scores, strategies
 from benchmarks.figure import Figure
+from online_model.features import Reward
+from streams.core.choosing import Choosing
+from streams.core.pages import PageSettings
 
 ARMS, BATCH, ANSWERS, LEARN_EVERY = 8, 10_000, 3_000, 500
+PAGES, CATEGORIES, MODULES, EARN_EVERY = 5_000, 12, 5, 1_000
 
 
 def measure() -> Iterator[Figure]:
@@ -40,6 +46,40 @@ def measure() -> Iterator[Figure]:
         what="answers one by one, learning in between", unit="/s", ours=_rate(ANSWERS, lambda: _answers(policy, rng), 1),
         baseline="numpy, one by one, no chances", theirs=alone, budget="> 1,000/s",
     )  # fmt: skip
+    yield Figure(
+        what="page answers one by one, learning every 1,000", unit="/s", ours=_rate(PAGES, _pages(rng), 1),
+        baseline="numpy, one by one, no chances", theirs=alone, budget="> 1,000/s",
+    )  # fmt: skip
+
+
+def _pages(rng: np.random.Generator) -> Callable[[], None]:
+    """Users of all segments, in turn; every thousand pages, a thousand rewards come in and all chances are computed anew."""
+    ways = {way.name: way for way in strategies(PageSettings().blends)}
+    choosing = Choosing({"page": list(ways)}, BanditSettings())
+    activity, domain = rng.exponential(50.0, PAGES), rng.integers(1, 5, PAGES)
+    figures = rng.random((PAGES, 3, CATEGORIES))
+    earned = rng.random((PAGES, 2)) * 0.2
+    uniform = rng.random((PAGES, 1 + MODULES))
+
+    def run() -> None:
+        rewards = []
+        for n in range(PAGES):
+            name, choice = choosing.choose("page", float(activity[n]), int(domain[n]), float(uniform[n, 0]))
+            way = ways[name]
+            if way.kind != "fixed":
+                order(way, scores(way, *figures[n]), uniform[n, 1:])
+            rewards.append(
+                Reward(
+                    id=n, ts=n, shown_ms=n, user=n, surface="page", strategy=name, arms=list(choice.arms), chances=list(choice.chances),
+                    segment=choice.segment, activity=choice.activity, domain=choice.domain, experience=float(earned[n, 0]),
+                    revenue=float(earned[n, 1]), seen=True,
+                )
+            )
+            if len(rewards) == EARN_EVERY:
+                choosing.learn(rewards)
+                rewards.clear()
+
+    return run
 
 
 def _answers(policy: Policy, rng: np.random.Generator) -> None:
