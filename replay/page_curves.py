@@ -128,6 +128,28 @@ def parts(visits: Sequence[Visit], many: int = PARTS) -> list[list[Visit]]:
     return [list(visits[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
 
 
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures along a run, of all pages or of those of one strategy."""
+
+    name: str
+    share: list[float]  # of the pages of each part
+    figures: list[Figures]  # of each part
+
+
+ALL = "all"
+
+
+def curves(visits: Sequence[Visit], category: Array, seed: int = 0, many: int = PARTS) -> list[Curve]:
+    """Of ALL pages, then of each strategy's."""
+    cut = parts(visits, many)
+    out = [Curve(name=ALL, share=[1.0] * len(cut), figures=[figures(part, category, seed) for part in cut])]
+    for name in strategies(visits):
+        own = [[visit for visit in part if visit.strategy == name] for part in cut]
+        share = [len(mine) / len(part) for mine, part in zip(own, cut, strict=True)]
+        out.append(Curve(name=name, share=share, figures=[figures(mine, category, seed) for mine in own]))
+    return out
+
+
 @dataclass(slots=True)
 class Regret:
     """Against the strategy that would have been best for all visitors, had one known. N visits that were looked at in hindsight."""

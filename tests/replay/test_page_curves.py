@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from replay.page_curves import Hindsight, Visit, by_strategy, figures, overlap, parts, regret, strategies
+from replay.page_curves import Hindsight, Visit, by_strategy, curves, figures, overlap, parts, regret, strategies
 from replay.page_worth import Worth
 
 CATEGORY = np.array([0, 0, 1, 1, 2, 2])
@@ -62,6 +62,17 @@ def test_parts_hold_every_page_once_in_order() -> None:
     assert [v.listener for part in cut for v in part] == list(range(29))
     assert {len(part) for part in cut} == {2, 3}
     assert parts([]) == []
+
+
+def test_curves_of_strategies_add_up_to_that_of_all() -> None:
+    visits = [visit(n % 5, [n % 6], ("tail", "blend-0")[n % 3 == 0]) for n in range(40)]
+    everything, *each = curves(visits, CATEGORY, many=4)
+    assert (everything.name, [c.name for c in each]) == ("all", ["blend-0", "tail"])
+    assert [f.pages for f in everything.figures] == [10, 10, 10, 10]
+    for part in range(4):
+        assert sum(c.figures[part].pages for c in each) == 10
+        assert sum(c.share[part] for c in each) == pytest.approx(1)
+    assert everything.figures[0] == figures(visits[:10], CATEGORY)
 
 
 def test_regret_is_against_the_strategy_that_is_best_over_all_visitors() -> None:
