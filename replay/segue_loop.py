@@ -19,6 +19,7 @@ from replay.simulator import World
 from streams.core import keys
 from streams.core.candidates import Shelves
 from streams.core.catalog import Catalog
+from streams.core.choosing import Choosing
 from streams.core.events import Context, Event, Exposure, Record, Slot, Tick
 from streams.core.learn import Learner, LearnerSettings
 from streams.core.partition import Partition
@@ -44,14 +45,17 @@ class SegueSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Segue:
     """Call it for a list; hand `observe` what happened. It knows of the world only its catalog."""
 
-    def __init__(self, world: World, seed: int, settings: SegueSettings | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self, world: World, seed: int, settings: SegueSettings | None = None, device: str = "cpu", choosing: Choosing | None = None
+    ) -> None:
+        """`choosing`: what learns of rewards, where pages or lists are asked for whose strategy it chooses."""
         s = settings or SegueSettings()
         self.seed = seed
         self.catalog, self.shelves = Catalog(), Shelves()
         for item in world.catalog():
             self.shelves.put(self.catalog.put(item), world.settings.start_ms)
         self.partition = Partition(s.partition, Tables.over(), self.catalog)
-        self.learner = Learner(s.learner, Trainer(s.model, device))
+        self.learner = Learner(s.learner, Trainer(s.model, device), choosing=choosing)
         self.recommender = Recommender(s.recommend, s.partition, self.catalog, self.shelves)
         self.asked = 0
         self._offset = 0

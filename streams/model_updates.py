@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
+from bandit.settings import BanditSettings
 from online_model import checkpoint
 from streams import messages
+from streams.core.choosing import Choosing
+from streams.core.surfaces import by_default
 from streams.messages import Beat, Claim, Delta
 from streams.readers import Reader
 from streams.topics import TopicSettings, names
@@ -50,10 +53,17 @@ class ServingModel:
     """The model of one worker. Until the first checkpoint has been read, `version` is None and there is no prediction."""
 
     def __init__(
-        self, topics: TopicSettings, settings: CopySettings, model: ModelSettings, device: str = "cpu", thread: Executor | None = None
-    ) -> None:
-        """`thread`: where versions are applied; given the one that asks for predictions, none changes between two of them."""
+        self, topics: TopicSettings, settings: CopySettings, model: ModelSettings, device: str = "cpu", thread: Executor | None = None,
+        arms: Mapping[str, Sequence[str]] | None = None, bandit: BanditSettings | None = None,
+    ) -> None:  # fmt: skip
+        """`thread`: where versions are applied; given the one that asks for predictions, none changes between two of them.
+
+        `arms`, `bandit`: what is chosen among, and by what; the learner's own.
+        """
         self._thread = thread
+        self._arms = arms or by_default()
+        self._bandit = msgspec.structs.replace(bandit or BanditSettings(), alarm=0.0)  # drift is seen where there are rewards
+        self._choosing: Choosing | None = None
         self._topics, self._settings, self._model, self._device = topics, settings, model, device
         self._trainer: Trainer | None = None
         self._lock = threading.Lock()
@@ -83,6 +93,17 @@ class ServingModel:
         """As `Trainer.predict`, by `version`; may be called from another thread."""
         with self._lock:
             return self._there().predict(batch, gamma_user, gamma_item)
+
+    @property
+    def choosing(self) -> Choosing:
+        """What chooses among strategies, by what was learned with `version`; before that, with equal chances.
+
+        It changes where versions are applied: ask it there, too.
+        """
+        with self._lock:
+            if self._choosing is None:
+                self._choosing = Choosing(self._arms, self._bandit)
+            return self._choosing
 
     def attended(self, batch: Batch) -> Attended:
         """Which behaviours the attention looks at, by `version`; may be called from another thread."""
@@ -140,8 +161,10 @@ class ServingModel:
 
     def _apply(self, delta: Delta) -> None:
         with self._lock:
-            if self._trainer is not None:
+            if self._trainer is not None and delta.rows:
                 self._trainer.apply_delta(delta.rows)
+            if self._choosing is not None and delta.choosing:
+                self._choosing.take(delta.choosing)
             self.version, self.watermark_ms = delta.version, delta.watermark_ms
 
     async def _load(self, base: str | None = None) -> int:
@@ -150,7 +173,7 @@ class ServingModel:
             found = await asyncio.to_thread(self._read)
             if found is not None and (base is None or found[1].name >= base):
                 meta = found[1].meta
-                await asyncio.get_running_loop().run_in_executor(self._thread, self._begin, found[0], meta)
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._begin, found[0], found[2], meta)
                 if self.epoch < 0:
                     self.epoch = int(meta["epoch"])
                 self.loads += 1
@@ -158,11 +181,12 @@ class ServingModel:
                 return int(meta["updates_offset"])
             await asyncio.sleep(RETRY_S)
 
-    def _begin(self, trainer: Trainer, meta: Mapping[str, Any]) -> None:
+    def _begin(self, trainer: Trainer, choosing: Choosing, meta: Mapping[str, Any]) -> None:
         with self._lock:
+            self._choosing = choosing
             self._trainer, self.version, self.watermark_ms = trainer, int(meta["version"]), int(meta["watermark_ms"])
 
-    def _read(self) -> tuple[Trainer, Checkpoint] | None:
+    def _read(self) -> tuple[Trainer, Checkpoint, Choosing] | None:
         root = Path(self._settings.checkpoint_dir)
         if not checkpoint.names(root):
             return None
@@ -175,7 +199,11 @@ class ServingModel:
             return None
         trainer = Trainer(self._model, self._device)
         trainer.load({n[8:]: a for n, a in found.arrays.items() if n.startswith("trainer.")}, found.meta["trainer"])
-        return trainer, found
+        choosing = Choosing(self._arms, self._bandit)
+        if "posteriors" in found.meta:
+            policies = {n[18:]: a for n, a in found.arrays.items() if n.startswith("posteriors.policy.")}
+            choosing.load(policies, found.meta["posteriors"]["choosing"])
+        return trainer, found, choosing
 
 
 def percentile(values: Sequence[int], share: float) -> float | None:

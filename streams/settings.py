@@ -22,6 +22,7 @@ from streams.core.learn import LearnerSettings
 from streams.core.pages import PageSettings
 from streams.core.recommend import RecommendSettings
 from streams.core.settings import PartitionSettings
+from streams.core.surfaces import arms
 from streams.entrance import ExporterSettings, ServiceSettings
 from streams.model_updates import CopySettings
 from streams.standing import StandingSettings
@@ -66,7 +67,10 @@ def worker(s: Settings) -> WorkerSettings:
 
 def learner(s: Settings) -> LearnerConfig:
     """What a learner takes of the tree."""
-    return LearnerConfig(topics=s.topics, learner=s.learner, model=s.model, process=s.process, faust=s.faust)
+    return LearnerConfig(
+        topics=s.topics, learner=s.learner, model=s.model, bandit=s.bandit, arms=arms(s.pages, s.recommend), process=s.process,
+        faust=s.faust,
+    )  # fmt: skip
 
 
 class SettingsError(ValueError):

@@ -16,12 +16,15 @@ import msgspec
 import numpy as np
 from faust.types import TP, EventT
 
+from bandit.settings import BanditSettings
 from online_model import checkpoint
 from online_model.checkpoint import Conditions
 from online_model.model_settings import ModelSettings
 from streams import messages
 from streams.app import FaustSettings
+from streams.core.choosing import Choosing
 from streams.core.learn import Learner, LearnerSettings, Step
+from streams.core.surfaces import by_default
 from streams.delivery import Delivery
 from streams.gaps import LogReader
 from streams.messages import Beat, Claim, Delta, Examples, Out
@@ -61,6 +64,8 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True):
     topics: TopicSettings = TopicSettings()
     learner: LearnerSettings = LearnerSettings()
     model: ModelSettings = ModelSettings()
+    bandit: BanditSettings = BanditSettings()
+    arms: dict[str, tuple[str, ...]] = msgspec.field(default_factory=by_default)  # what is chosen among, by surface
     process: LearnerProcessSettings = LearnerProcessSettings()
     faust: FaustSettings = FaustSettings()
 
@@ -121,6 +126,7 @@ class Teaching:
         self._saved_at = time.monotonic()
         self._dense_at = 0.0
         self._said_at = 0.0
+        self._told = 0  # version of the choice among strategies that was last published
         self._dense_due = False  # dense parameters changed since they were last published
         self._updates_offset = 0  # of what model-updates held when the state was as it is
         self._fence: asyncio.Task[None] | None = None
@@ -218,9 +224,10 @@ class Teaching:
             self._said_at = time.monotonic()
             self.published += 1
             self.acts += len(delta.arrivals_ms)
-        windows = learner.take_windows()
-        if windows:
-            await self._delivery.send([Out("metrics", 0, b"window", msgspec.json.encode(w)) for w in windows])
+        windows, values = learner.take_windows(), learner.take_values()
+        if windows or values:
+            out = [Out("metrics", 0, b"window", msgspec.json.encode(w)) for w in windows]
+            await self._delivery.send([*out, *[Out("metrics", 0, b"strategy", msgspec.json.encode(v)) for v in values]])
         if time.monotonic() - self._saved_at >= self.config.process.checkpoint_every_s:
             await self._checkpoint()
 
@@ -259,8 +266,12 @@ class Teaching:
             work.done = work.at >= len(part.records)
             if not work.done or time.monotonic() > until:
                 break
+        choosing = b""
+        if learner.choosing.version != self._told:
+            self._told, choosing = learner.choosing.version, learner.choosing.copy_bytes()
         if not steps:
-            return None
+            version, watermark = learner.version, learner.watermark_ms
+            return Delta(self.epoch, version, version, watermark, [], b"", choosing) if choosing else None
         now = time.monotonic()
         dense = now - self._dense_at >= self.config.process.dense_every_s
         if dense:
@@ -272,6 +283,7 @@ class Teaching:
         return Delta(
             epoch=self.epoch, first=steps[0].version, version=steps[-1].version, watermark_ms=steps[-1].watermark_ms,
             arrivals_ms=[a for s in steps for a in s.arrivals_ms], rows=learner.trainer.delta(touched, dense),
+            choosing=choosing,
         )  # fmt: skip
 
     async def _beat(self) -> None:
@@ -348,7 +360,7 @@ class Teaching:
         claim = Claim(base, learner.version, f"{socket.gethostname()}:{os.getpid()}")
         self.epoch = await self._delivery.append(Out("model_updates", 0, None, messages.encode(claim)))
         self._updates_offset = self.epoch + 1
-        self.learner = learner
+        self.learner, self._told = learner, learner.choosing.version
         if not base:
             await self._checkpoint()  # what copies begin with
             await self._saved()
@@ -363,13 +375,16 @@ class Teaching:
 
         p = self.config.process
         devices.use_threads(p.threads)
-        learner = Learner(self.config.learner, Trainer(self.config.model, devices.chosen(p.device)), self.config.topics.partitions)
+        trainer = Trainer(self.config.model, devices.chosen(p.device))
+        choosing = Choosing(self.config.arms, self.config.bandit)
+        learner = Learner(self.config.learner, trainer, self.config.topics.partitions, choosing)
         found = checkpoint.load_newest(Path(p.checkpoint_dir))
         if found is None:
             return learner, "", -1
         for refused in found.refused:
             log.warning("a newer checkpoint was passed over: %s", refused)
-        for line in checkpoint.differences(found.conditions, self._conditions(), ("settings.model",)):
+        learned = ("settings.bandit.arms", "settings.bandit.revenue_most") if "bandit" in found.conditions.settings else ()
+        for line in checkpoint.differences(found.conditions, self._conditions(), ("settings.model", *learned)):
             log.warning("the checkpoint was made under other conditions: %s", line)
         learner.load(found.arrays, found.meta)
         return learner, found.name, int(found.meta["offset"])
@@ -380,7 +395,7 @@ class Teaching:
         c = self.config
         return Conditions(
             versions=checkpoint.versions(), device=devices.chosen(c.process.device), threads=c.process.threads,
-            settings={"model": msgspec.to_builtins(c.model), "learner": msgspec.to_builtins(c.learner)},
+            settings={name: msgspec.to_builtins(getattr(c, name)) for name in ("model", "learner", "bandit", "arms")},
         )  # fmt: skip
 
     async def _watch(self, records: list[Any]) -> None:

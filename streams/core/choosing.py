@@ -20,6 +20,7 @@ from streams.core.events import MAX_ARMS, Choice
 Array = np.ndarray
 
 SURFACES = ("page", "list")
+SET_BY = {"page": "pages.blends", "list": "recommend.chosen"}  # settings that name the strategies
 COUNTED = ("learned", "unseen", "unknown_strategy", "alarms")
 
 
@@ -71,10 +72,13 @@ class Choosing:
         choice = msgspec.structs.replace(table.choice, activity=activity, domain=domain)
         return choice.arms[arm], choice
 
-    def expected(self, surface: str, segment: int) -> Array:
-        """What each arm is thought to earn [2, K]: experience, and revenue in its own unit."""
-        policy = self.policies[surface]
-        return policy.posteriors(segment)[0] * np.array([[1.0], [policy.settings.revenue_most]])
+    def expected(self, surface: str, segment: int, names: Sequence[str]) -> Array:
+        """What arms are thought to earn [2, K]: experience, and revenue in its own unit. Of what is no arm: as of a new one."""
+        policy, segment = self.policies[surface], min(segment, SEGMENTS - 1)
+        s = policy.settings
+        means, fresh = policy.posteriors(segment)[0], np.array([s.experience_rate, s.revenue_rate]) / 2
+        columns = [fresh if (k := self.place(surface, name)) is None else means[:, k] for name in names]
+        return np.stack(columns, 1) * np.array([[1.0], [s.revenue_most]])
 
     def place(self, surface: str, strategy: str) -> int | None:
         """Which arm a strategy is; None where it is none."""
@@ -152,7 +156,7 @@ class Choosing:
         try:
             policy.load(arrays, msgspec.convert(learned, Learned))
         except ValueError as error:
-            raise ValueError(f"what was learned of the strategies of a {surface} doesn't fit: {error}") from error
+            raise ValueError(f"what was learned of the strategies of a {surface} ({SET_BY[surface]}) doesn't fit: {error}") from error
         for key in [key for key in self._tables if key[0] == surface]:
             del self._tables[key]
 

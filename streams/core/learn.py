@@ -2,7 +2,8 @@
 
 A micro-batch ends at a count, at a span of event time, or at a tick: at nothing but the records themselves, so a
 log gives the same steps live and in replay. What was predicted is kept until the exposure's window has closed, and
-is scored against the labels as they stand then, in the metric window of the time at which it was shown.
+is scored against the labels as they stand then, in the metric window of the time at which it was shown. What lists
+earned whose strategy was chosen is learned where a micro-batch ends, too.
 """
 
 from __future__ import annotations
@@ -16,15 +17,20 @@ import msgspec
 import numpy as np
 import xxhash
 
+from bandit.settings import BanditSettings
 from online_model.batch import Batch, of_records
 from online_model.drift import Drift
 from online_model.features import FIELDS, TASKS, Closed, Example, ExampleRecord, Reversal, Reward, Tick
 from online_model.gate_watch import GateWatch
 from online_model.identification import Identification
 from online_model.metrics import Prequential, WindowResult
+from streams.core.choosing import Choosing
 from streams.core.lists import Lists
+from streams.core.live_value import StrategyValue
 from streams.core.records import Outgoing
 from streams.core.reservoir import Reservoir
+from streams.core.rewarded import Rewarded
+from streams.core.surfaces import by_default
 
 if TYPE_CHECKING:  # settings are read without torch
     from online_model.trainer import StepReport, Trainer
@@ -81,14 +87,18 @@ class Predicted(msgspec.Struct, frozen=True, array_like=True):
 class Learner:
     """All that learns, in one deterministic machine over the trainer, the metrics and the open micro-batch."""
 
-    def __init__(self, settings: LearnerSettings, trainer: Trainer, sources: int = 1) -> None:
-        """`sources`: partitions of `events`. Whoever ends a log ends it in each, also where it had no rows (`segue send` does)."""
+    def __init__(self, settings: LearnerSettings, trainer: Trainer, sources: int = 1, choosing: Choosing | None = None) -> None:
+        """`sources`: partitions of `events`. Whoever ends a log ends it in each, also where it had no rows (`segue send` does).
+
+        `choosing`: what learns of rewards; by default it is as settings are by default.
+        """
         self.settings, self.trainer, self.sources = settings, trainer, sources
         self.metrics = Prequential()
         self.gates = GateWatch(trainer.settings.shared_experts)
         self.identification = Identification()
         self.drift = Drift(trainer.settings.domain_places)
         self.identified = self._identified()  # as of the last minute, for whoever reads beside the learner
+        self.rewarded = Rewarded(choosing or Choosing(by_default(), BanditSettings()))
         self.version = 0
         self.watermark_ms = -1
         self.marks: dict[int, Mark] = {}  # per source partition: the newest sequence applied
@@ -105,7 +115,12 @@ class Learner:
 
     @property
     def has_open_batch(self) -> bool:
-        return bool(self._batch or self._lists.ready)
+        return bool(self._batch or self._lists.ready or self.rewarded)
+
+    @property
+    def choosing(self) -> Choosing:
+        """What strategies have earned so far."""
+        return self.rewarded.choosing
 
     def apply(self, source: int, records: Sequence[Outgoing]) -> list[Step]:
         """Apply records of one source partition in order; what is not above the source's mark was applied before."""
@@ -126,13 +141,20 @@ class Learner:
         out, self.windows = self.windows, []
         return out
 
+    def take_values(self) -> list[StrategyValue]:
+        """What each strategy was worth in the hours that closed since the last call."""
+        out, self.rewarded.values = self.rewarded.values, []
+        return out
+
     def _apply(self, source: int, record: ExampleRecord, steps: list[Step]) -> None:
         if isinstance(record, Tick):
             self.watermark_ms = max(self.watermark_ms, record.ts)
             if record.last:
                 self._lists.part_all()
-            while self.has_open_batch:
+            while self._batch or self._lists.ready:
                 steps.append(self._step())
+            self._reward()
+            self._value()
             self.windows += self.metrics.advance(self._settled_ms)
             if record.last:
                 self._end(source)
@@ -152,6 +174,8 @@ class Learner:
             return
         if isinstance(record, Reward):
             self._count("rewards")
+            if self.rewarded.take(record):
+                self._reward()
             return
         self._batch.append(record)
         if isinstance(record, Example) and self.trainer.settings.pairs:
@@ -172,6 +196,17 @@ class Learner:
         if len(self._ended) >= self.sources:
             self._ended.clear()
             self.windows += self.metrics.close()
+            self.rewarded.close()
+
+    def _value(self) -> None:
+        """Close the hours in which all lists have closed, once what these earned is in."""
+        if self.rewarded.due(self._settled_ms):
+            self._reward()
+            self.rewarded.advance(self._settled_ms)
+
+    def _reward(self) -> None:
+        for what, n in self.rewarded.learn().items():
+            self._count(f"rewards_{what}", n)
 
     def _step(self) -> Step:
         records, self._batch = self._batch, []
@@ -189,6 +224,7 @@ class Learner:
         self._keep(records, batch, report)
         self._watch(batch, report)
         self._score()
+        self._reward()
         if report.skipped:
             self._count(f"skipped:{report.skipped}")
             self._count("rolled_back", int(report.rolled_back))
@@ -225,6 +261,7 @@ class Learner:
         for record in closed:
             if record.shown_before_ms > self._settled_ms:
                 self.windows += self.metrics.advance(self._settled_ms)
+                self._value()
                 self._settled_ms = record.shown_before_ms
             found = [(self._predicted.pop(i, None), labels) for i, labels in zip(record.ids, record.labels, strict=True)]
             scored = [(p, labels) for p, labels in found if p is not None]
@@ -262,6 +299,7 @@ class Learner:
             "open.batch": _packed(self._batch),
             "open.closed": _packed(self._closed),
             **{f"open.lists.{n}": a for n, a in self._lists.arrays().items()},
+            **{f"posteriors.{n}": a for n, a in self.rewarded.arrays().items()},
             **{f"watch.gates.{n}": a for n, a in self.gates.arrays().items()},
             **{f"open.reservoir.{n}": a for n, a in self._reservoir.arrays().items()},
             **{f"watch.drift.{n}": a for n, a in self.drift.arrays().items()},
@@ -278,6 +316,7 @@ class Learner:
             "marks": [[source, *mark] for source, mark in sorted(self.marks.items())],
             "counted": dict(sorted(self.counted.items())),
             "windows": msgspec.to_builtins(self.windows),
+            "posteriors": self.rewarded.meta(),
             "settled_ms": self._settled_ms,
             "ended": sorted(self._ended),
         }
@@ -299,11 +338,13 @@ class Learner:
         self.drift.load({n[12:]: a for n, a in arrays.items() if n.startswith("watch.drift.")})
         self.identification.load({n[21:]: a for n, a in arrays.items() if n.startswith("watch.identification.")})
         self.identified = self._identified()
+        if "posteriors" in meta:  # of an older one nothing is known: what strategies earn is learned from here on
+            self.rewarded.load({n[11:]: a for n, a in arrays.items() if n.startswith("posteriors.")}, meta["posteriors"])
 
     def digest(self) -> dict[str, str]:
         """A hash per kind of state: equal learners, equal digests. Marks and counts of repeats are left out: they
         say how the records came, not what was learned from them."""
-        out = {"trainer": self.trainer.digest()}
+        out = {"trainer": self.trainer.digest(), "posteriors": self.rewarded.digest()}
         arrays = self.arrays()
         for name in ("metrics", "open", "watch"):
             h = xxhash.xxh3_128()

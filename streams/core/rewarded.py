@@ -1,0 +1,84 @@
+"""Rewards on their way into the posteriors: they wait for a moment that follows from the records alone, and are learned together.
+
+What each strategy is worth, by hour, is told just before: by what was known until then.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import xxhash
+
+from online_model.features import Reward
+from streams.core.choosing import Choosing
+from streams.core.live_value import LiveValue, StrategyValue
+
+AT_ONCE = 256  # at most: while no step and no tick comes, none waits for long
+
+
+class Rewarded:
+    """The choice among strategies as it learns."""
+
+    def __init__(self, choosing: Choosing) -> None:
+        self.choosing = choosing
+        self.live = LiveValue()
+        self.values: list[StrategyValue] = []  # of closed hours, not yet handed out
+        self._waiting: list[Reward] = []
+        self._log = 0  # hash of all rewards so far, in order
+
+    def __len__(self) -> int:
+        """Rewards that wait."""
+        return len(self._waiting)
+
+    def take(self, reward: Reward) -> bool:
+        """Line a reward up; whether it is time to learn."""
+        self._waiting.append(reward)
+        self._log = xxhash.xxh3_64_intdigest(self._log.to_bytes(8, "big") + msgspec.msgpack.encode(reward))
+        return len(self._waiting) >= AT_ONCE
+
+    def learn(self) -> dict[str, int]:
+        """Learn of all that wait; what became of them."""
+        if not self._waiting:
+            return {}
+        rewards, self._waiting = self._waiting, []
+        self.live.see(self.choosing, rewards)
+        return self.choosing.learn(rewards)
+
+    def due(self, settled_ms: int) -> bool:
+        """Whether an hour can be closed; what waits should be learned first."""
+        return self.live.until(settled_ms) > self.live.oldest
+
+    def advance(self, settled_ms: int) -> None:
+        """Lists shown before have closed."""
+        self.values += self.live.advance(settled_ms)
+
+    def close(self) -> None:
+        """All logs have ended."""
+        self.values += self.live.close()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays of a checkpoint."""
+        waiting = np.frombuffer(msgspec.msgpack.encode(self._waiting), np.uint8)
+        return {**{f"policy.{n}": a for n, a in self.choosing.arrays().items()}, "live": self.live.array(), "waiting": waiting}
+
+    def meta(self) -> dict[str, Any]:
+        """The rest of a checkpoint."""
+        return {"choosing": self.choosing.meta(), "log": f"{self._log:016x}", "values": msgspec.to_builtins(self.values)}
+
+    def load(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+        """Become what a checkpoint holds."""
+        self.choosing.load({n[7:]: a for n, a in arrays.items() if n.startswith("policy.")}, meta["choosing"])
+        self.live.load(arrays["live"])
+        self._waiting = msgspec.msgpack.decode(arrays["waiting"].tobytes(), type=list[Reward])
+        self._log = int(meta["log"], 16)
+        self.values = msgspec.convert(meta["values"], list[StrategyValue])
+
+    def digest(self) -> str:
+        """A hash of what was learned of which rewards, in which order: none can be dropped, doubled or swapped unseen."""
+        h = xxhash.xxh3_128(self._log.to_bytes(8, "big"))
+        for name, array in sorted(self.arrays().items()):
+            h.update(name.encode() + str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+        h.update(msgspec.msgpack.encode(self.choosing.meta()["learned"], order="sorted"))
+        return h.hexdigest()

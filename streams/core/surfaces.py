@@ -1,0 +1,16 @@
+"""What can be chosen on each surface: the strategies that settings name, arms of the choice."""
+from __future__ import annotations
+
+from bandit.strategies import strategies
+from streams.core.pages import PageSettings
+from streams.core.recommend import RecommendSettings
+
+
+def arms(pages: PageSettings, recommend: RecommendSettings) -> dict[str, tuple[str, ...]]:
+    """Names by surface."""
+    return {"page": tuple(strategy.name for strategy in strategies(pages.blends)), "list": recommend.chosen}
+
+
+def by_default() -> dict[str, tuple[str, ...]]:
+    """As settings are by default."""
+    return arms(PageSettings(), RecommendSettings())
