@@ -114,11 +114,6 @@ class Shelf:
         """Newest first, the newest TOP or so."""
         return self._newest.best((self._published[key], -key) for key in self.items)
 
-    def warmth(self) -> float:
-        """Score of the most popular item; -inf where none has one."""
-        best = next(self.popular(), None)
-        return self._scores[best] if best is not None else -inf
-
 
 @dataclass(frozen=True, slots=True)
 class _Placed:

@@ -66,7 +66,8 @@ class Modules:
         s, shelves, gate = self._recommend, self.shelves.categories(m.domain), Gate(self.shelves, m.blocked)
         most = s.popular_candidates + s.fresh_candidates + s.explore_candidates
         wanted = max(m.modules, min(categories, most // m.per_module))
-        of = likely(shelves, gate, m.state, self.scorer.view.scopes, m.ts, wanted, m.modules, m.per_module, m.rng)
+        best = (known.category for key in self.shelves.of(m.domain).popular() if (known := self.scorer.catalog.get(key)))
+        of = likely(shelves, best, gate, m.state, self.scorer.view.scopes, m.ts, wanted, m.modules, m.per_module, m.rng)
         each = max(m.per_module, most // max(1, len(of)))
         return {c: pool(shelves[c], gate, s, each, m.per_module, m.rng) for c in of}
 

@@ -1,11 +1,10 @@
 """Which categories a page is made of, what may stand in their modules, and what each is to this user.
 
-Half of the categories are the user's own, by the good acts they have brought; a quarter are where something is popular; the others are
+Half of the categories are the user's own, by the good acts they have brought; a quarter are those of the most popular items; the others are
 drawn by chance, since a category that is never considered can't be preferred. Shapes: C categories.
 """
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import log1p
@@ -15,7 +14,7 @@ import numpy as np
 
 from online_model.features import COUNTS
 from online_model.popularity import Decay
-from streams.core.candidates import Gate, Shelf, Shelves, draw, retrieve, shuffled
+from streams.core.candidates import Gate, Shelf, Shelves, draw, retrieve
 from streams.core.catalog import Catalog
 from streams.core.scoring import Scored
 from streams.core.state import UserState
@@ -49,24 +48,27 @@ class Figures:
 
 
 def likely(
-    shelves: Mapping[int, Shelf], gate: Gate, state: UserState, scopes: Decay, ts: int, wanted: int, least: int, full: int,
-    rng: np.random.Generator,
+    shelves: Mapping[int, Shelf], popular: Iterable[int], gate: Gate, state: UserState, scopes: Decay, ts: int,
+    wanted: int, least: int, full: int, rng: np.random.Generator,
 ) -> list[int]:  # fmt: skip
-    """Up to `wanted` of the categories, by key. Those with fewer than `full` items are taken only where `least` aren't there."""
+    """Up to `wanted` of the categories, by key. Those with fewer than `full` items are taken only where `least` aren't there.
+
+    `popular`: categories of the most popular items, from the first on; one may come again.
+    """
     liked = {}
     for category, row in state.by_category.items():
         counts = scopes.read(row, ts)
         liked[category] = sum(counts[column] for column in _GOOD) - counts[_DISLIKE]
-    own = sorted((c for c, good in liked.items() if good > 0.0 and c in shelves), key=lambda c: (-liked[c], c))
-    popular = heapq.nlargest(2 * wanted, shelves, key=lambda c: (shelves[c].warmth(), len(shelves[c]), -c))
+    own = sorted((c for c, good in liked.items() if good > 0.0), key=lambda c: (-liked[c], c))
+    by_chance = np.sort(np.fromiter(shelves, np.uint64, len(shelves)))[rng.permutation(len(shelves))]
     out: list[int] = []
     small: list[int] = []
     met: set[int] = set()
-    for of, most in ((own, (wanted + 1) // 2), (popular, (3 * wanted + 3) // 4), (shuffled(shelves, len(shelves), rng), wanted)):
+    for of, most in ((own, (wanted + 1) // 2), (popular, (3 * wanted + 3) // 4), (map(int, by_chance), wanted)):
         for category in of:
             if len(out) >= most:
                 break
-            if category not in met:
+            if category in shelves and category not in met:
                 met.add(category)
                 items = gate.count(shelves[category])
                 if items:

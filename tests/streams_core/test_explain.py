@@ -194,3 +194,9 @@ def test_a_list_of_ten_takes_what_the_setting_says() -> None:
 
 
 HOUSE, MODEL = house(), moved()
+
+
+def test_items_of_a_list_say_which_module_they_were_asked_for() -> None:
+    for module in (None, "daily"):
+        why = told(HOUSE.made(MODEL.predict, user_id="u", k=3, module=module), HOUSE)
+        assert [(item.module, item.position) for item in why.items] == [(module, n) for n in range(3)] and why.choice is None
