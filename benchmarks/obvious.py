@@ -24,7 +24,7 @@ from online_model.batch import Batch, Compared
 from online_model.features import BAG_LIMIT, BAGS, DOMAIN_LIMIT, FIELDS, SCOPES, TASKS, Example, Features, Reversal
 from online_model.model_settings import ModelSettings
 from online_model.numeric import WIDTH, momentary
-from online_model.ranker import RANK, Inputs, Ranker
+from online_model.ranker import Inputs, Ranker
 from online_model.wide import PAIRS, NumberWeights
 
 Array = np.ndarray
@@ -194,9 +194,9 @@ class Obvious(nn.Module):
     def step(self, records: Sequence[Example | Reversal], compared: Sequence[Compared], now_ms: int) -> Array:
         """Predict, then learn once; the logits of the records [B, T]."""
         rows = [row(r.features) for r in records] + [row(c.features) for c in compared]
-        linear, deep, user = self.paths(rows)
+        linear, deep, rank, user = self.paths(rows)
         base = torch.tensor(self.base.logits(), dtype=torch.float32)
-        z = (linear + deep[:, :RANK] + base)[: len(records)]
+        z = (linear + deep + base)[: len(records)]
         loss = torch.zeros(())
         positives = [0.0] * len(TASKS)
         for n, record in enumerate(records):
@@ -214,7 +214,7 @@ class Obvious(nn.Module):
             loss = loss + own / record.weight
         loss = loss / len(records)
         if self.settings.pairs:
-            loss = loss + self.settings.pairs * self._compare(deep[len(records) :, RANK], compared)
+            loss = loss + self.settings.pairs * self._compare(rank[len(records) :], compared)
         if self.ranker.domains is not None and self.settings.map_penalty:
             loss = loss + self.settings.map_penalty * self.ranker.domains.penalty(len(self.places))
         self.optimizer.zero_grad()
@@ -226,8 +226,10 @@ class Obvious(nn.Module):
                 self.places[r.fields[_DOMAIN]] = len(self.places)
         return z.detach().numpy()
 
-    def paths(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Logits [B, T] of the linear path with the effects of user and popularity, [B, T + 1] of the deep one, [B, T] of the user."""
+    def paths(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Logits [B, T] of the linear path with the effects of user and popularity, [B, T] of the deep one, [B] of the rank head,
+        [B, T] of the user.
+        """
         x = self._inputs(rows)
         scores = self.ranker(x)
         linear = x.numbers @ self.number_weights
@@ -236,7 +238,7 @@ class Obvious(nn.Module):
             linear = linear + self.wide(torch.tensor(_padded(wide))).sum(1)
         if scores.user is not None:
             linear = linear + scores.user + self.effect(torch.tensor([popularity_inputs(r) for r in rows]))
-        return linear, scores.deep, scores.user
+        return linear, scores.deep, scores.rank, scores.user
 
     def _compare(self, rank: Tensor, compared: Sequence[Compared]) -> Tensor:
         losses = [
@@ -297,6 +299,9 @@ class Obvious(nn.Module):
             liked=torch.matmul(liked / liked.sum(2, keepdim=True).clamp(min=_NO_WEIGHT), history[0].detach()),
             been=been,
             target=torch.tensor([self.places.get(r.fields[_DOMAIN], last) for r in rows]),
+            owner=None,
+            first=None,
+            whole=len(rows),
         )
 
 

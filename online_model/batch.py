@@ -1,6 +1,7 @@
 """Example records to arrays, by one `frombuffer` a column: where strings have long ended and tensors begin.
 
-Shapes: B records, L behaviours of the longest history in the batch (at least 1), T tasks.
+Shapes: B records, S halves that are a user's at one moment (see `Batch.owner`), L behaviours of the longest history in the batch (at
+least 1), T tasks.
 """
 from __future__ import annotations
 
@@ -28,6 +29,8 @@ from online_model.history import BEHAVIOUR, ROW
 
 Array = np.ndarray
 
+SHARED = 0.75  # halves a row, above which every row has one of its own: to gather them would cost what it saves
+
 
 @dataclass(slots=True)
 class Batch:
@@ -35,15 +38,15 @@ class Batch:
 
     fields: Array  # uint64 [B, len(FIELDS)]; 0 = absent
     bags: Array  # uint64 [B, len(BAGS), BAG_LIMIT]; 0 pads
-    history: Array  # uint64 [B, 2, L] item keys, positive family first, newest first; 0 pads. [1, 2, L] here and below: shared by all
-    action: Array  # uint8 [B, 2, L] codes of history.py; 0 pads
-    age_s: Array  # float32 [B, 2, L] seconds between the behaviour and the exposure, >= 0
-    where: Array  # uint64 [B, 2, L] domain keys of the behaviours
+    history: Array  # uint64 [S, 2, L] item keys, positive family first, newest first; 0 pads
+    action: Array  # uint8 [S, 2, L] codes of history.py; 0 pads
+    age_s: Array  # float32 [S, 2, L] seconds between the behaviour and the exposure, >= 0
+    where: Array  # uint64 [S, 2, L] domain keys of the behaviours
     related: Array  # uint64 [B, R] items of behaviours with the candidate's artist or category, newest first; 0 pads
     related_action: Array  # uint8 [B, R]
     related_age_s: Array  # float32 [B, R]
-    domains: Array  # uint64 [B, DOMAIN_LIMIT] where the user has been, the most lately used first; 0 pads. [1, …] here and below: shared
-    domain_exposures: Array  # float32 [B, DOMAIN_LIMIT] decayed
+    domains: Array  # uint64 [S, DOMAIN_LIMIT] where the user has been, the most lately used first; 0 pads
+    domain_exposures: Array  # float32 [S, DOMAIN_LIMIT] decayed
     counts: Array  # float32 [B, len(SCOPES), len(COUNTS)]
     popularity: Array  # float32 [B, 3]
     item_age_s: Array  # float32 [B]; negative = unknown
@@ -53,11 +56,23 @@ class Batch:
     is_example: Array  # float32 [B]; 1 = example (BCE), 0 = reversal (constant gradient)
     weight: Array  # float32 [B]; the kept share w of MODEL.md section 7
     ids: Array  # uint64 [B]
-    lists: Array  # int64 [B]: the closed list that a row is compared in; -1 = an example or a reversal
+    lists: Array  # int64 [B]: the closed list that a row is compared in, behind all others; -1 = an example or a reversal
     tier: Array  # int64 [B]: how well it was received there (pairs.py)
+    owner: Array | None = None  # int64 [B]: which of the S halves is a row's, numbered as they come up; None: its own, or the only one
 
     def __len__(self) -> int:
         return len(self.fields)
+
+    @property
+    def learned(self) -> int:
+        """Rows that are learned from; those behind them are compared."""
+        return int((self.lists < 0).sum())
+
+    def first(self) -> Array:
+        """int64 [S]: a row of each half."""
+        if self.owner is None:
+            return np.arange(len(self.history))
+        return np.flatnonzero(np.diff(np.maximum.accumulate(self.owner), prepend=-1))
 
 
 def of_features(rows: Sequence[Features]) -> Batch:
@@ -70,8 +85,22 @@ def of_candidates(rows: Sequence[Features]) -> Batch:
     return _of(rows, rows[:1])
 
 
-def _of(rows: Sequence[Features], users: Sequence[Features]) -> Batch:
-    """`users`: rows that the user's half is taken of, all or one for all."""
+def _of_lists(rows: Sequence[Features]) -> Batch:
+    """As `of_features`, for rows of which many share a user's half, since a request shows several items at once."""
+    known = dict[tuple[bytes | int, ...], int]()
+    users, owner = list[Features](), list[int]()
+    for f in rows:
+        at = known.setdefault((f.fields[:8], f.shown_ms, f.positive, f.negative, f.domains, f.user_attributes, f.context), len(users))
+        if at == len(users):
+            users.append(f)
+        owner.append(at)
+    if len(users) > SHARED * len(rows) or len(users) == 1:
+        return _of(rows, rows if len(users) > 1 else users)
+    return _of(rows, users, np.array(owner, np.int64))
+
+
+def _of(rows: Sequence[Features], users: Sequence[Features], owner: Array | None = None) -> Batch:
+    """`users`: rows that the user's half is taken of, all, or one for all, or that of the `owner`."""
     n = len(rows)
     history, action, age_s, where = _histories(users)
     related, related_action, related_age_s = _related(rows)
@@ -79,7 +108,7 @@ def _of(rows: Sequence[Features], users: Sequence[Features]) -> Batch:
     zeros = np.zeros((n, len(TASKS)), np.float32)
     return Batch(
         fields=np.frombuffer(b"".join([f.fields for f in rows]), "<u8").reshape(n, len(FIELDS)),
-        bags=_bags(rows, users),
+        bags=_bags(rows, users, owner),
         history=history,
         action=action,
         age_s=age_s,
@@ -100,6 +129,7 @@ def _of(rows: Sequence[Features], users: Sequence[Features]) -> Batch:
         ids=np.zeros(n, np.uint64),
         lists=np.full(n, -1, np.int64),
         tier=np.zeros(n, np.int64),
+        owner=owner,
     )
 
 
@@ -113,7 +143,7 @@ class Compared(NamedTuple):
 
 def of_records(records: Sequence[Example | Reversal], compared: Sequence[Compared] = ()) -> Batch:
     """Examples and reversals in arrival order, then rows that are only compared within their lists."""
-    out = of_features([*(r.features for r in records), *(c.features for c in compared)])
+    out = _of_lists([*(r.features for r in records), *(c.features for c in compared)])
     n = len(records)
     reversal = np.array([isinstance(r, Reversal) for r in records], bool)
     masks = np.array([0 if isinstance(r, Reversal) else r.labels for r in records], np.int64)
@@ -130,10 +160,11 @@ def of_records(records: Sequence[Example | Reversal], compared: Sequence[Compare
     return out
 
 
-def _bags(rows: Sequence[Features], users: Sequence[Features]) -> Array:
+def _bags(rows: Sequence[Features], users: Sequence[Features], owner: Array | None) -> Array:
     out = np.empty((len(rows), len(BAGS), BAG_LIMIT), "<u8")
     of_users = _padded([b for f in users for b in (f.context, f.user_attributes)], np.dtype("<u8"), BAG_LIMIT)
-    out[:, :2] = of_users.reshape(len(users), 2, BAG_LIMIT)
+    of_users = of_users.reshape(len(users), 2, BAG_LIMIT)
+    out[:, :2] = of_users if owner is None else of_users[owner]
     out[:, 2] = _padded([f.item_features for f in rows], np.dtype("<u8"), BAG_LIMIT)
     return out
 

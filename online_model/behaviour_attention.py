@@ -3,9 +3,11 @@
 Zhou et al., "Deep Interest Network", 1706.06978 (local activation unit), with time and a null slot. Departs: SiLU instead of
 Dice (batch statistics are not order-stable online); weights are normalised over the behaviours and one learned null slot, so
 that an empty history is no special case and a weak one can abstain; older behaviours lose a learned amount of logit.
-Shapes: B examples, A families, L behaviours, D embedding, H hidden units.
+Shapes: B examples, S users (B, 1, or as many as `owner` tells apart), A families, L behaviours, D embedding, H hidden units.
 """
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -30,35 +32,54 @@ class BehaviourAttention(nn.Module):
         for weight in (*self.hidden, *self.out):
             nn.init.xavier_uniform_(weight)
 
-    def forward(self, query: Tensor, keys: Tensor, action: Tensor, age_s: Tensor, there: Tensor) -> Tensor:
-        """Candidate [B, D], behaviours [A, B, L, D], codes [A, B, L] int64, ages [A, B, L], mask [A, B, L] -> [B, A * D]."""
-        families, shared, length, dim = keys.shape
+    def forward(
+        self, query: Tensor, keys: Tensor, action: Tensor, age_s: Tensor, there: Tensor, owner: Tensor | None = None
+    ) -> Tensor:  # fmt: skip
+        """Candidate [B, D], behaviours [A, S, L, D], codes [A, S, L] int64, ages [A, S, L], mask [A, S, L] -> [B, A * D].
+
+        `owner`: int64 [B], whose behaviours are a candidate's; None where each has its own, or all share one's.
+        """
+        families, _, length, dim = keys.shape
         n = len(query)
-        weights = self.weights(query, keys, action, age_s, there)
-        if shared == 1:
+        weights, keys, found = self._attend(query, keys, action, age_s, there, owner)
+        if found is not None:
+            each = weights[:, :, 1:].reshape(-1, 1).index_select(0, found.place) * keys
+            seen = keys.new_zeros(families * n, dim).index_add(0, found.line, each).view(families, n, dim)
+        elif keys.shape[1] == 1:
             seen = torch.bmm(weights[:, :, 1:], keys[:, 0])  # [A, B, D]
-        elif _sparse(there):
-            place = there.reshape(-1).nonzero().squeeze(1)
-            each = weights[:, :, 1:].reshape(-1, 1).index_select(0, place) * keys.reshape(-1, dim).index_select(0, place)
-            seen = keys.new_zeros(families * n, dim).index_add(0, place // length, each).view(families, n, dim)
         else:
             seen = (weights[:, :, 1:, None] * keys).sum(2)
         return (seen + weights[:, :, :1] * self.null_value[:, None]).transpose(0, 1).reshape(n, families * dim)
 
-    def weights(self, query: Tensor, keys: Tensor, action: Tensor, age_s: Tensor, there: Tensor) -> Tensor:
+    def weights(
+        self, query: Tensor, keys: Tensor, action: Tensor, age_s: Tensor, there: Tensor, owner: Tensor | None = None
+    ) -> Tensor:  # fmt: skip
         """What `forward` sums the behaviours by: [A, B, 1 + L], that of the null slot first."""
+        return self._attend(query, keys, action, age_s, there, owner)[0]
+
+    def _attend(
+        self, query: Tensor, keys: Tensor, action: Tensor, age_s: Tensor, there: Tensor, owner: Tensor | None
+    ) -> tuple[Tensor, Tensor, _Found | None]:  # fmt: skip
+        """The weights, and the behaviours that they belong to: [A, S, L, D], or [n, D] where something was `_Found`."""
         families, shared, length, dim = keys.shape
         w_query, w_key, w_difference, w_product = self.hidden.split(dim, 1)
         of_query = torch.baddbmm(self.bias, query.expand(families, -1, -1), w_query + w_difference)  # [A, B, H]
         parts = (of_query, w_key - w_difference, w_product)
-        if shared == 1:
+        bias = self.action.gather(1, action.reshape(families, -1)).view(families, shared, length)
+        bias = faded(bias, age_s, functional.softplus(self.decay))
+        if owner is not None:
+            bias, there = bias.index_select(1, owner), there.index_select(1, owner)
+        found = None
+        if shared == 1 and owner is None:
             score = self._scores_shared(parts, query, keys[:, 0])
         elif _sparse(there):
-            score = self._scores_of(there, parts, query, keys)
+            found = _found(there, shared, owner)
+            keys = keys.reshape(-1, dim).index_select(0, found.behaviour)
+            score = self._scores_of(found, parts, query, keys).view(there.shape)
         else:
+            keys = keys if owner is None else keys.index_select(1, owner)
             score = self._scores(parts, query, keys)
-        bias = self.action.gather(1, action.reshape(families, -1)).view(families, shared, length)
-        return weigh(score, bias, age_s, there, functional.softplus(self.decay), self.null_logit)
+        return weigh(score, bias, there, self.null_logit), keys, found
 
     # [q, k, q - k, q * k] W = q (W1 + W3) + k (W2 - W3 + diag(q) W4): one product with a matrix of each candidate's own. The first
     # term, (W2 - W3) and W4 are the `parts` [A, B, H], [A, D, H], [A, D, H]; scores are [A, B, L].
@@ -79,17 +100,38 @@ class BehaviourAttention(nn.Module):
         units = functional.silu(torch.matmul(keys, matrices) + of_query[:, :, None])  # [A, B, L, H]
         return torch.bmm(units.view(len(units), -1, units.shape[3]), self.out).view(keys.shape[:3])
 
-    def _scores_of(self, there: Tensor, parts: tuple[Tensor, Tensor, Tensor], query: Tensor, keys: Tensor) -> Tensor:
-        """Only where something is `there`, 0 elsewhere: histories differ in length, and most places of a batch may be empty."""
-        scores = []
-        for mask, key, of_query, of_key, of_product, out in zip(there, keys, *parts, self.out, strict=True):
-            place = mask.reshape(-1).nonzero().squeeze(1)
-            example = place // mask.shape[1]
-            key = key.reshape(-1, key.shape[2]).index_select(0, place)  # [n, D]
-            units = key @ of_key + (key * query.index_select(0, example)) @ of_product + of_query.index_select(0, example)
-            score = (functional.silu(units) @ out).squeeze(1)
-            scores.append(key.new_zeros(mask.numel()).index_add(0, place, score).view(mask.shape))
-        return torch.stack(scores)
+    def _scores_of(self, found: _Found, parts: tuple[Tensor, Tensor, Tensor], query: Tensor, keys: Tensor) -> Tensor:
+        """Only where something is there, 0 elsewhere: histories differ in length, and most places of a batch may be empty."""
+        of_query, of_key, of_product = parts
+        candidates = query.index_select(0, found.line % len(query) if len(self.out) > 1 else found.line)
+        pairs = torch.cat([keys, keys * candidates], 1).split(found.sizes)
+        filters = torch.cat([of_key, of_product], 1)
+        units = torch.cat([pair @ filter_ for pair, filter_ in zip(pairs, filters, strict=True)])
+        units = functional.silu(units + of_query.reshape(-1, units.shape[1]).index_select(0, found.line)).split(found.sizes)
+        score = torch.cat([unit @ out for unit, out in zip(units, self.out, strict=True)]).squeeze(1)
+        return score.new_zeros(found.places).index_add(0, found.place, score)
+
+
+@dataclass(slots=True)
+class _Found:
+    """The n places of a mask [A, B, L] where something is there."""
+
+    places: int  # A * B * L
+    place: Tensor  # int64 [n], rising
+    line: Tensor  # int64 [n], of A * B
+    behaviour: Tensor  # int64 [n], of A * S * L
+    sizes: list[int]  # [A], how many there are in each family
+
+
+def _found(there: Tensor, shared: int, owner: Tensor | None) -> _Found:
+    families, n, length = there.shape
+    place = there.reshape(-1).nonzero().squeeze(1)
+    line = place // length
+    behaviour = place
+    if owner is not None:
+        family = torch.arange(families, device=place.device)[:, None] * shared
+        behaviour = (family + owner).reshape(-1).index_select(0, line) * length + place % length
+    return _Found(there.numel(), place, line, behaviour, there.sum((1, 2)).tolist())
 
 
 def _sparse(there: Tensor) -> bool:
@@ -97,9 +139,13 @@ def _sparse(there: Tensor) -> bool:
     return not there.is_cuda and 2 * int(there.sum()) < there.numel()
 
 
-def weigh(score: Tensor, bias: Tensor, age_s: Tensor, there: Tensor, decay: Tensor, null_logit: Tensor) -> Tensor:
-    """Scores, action biases, ages and mask [A, B, L], decay and null logit [A] -> weights [A, B, 1 + L], null slot first."""
-    logit = score + bias - decay[:, None, None] * torch.log1p(age_s / TAU_S)
-    logit = logit.masked_fill(~there, -torch.inf)
+def faded(bias: Tensor, age_s: Tensor, decay: Tensor) -> Tensor:
+    """Action biases and ages [A, S, L], decay [A] -> what is added to the scores."""
+    return bias - decay[:, None, None] * torch.log1p(age_s / TAU_S)
+
+
+def weigh(score: Tensor, bias: Tensor, there: Tensor, null_logit: Tensor) -> Tensor:
+    """Scores, what `faded` gave, mask [A, B, L] (or [A, 1, L]), null logit [A] -> weights [A, B, 1 + L], null slot first."""
+    logit = (score + bias).masked_fill(~there, -torch.inf)
     null = null_logit[:, None, None].expand(*logit.shape[:2], 1)
     return torch.softmax(torch.cat([null, logit], -1), -1)

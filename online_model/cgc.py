@@ -2,7 +2,7 @@
 
 Tang et al., "Progressive Layered Extraction", RecSys 2020 (section 4.1, one level). Departs: LayerNorm and SiLU in the experts
 (2408.05430: ReLU experts die online), one own expert a task.
-Shapes: B examples, T tasks, S shared experts, I inputs, H units of an expert, K of a tower.
+Shapes: B examples, W of them whole, T tasks, S shared experts, I inputs, H units of an expert, K of a tower.
 """
 from __future__ import annotations
 
@@ -41,9 +41,27 @@ class CGC(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, I] -> logits [B, T]."""
-        experts = torch.addmm(self.experts_bias, x, self.experts).view(len(x), -1, self.expert)
-        experts = functional.silu(functional.layer_norm(experts, (self.expert,)) * self.scale + self.shift)
-        return self.towers(mix(experts, self.weigh(x)))
+        experts = self._experts(x, self.experts, self.experts_bias, self.scale, self.shift)
+        return _towers(mix(experts, self.weigh(x)), self.tower, self.tower_bias, self.out, self.out_bias)
+
+    def heads(self, x: Tensor, whole: int) -> tuple[Tensor, Tensor]:
+        """[B, I] -> logits of all tasks but the last [W, T - 1] of the first W examples, and of the last task [B] of all."""
+        last = self.tasks - 1
+        if whole == len(x):
+            out = self(x)
+            return out[:, :last], out[:, last]
+        each, units = [last, 1 + self.shared], [last * self.expert, (1 + self.shared) * self.expert]
+        parts = (self.experts.split(units, 1), self.experts_bias.split(units), self.scale.split(each), self.shift.split(each))
+        own, common = zip(*parts, strict=True)  # the last task's own expert stands before those that all share
+        shared = self._experts(x, *common)
+        gates, gate = self.weigh(x).split([last, 1], 1)
+        mixed = mix(torch.cat([self._experts(x[:whole], *own), shared[:whole, 1:]], 1), gates[:whole])
+        towers, tower = zip(*(part.split([last, 1]) for part in (self.tower, self.tower_bias, self.out, self.out_bias)), strict=True)
+        return _towers(mixed, *towers), _towers(mix(shared, gate), *tower).squeeze(1)
+
+    def _experts(self, x: Tensor, weights: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        experts = torch.addmm(bias, x, weights).view(len(x), len(scale), self.expert)
+        return functional.silu(functional.layer_norm(experts, (self.expert,)) * scale + shift)
 
     def weigh(self, x: Tensor) -> Tensor:
         """[B, I] -> gates [B, T, 1 + S], each summing to 1."""
@@ -55,14 +73,15 @@ class CGC(nn.Module):
             gates = self.weigh(x)
             return GateUse(gates.mean(0), torch.special.entr(gates).sum(2).mean(0))
 
-    def towers(self, mixed: Tensor) -> Tensor:
-        """[T, B, H] -> logits [B, T]."""
-        hidden = functional.silu(torch.baddbmm(self.tower_bias, mixed, self.tower))
-        return torch.bmm(hidden, self.out).squeeze(2).t() + self.out_bias
-
 
 def mix(experts: Tensor, gates: Tensor) -> Tensor:
     """Experts [B, T + S, H] and gates [B, T, 1 + S] -> each task's mixture [T, B, H]."""
     tasks = gates.shape[1]
     own = experts[:, :tasks] * gates[:, :, :1]
     return torch.baddbmm(own, gates[:, :, 1:], experts[:, tasks:]).transpose(0, 1)
+
+
+def _towers(mixed: Tensor, tower: Tensor, bias: Tensor, out: Tensor, out_bias: Tensor) -> Tensor:
+    """[T, B, H] -> logits [B, T]."""
+    hidden = functional.silu(torch.baddbmm(bias, mixed, tower))
+    return torch.bmm(hidden, out).squeeze(2).t() + out_bias

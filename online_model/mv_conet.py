@@ -3,7 +3,7 @@
 Elkahky et al., "Multi-View Deep Learning", WWW 2015 (a shared user side, towers by domain); Hu et al., "CoNet", 1804.06769 (cross
 connections); Li & Tuzhilin, "DDTCDR", 1910.05189 (dual, near-orthogonal maps). Own rows a domain beat one shared row in every domain
 (MODEL.md section 5). Orders are "from, to"; maps act on column vectors: y = M h.
-Shapes: B examples, S users (B, or 1 where all examples are of one user), N domains, I inputs, H width, E item inputs, O output.
+Shapes: B examples, S users (B, 1, or as many as `owner` tells apart), N domains, I inputs, H width, E item inputs, O output.
 """
 from __future__ import annotations
 
@@ -28,15 +28,17 @@ class MVCoNet(nn.Module):
         self.others: Tensor
         self.register_buffer("others", (1 - torch.eye(domains))[:, :, None, None], persistent=False)
 
-    def forward(self, x: Tensor, there: Tensor, target: Tensor, item: Tensor) -> Tensor:
-        """Inputs [S, N, I], which domains the user has been to [S, N], candidates' domains [B] and inputs [B, E] -> [B, O + 1]."""
-        n = len(target)
+    def forward(self, x: Tensor, there: Tensor, target: Tensor, item: Tensor, owner: Tensor | None = None) -> Tensor:
+        """Inputs [S, N, I], which domains the user has been to [S, N], candidates' domains [B] and inputs [B, E], whose user [B] (None:
+        each its own, or the only one) -> [B, O + 1].
+        """
         own = torch.einsum("sni,nih->snh", x, self.own)
         user = torch.tanh(exchange(own, torch.tanh(own) * there[..., None], self.maps * self.others))
-        vectors = torch.einsum("snh,nho->sno", user, self.user).expand(n, -1, -1)
+        vectors = torch.einsum("snh,nho->sno", user, self.user)
         towers = torch.einsum("be,neo->bno", item, self.item)
-        at = target[:, None, None].expand(-1, 1, vectors.shape[2])
-        vector, tower = vectors.gather(1, at).squeeze(1), towers.gather(1, at).squeeze(1)
+        each = torch.arange(len(target), device=target.device)
+        whose = (each if len(x) > 1 else 0) if owner is None else owner
+        vector, tower = vectors[whose, target], towers[each, target]
         return torch.cat([vector, (vector * tower).sum(1, keepdim=True)], 1)
 
     def penalty(self, domains: int) -> Tensor:

@@ -39,7 +39,8 @@ def numbers(batch: Batch, base: Array, strength: float) -> Array:
     rate = np.clip(rate, 1e-6, 1 - 1e-6)
     lift = np.clip(np.log(rate / (1 - rate)) - np.log(base / (1 - base)), -3, 3)
     there = batch.history != 0
-    recent = (there[..., None] * np.exp(batch.age_s[..., None] / -_RECENCY_S)).sum(2)
+    recent = np.log1p((there[..., None] * np.exp(batch.age_s[..., None] / -_RECENCY_S)).sum(2)).reshape(len(there), -1)
+    acts = np.concatenate([np.log1p(there.sum(2)) / 2, recent], 1, dtype=np.float32)
     known = batch.item_age_s >= 0
     hour = (batch.shown_ms % _DAY_MS) * (2 * np.pi / _DAY_MS)
     return np.concatenate(
@@ -49,8 +50,7 @@ def numbers(batch: Batch, base: Array, strength: float) -> Array:
             np.log1p(batch.popularity) / 4,
             known[:, None],
             (np.log1p(np.maximum(batch.item_age_s, 0) / 3600) / 6)[:, None],
-            np.broadcast_to(np.log1p(there.sum(2)) / 2, (n, 2)),
-            np.broadcast_to(np.log1p(recent).reshape(len(recent), -1), (n, recent.shape[1] * recent.shape[2])),
+            np.broadcast_to(acts, (n, acts.shape[1])) if batch.owner is None else acts[batch.owner],
             np.cos(hour)[:, None],
             np.sin(hour)[:, None],
         ],

@@ -1,8 +1,8 @@
 """The blocks composed: rows and numbers of an exposure -> logits.
 
 Each block can be left out; what it would give is then absent from the input of the experts.
-Shapes: B examples, S users (B, or 1 where all examples are of one user), F fields, G bags, K keys of a bag, A families,
-L behaviours, R related behaviours, N domains, D embedding, M numbers, T tasks.
+Shapes: B examples, W of them whole, S users (B, 1 where all are one's, or as many as `owner` tells apart), F fields, G bags,
+K keys of a bag, A families, L behaviours, R related behaviours, N domains, D embedding, M numbers, T tasks.
 """
 from __future__ import annotations
 
@@ -50,14 +50,18 @@ class Inputs:
     liked: Tensor  # [S, N, D], mean of the rows of what was liked there
     been: Tensor  # [S, N, 2], log count of exposures there; 1 where there were any
     target: Tensor  # int64 [B], place of the candidate's domain
+    owner: Tensor | None  # int64 [B], which user is an example's; None: each has its own, or all the only one
+    first: Tensor | None  # int64 [S], an example of each, where there is an owner
+    whole: int  # examples that all tasks are asked of; those behind them are only ranked
 
 
 @dataclass(slots=True)
 class Scores:
     """Logits before base rates, linear path and popularity are added."""
 
-    deep: Tensor  # [B, T + 1], the rank head last
-    user: Tensor | None  # [B, T], what the user adds whatever is shown; None where the causal part is off
+    deep: Tensor  # [W, T]
+    rank: Tensor  # [B], the rank head
+    user: Tensor | None  # [W, T], what the user adds whatever is shown; None where the causal part is off
     entering: Tensor  # [B, I], what the experts and their gates are given
 
 
@@ -88,20 +92,25 @@ class Ranker(nn.Module):
         n = len(x.fields)
         bags = x.bags.sum(2) / x.bag_sizes
         query = x.fields[:, _ITEM]
-        parts = [x.fields.reshape(n, -1), bags.view(n, -1), self.attention(query, x.history, x.action, x.age_s, x.there), x.lasting]
+        attended = self.attention(query, x.history, x.action, x.age_s, x.there, x.owner)
+        parts = [x.fields.reshape(n, -1), bags.view(n, -1), attended, x.lasting]
         if self.related is not None:
             parts.append(self.related(query, x.related, x.related_action, x.related_age_s, x.related_there))
         if self.cin is not None:
             parts.append(self.cin(torch.cat([x.fields, bags], 1)))
         if self.id_cross:
-            parts.append(id_cross.id_cross(x.cross, x.feed, x.there[0]))
+            feed, there = x.feed, x.there[0]
+            if x.owner is not None:
+                feed, there = feed.index_select(0, x.owner), there.index_select(0, x.owner)
+            parts.append(id_cross.id_cross(x.cross, feed, there))
         if self.domains is not None:
-            attributes = bags[: len(x.own), _ATTRIBUTES, None].expand(-1, x.own.shape[1], -1)
-            towers = torch.cat([x.own, attributes, x.liked, x.been[..., :1]], 2)
+            attributes = bags[: len(x.own), _ATTRIBUTES] if x.first is None else bags[:, _ATTRIBUTES].index_select(0, x.first)
+            towers = torch.cat([x.own, attributes[:, None].expand(-1, x.own.shape[1], -1), x.liked, x.been[..., :1]], 2)
             item = x.fields[:, [_ITEM, _ARTIST, _CATEGORY]].reshape(n, -1)
-            parts.append(self.domains(towers, x.been[..., 1], x.target, item))
+            parts.append(self.domains(towers, x.been[..., 1], x.target, item, x.owner))
         user = None
         if self.effect is not None:
-            user = self.effect(torch.cat([x.fields[:, _USER], bags[:, _ATTRIBUTES]], 1))
+            user = self.effect(torch.cat([x.fields[: x.whole, _USER], bags[: x.whole, _ATTRIBUTES]], 1))
         entering = torch.cat(parts, 1)
-        return Scores(self.tasks(entering), user, entering)
+        deep, rank = self.tasks.heads(entering, x.whole)
+        return Scores(deep, rank, user, entering)

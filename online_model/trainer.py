@@ -1,7 +1,7 @@
 """One step of learning: a batch in, predictions made before it and one update out.
 
-Shapes: B examples, C columns (fields, then bags), A families, L behaviours, D embedding, P wide keys an example, N occurrences
-of ids in a batch, T tasks.
+Shapes: B examples, W of them learned from (the others are compared within their lists, which asks nothing of tasks and linear path),
+C columns (fields, then bags), A families, L behaviours, D embedding, P wide keys an example, N occurrences of ids in a batch, T tasks.
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from online_model.numeric import momentary, numbers
 from online_model.pairs import TierWeights
 from online_model.platt import Platt
 from online_model.popularity_effect import MOVED, PopularityEffect
-from online_model.ranker import FAMILIES, RANK, Inputs, Ranker, Scores
+from online_model.ranker import FAMILIES, Inputs, Ranker, Scores
 from online_model.rows import Rows
 from online_model.wide import NumberWeights, PairKeys, present
 
@@ -56,8 +56,8 @@ class Prediction:
 class StepReport:
     """What was predicted, and what the update did."""
 
-    logits: Array  # float32 [B, T]
-    probabilities: Array  # float32 [B, T]
+    logits: Array  # float32 [W, T]
+    probabilities: Array  # float32 [W, T]
     loss: float  # calibrated log loss summed over tasks, mean over examples
     grad_norm: float  # of the batch's mean dense gradient before clipping
     skipped: str | None  # why nothing was learned
@@ -84,11 +84,11 @@ class _Pass:
     wide: _Found
     cross: _Found
     feed: _Found
-    numbers: Tensor  # [B, M]
-    effect: Tensor  # [B, P], standardised inputs of the popularity effect
+    numbers: Tensor  # [W, M]
+    effect: Tensor  # [W, P], standardised inputs of the popularity effect
     scores: Scores
-    paths: Tensor  # [2, B, T], logits of the linear path and of the deep one
-    added: Tensor  # [2, B, T], of which: what the user adds, what popularity adds
+    paths: Tensor  # [2, W, T], logits of the linear path and of the deep one
+    added: Tensor  # [2, W, T], of which: what the user adds, what popularity adds
 
 
 class Trainer:
@@ -159,10 +159,10 @@ class Trainer:
         Popularity's part is replaced by its mean over what is exposed, which is 0 (MODEL.md section 4).
         """
         with torch.inference_mode():
-            run = self._run(batch, learns=False)
+            run = self._run(batch, len(batch), learns=False)
             z = self._blended(run)
             user, popularity = run.added.numpy(force=True)
-            rank = run.scores.deep[:, RANK].numpy(force=True)
+            rank = run.scores.rank.numpy(force=True)
         if gamma_user or gamma_item:
             z = z - gamma_user * user.astype(np.float64) - gamma_item * popularity.astype(np.float64)
         return Prediction(z.astype(np.float32), self._probabilities(z), rank, user, popularity)
@@ -170,15 +170,17 @@ class Trainer:
     def step(self, batch: Batch, now_ms: int) -> StepReport:
         """Predict, then learn from the batch once."""
         self.dense.rate = self.haste * self.settings.dense_rate
-        run = self._run(batch, learns=True)
+        n = batch.learned
+        run = self._run(batch, n, learns=True)
         z = self._blended(run)
         logits, probabilities = z.astype(np.float32), self._probabilities(z)
-        labels, sign, stands_for = self._to(batch.labels), self._to(batch.sign), self._to((batch.is_example / batch.weight)[:, None])
+        labels, sign = self._to(batch.labels[:n]), self._to(batch.sign[:n])
+        stands_for = self._to((batch.is_example[:n] / batch.weight[:n])[:, None])
         better, worse = pairs.pairs(batch.tier, batch.lists, self.settings.seed) if self.settings.pairs else (_NONE, _NONE)
         with torch.no_grad():
             linear, deep = logit_gradient(run.paths, labels, sign, stands_for)
             common = logit_gradient(self._to(z.astype(np.float32)), labels, sign, stands_for)
-        outputs, gradients = [run.scores.deep[:, :RANK]], [deep]
+        outputs, gradients = [run.scores.deep], [deep]
         if run.scores.user is not None:
             with torch.no_grad():
                 alone = logit_gradient(run.scores.user + self._base(), labels, sign, stands_for)
@@ -186,9 +188,9 @@ class Trainer:
             gradients.append(common + self.settings.user_effect_alone * alone)
         if len(better):
             omega = self.tier_weights(batch.tier[better], batch.tier[worse])
-            ordered = pair_loss(run.scores.deep[:, RANK], self._to(better), self._to(worse), self._to(omega))
+            ordered = pair_loss(run.scores.rank, self._to(better), self._to(worse), self._to(omega))
             outputs.append(ordered)
-            gradients.append(torch.full_like(ordered, self.settings.pairs * int((batch.lists >= 0).sum())))
+            gradients.append(torch.full_like(ordered, self.settings.pairs * (len(batch) - n)))
         if self.ranker.domains is not None and self.settings.map_penalty and self.domains.n > 1:
             penalty = self.ranker.domains.penalty(self.domains.n)
             outputs.append(penalty)
@@ -225,12 +227,11 @@ class Trainer:
 
     def rehearse(self, batch: Batch) -> None:
         """Move the dense part by examples that were learned before; rows overfit at second sight, so they and all else stay."""
-        run = self._run(batch, learns=True)
+        run = self._run(batch, len(batch), learns=True)
         stands_for = self._to((batch.is_example / batch.weight)[:, None])
         with torch.no_grad():
             _, deep = logit_gradient(run.paths, self._to(batch.labels), self._to(batch.sign), stands_for)
-        outputs = [run.scores.deep[:, :RANK]]
-        parts = torch.autograd.grad(outputs, self._parameters, [deep], allow_unused=True, materialize_grads=True)
+        parts = torch.autograd.grad([run.scores.deep], self._parameters, [deep], allow_unused=True, materialize_grads=True)
         with torch.no_grad():
             gradient = torch.cat([g.reshape(-1) for g in parts])
             if np.isfinite(gradient.norm().item()):
@@ -279,46 +280,52 @@ class Trainer:
     def _base(self) -> Tensor:
         return self._to(self.base.logits().astype(np.float32))
 
-    def _run(self, batch: Batch, learns: bool) -> _Pass:
+    def _run(self, batch: Batch, whole: int, learns: bool) -> _Pass:
+        """`whole`: so many examples, the first, are asked for all that is predicted."""
         n, s = len(batch), self.settings
         columns = np.concatenate([batch.fields, batch.bags.reshape(n, -1)], 1)
-        place = self.domains.places(batch.domains)
-        users = batch.fields[: len(batch.domains), _USER]
+        place, target, first = self.domains.places(batch.domains), self.domains.places(batch.fields[:, _DOMAIN]), batch.first()
+        flat = [columns.reshape(-1), batch.history.reshape(-1)]
+        flat += [batch.related.reshape(-1)] if s.related else []
+        users = batch.fields[first, _USER]
         own = self.domains.own_rows(users) if s.domain_rows else np.repeat(users[:, None], s.domain_places, 1)
-        flat = [columns.reshape(-1), batch.history.reshape(-1), batch.related.reshape(-1), own.reshape(-1)]
+        flat += [own.reshape(-1)] if s.cross_domain else []
         ids = self._find(self.ids, np.concatenate(flat), learns)
-        wide = self._find(self.wide, present(self._pair_keys(columns)).reshape(-1) if s.wide else _ZERO, learns)
+        wide = self._find(self.wide, present(self._pair_keys(columns[:whole])).reshape(-1) if s.wide else _ZERO, learns)
         cross = self._find(self.cross, batch.fields[:, _ITEM] if s.id_cross else _ZERO, learns)
         feed = self._find(self.feed, np.ascontiguousarray(batch.history[:, 0]).reshape(-1) if s.id_cross else _ZERO, learns)
         for found in (ids, cross, feed):
             found.values.requires_grad_()
         been = _been(place, batch.domain_exposures, s.domain_places)
-        target = self.domains.places(batch.fields[:, _DOMAIN])
-        x = self._inputs(batch, ids.values, cross.values, feed.values, been, target)
+        x = self._inputs(batch, whole, ids.values, cross.values, feed.values, been, target, first)
         scores = self.ranker(x)
-        raw = popularity_effect.inputs(batch) if s.causal else np.zeros((n, 0))
+        raw = popularity_effect.inputs(batch)[:whole] if s.causal else np.zeros((whole, 0))
         effect = self._to(self.effect.standardised(raw) if s.causal else raw.astype(np.float32))
+        numbers = x.numbers[:whole]
         with torch.no_grad():
-            linear = self.number_weights(x.numbers)
-            if s.wide:
-                linear += wide.values.view(n, -1, len(TASKS)).sum(1)
+            linear = self.number_weights(numbers)
+            if s.wide and whole:
+                linear += wide.values.view(whole, -1, len(TASKS)).sum(1)
             user = scores.user if scores.user is not None else torch.zeros_like(linear)
             added = torch.stack([user, self.effect(effect) if s.causal else torch.zeros_like(linear)])
-            paths = torch.stack([linear, scores.deep[:, :RANK]]) + (self._base() + added.sum(0))
+            paths = torch.stack([linear, scores.deep]) + (self._base() + added.sum(0))
             paths.clamp_(-s.logit_clip, s.logit_clip)
-        somewhere = (been[..., 1] > 0) | (np.arange(s.domain_places) == target[: len(been), None])
-        first = len(ids.seen.inverse) - somewhere.size
-        return _Pass(ids, first + np.flatnonzero(somewhere), wide, cross, feed, x.numbers, effect, scores, paths, added)
+        somewhere = been[..., 1] > 0
+        somewhere[batch.owner if batch.owner is not None else np.arange(n) % len(been), target] = True
+        own_rows = len(ids.seen.inverse) - somewhere.size + np.flatnonzero(somewhere) if s.cross_domain else _NONE
+        return _Pass(ids, own_rows, wide, cross, feed, numbers, effect, scores, paths, added)
 
     def _blended(self, run: _Pass) -> Array:
         linear, deep = run.paths.numpy(force=True)
         return self.blend(linear, deep) if self.settings.deep else linear.astype(np.float64)
 
-    def _inputs(self, batch: Batch, rows: Tensor, cross: Tensor, feed: Tensor, been: Array, target: Array) -> Inputs:
+    def _inputs(
+        self, batch: Batch, whole: int, rows: Tensor, cross: Tensor, feed: Tensor, been: Array, target: Array, first: Array
+    ) -> Inputs:  # fmt: skip
         """Rows at all occurrences [N, D] and the batch's numbers, as the blocks want them."""
         n, (shared, _, length), dim = len(batch), batch.history.shape, rows.shape[1]
-        related, places = batch.related.shape[1], self.settings.domain_places
-        sizes = [n * _COLUMNS, shared * FAMILIES * length, n * related, len(been) * places]
+        related, places = batch.related.shape[1] if self.settings.related else 0, self.settings.domain_places
+        sizes = [n * _COLUMNS, shared * FAMILIES * length, n * related, len(been) * places * self.settings.cross_domain]
         columns, history, near, own = rows.split(sizes)
         columns, history = columns.view(n, _COLUMNS, dim), history.view(shared, FAMILIES, length, dim)
         there = batch.history != 0
@@ -339,10 +346,13 @@ class Trainer:
             related_there=self._to(batch.related[None] != 0),
             cross=cross,
             feed=feed.view(-1, length if self.settings.id_cross else 1, id_cross.FEED),
-            own=own.view(len(been), places, dim),
-            liked=self._liked(batch, history[:, 0].detach(), there[:, 0]),
+            own=own.view(len(been), -1, dim),
+            liked=self._liked(batch, history[:, 0].detach(), there[:, 0]) if self.settings.cross_domain else own,
             been=self._to(been),
             target=self._to(target),
+            owner=self._to(batch.owner) if batch.owner is not None else None,
+            first=self._to(first) if batch.owner is not None else None,
+            whole=whole,
         )
 
     def _liked(self, batch: Batch, rows: Tensor, there: Array) -> Tensor:
@@ -359,9 +369,10 @@ class Trainer:
         admitted = np.zeros(len(keys), bool)
         admitted[inverse] = True  # what only stands in a history waits for an event of its own
         admitted[run.ids.seen.inverse[run.own]] = True
-        items, events = np.unique(inverse[batch.lists < 0, _ITEM], return_counts=True)  # rows of lists were events before
+        n = len(run.numbers)
+        items, events = np.unique(inverse[:n, _ITEM], return_counts=True)  # rows of lists were events before
         new = (run.ids.rows[items] == 0) & (keys[items] != 0)
-        again = inverse[batch.lists >= 0, _ITEM]
+        again = inverse[n:, _ITEM]
         admitted[again] = False
         if new.any():
             items, events = items[new], events[new]
@@ -387,7 +398,7 @@ class Trainer:
         keys = found.seen.keys
         idle_ms = max(0, now_ms - self.base.at_ms) if self.base.at_ms else 0
         self.number_weights.learn(run.numbers, dz, 2.0 ** (-idle_ms / (s.square_half_life_d * _DAY_MS)))
-        if not s.wide:
+        if not s.wide or not len(dz):
             return keys[:0]
         each = dz[:, None].expand(-1, len(found.seen.inverse) // len(dz), -1).reshape(-1, len(TASKS))
         half_life_ms = s.square_half_life_d * _DAY_MS
@@ -410,14 +421,16 @@ class Trainer:
         return {name: table.rows.expire(now_ms) for name, table in self.tables().items()}
 
     def _calibrate(self, batch: Batch, run: _Pass, z: Array, now_ms: int) -> float:
-        stands_for = (batch.is_example.astype(np.float64) / batch.weight)[:, None]
+        n = len(z)
+        labels, sign, is_example = batch.labels[:n], batch.sign[:n], batch.is_example[:n]
+        stands_for = (is_example.astype(np.float64) / batch.weight[:n])[:, None]
         calibrated = self.platt(z)
-        loss = float((log_loss(calibrated, batch.labels) * stands_for).sum() / max(1.0, stands_for.sum()))
-        gradient = (_sigmoid(calibrated) - batch.labels) * stands_for - batch.sign
-        self.platt.step(z, self.base.logits(), gradient, int(batch.is_example.sum()), float(stands_for.max(initial=1.0)))
+        loss = float((log_loss(calibrated, labels) * stands_for).sum() / max(1.0, stands_for.sum()))
+        gradient = (_sigmoid(calibrated) - labels) * stands_for - sign
+        self.platt.step(z, self.base.logits(), gradient, int(is_example.sum()), float(stands_for.max(initial=1.0)))
         linear, deep = run.paths.numpy(force=True)
-        self.blend.step(linear, deep, (_sigmoid(z) - batch.labels) * stands_for - batch.sign)
-        self.base.add(float(stands_for.sum()), (batch.labels * stands_for + batch.sign).sum(0), now_ms)
+        self.blend.step(linear, deep, (_sigmoid(z) - labels) * stands_for - sign)
+        self.base.add(float(stands_for.sum()), (labels * stands_for + sign).sum(0), now_ms)
         return loss
 
     def _probabilities(self, z: Array) -> Array:

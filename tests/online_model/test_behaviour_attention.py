@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from online_model.behaviour_attention import BehaviourAttention, weigh
+from online_model.behaviour_attention import BehaviourAttention, faded, weigh
 from tests.oracles import behaviour_attention as naive
 
 FAMILIES, B, L, D, H, ACTIONS = 2, 3, 4, 5, 6, 7
@@ -23,7 +23,23 @@ ALL = torch.ones(1, 1, 3, dtype=torch.bool)
 
 
 def weights(null: float, there: Tensor = ALL) -> list[float]:
-    return weigh(SCORE, BIAS, AGE, there, DECAY, torch.tensor([null], dtype=torch.float64))[0, 0].tolist()
+    return weigh(SCORE, faded(BIAS, AGE, DECAY), there, torch.tensor([null], dtype=torch.float64))[0, 0].tolist()
+
+
+@pytest.mark.parametrize("share", [0.2, 0.9])  # of places where something is: both forms
+def test_candidates_find_the_behaviours_of_their_owner(share: float) -> None:
+    made, (_, keys, action, age, _) = block(), inputs()
+    there = torch.rand(FAMILIES, B, L, generator=torch.Generator().manual_seed(5)) < share
+    owner = torch.arange(2 * B) % 3 % B
+    many = torch.randn(2 * B, D, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    keys.requires_grad_()
+    one = (keys, action, age, there, owner)
+    each = (keys[:, owner], action[:, owner], age[:, owner], there[:, owner])
+    got, wanted = made(many, *one), made(many, *each)
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
+    torch.testing.assert_close(made.weights(many, *one), made.weights(many, *each), rtol=0, atol=1e-12)
+    for ours, theirs in zip(*(torch.autograd.grad(out.square().sum(), [keys, *made.parameters()]) for out in (got, wanted)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
 def test_weights_without_a_null_slot_are_the_models_numbers() -> None:
@@ -106,7 +122,8 @@ def test_order_of_behaviours_and_padding_change_nothing() -> None:
 
 def test_a_newer_copy_never_weighs_less() -> None:
     ages = one(10, 4000, 90000)
-    same = weigh(torch.ones_like(ages), torch.zeros_like(ages), ages, ALL, DECAY, torch.zeros(1, dtype=torch.float64))[0, 0, 1:].tolist()
+    bias = faded(torch.zeros_like(ages), ages, DECAY)
+    same = weigh(torch.ones_like(ages), bias, ALL, torch.zeros(1, dtype=torch.float64))[0, 0, 1:].tolist()
     assert same == sorted(same, reverse=True)
 
 

@@ -51,6 +51,20 @@ def test_forward_equals_the_loops() -> None:
             assert got[b, t].item() == pytest.approx(naive.logit(row, outputs[t], outputs[T:], gates, *tower), abs=1e-9)
 
 
+@pytest.mark.parametrize("whole", range(B + 1))
+def test_the_last_task_alone_is_what_it_is_among_all_and_learns_so(whole: int) -> None:
+    made, x = block(), inputs().requires_grad_()
+    every = made(x)
+    most, last = made.heads(x, whole)
+    torch.testing.assert_close(most, every[:whole, : T - 1], rtol=0, atol=1e-12)
+    torch.testing.assert_close(last, every[:, T - 1], rtol=0, atol=1e-12)
+    learns = [x, *made.parameters()]
+    got = torch.autograd.grad(most.square().sum() + last.square().sum(), learns)
+    wanted = torch.autograd.grad(every[:whole, : T - 1].square().sum() + every[:, T - 1].square().sum(), learns)
+    for one, other in zip(got, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
 def test_gradient_is_finite_where_all_inputs_are_zero() -> None:
     made, x = block(), torch.zeros(B, INPUTS, dtype=torch.float64, requires_grad=True)
     made(x).sum().backward()

@@ -53,7 +53,31 @@ def batch(n: int, seed: int, length: int = 3, users: int = 20, items: int = 10) 
 
 
 def part(whole: Batch, rows: slice) -> Batch:
-    return Batch(**{f.name: getattr(whole, f.name)[rows] for f in fields(Batch)})
+    assert whole.owner is None
+    return Batch(**{f.name: getattr(whole, f.name)[rows] for f in fields(Batch) if f.name != "owner"})
+
+
+def apart(of: Batch) -> Batch:
+    """Each row with a half of its own."""
+    if of.owner is None:
+        whose = np.arange(len(of)) % max(1, len(of.history))
+    else:
+        whose = of.owner
+    return replace(of, **{name: getattr(of, name)[whose] for name in SHARED}, owner=None)
+
+
+def together(n: int, seed: int, users: int) -> Batch:
+    """Random examples that share the halves of so many users."""
+    out = batch(n, seed)
+    owner = np.sort(np.random.default_rng(seed).permutation(np.arange(n) % users))
+    owner[1:-1] = np.where(np.arange(1, n - 1) % 3, owner[1:-1], 0)  # not only in rows side by side
+    owner = np.unique(owner, return_inverse=True)[1]
+    first = np.unique(owner, return_index=True)[1]
+    for column in (FIELDS.index("user"),):
+        out.fields[:, column] = out.fields[first, column][owner]
+    at = BAGS.index("user_attributes")
+    out.bags[:, at] = out.bags[first, at][owner]
+    return replace(out, **{name: getattr(out, name)[first] for name in SHARED}, owner=owner)
 
 
 def trained(steps: int = 6, settings: ModelSettings | None = None) -> Trainer:
@@ -93,6 +117,38 @@ def test_candidates_that_share_a_history_are_predicted_as_if_each_had_its_own() 
     shared = replace(own, **{name: getattr(own, name)[:1] for name in SHARED})
     assert own.history[0].any()
     np.testing.assert_allclose(made.predict(shared).logits, made.predict(own).logits, rtol=0, atol=1e-5)
+
+
+def test_rows_that_share_halves_are_predicted_and_learned_as_if_each_had_its_own() -> None:
+    one, other = trained(), trained()
+    for at in range(4):
+        shared = together(12, 60 + at, 4)
+        assert shared.owner is not None and len(shared.history) == 4 < len(apart(shared).history)
+        shared.lists[8:], shared.tier[8:] = 0, [0, 1, 2, 3]
+        shared.is_example[8:], shared.labels[8:] = 0, 0
+        np.testing.assert_allclose(one.predict(shared).logits, other.predict(apart(shared)).logits, rtol=0, atol=1e-5)
+        got, wanted = one.step(shared, T0 + 9000 + at), other.step(apart(shared), T0 + 9000 + at)
+        assert got.logits.shape == (8, len(TASKS))
+        np.testing.assert_allclose(got.logits, wanted.logits, rtol=0, atol=1e-5)
+        assert got.grad_norm == pytest.approx(wanted.grad_norm, rel=1e-4)
+    ours, theirs = one.arrays(), other.arrays()
+    for name in ("ids.weights", "feed.weights", "cross.weights", "wide.weights", "weights", "numbers.weights"):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=0, atol=1e-4, err_msg=name)
+    np.testing.assert_array_equal(ours["ids.keys"], theirs["ids.keys"])
+
+
+def test_rows_that_are_only_compared_move_no_task_and_no_linear_weight() -> None:
+    made = trained()
+    shown = batch(6, 61)
+    shown.lists[:], shown.tier[:], shown.is_example[:], shown.labels[:] = 0, [0, 1, 2, 3, 0, 1], 0, 0
+    before = made.arrays()
+    report = made.step(shown, T0 + 9000)
+    assert report.skipped is None and report.logits.shape == (0, len(TASKS)) and report.grad_norm > 0
+    after = made.arrays()
+    for name in ("wide.keys", "wide.weights", "numbers.weights", "effect.weights", "platt.slope", "blend.share"):
+        np.testing.assert_array_equal(after[name], before[name], err_msg=name)
+    old = len(before["ids.weights"])
+    assert (after["ids.weights"][:old] != before["ids.weights"]).any()
 
 
 def test_longer_padding_changes_no_prediction() -> None:
