@@ -152,7 +152,7 @@ class Shelves:
         return self._all if domain is None else self._of_domain.get(domain, self._nothing)
 
     def categories(self, domain: int | None) -> Mapping[int, Shelf]:
-        """The shelves of all categories in a domain that have something on them; None: in all. None without a catalog."""
+        """The shelves of all categories in a domain that have something on them; None: in all. Without a catalog there are none."""
         return self._of_category.get(domain, {})
 
     def put(self, known: Known, seen_ms: int) -> None:

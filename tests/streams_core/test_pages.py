@@ -119,6 +119,45 @@ def test_preference_is_of_the_best_items_alone_and_by_the_weights_of_the_request
     assert [m.preference for m in weighed.modules] == pytest.approx([0.0, -0.5]) and ids(weighed)[0] == ["rock2", "rock3"]
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from(CATEGORIES), st.integers(1, 40), st.integers(0, 9), st.integers(0, 4)), min_size=1, max_size=20),
+    st.sampled_from(["blend-0", "blend-0.25", "blend-0.75", "tail"]), st.integers(1, 4), st.integers(1, 3),
+)  # fmt: skip
+def test_a_page_is_what_loops_over_the_whole_catalog_make(
+    rows: list[tuple[str, int, int, int]], strategy: str, modules: int, per_module: int
+) -> None:
+    """Naive: (category, liking, monetization, plays) of every item; no index, no batch; scipy's z-scores."""
+    items = {f"i{n}": row for n, row in enumerate(rows)}
+    house = PageHouse([Item(item_id=name, categories=(c,), monetization=float(paid)) for name, (c, _, paid, _) in items.items()])
+    house.take(*(event("play", name, user=f"v{u}") for name, (*_, plays) in items.items() for u in range(plays)))
+    page, *_ = house.page(worth({n: row[1] / 64 for n, row in items.items()}), strategy=strategy, modules=modules, per_module=per_module)
+
+    best: dict[str, list[str]] = {}
+    for name in sorted(items, key=lambda n: (-items[n][1], k(n))):
+        best.setdefault(items[name][0], []).append(name)
+    full = [c for c in best if len(best[c]) >= per_module]
+    if len(full) < modules:  # then short modules fill up, which of them is left to chance
+        modules, full = (len(best), list(best)) if modules >= len(best) else (0, [])
+    if not full:
+        return
+    figures = []
+    for c in full:
+        top = [items[name] for name in best[c][:per_module]]
+        plays = sum(items[name][3] for name in best[c])
+        figures.append((sum(0.5 * t[1] / 64 for t in top) / len(top), sum(t[2] for t in top) / len(top), math.log(1 + plays)))
+    z = [np.nan_to_num(stats.zscore(column)) if np.ptp(column) > 1e-12 else np.zeros(len(full)) for column in np.array(figures).T]
+    alpha = float(strategy.removeprefix("blend-")) if strategy != "tail" else 0.0
+    score = z[0] - z[2] if strategy == "tail" else (1 - alpha) * z[0] + alpha * z[1]
+    by_category = {m.category: m for m in page.modules}
+    assert len(page.modules) == min(modules, len(full)) and set(by_category) <= set(full)
+    assert [m.score for m in page.modules] == pytest.approx(sorted(score, reverse=True)[: len(page.modules)], abs=1e-6)
+    for c, (preference, paid, _), of in zip(full, figures, score, strict=True):
+        if c in by_category:
+            found = by_category[c]
+            assert [i.item_id for i in found.items] == best[c][:per_module]
+            assert (found.preference, found.monetization, found.score) == pytest.approx((preference, paid, of), abs=1e-6)
+
+
 def test_the_long_tail_rises_with_tail() -> None:
     """Both are liked alike; one is played by everybody. `tail` also takes all of fashion out of the model's view."""
     house = PageHouse(shelf_of("rock", "jazz", "folk"))
