@@ -54,6 +54,7 @@ class Choosing:
                 raise ValueError(f"{surface}: {len(names)} strategies; with more than {MAX_ARMS}, each would learn too little")
         self.policies = {surface: Policy(names, SEGMENTS, settings) for surface, names in arms.items()}
         self.segments = Segments()
+        self.counted = {surface: dict.fromkeys(COUNTED, 0) for surface in arms}  # what became of rewards so far
         self._places = {surface: {name: k for k, name in enumerate(names)} for surface, names in arms.items()}
         self._tables: dict[tuple[str, int], _Table] = {}
 
@@ -87,27 +88,28 @@ class Choosing:
     def learn(self, rewards: Sequence[Reward]) -> dict[str, int]:
         """Take in what was earned, oldest first. Of what was not on a screen nothing is known, and nothing is learned."""
         counts = dict.fromkeys(COUNTED, 0)
-        for surface, policy in self.policies.items():
-            rows = []
-            for reward in rewards:
-                if reward.surface == surface:
-                    arm = self.place(surface, reward.strategy)
-                    if not reward.seen:
-                        counts["unseen"] += 1
-                    elif arm is None or not 0 <= reward.segment < SEGMENTS:
-                        counts["unknown_strategy"] += 1
-                    else:
-                        rows.append((reward.segment, arm, reward.experience, reward.revenue))
-            if rows:
-                segment, arms, experience, revenue = (np.array(column) for column in zip(*rows, strict=True))
-                changed = policy.learn(segment, arms, experience.astype(float), revenue.astype(float))
-                counts["learned"] += len(rows)
-                counts["alarms"] += len(changed)
-        counts["unknown_strategy"] += sum(r.surface not in self.policies for r in rewards)
+        counts["unknown_strategy"] = sum(r.surface not in self.policies for r in rewards)
+        for surface in self.policies:
+            found = self._learn(surface, [r for r in rewards if r.surface == surface])
+            for name, n in zip(COUNTED, found, strict=True):
+                counts[name] += n
+                self.counted[surface][name] += n
         met = [r for r in rewards if r.seen]
         if met:
             self.segments.see(np.array([r.activity for r in met]), [r.domain for r in met])
         return counts
+
+    def _learn(self, surface: str, rewards: Sequence[Reward]) -> tuple[int, int, int, int]:
+        seen = [r for r in rewards if r.seen]
+        placed = [(self.place(surface, r.strategy), r) for r in seen if 0 <= r.segment < SEGMENTS]
+        known = [(arm, r) for arm, r in placed if arm is not None]
+        if not known:
+            return 0, len(rewards) - len(seen), len(seen), 0
+        changed = self.policies[surface].learn(
+            np.array([r.segment for _, r in known]), np.array([arm for arm, _ in known]),
+            np.array([r.experience for _, r in known], float), np.array([r.revenue for _, r in known], float),
+        )  # fmt: skip
+        return len(known), len(rewards) - len(seen), len(seen) - len(known), len(changed)
 
     def arrays(self) -> dict[str, Array]:
         """All arrays of a checkpoint."""
@@ -118,7 +120,8 @@ class Choosing:
 
     def meta(self) -> dict[str, Any]:
         """The rest of a checkpoint."""
-        return {"river": _river(), "learned": {surface: msgspec.to_builtins(p.learned()) for surface, p in self.policies.items()}}
+        learned = {surface: msgspec.to_builtins(p.learned()) for surface, p in self.policies.items()}
+        return {"river": _river(), "learned": learned, "counted": {surface: dict(of) for surface, of in self.counted.items()}}
 
     def load(self, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
         """Become what a checkpoint holds. Arms of the same name keep what they learned, others begin; a surface it lacks begins.
@@ -130,6 +133,7 @@ class Choosing:
             mine = {n.removeprefix(f"{surface}."): a for n, a in arrays.items() if n.startswith(f"{surface}.")}
             self._load(surface, {n: a for n, a in mine.items() if same or not n.startswith("drift.")}, learned)
         self.segments.load({n[9:]: a for n, a in arrays.items() if n.startswith("segments.")})
+        self.counted |= {surface: dict(of) for surface, of in meta["counted"].items() if surface in self.counted}
 
     def copy_bytes(self) -> bytes:
         """What choices depend on, for copies: counts without the windows of drift."""
