@@ -15,6 +15,7 @@ from bandit.settings import BanditSettings
 from online_model import checkpoint
 from online_model.features import Reward
 from streams.core.choosing import Choosing
+from streams.core.events import Choice
 from streams.core.pages import PageSettings
 from streams.core.recommend import RecommendSettings
 from streams.core.surfaces import arms, by_default
@@ -53,7 +54,7 @@ def rounds(choosing: Choosing, n: int, seed: int, batch: int = 50) -> list[tuple
     return out
 
 
-def ask(choosing: Choosing, n: int, seed: int) -> list[object]:
+def ask(choosing: Choosing, n: int, seed: int) -> list[tuple[str, Choice]]:
     rng = np.random.default_rng(seed)
     users = [(float(rng.integers(0, 40)), int(rng.integers(1, 6)), float(rng.random())) for _ in range(n)]
     return [choosing.choose("page" if at % 2 else "list", *user) for at, user in enumerate(users)]
@@ -73,7 +74,7 @@ def test_before_the_first_reward_all_have_equal_chances_and_the_number_picks_one
 def test_a_choice_says_by_what_it_was_made_and_its_chances_sum_to_1() -> None:
     choosing = Choosing(ARMS, FLOOR)
     rounds(choosing, 600, 1)
-    for _, choice in ask(choosing, 40, 2):  # type: ignore[misc]
+    for _, choice in ask(choosing, 40, 2):
         policy = choosing.policies[choice.surface]
         assert sum(choice.chances) == pytest.approx(1, abs=1e-9)
         assert list(choice.chances) == policy.chances(choice.segment).tolist()
