@@ -1,4 +1,4 @@
-"""From a request to a list, beside the taking in of events: one thread, which alone has the shelves and moves the model on.
+"""From a request to a list or a page, beside the taking in of events: one thread, which alone has the shelves and moves the model on.
 
 What changes (items, popularity, versions of the model) and what is asked go through that thread in the order they came,
 so nothing is locked, a list is of one moment, and the version it names is the one that scored it.
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import msgspec
 from rocksdict import DbClosedError
@@ -26,6 +27,7 @@ from streams.core.candidates import POPULAR_HALF_LIFE_H, Shelves
 from streams.core.catalog import Catalog, Known
 from streams.core.events import Event, Exposure
 from streams.core.explain import Explanation, Recent, explained
+from streams.core.pages import MadePage, PageMaker, PageRequest, PageSettings
 from streams.core.partition import Partition
 from streams.core.recommend import Made, Recommender, RecommendSettings, Request
 from streams.core.records import Arrived
@@ -35,46 +37,43 @@ from streams.model_updates import ServingModel
 from streams.watchdog import end
 
 SEED = 0  # of chance in lists; what makes two lists differ is the id and the time of their requests
+T = TypeVar("T")
 _DAY = POPULARITY_HALF_LIVES_H.index(POPULAR_HALF_LIFE_H)
 
 
 class Moved(Exception):  # noqa: N818 - it is an answer
-    """The partition was given up while a list was being made of it."""
+    """The partition was given up while a list or a page was being made of it."""
 
 
 class Answers:
-    """Told of all that changes, from the event loop; asked for lists, from the event loop."""
+    """Told of all that changes, from the event loop; asked for lists and pages, from the event loop."""
 
     def __init__(
-        self, settings: RecommendSettings, partition: PartitionSettings, model: ServingModel, thread: Executor, recent: Recent
-    ) -> None:
+        self, settings: RecommendSettings, pages: PageSettings, partition: PartitionSettings, model: ServingModel, thread: Executor,
+        recent: Recent,
+    ) -> None:  # fmt: skip
         """`thread`: one, the same that the model moves on in. `recent`: of what can be explained; from here on that thread's."""
         self._catalog, self._shelves = Catalog(), Shelves()  # a catalog of its own, so that both are of one moment
         self._recommender = Recommender(settings, partition, self._catalog, self._shelves)
+        self._pages = PageMaker(pages, self._recommender)
         self._decay = of_item(partition.rate_half_life_h)
         self._model, self._thread, self._recent = model, thread, recent
-        self._making: deque[asyncio.Future[Made]] = deque()
+        self._making: deque[asyncio.Future[Any]] = deque()
 
     async def answer(self, request: Request, request_id: str, partition: Partition, now_ms: int) -> Made:
         """The list, which can be explained from then on. `partition`: the user's; of a guest, any."""
-        user = None
-        if request.user_id is not None:
-            found = partition.user(keys.key("user", request.user_id))
-            user = _copied(found) if found is not None else None
-        loop = asyncio.get_running_loop()
-        making = loop.run_in_executor(self._thread, self._make, request, request_id, user, partition, now_ms)
-        self._making.append(making)
-        try:
-            return await making
-        finally:
-            self._making.remove(making)
+        return await self._made(self._make, request, request_id, _user(request.user_id, partition), partition, now_ms)
+
+    async def page(self, request: PageRequest, request_id: str, partition: Partition, now_ms: int) -> MadePage:
+        """The page; the rest as of a list."""
+        return await self._made(self._make_page, request, request_id, _user(request.user_id, partition), partition, now_ms)
 
     async def explain(self, request_id: str) -> Explanation | None:
         """Why one of the last lists is as it is; None of any other."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._explain, request_id)
 
     async def turn(self) -> None:
-        """Let the list that is being made, if there is one, be made first; those behind it wait for the next turn."""
+        """Let the list or page that is being made, if there is one, be made first; those behind it wait for the next turn."""
         if self._making:
             await asyncio.wait([self._making[0]])
 
@@ -103,16 +102,33 @@ class Answers:
         """Popularity as it was kept, by item: rows of one partition, or of all, parts of an item then under one key each."""
         self._later(self._begin, rows)
 
+    async def _made(self, make: Callable[..., T], *given: Any) -> T:
+        making = asyncio.get_running_loop().run_in_executor(self._thread, make, *given)
+        self._making.append(making)
+        try:
+            return await making
+        finally:
+            self._making.remove(making)
+
     def _make(self, request: Request, request_id: str, user: UserState | None, partition: Partition, now_ms: int) -> Made:
         model = self._model
         there = model.version is not None
-        try:
+        with _at(partition):
             made = self._recommender.recommend(
                 request, request_id, user, partition.glance, model.predict if there else None,
+                now_ms, SEED, model.version, model.age_ms if there else 0, there and model.stale, model.choosing,
+            )  # fmt: skip
+        self._recent.put(request_id, made.trace)
+        return made
+
+    def _make_page(self, request: PageRequest, request_id: str, user: UserState | None, partition: Partition, now_ms: int) -> MadePage:
+        model = self._model
+        there = model.version is not None
+        with _at(partition):
+            made = self._pages.page(
+                request, request_id, user, partition.glance, model.predict if there else None, model.choosing,
                 now_ms, SEED, model.version, model.age_ms if there else 0, there and model.stale,
             )  # fmt: skip
-        except DbClosedError as error:
-            raise Moved(f"partition {partition.number} has just moved to another worker") from error
         self._recent.put(request_id, made.trace)
         return made
 
@@ -162,6 +178,21 @@ def _whole(work: Callable[..., None], *given: Any) -> None:
         work(*given)
     except Exception as error:  # noqa: BLE001 - shelves that miss a change would be wrong from here on, unnoticed
         end("keeping what lists are made of failed", error)
+
+
+@contextmanager
+def _at(partition: Partition) -> Iterator[None]:
+    """While something is made of the partition: it may be given up."""
+    try:
+        yield
+    except DbClosedError as error:
+        raise Moved(f"partition {partition.number} has just moved to another worker") from error
+
+
+def _user(user_id: str | None, partition: Partition) -> UserState | None:
+    """Of a guest, and of somebody who never came, there is none."""
+    found = partition.user(keys.key("user", user_id)) if user_id is not None else None
+    return _copied(found) if found is not None else None
 
 
 def _copied(state: UserState) -> UserState:

@@ -1,14 +1,15 @@
-"""Asking a running service for a list, and why it is as it is, as `segue recommend` does."""
+"""Asking a running service for a list or a page, and why it is as it is, as `segue recommend` and `segue page` do."""
 from __future__ import annotations
 
 import http.client
 import time
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from streams.core.explain import Explanation
+from streams.core.pages import Page, PageRequest
 from streams.core.recommend import Answer, Request
 from streams.entrance import Problem, ServiceSettings
 
@@ -17,8 +18,15 @@ TIMEOUT_S = 10.0
 AGAIN_S = 0.25  # between two tries, where the service may be waited for
 
 
+class Place(NamedTuple):
+    """Where a service is, and what it lets in by."""
+
+    url: str
+    token: str  # empty: none is asked for
+
+
 class Unanswered(RuntimeError):
-    """Nobody answered, or not with a list; the message says what to do."""
+    """Nobody answered, or not with what was asked for; the message says what to do."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -35,24 +43,34 @@ def at(settings: ServiceSettings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-def recommend(url: str, token: str, request: Request, wait_s: float = 0.0) -> Answer:
+def recommend(place: Place, request: Request, wait_s: float = 0.0) -> Answer:
     """The list. `wait_s`: how long a service may take to be there and ready."""
+    return _waited(place, "/v1/recommendations", msgspec.json.encode(request), Answer, wait_s)
+
+
+def page(place: Place, request: PageRequest, wait_s: float = 0.0) -> Page:
+    """The page; the rest as of a list."""
+    return _waited(place, "/v1/pages", msgspec.json.encode(request), Page, wait_s)
+
+
+def explain(place: Place, request_id: str) -> Explanation:
+    """Why a list or a page that has just been made there is as it is."""
+    return _asked(place, "GET", f"/v1/explain/{quote(request_id, safe='')}", b"", Explanation)
+
+
+def _waited(place: Place, path: str, body: bytes, kind: type[T], wait_s: float) -> T:
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            return _asked(url, token, "POST", "/v1/recommendations", msgspec.json.encode(request), Answer)
+            return _asked(place, "POST", path, body, kind)
         except Unanswered as error:
             if error.status not in (0, 503) or time.monotonic() > deadline:
                 raise
         time.sleep(AGAIN_S)
 
 
-def explain(url: str, token: str, request_id: str) -> Explanation:
-    """Why a list that has just been made there is as it is."""
-    return _asked(url, token, "GET", f"/v1/explain/{quote(request_id, safe='')}", b"", Explanation)
-
-
-def _asked(url: str, token: str, method: str, path: str, body: bytes, kind: type[T]) -> T:
+def _asked(place: Place, method: str, path: str, body: bytes, kind: type[T]) -> T:
+    url, token = place
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise NoAddress(f"--url {url}: expected http://HOST:PORT")

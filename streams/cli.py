@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from replay.evidence import Finding
     from replay.judge import Stop
     from replay.logs import Columns, Format, LogRow
+    from streams.asking import Place
     from streams.core.explain import Explained
     from streams.core.items import Item
+    from streams.core.pages import Page
+    from streams.core.recommend import Answer
     from streams.settings import Loaded
 
 PACKAGES = ("streams", "online_model", "bandit", "replay")
@@ -33,9 +36,11 @@ Q_HATS = ("cross-fitted", "out-of-time", "ranker")  # of replay/evaluate.py
 PROOFS = ("debias", "cross-domain", "id-cross", "late-labels")  # of replay/prove.py, which loads torch
 CROWD_PACE = 200.0  # of `segue run`: a list takes an hour / 200 = 18 s at most, and its join window is 20 s
 KNOWN_RIVALS = {"bandit": "the security linter bandit", "replay": "the library replay-rec"}
+PAGE_SHARE = 0.5  # of `segue run`: a minute then closes some 50 pages a strategy, and as many visits show what lists come to
 
 Verb = Callable[..., Any]
 
+R = TypeVar("R")
 
 class NoError(click.ClickException):
     """The answer is no."""
@@ -320,9 +325,11 @@ def replay(
     from streams.core.learn import Learner
     from streams.core.partition import Partition
     from streams.core.state import Tables
+    from streams.core.choosing import Choosing
     from streams.topics import reaching
 
     settings, live = loaded.settings, log.form == "topic"
+    from streams.core.surfaces import arms
     devices.use_threads(settings.process.threads)
     catalog = Catalog()
     for item in log.items():
@@ -359,7 +366,8 @@ def replay(
             )  # fmt: skip
             found = evidence.findings(result)
         else:
-            learner = Learner(settings.learner, Trainer(settings.model, chosen))
+            choosing = Choosing(arms(settings.pages, settings.recommend), settings.bandit)
+            learner = Learner(settings.learner, Trainer(settings.model, chosen), choosing=choosing)
             result = prequential.run(arrivals(), machine, learner, closing=not live, since_ms=_moment(since), progress=told)
     if report:
         from replay.findings import sections
@@ -602,7 +610,9 @@ def send(log: Log, loaded: Loaded, as_json: bool) -> None:
 @with_settings
 @at_a_broker
 @as_json
-def run(seconds: float | None, events_per_s: float, seed: int, port: int, folder: Path | None, loaded: Loaded, as_json: bool) -> None:
+def run(
+    seconds: float | None, events_per_s: float, pages: float, seed: int, port: int, folder: Path | None, loaded: Loaded, as_json: bool
+) -> None:
     """Start everything on this machine and show it live: a real Kafka (or yours), worker, learner, simulated listeners.
 
     The panel is on stderr; where that is no terminal, a line every few seconds. The sum of it all is on stdout. A run has
@@ -612,6 +622,7 @@ def run(seconds: float | None, events_per_s: float, seed: int, port: int, folder
     import time
 
     from replay import crowd
+@click.option("--pages", type=click.FloatRange(0, 1), default=PAGE_SHARE, show_default=True, help="share of visits to a page, not a list")
     from replay.simulator import World, WorldSettings
     from streams import run as runs
     from streams.console import emit
@@ -624,13 +635,15 @@ def run(seconds: float | None, events_per_s: float, seed: int, port: int, folder
     listeners = crowd.Crowd(World(WorldSettings(start_ms=time.time_ns() // 1_000_000), seed), seed, pace=CROWD_PACE)
     plan = runs.Plan(
         settings=settings, embedded=embedded, folder=folder or Path("run") / f"live-{stamp}", keep=folder is not None,
-        seconds=seconds, events_per_s=events_per_s, seed=seed,
+        seconds=seconds, events_per_s=events_per_s, page_share=pages, seed=seed,
     )  # fmt: skip
-    told = runs.run(plan, runs.Crowd(listeners.world.catalog(), listeners.ask, listeners.react), lambda text: click.echo(text, err=True))
+    ways = Way(listeners.ask, listeners.react), Way(listeners.ask_page, listeners.react_page)
+    told = runs.run(plan, runs.Crowd(listeners.world.catalog(), *ways), lambda text: click.echo(text, err=True))
     if as_json:
         emit(told)
     else:
         click.echo("\n".join(lines(told)))
+    from streams.listeners import Way
     if seconds is not None and not told.complete:
         raise NoError(f"stopped after {told.seconds:.0f} of {seconds:.0f} s")
     if told.lag:
@@ -648,7 +661,10 @@ def worker(loaded: Loaded) -> None:
     from streams.worker import run_worker
 
     s = loaded.settings
-    config = ServiceConfig(topics=s.topics, partition=s.partition, service=s.service, recommend=s.recommend, copy=s.copy, model=s.model)
+    config = ServiceConfig(
+        topics=s.topics, partition=s.partition, service=s.service, recommend=s.recommend, pages=s.pages, bandit=s.bandit, copy=s.copy,
+        model=s.model,
+    )  # fmt: skip
     service = Service(config)
     click.echo(f"answers at {service.url}, documentation at {service.url}/docs", err=True)
     run_worker(settings.worker(s), [service, WorkerStands(s.standing, service.model)])
@@ -668,46 +684,67 @@ def learner(loaded: Loaded) -> None:
 
 
 @verb("segue broker -- sh -c 'segue worker & segue recommend ada --k 3 --wait 60; kill $!; wait'")
-@click.argument("user", required=False)
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="items of the list")
-@click.option("--domain", help="only of it: song, video, longform, live …")
 @click.option("--candidate", "candidates", multiple=True, metavar="ITEM", help="rank these  [default: popular, fresh and random ones]")
-@click.option("--strategy", help="ranked, tail or popular  [default: ranked]")
-@click.option("--weight", "weights", multiple=True, metavar="TASK=W", help="what it counts: skip=-2, rank=0 …  [default: settings]")
-@click.option("--gamma-item", metavar="NUMBER", help="share of momentary popularity to take away, -1 to 1.5  [default: settings]")
-@click.option("--gamma-user", metavar="NUMBER", help="share of the user's own level to take away, -1 to 1.5  [default: settings]")
-@click.option("--rank-scale", metavar="NUMBER", help="of the rank head: differences that count  [default: settings]")
-@click.option("--why", is_flag=True, help="tell what each score is made of, and what the model saw of the user")
-@click.option("--url", help="of the service  [default: as service.host and service.port say]")
-@click.option("--wait", default=0.0, type=click.FloatRange(min=0), metavar="SECONDS", help="for a service that starts just now")
-@with_settings
+@click.option("--strategy", help="ranked, tail, explore, popular, a preset, or auto: one is drawn  [default: ranked]")
+@of_a_request
 @as_json
 def recommend(
-    user: str | None, k: int, domain: str | None, candidates: tuple[str, ...], strategy: str | None, weights: tuple[str, ...],
-    gamma_item: str | None, gamma_user: str | None, rank_scale: str | None, why: bool, url: str | None, wait: float,
-    loaded: Loaded, as_json: bool,
-) -> None:  # fmt: skip
-    """Ask a running service for USER's list; without USER for a guest's. It is a list like any other: written down as shown."""
+def of_a_request(function: Verb) -> Verb:
+    """Options of what is asked of a service, and the settings that say where it is; the verb gets `wanted`, fields of the request,
+    and `place`.
+    """
+
+    @functools.wraps(function)
+    def call(
+        user: str | None, domain: str | None, weights: tuple[str, ...], gamma_item: str | None, gamma_user: str | None,
+        rank_scale: str | None, url: str | None, loaded: Loaded, **rest: Any,
+    ) -> Any:  # fmt: skip
+        from streams import asking
+
+        numbers = {"gamma_item": gamma_item, "gamma_user": gamma_user, "rank_scale": rank_scale}
+        wanted = {
+            "user_id": user, "domain": domain, "weights": dict(map(_weight, weights)) or None,
+            **{name: None if n is None else _finite(f"--{name.replace('_', '-')} {n}", n) for name, n in numbers.items()},
+        }  # fmt: skip
+        place = asking.Place(url or asking.at(loaded.settings.service), loaded.settings.service.token)
+        return function(wanted=wanted, place=place, **rest)
+
+    out = with_settings(call)
+    for option in (
+        click.option("--wait", default=0.0, type=click.FloatRange(min=0), metavar="SECONDS", help="for a service that starts just now"),
+        click.option("--url", help="of the service  [default: as service.host and service.port say]"),
+        click.option("--why", is_flag=True, help="tell what each score is made of, and what the model saw of the user"),
+        click.option("--rank-scale", metavar="NUMBER", help="of the rank head: differences that count  [default: settings]"),
+        click.option("--gamma-user", metavar="NUMBER", help="share of the user's own level to take away, -1 to 1.5  [default: settings]"),
+        click.option("--gamma-item", metavar="NUMBER", help="share of momentary popularity to take away, -1 to 1.5  [default: settings]"),
+        click.option("--weight", "weights", multiple=True, metavar="TASK=W", help="what it counts: skip=-2, rank=0 …  [default: settings]"),
+        click.option("--domain", help="only of it: song, video, longform, live …"),
+        click.argument("user", required=False),
+    ):
+        out = option(out)
+    return out
+
+
+def _request(wanted: dict[str, Any], kind: type[R]) -> R:
     import msgspec
 
+    try:
+        return msgspec.convert(wanted, kind)
+    except msgspec.ValidationError as error:
+        raise CallError(str(error)) from None
+
+
+    wanted: dict[str, Any], place: Place, k: int, candidates: tuple[str, ...], strategy: str | None, why: bool, wait: float, as_json: bool
+) -> None:
+    """Ask a running service for USER's list; without USER for a guest's. It is a list like any other: written down as shown."""
     from streams import asking
     from streams.console import emit
     from streams.core.recommend import Request
 
-    wanted = {
-        "user_id": user, "k": k, "domain": domain, "candidates": candidates or None, "strategy": strategy,
-        "weights": dict(map(_weight, weights)) or None,
-        **{name: None if n is None else _finite(f"--{name.replace('_', '-')} {n}", n)
-           for name, n in (("gamma_item", gamma_item), ("gamma_user", gamma_user), ("rank_scale", rank_scale))},
-    }  # fmt: skip
-    try:
-        request = msgspec.convert(wanted, Request)
-    except msgspec.ValidationError as error:
-        raise CallError(str(error)) from None
-    service = loaded.settings.service
-    place = url or asking.at(service)
-    answer = asking.recommend(place, service.token, request, wait)
-    reasons = asking.explain(place, service.token, answer.request_id) if why else None
+    request = _request(wanted | {"k": k, "candidates": candidates or None, "strategy": strategy}, Request)
+    answer = asking.recommend(place, request, wait)
+    reasons = asking.explain(place, answer.request_id) if why else None
     if as_json:
         emit(reasons or answer)
         return
@@ -716,7 +753,7 @@ def recommend(
         for line in _reasons(reasons.items[item.position]) if reasons else ():
             click.echo(f"       {line}")
     model = f"model version {answer.model_version}" if answer.model_version is not None else "no model yet"
-    click.echo(f"{len(answer.items)} of {k}; {', '.join([answer.strategy, model, *answer.flags])}", err=True)
+    return ", ".join([answer.strategy, model, *answer.flags])
 
 
 def _weight(assignment: str) -> tuple[str, float]:
@@ -731,6 +768,49 @@ def _finite(flag: str, number: str) -> float:
     except ValueError:
         value = float("nan")
     if not isfinite(value):
+    click.echo(f"{len(answer.items)} of {k}; {_made_by(answer)}", err=True)
+
+
+@verb("segue broker -- sh -c 'segue worker & segue page ada --modules 3 --wait 60; kill $!; wait'")
+@click.option("--modules", type=click.IntRange(min=1), help="of the page  [default: settings]")
+@click.option("--per-module", type=click.IntRange(min=1), help="items of each  [default: settings]")
+@click.option("--strategy", help="blend-0.25, tail, explore, fixed …  [default: one is drawn, by what each has earned]")
+@of_a_request
+@as_json
+def page(
+    wanted: dict[str, Any], place: Place, modules: int | None, per_module: int | None, strategy: str | None, why: bool, wait: float,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Ask a running service for USER's page of modules; without USER for a guest's. It is a page like any other: written down as shown.
+
+    By module: what the model thinks the user makes of the category, what showing it is worth, what the strategy made of both.
+    """
+    from streams import asking
+    from streams.console import emit
+    from streams.core.pages import PageRequest
+
+    request = _request(wanted | {"modules": modules, "per_module": per_module, "strategy": strategy}, PageRequest)
+    answer = asking.page(place, request, wait)
+    reasons = asking.explain(place, answer.request_id) if why else None
+    if as_json:
+        emit(reasons or answer)
+        return
+    told = iter(reasons.items if reasons else ())
+    for n, module in enumerate(answer.modules, 1):
+        figures = (("preference", module.preference), ("monetization", module.monetization), ("score", module.score))
+        named = "".join(f"  {name} {value:.4f}" for name, value in figures if value is not None)
+        click.echo(f"{n:3}  {module.name:40}{named}  chance {module.propensity:.3f}")
+        for item in module.items:
+            click.echo(f"     {item.position + 1:3}  {item.item_id:35}  {item.score:9.4f}  {item.source}")
+            for line in _reasons(next(told)) if reasons else ():
+                click.echo(f"            {line}")
+    for name, chance in sorted(answer.chances.items(), key=lambda of: -of[1]):
+        click.echo(f"{'*' if name == answer.strategy else ' '} {name:40}  chance {chance:.3f}")
+    items = sum(len(module.items) for module in answer.modules)
+    click.echo(f"{len(answer.modules)} modules, {items} items; {_made_by(answer)}", err=True)
+
+
+def _made_by(answer: Answer | Page) -> str:
         raise CallError(f"{flag}: expected a number, as in --weight skip=-2")
     return value
 

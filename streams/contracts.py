@@ -16,6 +16,7 @@ from streams.accept import NotTaken, Taken
 from streams.core.events import Event, Exposure
 from streams.core.explain import Explanation
 from streams.core.items import Item
+from streams.core.pages import Page, PageRequest
 from streams.core.recommend import Answer, Request
 from streams.entrance import Problem
 
@@ -49,20 +50,20 @@ class Operation(NamedTuple):
     about: str = ""
 
 
-class Page(NamedTuple):
+class Documentation(NamedTuple):
     openapi: bytes
     html: bytes
 
 
-def documentation() -> Page:
+def documentation() -> Documentation:
     """Both forms."""
     document = openapi()
-    return Page(msgspec.json.encode(document), _html(document).encode())
+    return Documentation(msgspec.json.encode(document), _html(document).encode())
 
 
 def openapi() -> dict[str, Any]:
     """OpenAPI 3.1, whose schemas are JSON Schema as msgspec gives it."""
-    structs = (Request, Answer, Explanation, Event, Exposure, Item, NotTaken, Taken, Health, Readiness, Problem)
+    structs = (Request, Answer, PageRequest, Page, Explanation, Event, Exposure, Item, NotTaken, Taken, Health, Readiness, Problem)
     _, schemas = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
     paths: dict[str, dict[str, Any]] = {}
     for operation in _operations():
@@ -89,20 +90,30 @@ def _operations() -> Iterator[Operation]:
         {200: ("The list. Its exposure is in Kafka, but for guests and empty lists.", _ref(Answer)), **refused, **busy},
         {"user_id": "ada", "k": 3, "domain": "song", "weights": {"skip": -1.0}, "gamma_item": 0.5},
         "`flags` say what to know of a list: `cold` (no model has learned yet, popularity orders), `guest`, `short` (fewer than k), "
-        "`stale` (the learner was not heard of lately), `unlogged` (Kafka did not answer in time: its exposure may be lost).",
+        "`stale` (the learner was not heard of lately), `unlogged` (Kafka did not answer in time: its exposure may be lost). "
+        "With `strategy` `auto` one of `recommend.chosen` is drawn, by what each has earned.",
     )  # fmt: skip
     yield Operation(
-        "get", "/v1/explain/{request_id}", "Why a list is as it is", None,
+        "post", "/v1/pages", "A page: modules in order, each with its list", _ref(PageRequest),
+        {200: ("The page. Its exposure is in Kafka, but for guests and empty pages.", _ref(Page)), **refused, **busy},
+        {"user_id": "ada", "modules": 3, "per_module": 4, "context": {"device": "car"}},
+        "Modules are the user's likely categories, ordered by a strategy. Where the request names none, one is drawn by what each has "
+        "earned with users like this one: `chances` are those that it was drawn with, all strategies' together 1. `flags` as of a list; "
+        "`short`: fewer modules or items than asked for; `uncategorised`: nothing to show has a category.",
+    )  # fmt: skip
+    yield Operation(
+        "get", "/v1/explain/{request_id}", "Why a list or a page is as it is", None,
         {
             200: ("By item, what its score was made of, and what the model saw of the user.", _ref(Explanation)),
             400: ("The id can't be used.", problem),
-            404: ("Not one of the last lists of this worker.", problem),
+            404: ("Not one of the last lists and pages of this worker.", problem),
             **busy,
         },
         None,
-        "Each worker remembers the last `service.explained_requests` lists that it made. The numbers are those that ordered the list; "
-        "which behaviours the attention weighed is computed when asked, by the model of that moment: `moved_on` says that it is another. "
-        "A guest's behaviours are kept nowhere, so nothing is told of them.",
+        "Each worker remembers the last `service.explained_requests` lists and pages that it made. The numbers are those that ordered "
+        "them; which behaviours the attention weighed is computed when asked, by the model of that moment: `moved_on` says that it is "
+        "another. A guest's behaviours are kept nowhere, so nothing is told of them. `choice` tells every strategy's chance, and what each "
+        "was thought to earn.",
     )  # fmt: skip
     yield Operation(
         "post", "/v1/events", "Take events in", {"oneOf": [_ref(Event), _ref(Exposure), {"type": "array", "items": record}]},

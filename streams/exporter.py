@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from streams.worker import Worker
 
 CONTENT_TYPE = "text/plain; version=0.0.4"  # of the format; the text is ASCII
-ROUTES = ("/v1/recommendations", "/v1/events", "/v1/items", "/healthz", "/readyz", "/metrics", "/docs", "/docs/openapi.json")
+ROUTES = (
+    "/v1/recommendations", "/v1/pages", "/v1/events", "/v1/items", "/healthz", "/readyz", "/metrics", "/docs", "/docs/openapi.json",
+)  # fmt: skip
 OF_ONE = ("/v1/items/{item_id}", "/v1/explain/{request_id}")  # what differs from one request to the next stands at their end
 SECONDS = (0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # of a request; DESIGN section 10: 10 and 25 ms
 FRESHNESS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 30.0)  # DESIGN section 10: 300 ms and 1 s
@@ -57,7 +59,8 @@ class WorkerMetrics:
         self.request_seconds = Histogram("segue_request_seconds", "time of a request", ["route"], buckets=SECONDS, registry=r)
         self.in_flight = Gauge("segue_requests_in_flight", "requests under way", registry=r)
         self.answers = Counter("segue_answers", "lists served", ["strategy"], registry=r)
-        self.flags = Counter("segue_answer_flags", "lists served with a flag", ["flag"], registry=r)
+        self.pages = Counter("segue_pages", "pages served", ["strategy"], registry=r)
+        self.flags = Counter("segue_answer_flags", "lists and pages served with a flag", ["flag"], registry=r)
         self.taken = Counter("segue_taken", "accepted over HTTP", ["what"], registry=r)
         self.refused = Counter("segue_refused", "not accepted over HTTP, by reason", ["reason"], registry=r)
         self.freshness = Histogram("segue_freshness_seconds", "append of an act to a version with it", buckets=FRESHNESS, registry=r)

@@ -1,6 +1,6 @@
-"""Simulated listeners in front of the live service: they ask for lists and send what they do with them.
+"""Simulated listeners in front of the live service: they ask for lists and pages, and send what they do with them.
 
-Who asks and how they react comes in as two functions (`replay` has them; `cli` wires them in). Acts wait until
+Who asks and how they react comes in as functions (`replay` has them; `cli` wires them in). Acts wait until
 their time has come, then go out together, a few times a second. A service that is away is asked again; its acts
 are kept, and their event ids make a second arrival harmless.
 """
@@ -10,7 +10,7 @@ import asyncio
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import aiohttp
 import msgspec
@@ -21,8 +21,9 @@ ASKING = 16  # requests under way at once; more would measure the queue, not the
 SEND_EVERY_S = 0.05  # small beside the 300 ms that freshness allows
 SEND_AT_MOST = 500  # acts of one request
 WAIT_S = 0.5  # before a service that failed is asked again
-ACTS_GUESS = 9.0  # of a list, before any was seen
+ACTS_GUESS = 9.0  # of a list or a page, before any was seen
 TIMEOUT_S = 5.0
+LISTS, PAGES = "/v1/recommendations", "/v1/pages"
 
 Who = TypeVar("Who")
 
@@ -32,7 +33,8 @@ class Heard:
     """What the listeners have done so far; read it at any time."""
 
     lists: int = 0
-    empty: int = 0  # lists without an item
+    pages: int = 0
+    empty: int = 0  # of both, those that nothing was done with
     acts: int = 0  # accepted by the service
     actions: dict[str, int] = field(default_factory=dict)  # of these acts; one act may be several
     failed: int = 0  # requests refused or lost, of either kind
@@ -40,25 +42,39 @@ class Heard:
     refused: dict[str, int] = field(default_factory=dict)  # HTTP status -> requests
 
 
+class Way(NamedTuple, Generic[Who]):
+    """How something is asked for: `ask(now_ms)` gives a request's body and who asks; `react(who, answer, now_ms)` gives acts, each due
+    at its ts.
+    """
+
+    ask: Callable[[int], tuple[bytes, Who]]
+    react: Callable[[Who, bytes, int], list[Event]]
+
+
 class Listeners(Generic[Who]):
-    """`ask(now_ms)` gives a request's body and who asks; `react(who, answer, now_ms)` gives acts, each due at its ts."""
+    """`page_share` of them ask for a page, evenly spread, the others for a list."""
 
     def __init__(
         self,
-        ask: Callable[[int], tuple[bytes, Who]],
-        react: Callable[[Who, bytes, int], list[Event]],
+        lists: Way[Who],
         now_ms: Callable[[], int],
         events_per_s: float,
         token: str | None = None,
+        pages: Way[Who] | None = None,
+        page_share: float = 0.0,
     ) -> None:
         if events_per_s <= 0:
             raise ValueError(f"events_per_s must be above 0, got {events_per_s}")
-        self.ask, self.react, self.now_ms, self.events_per_s = ask, react, now_ms, events_per_s
+        if not 0.0 <= page_share <= 1.0 or (page_share and pages is None):
+            raise ValueError(f"page_share must be in [0, 1], and 0 where nobody knows how to ask for a page; got {page_share}")
+        self._lists, self._pages, self._page_share = lists, pages, page_share
+        self.now_ms, self.events_per_s = now_ms, events_per_s
         self.heard = Heard()
         self._headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
         self._due: list[tuple[int, int, Event]] = []
-        self._made = 0  # acts of all lists
-        self._answered = 0  # lists that acts came of
+        self._visits = 0  # begun
+        self._made = 0  # acts of all lists and pages
+        self._answered = 0  # lists and pages that acts came of
         self._encoder = msgspec.json.Encoder()
 
     async def run(self, base_url: str, stop: asyncio.Event) -> Heard:
@@ -89,23 +105,31 @@ class Listeners(Generic[Who]):
             await asyncio.sleep(0.01)
 
     async def _visit(self, session: aiohttp.ClientSession) -> None:
-        body, who = self.ask(self.now_ms())
-        answer, _ = await self._post(session, "/v1/recommendations", body)
+        page = self._asks_for_page()
+        way, path = (page, PAGES) if page is not None else (self._lists, LISTS)
+        body, who = way.ask(self.now_ms())
+        answer, _ = await self._post(session, path, body)
         if answer is None:
             await asyncio.sleep(WAIT_S)
             return
         try:
-            acts = self.react(who, answer, self.now_ms())
+            acts = way.react(who, answer, self.now_ms())
         except msgspec.DecodeError as error:
             self.heard.failed += 1
-            self.heard.last_error = f"/v1/recommendations: {error}"
+            self.heard.last_error = f"{path}: {error}"
             return
-        self.heard.lists += 1
+        self.heard.pages += page is not None
+        self.heard.lists += page is None
         self.heard.empty += not acts
         self._answered += 1
         for act in acts:
             heapq.heappush(self._due, (act.ts, self._made, act))
             self._made += 1
+
+    def _asks_for_page(self) -> Way[Who] | None:
+        """How the next visit asks for one; None where it asks for a list."""
+        self._visits += 1
+        return self._pages if int(self._visits * self._page_share) > int((self._visits - 1) * self._page_share) else None
 
     async def _send(self, session: aiohttp.ClientSession) -> None:
         while True:
@@ -147,17 +171,3 @@ class Listeners(Generic[Who]):
             self.heard.last_error = f"{path}: {type(error).__name__} {error}"
         self.heard.failed += 1
         return None, again
-
-
-async def listen_live(
-    ask: Callable[[int], tuple[bytes, Who]],
-    react: Callable[[Who, bytes, int], list[Event]],
-    base_url: str,
-    *,
-    now_ms: Callable[[], int],
-    stop: asyncio.Event,
-    events_per_s: float = 200.0,
-    token: str | None = None,
-) -> Heard:
-    """Listeners of `ask` and `react` at the service until `stop`; for a running count keep a `Listeners` instead."""
-    return await Listeners(ask, react, now_ms, events_per_s, token).run(base_url, stop)

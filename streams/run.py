@@ -30,11 +30,10 @@ from streams import children, topics
 from streams.broker import EmbeddedBroker
 from streams.children import Child
 from streams.contracts import Readiness
-from streams.core.events import Event
 from streams.core.items import Item
 from streams.follow import PATIENCE
 from streams.interrupts import Interrupted, Signals
-from streams.listeners import Heard, Listeners
+from streams.listeners import Heard, Listeners, Way
 from streams.panel import Facts, show
 from streams.readings import Readings
 from streams.send import send_closing, send_items
@@ -69,6 +68,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     keep: bool  # leave it there
     seconds: float | None  # None: until a signal
     events_per_s: float  # of the listeners
+    page_share: float  # of the listeners' visits that are to a page
     seed: int  # of the listeners, to be shown
 
 
@@ -76,8 +76,8 @@ class Crowd(NamedTuple):
     """The listeners and the items of their world; `replay` has them, `cli` brings them here."""
 
     items: list[Item]
-    ask: Callable[[int], tuple[bytes, Any]]
-    react: Callable[[Any, bytes, int], list[Event]]
+    lists: Way[Any]
+    pages: Way[Any]
 
 
 def settings_for(loaded: Loaded, stamp: str, port: int = 0) -> tuple[Settings, bool]:
@@ -177,7 +177,8 @@ class _Live:
             raise Interrupted("stopped before the service was there")
         say(f"the service answers at {self._facts.http}, its documentation at /docs; what the processes say is in {self._facts.folder}")
 
-        listeners, over = Listeners(crowd.ask, crowd.react, _now_ms, self._plan.events_per_s), asyncio.Event()
+        plan, over = self._plan, asyncio.Event()
+        listeners = Listeners(crowd.lists, _now_ms, plan.events_per_s, pages=crowd.pages, page_share=plan.page_share)
         listening = asyncio.create_task(listeners.run(self._facts.http, over))
         listened = time.monotonic()
         ended: list[float] = []
@@ -186,7 +187,7 @@ class _Live:
             return (ended[0] if ended else time.monotonic()) - listened
 
         self._beside += [listening, asyncio.create_task(show(self._facts, self._readings, listeners.heard, passed))]
-        complete = await self._until(_pause(self._plan.seconds))
+        complete = await self._until(_pause(plan.seconds))
         ended.append(time.monotonic())
         self._beside.remove(listening)
         over.set()

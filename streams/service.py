@@ -1,6 +1,6 @@
-"""The HTTP service of a worker: lists out, events and items in. A service of `run_worker`, in the worker's own loop.
+"""The HTTP service of a worker: lists and pages out, events and items in. A service of `run_worker`, in the worker's own loop.
 
-Lists are made in a thread (`answers.py`); a list leaves when Kafka has its exposure, an acceptance when Kafka has what
+Lists and pages are made in a thread (`answers.py`); one leaves when Kafka has its exposure, an acceptance when Kafka has what
 was accepted. Contracts, and the documentation at /docs, are the structs themselves.
 """
 from __future__ import annotations
@@ -9,10 +9,10 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -21,6 +21,7 @@ from litestar import Litestar, Response, delete, get, post, put
 from litestar import Request as Call
 from litestar.exceptions import HTTPException
 
+from bandit.settings import BanditSettings
 from online_model.model_settings import ModelSettings
 from streams import accept
 from streams.accept import NotTaken, Taken, Unusable
@@ -29,9 +30,11 @@ from streams.contracts import Health, Readiness, documentation
 from streams.core.events import Exposure, Rejected, judged
 from streams.core.explain import Explanation, Recent
 from streams.core.fusion import RequestError
+from streams.core.pages import Page, PageRequest, PageSettings
 from streams.core.partition import Partition
 from streams.core.recommend import STALE, Answer, RecommendSettings, Request
 from streams.core.settings import PartitionSettings
+from streams.core.surfaces import arms
 from streams.delivery import Delivery
 from streams.entrance import App, Entrance, Refusal, ServiceSettings
 from streams.exporter import CONTENT_TYPE, WorkerMetrics
@@ -46,6 +49,8 @@ UNLOGGED = "unlogged"  # flag: Kafka did not say in time that it has the exposur
 log = logging.getLogger(__name__)
 
 AnyCall = Call[Any, Any, Any]
+R = TypeVar("R", Request, PageRequest)
+A = TypeVar("A", Answer, Page)
 
 
 class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +60,8 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     partition: PartitionSettings = PartitionSettings()
     service: ServiceSettings = ServiceSettings()
     recommend: RecommendSettings = RecommendSettings()
+    pages: PageSettings = PageSettings()
+    bandit: BanditSettings = BanditSettings()
     copy: CopySettings = CopySettings()
     model: ModelSettings = ModelSettings()
 
@@ -67,9 +74,10 @@ class Service:
         self._socket = bind(config.service.host, config.service.port, "service")
         self.address = address(self._socket)
         self._thread = ThreadPoolExecutor(1, "answer")
-        self.model = ServingModel(config.topics, config.copy, config.model, thread=self._thread)
+        chosen = arms(config.pages, config.recommend)
+        self.model = ServingModel(config.topics, config.copy, config.model, thread=self._thread, arms=chosen, bandit=config.bandit)
         recent = Recent(config.service.explained_requests, config.service.explained_bytes)
-        self._answers = Answers(config.recommend, config.partition, self.model, self._thread, recent)
+        self._answers = Answers(config.recommend, config.pages, config.partition, self.model, self._thread, recent)
         self._delivery = Delivery(config.topics)  # its own: behind a worker's effects, which are large, lists would wait for their turn
         self._worker: Worker
         self._metrics: WorkerMetrics
@@ -110,6 +118,10 @@ class Service:
         async def recommendations(request: AnyCall) -> Response[bytes]:
             return _json(200, await self._recommend(await request.body()))
 
+        @post("/v1/pages", status_code=200)
+        async def pages(request: AnyCall) -> Response[bytes]:
+            return _json(200, await self._page(await request.body()))
+
         @post("/v1/events", status_code=202)
         async def events(request: AnyCall) -> Response[bytes]:
             return _json(202, await self._take_events(await request.body()))
@@ -143,7 +155,7 @@ class Service:
             return Response(self._metrics.text(), media_type=CONTENT_TYPE)
 
         @get("/docs")
-        async def page() -> Response[bytes]:
+        async def described() -> Response[bytes]:
             return Response(docs.html, media_type="text/html")
 
         @get("/docs/openapi.json")
@@ -151,26 +163,40 @@ class Service:
             return Response(docs.openapi, media_type="application/json")
 
         return Litestar(
-            [recommendations, events, items, no_item, explain, healthz, readyz, metrics, page, openapi],
+            [recommendations, pages, events, items, no_item, explain, healthz, readyz, metrics, described, openapi],
             openapi_config=None, logging_config=None, request_max_body_size=None,  # the entrance has bounded it
             exception_handlers={Refusal: _refused, HTTPException: _http_error, Exception: _our_error},
         )  # fmt: skip
 
     async def _recommend(self, body: bytes) -> Answer:
-        request = judged(body, _request)
+        answer = await self._answered(body, _request, self._answers.answer, "list")
+        self._metrics.answers.labels(answer.strategy).inc()
+        return answer
+
+    async def _page(self, body: bytes) -> Page:
+        page = await self._answered(body, _page_request, self._answers.page, "page")
+        self._metrics.pages.labels(page.strategy).inc()
+        return page
+
+    async def _answered(
+        self, body: bytes, read: Callable[[bytes], R], make: Callable[[R, str, Partition, int], Awaitable[tuple[A, Exposure | None, Any]]],
+        what: str,
+    ) -> A:  # fmt: skip
+        """A list or a page, once Kafka has its exposure."""
+        request, way = judged(body, read), f"send a request for a {what}, as /docs describes"
         if isinstance(request, Rejected):
-            raise Refusal(400, f"{request.reason}: {request.detail}", "the body", "send a request for a list, as /docs describes")
+            raise Refusal(400, f"{request.reason}: {request.detail}", "the body", way)
         partition = self._partition(request.user_id)
-        request_id = request.request_id or uuid.uuid4().hex
         try:
-            answer, exposure, _ = await self._answers.answer(request, request_id, partition, time.time_ns() // 1_000_000)
+            made = await make(request, request.request_id or uuid.uuid4().hex, partition, time.time_ns() // 1_000_000)
         except RequestError as error:
-            raise Refusal(400, str(error), f"the body, $.{error.field}", "send a request for a list, as /docs describes") from None
+            raise Refusal(400, str(error), f"the body, $.{error.field}", way) from None
         except Moved as error:
             raise Refusal(503, str(error), "this worker", "ask again", retry_after_s=1) from None
+        answer: A = made[0]
+        exposure = made[1]
         if exposure is not None and not await self._logged(exposure):
             answer = msgspec.structs.replace(answer, flags=sorted({*answer.flags, STALE, UNLOGGED}))
-        self._metrics.answers.labels(answer.strategy).inc()
         for flag in answer.flags:
             self._metrics.flags.labels(flag).inc()
         return answer
@@ -179,8 +205,8 @@ class Service:
         found = await self._answers.explain(request_id)
         if found is None:
             kept = self.config.service.explained_requests
-            said = f"nothing is known here of a list with the request id {request_id!r}"
-            way = f"ask the worker that made the list, and soon: each knows the last {kept:,} since its start (service.explained_requests)"
+            said = f"nothing is known here of a list or a page with the request id {request_id!r}"
+            way = f"ask the worker that made it, and soon: each knows the last {kept:,} since its start (service.explained_requests)"
             raise Refusal(404, said, "the path", way)
         return found
 
@@ -207,7 +233,7 @@ class Service:
                 await asyncio.shield(sending)
             return True
         except (TimeoutError, KafkaError) as error:
-            log.warning("a list left before Kafka had its exposure: %s", str(error) or "no answer in time")
+            log.warning("an answer left before Kafka had its exposure: %s", str(error) or "no answer in time")
             self._unlogged.add(sending)
             sending.add_done_callback(self._forget)
             return False
@@ -294,3 +320,4 @@ def _our_error(request: AnyCall, error: Exception) -> Response[bytes]:
 
 
 _request = msgspec.json.Decoder(Request).decode
+_page_request = msgspec.json.Decoder(PageRequest).decode

@@ -1,4 +1,4 @@
-"""`segue recommend` says what is wrong with a call before it asks anybody."""
+"""`segue recommend` and `segue page` say what is wrong with a call before they ask anybody."""
 from __future__ import annotations
 
 import pytest
@@ -19,6 +19,13 @@ from streams.cli import segue
     ],
 )
 def test_what_is_no_number_is_no_call(flags: list[str], said: str) -> None:
-    done = CliRunner().invoke(segue, ["recommend", "ada", *flags])
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert said in done.stderr
+    for verb in ("recommend", "page"):
+        done = CliRunner().invoke(segue, [verb, "ada", *flags])
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert said in done.stderr
+
+
+@pytest.mark.parametrize(("verb", "flag"), [("recommend", "--k"), ("page", "--modules"), ("page", "--per-module")])
+def test_nothing_is_asked_for_less_than_one(verb: str, flag: str) -> None:
+    done = CliRunner().invoke(segue, [verb, "ada", flag, "0"])
+    assert done.exit_code == 2 and flag in done.stderr

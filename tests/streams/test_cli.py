@@ -105,8 +105,9 @@ def test_unreachable_broker_is_one_line_and_a_no() -> None:
     assert "127.0.0.1:1" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_nobody_there_to_recommend_is_one_line_with_the_way_out() -> None:
-    done = call("recommend", "ada", "--url", "http://127.0.0.1:1")
+@pytest.mark.parametrize("verb", ["recommend", "page"])
+def test_nobody_there_to_answer_is_one_line_with_the_way_out(verb: str) -> None:
+    done = call(verb, "ada", "--url", "http://127.0.0.1:1")
     assert done.exit_code == 1
     assert "no service answers at http://127.0.0.1:1" in done.stderr and "segue worker" in done.stderr and "Traceback" not in done.stderr
 

@@ -12,7 +12,9 @@ import pytest
 
 from streams.accept import Taken, catalog, events
 from streams.contracts import documentation, openapi
+from streams.core.events import Choice
 from streams.core.explain import Explained, Explanation
+from streams.core.pages import Module, Page, PageRequest
 from streams.core.recommend import Answer, Request
 from streams.entrance import Problem
 from streams.exporter import OF_ONE, ROUTES
@@ -37,7 +39,7 @@ def test_every_reference_leads_somewhere_and_every_schema_is_led_to() -> None:
     assert set(references(DOCUMENT)) == schemas
 
 
-@pytest.mark.parametrize("struct", [Request, Answer, Explanation, Explained, Taken, Problem])
+@pytest.mark.parametrize("struct", [Request, Answer, PageRequest, Page, Module, Choice, Explanation, Explained, Taken, Problem])
 def test_fields_are_those_of_the_struct(struct: type[msgspec.Struct]) -> None:
     assert set(DOCUMENT["components"]["schemas"][struct.__name__]["properties"]) == set(struct.__struct_fields__)
 
@@ -68,6 +70,7 @@ def test_examples_are_taken() -> None:
     assert not events(example("post", "/v1/events")).rejected
     assert not catalog(example("put", "/v1/items")).rejected
     assert msgspec.json.decode(example("post", "/v1/recommendations"), type=Request).user_id == "ada"
+    assert msgspec.json.decode(example("post", "/v1/pages"), type=PageRequest).modules == 3
 
 
 class Links(HTMLParser):

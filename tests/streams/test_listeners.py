@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from streams.core.events import Action, Event, Rejected, decode
-from streams.listeners import Heard, Listeners, listen_live
+from streams.listeners import ASKING, Heard, Listeners, Way
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -43,9 +43,12 @@ class Script:
         return acts
 
 
-async def listen(script: Script, answer: Handler, take: Handler, seconds: float, rate: float, token: str | None = None) -> Heard:
+async def listen(
+    script: Script, answer: Handler, take: Handler, seconds: float, rate: float, token: str | None = None, page_share: float = 0.0
+) -> Heard:
     app = web.Application()
     app.router.add_post("/v1/recommendations", answer)
+    app.router.add_post("/v1/pages", answer)
     app.router.add_post("/v1/events", take)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -57,8 +60,9 @@ async def listen(script: Script, answer: Handler, take: Handler, seconds: float,
     stop = asyncio.Event()
     asyncio.get_running_loop().call_later(seconds, stop.set)
     try:
-        url = f"http://127.0.0.1:{port}"
-        return await listen_live(script.ask, script.react, url, now_ms=now_ms, stop=stop, events_per_s=rate, token=token)
+        way = Way(script.ask, script.react)
+        listeners = Listeners(way, now_ms, rate, token, way if page_share else None, page_share)
+        return await listeners.run(f"http://127.0.0.1:{port}", stop)
     finally:
         await runner.cleanup()
 
@@ -124,7 +128,24 @@ def test_an_answer_that_is_no_answer_is_counted_and_listening_goes_on() -> None:
     assert heard.failed == 2 and heard.lists > 0 and heard.acts > 0
 
 
-def test_a_rate_of_nothing_is_refused() -> None:
+def test_a_share_of_the_visits_is_to_pages_evenly_spread() -> None:
+    script, asked = Script(), list[str]()
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response({"request_id": f"r{len(asked)}"})
+
+    async def take(request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    heard = asyncio.run(listen(script, answer, take, seconds=1.0, rate=100.0, page_share=0.4))
+    pages = [sum(path == "/v1/pages" for path in asked[:n]) for n in range(len(asked) + 1)]
+    assert len(asked) > 5 and all(abs(pages[n] - 0.4 * n) < 2 for n in range(len(asked) + 1))  # one or two may overtake each other
+    assert 0 < heard.pages <= pages[-1] and heard.pages + heard.lists <= len(asked) <= heard.pages + heard.lists + ASKING
+
+
+@pytest.mark.parametrize(("rate", "share", "said"), [(0.0, 0.0, "above 0"), (1.0, 0.5, "page_share"), (1.0, 1.5, "page_share")])
+def test_a_rate_of_nothing_and_a_share_of_what_nobody_asks_for_are_refused(rate: float, share: float, said: str) -> None:
     script = Script()
-    with pytest.raises(ValueError, match="above 0"):
-        Listeners(script.ask, script.react, now_ms, 0.0)
+    with pytest.raises(ValueError, match=said):
+        Listeners(Way(script.ask, script.react), now_ms, rate, page_share=share)
