@@ -35,12 +35,12 @@ REWARDS = ("full_play", "collect", "share", "skip", "dislike", "play")  # of rep
 Q_HATS = ("cross-fitted", "out-of-time", "ranker")  # of replay/evaluate.py
 PROOFS = ("debias", "cross-domain", "id-cross", "late-labels")  # of replay/prove.py, which loads torch
 CROWD_PACE = 200.0  # of `segue run`: a list takes an hour / 200 = 18 s at most, and its join window is 20 s
-KNOWN_RIVALS = {"bandit": "the security linter bandit", "replay": "the library replay-rec"}
 PAGE_SHARE = 0.5  # of `segue run`: a minute then closes some 50 pages a strategy, and as many visits show what lists come to
+KNOWN_RIVALS = {"bandit": "the security linter bandit", "replay": "the library replay-rec"}
 
 Verb = Callable[..., Any]
-
 R = TypeVar("R")
+
 
 class NoError(click.ClickException):
     """The answer is no."""
@@ -322,14 +322,14 @@ def replay(
     from replay import prequential
     from streams.console import emit, progress
     from streams.core.catalog import Catalog
+    from streams.core.choosing import Choosing
     from streams.core.learn import Learner
     from streams.core.partition import Partition
     from streams.core.state import Tables
-    from streams.core.choosing import Choosing
+    from streams.core.surfaces import arms
     from streams.topics import reaching
 
     settings, live = loaded.settings, log.form == "topic"
-    from streams.core.surfaces import arms
     devices.use_threads(settings.process.threads)
     catalog = Catalog()
     for item in log.items():
@@ -604,6 +604,7 @@ def send(log: Log, loaded: Loaded, as_json: bool) -> None:
 @verb("segue run --seconds 20")
 @click.option("--seconds", type=click.FloatRange(min=1), help="of listening, then close and end  [default: go on until Ctrl-C]")
 @click.option("--events-per-s", type=click.FloatRange(min=1), default=200.0, show_default=True, help="of the listeners")
+@click.option("--pages", type=click.FloatRange(0, 1), default=PAGE_SHARE, show_default=True, help="share of visits to a page, not a list")
 @click.option("--seed", type=int, default=1, show_default=True, help="of their world, and of who comes when")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="of the service  [default: a free one]")
 @click.option("--dir", "folder", type=click.Path(path_type=Path), help="all that is written stays there  [default: run/live-…, removed]")
@@ -622,10 +623,10 @@ def run(
     import time
 
     from replay import crowd
-@click.option("--pages", type=click.FloatRange(0, 1), default=PAGE_SHARE, show_default=True, help="share of visits to a page, not a list")
     from replay.simulator import World, WorldSettings
     from streams import run as runs
     from streams.console import emit
+    from streams.listeners import Way
     from streams.summary import lines
 
     stamp = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}"
@@ -643,7 +644,6 @@ def run(
         emit(told)
     else:
         click.echo("\n".join(lines(told)))
-    from streams.listeners import Way
     if seconds is not None and not told.complete:
         raise NoError(f"stopped after {told.seconds:.0f} of {seconds:.0f} s")
     if told.lag:
@@ -683,13 +683,6 @@ def learner(loaded: Loaded) -> None:
     run_learner(settings.learner(s), [Exporter(s.exporter), LearnerStands(s.standing)])
 
 
-@verb("segue broker -- sh -c 'segue worker & segue recommend ada --k 3 --wait 60; kill $!; wait'")
-@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="items of the list")
-@click.option("--candidate", "candidates", multiple=True, metavar="ITEM", help="rank these  [default: popular, fresh and random ones]")
-@click.option("--strategy", help="ranked, tail, explore, popular, a preset, or auto: one is drawn  [default: ranked]")
-@of_a_request
-@as_json
-def recommend(
 def of_a_request(function: Verb) -> Verb:
     """Options of what is asked of a service, and the settings that say where it is; the verb gets `wanted`, fields of the request,
     and `place`.
@@ -735,6 +728,13 @@ def _request(wanted: dict[str, Any], kind: type[R]) -> R:
         raise CallError(str(error)) from None
 
 
+@verb("segue broker -- sh -c 'segue worker & segue recommend ada --k 3 --wait 60; kill $!; wait'")
+@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="items of the list")
+@click.option("--candidate", "candidates", multiple=True, metavar="ITEM", help="rank these  [default: popular, fresh and random ones]")
+@click.option("--strategy", help="ranked, tail, explore, popular, a preset, or auto: one is drawn  [default: ranked]")
+@of_a_request
+@as_json
+def recommend(
     wanted: dict[str, Any], place: Place, k: int, candidates: tuple[str, ...], strategy: str | None, why: bool, wait: float, as_json: bool
 ) -> None:
     """Ask a running service for USER's list; without USER for a guest's. It is a list like any other: written down as shown."""
@@ -752,22 +752,6 @@ def _request(wanted: dict[str, Any], kind: type[R]) -> R:
         click.echo(f"{item.position + 1:3}  {item.item_id:40}  {item.score:9.4f}  {item.source}")
         for line in _reasons(reasons.items[item.position]) if reasons else ():
             click.echo(f"       {line}")
-    model = f"model version {answer.model_version}" if answer.model_version is not None else "no model yet"
-    return ", ".join([answer.strategy, model, *answer.flags])
-
-
-def _weight(assignment: str) -> tuple[str, float]:
-    part, _, weight = assignment.partition("=")
-    return part, _finite(f"--weight {assignment}", weight)
-
-
-def _finite(flag: str, number: str) -> float:
-    """JSON has no other numbers."""
-    try:
-        value = float(number)
-    except ValueError:
-        value = float("nan")
-    if not isfinite(value):
     click.echo(f"{len(answer.items)} of {k}; {_made_by(answer)}", err=True)
 
 
@@ -811,6 +795,22 @@ def page(
 
 
 def _made_by(answer: Answer | Page) -> str:
+    model = f"model version {answer.model_version}" if answer.model_version is not None else "no model yet"
+    return ", ".join([answer.strategy, model, *answer.flags])
+
+
+def _weight(assignment: str) -> tuple[str, float]:
+    part, _, weight = assignment.partition("=")
+    return part, _finite(f"--weight {assignment}", weight)
+
+
+def _finite(flag: str, number: str) -> float:
+    """JSON has no other numbers."""
+    try:
+        value = float(number)
+    except ValueError:
+        value = float("nan")
+    if not isfinite(value):
         raise CallError(f"{flag}: expected a number, as in --weight skip=-2")
     return value
 
