@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from online_model.batch import of_records
-from online_model.features import TASKS, Closed, Example, ExampleRecord, Features, Reversal, Tick
+from online_model.features import TASKS, Closed, Example, ExampleRecord, Features, Reversal, Reward, Tick
 from online_model.metrics import WindowResult
 from online_model.trainer import ModelSettings, Trainer
 from streams.core.learn import Learner, LearnerSettings, Step
@@ -46,6 +46,15 @@ def reversal(slot: int, at: int, task: str = "collect", sign: int = 1) -> Revers
 
 def closed(at: int, **labels: int) -> Closed:
     return Closed(T0 + at, [int(name[1:]) for name in labels], list(labels.values()), T0 + at - WINDOW)
+
+
+def reward(slot: int, at: int, arm: int = 0) -> Reward:
+    """Of a page whose strategy was chosen."""
+    arms = ["blend-0", "tail", "fixed"]
+    return Reward(
+        slot, T0 + at, T0 + at - WINDOW, 100 + slot % 3, "page", arms[arm], arms, [0.5, 0.25, 0.25], slot % 12, float(slot % 5), slot % 4,
+        slot % 3 / 2, 0.1, True,
+    )  # fmt: skip
 
 
 def numbered(records: Sequence[ExampleRecord], first: int = 0) -> list[Outgoing]:
@@ -93,6 +102,7 @@ batches = st.lists(
         st.builds(reversal, st.integers(0, 9), st.integers(0, 600)),
         st.builds(lambda at: closed(at, s1=0), st.integers(0, 600)),
         st.builds(lambda at: Tick(T0 + at, False), st.integers(0, 600)),
+        st.builds(reward, st.integers(0, 9), st.integers(0, 600), st.integers(0, 2)),
     ),
     max_size=25,
 )
@@ -297,6 +307,7 @@ def test_restored_in_the_middle_of_a_batch_it_goes_on_as_if_never_stopped() -> N
         records += [example(n, n * 60, int(rng.integers(0, 32))), reversal(n, n * 60 + 20)]
         if n >= 10:
             records.append(closed(n * 60, **{f"s{n - 10}": int(rng.integers(0, 32))}))
+            records += [reward(n, n * 60 + k, k) for k in range(n % 4)]
     records.append(Tick(T0 + 60 * 60, True))
     whole = learner()
     whole.apply(0, numbered(records))
