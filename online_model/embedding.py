@@ -101,7 +101,7 @@ class Table:
         births = np.flatnonzero(admitted & (rows == 0))
         if len(births):
             rows = rows.copy()
-            rows[births], lost = self._admit(keys[births], now_ms)
+            rows[births], lost = self.admit(keys[births], now_ms)
             idle[births] = 0
         at = np.flatnonzero(rows)
         decay = np.exp2(idle[at] * (-1.0 / half_life_ms)).astype(np.float32)[:, None]
@@ -113,7 +113,8 @@ class Table:
         self.squares.index_copy_(0, place, square)
         return lost
 
-    def _admit(self, keys: Array, now_ms: int) -> tuple[Array, Array]:
+    def admit(self, keys: Array, now_ms: int) -> tuple[Array, Array]:
+        """Rows for keys that have none (0 where there was no room), as they are born, and the keys that lost theirs for it."""
         rows, lost = self.rows.born(keys, now_ms)
         self._grow()
         at = np.flatnonzero(rows)
@@ -127,7 +128,7 @@ class Table:
         rows = self.rows.find(keys)
         new = rows == 0
         if new.any():
-            rows[new], _ = self._admit(keys[new], now_ms)
+            rows[new], _ = self.admit(keys[new], now_ms)
         kept = np.flatnonzero(rows)
         self.rows.touch(rows[kept], now_ms)
         self.weights[self._tensor(rows[kept])] = torch.from_numpy(values[kept]).to(self.weights.device)

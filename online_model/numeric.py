@@ -15,6 +15,7 @@ Array = np.ndarray
 
 _DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
 _RECENCY_S = np.array([600.0, 3_600.0, 86_400.0], np.float32)  # a mood, a sitting, a day
+ITEM_LIFTS = slice(SCOPES.index("item") * len(TASKS), (SCOPES.index("item") + 1) * len(TASKS))  # an item's own rates among the numbers
 WIDTH = len(SCOPES) * len(COUNTS) + len(POPULARITY_HALF_LIVES_H) + 2 + 2 * (1 + len(_RECENCY_S)) + 2
 
 
@@ -26,6 +27,11 @@ def momentary() -> Tensor:
     popularity = rates + len(SCOPES)
     out[popularity : popularity + len(POPULARITY_HALF_LIVES_H) + 2] = 1
     return out
+
+
+def trust(exposures: Array, strength: float) -> Array:
+    """What share of a rate is the counts' own, and not the base rate's: see `numbers`."""
+    return exposures / (exposures + strength)
 
 
 def numbers(batch: Batch, base: Array, strength: float) -> Array:

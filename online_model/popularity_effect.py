@@ -1,7 +1,8 @@
 """What an item's momentary popularity adds to a logit: linear, standardised, without id or content, so that it can be taken away.
 
 Wei et al., "MACR", 2010.15363, and Zhang et al., "PDA", 2105.06067, as Segue departs from them (MODEL.md section 4): popularity moves
-while quality stays, so its slope is known from changes within an item; serving replaces the effect by its mean, which is zero here.
+while quality stays, so its slope is learned from changes within an item (how its inputs differ from its level, see `levels.py`);
+serving replaces the effect by its mean, which is zero here.
 Shapes: B examples, P inputs, T tasks.
 """
 from __future__ import annotations
@@ -51,7 +52,7 @@ class PopularityEffect:
         return x @ self.weights
 
     def learn(self, x: Tensor, dz: Tensor) -> None:
-        """One Adagrad step, given the gradient of the logits [B, T]."""
+        """One Adagrad step by the gradient of the logits [B, T], and by x [B, P]: what the slope is to be learned from."""
         gradient = (x.t() @ dz) * self.mask
         self.squares.addcmul_(gradient, gradient)
         self.weights.addcdiv_(gradient, self.squares.sqrt(), value=-self.rate)

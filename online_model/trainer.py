@@ -19,12 +19,13 @@ from online_model.batch import Batch
 from online_model.blend import Blend
 from online_model.domains import Domains
 from online_model.embedding import Admission, Occurrences, Table, occurrences, summed
-from online_model.features import BAG_LIMIT, BAGS, FIELDS, TASKS
+from online_model.features import BAG_LIMIT, BAGS, COUNTS, FIELDS, SCOPES, TASKS
 from online_model.gate_watch import LOOK_MS
 from online_model.last_good import LastGood
+from online_model.levels import Levels
 from online_model.losses import log_loss, logit_gradient, pair_loss
 from online_model.model_settings import ModelSettings
-from online_model.numeric import momentary, numbers
+from online_model.numeric import ITEM_LIFTS, momentary, numbers, trust
 from online_model.pairs import TierWeights
 from online_model.platt import Platt
 from online_model.popularity_effect import MOVED, PopularityEffect
@@ -76,6 +77,16 @@ class _Found:
 
 
 @dataclass(slots=True)
+class _Popular:
+    """What is known of the popularity of a batch's items; no columns (P = 0) where the causal part is off."""
+
+    raw: Array  # [W, P], inputs of the popularity effect
+    now: Tensor  # [W, P], standardised
+    moved: Tensor  # [W, P], by how much that differs from the item's level; 0 where there is no level yet
+    kept: Tensor | None  # [B, T], what popularity has left in the items' own rates
+
+
+@dataclass(slots=True)
 class _Pass:
     """What one pass over a batch leaves for the update."""
 
@@ -85,7 +96,7 @@ class _Pass:
     cross: _Found
     feed: _Found
     numbers: Tensor  # [W, M]
-    effect: Tensor  # [W, P], standardised inputs of the popularity effect
+    popular: _Popular
     scores: Scores
     paths: Tensor  # [2, W, T], logits of the linear path and of the deep one
     added: Tensor  # [2, W, T], of which: what the user adds, what popularity adds
@@ -136,6 +147,7 @@ class Trainer:
         )  # fmt: skip
         self.domains = Domains(s.domain_places)
         self.effect = PopularityEffect(s.effect_rate, s.effect_start, self.device)
+        self.levels = Levels(Rows(s.id_capacity, expire, floor), len(popularity_effect.INPUTS))
         self.tier_weights = TierWeights()
         self.waiting = Admission(Rows(s.id_capacity, expire, floor))
         self.number_weights = NumberWeights(s.number_lifts, s.number_rate, s.number_start, self.device)
@@ -212,9 +224,11 @@ class Trainer:
                 touched |= self._learn_cross(run, cross, feed, now_ms)
             touched["wide"] = self._learn_wide(run, linear, now_ms)
             if self.settings.causal:
-                self.effect.learn(run.effect, common)
-                exposed = batch.is_example > 0
-                self.effect.see(popularity_effect.inputs(batch)[exposed], now_ms, 1 / batch.weight[exposed])
+                self.effect.learn(run.popular.moved, common)
+                exposed = np.flatnonzero(batch.is_example[:n])
+                raw, each = run.popular.raw[exposed], 1 / batch.weight[exposed]
+                self.effect.see(raw, now_ms, each)
+                touched["levels"] = self.levels.see(batch.fields[exposed, _ITEM], raw, each, now_ms)
             self.dense.take(gradient, len(batch))
             gone = self._sweep(now_ms)  # after the batch's own rows were used: their numbers must hold until here
         self.domains.learn(batch.fields[:, _DOMAIN])
@@ -242,7 +256,8 @@ class Trainer:
         self.waiting.rows.remove(keys)
         self.ids.rows.remove(keys)
         self.wide.rows.remove(keys)
-        return {"ids": keys, "wide": keys}
+        self.levels.table.rows.remove(keys)
+        return {"ids": keys, "wide": keys, "levels": keys}
 
     def delta(self, touched: dict[str, Array], dense: bool) -> bytes:
         """Rows of the touched keys as they stand now, tombstones for those that went, and the dense part if wanted."""
@@ -270,7 +285,7 @@ class Trainer:
 
     def tables(self) -> dict[str, Table]:
         """By name."""
-        return {"ids": self.ids, "wide": self.wide, "cross": self.cross, "feed": self.feed}
+        return {"ids": self.ids, "wide": self.wide, "cross": self.cross, "feed": self.feed, "levels": self.levels.table}
 
     def _find(self, table: Table, flat: Array, learns: bool) -> _Found:
         seen = occurrences(flat, stable=learns)
@@ -297,30 +312,41 @@ class Trainer:
         for found in (ids, cross, feed):
             found.values.requires_grad_()
         been = _been(place, batch.domain_exposures, s.domain_places)
-        x = self._inputs(batch, whole, ids.values, cross.values, feed.values, been, target, first)
+        popular = self._popular(batch, whole)
+        x = self._inputs(batch, whole, ids.values, cross.values, feed.values, been, target, first, popular.kept)
         scores = self.ranker(x)
-        raw = popularity_effect.inputs(batch)[:whole] if s.causal else np.zeros((whole, 0))
-        effect = self._to(self.effect.standardised(raw) if s.causal else raw.astype(np.float32))
         numbers = x.numbers[:whole]
         with torch.no_grad():
             linear = self.number_weights(numbers)
             if s.wide and whole:
                 linear += wide.values.view(whole, -1, len(TASKS)).sum(1)
             user = scores.user if scores.user is not None else torch.zeros_like(linear)
-            added = torch.stack([user, self.effect(effect) if s.causal else torch.zeros_like(linear)])
+            added = torch.stack([user, self.effect(popular.now) if s.causal else torch.zeros_like(linear)])
             paths = torch.stack([linear, scores.deep]) + (self._base() + added.sum(0))
             paths.clamp_(-s.logit_clip, s.logit_clip)
         somewhere = been[..., 1] > 0
         somewhere[batch.owner if batch.owner is not None else np.arange(n) % len(been), target] = True
         own_rows = len(ids.seen.inverse) - somewhere.size + np.flatnonzero(somewhere) if s.cross_domain else _NONE
-        return _Pass(ids, own_rows, wide, cross, feed, numbers, effect, scores, paths, added)
+        return _Pass(ids, own_rows, wide, cross, feed, numbers, popular, scores, paths, added)
+
+    def _popular(self, batch: Batch, whole: int) -> _Popular:
+        if not self.settings.causal:
+            none = np.zeros((whole, 0), np.float32)
+            return _Popular(none, self._to(none), self._to(none), None)
+        raw = popularity_effect.inputs(batch)[:whole]
+        levels, known = self.levels(batch.fields[:, _ITEM])
+        now, level = self.effect.standardised(raw), self.effect.standardised(levels) * known
+        share = trust(batch.counts[:, SCOPES.index("item"), [COUNTS.index("exposures")]], self.settings.count_strength)
+        kept = self.effect(self._to(level)) * self._to(share)
+        return _Popular(raw, self._to(now), self._to((now - level[:whole]) * known[:whole]), kept)
 
     def _blended(self, run: _Pass) -> Array:
         linear, deep = run.paths.numpy(force=True)
         return self.blend(linear, deep) if self.settings.deep else linear.astype(np.float64)
 
     def _inputs(
-        self, batch: Batch, whole: int, rows: Tensor, cross: Tensor, feed: Tensor, been: Array, target: Array, first: Array
+        self, batch: Batch, whole: int, rows: Tensor, cross: Tensor, feed: Tensor, been: Array, target: Array, first: Array,
+        kept: Tensor | None,
     ) -> Inputs:  # fmt: skip
         """Rows at all occurrences [N, D] and the batch's numbers, as the blocks want them."""
         n, (shared, _, length), dim = len(batch), batch.history.shape, rows.shape[1]
@@ -330,6 +356,8 @@ class Trainer:
         columns, history = columns.view(n, _COLUMNS, dim), history.view(shared, FAMILIES, length, dim)
         there = batch.history != 0
         figures = self._to(numbers(batch, self.base.rates(), self.settings.count_strength))
+        if kept is not None:
+            figures[:, ITEM_LIFTS] -= kept
         return Inputs(
             fields=columns[:, : len(FIELDS)],
             bags=columns[:, len(FIELDS) :].view(n, len(BAGS), BAG_LIMIT, -1),
