@@ -24,10 +24,12 @@ import pytest
 from click.testing import CliRunner
 from yarl import URL
 
+from bandit.strategies import strategies
 from streams import answers
 from streams.broker import EmbeddedBroker
 from streams.cli import segue
 from streams.contracts import openapi
+from streams.core.pages import PageSettings
 from streams.core.recommend import RecommendSettings
 from streams.core.settings import PartitionSettings
 from streams.entrance import ExporterSettings, ServiceSettings
@@ -46,7 +48,7 @@ pytestmark = pytest.mark.broker
 
 MakeTopics = Callable[[int], TopicSettings]
 Client = aiohttp.ClientSession
-SONGS = [{"item_id": f"i{n}", "domain": "song"} for n in range(5)]
+SONGS = [{"item_id": f"i{n}", "domain": "song", "categories": [f"c{n % 2}"], "monetization": n / 10} for n in range(5)]
 KEY = "a-bearer-token"
 
 
@@ -85,6 +87,12 @@ async def until(true: Callable[[], bool], limit_s: float = 60.0) -> None:
 
 async def ask(client: Client, status: int = 200, **request: Any) -> dict[str, Any]:
     async with client.post("/v1/recommendations", json=request) as answer:
+        assert answer.status == status, await answer.text()
+        return dict(await answer.json())
+
+
+async def ask_page(client: Client, status: int = 200, **request: Any) -> dict[str, Any]:
+    async with client.post("/v1/pages", json=request) as answer:
         assert answer.status == status, await answer.text()
         return dict(await answer.json())
 
@@ -143,6 +151,35 @@ def test_cold_list_is_popular_and_its_exposure_is_in_kafka_before_the_answer(top
             assert (shown["user_id"], shown["request_id"], shown["domain"], shown["context"]) == ("cleo", "r1", "song", {"device": "car"})
             assert [(s["item_id"], s["position"], s["propensity"]) for s in shown["slots"]] == [("i3", 0, 1.0), ("i4", 1, 1.0)]
             await until(lambda: taken(worker, "exposures") == 1)  # and comes back as any record does
+            await paged(client)
+            await until(lambda: taken(worker, "exposures") == 3)
+
+    async def paged(client: Client) -> None:
+        """Nothing was learned yet, so all strategies have the same chance; the exposure tells page, chances and what items bring in."""
+        page = await ask_page(client, user_id="cleo", request_id="p1", context={"device": "car"})
+        *_, shown = await asyncio.to_thread(exposures, topics)
+        assert (page["request_id"], page["flags"], page["model_version"]) == ("p1", ["cold", "short"], None)
+        arms = strategies(PageSettings().blends)
+        assert page["chances"] == pytest.approx({arm.name: 1 / len(arms) for arm in arms}, abs=1e-12)
+        assert page["propensity"] == page["chances"][page["strategy"]]
+        assert (shown["strategy"], shown["user_id"], shown["context"]) == (page["strategy"], "cleo", {"device": "car"})
+        assert dict(zip(shown["choice"]["arms"], shown["choice"]["chances"], strict=True)) == page["chances"]
+        assert (shown["choice"]["surface"], shown["choice"]["segment"]) == ("page", page["segment"])
+        placed = [(module["name"], item["position"], item["item_id"]) for module in page["modules"] for item in module["items"]]
+        assert [(slot["module"], slot["position"], slot["item_id"]) for slot in shown["slots"]] == placed
+        assert {slot["item_id"]: slot["monetization"] for slot in shown["slots"]} == {f"i{n}": n / 10 for n in range(5)}
+
+        named = await ask_page(client, user_id="cleo", request_id="p2", strategy="tail", modules=2, per_module=2, domain="song")
+        *_, shown = await asyncio.to_thread(exposures, topics)
+        assert (named["strategy"], named["propensity"], named["chances"], named["segment"]) == ("tail", 1.0, {}, None)
+        assert [(module["name"], len(module["items"])) for module in named["modules"]] in (
+            [("category:c0", 2), ("category:c1", 2)], [("category:c1", 2), ("category:c0", 2)],
+        )  # fmt: skip
+        assert "choice" not in shown and (shown["strategy"], shown["domain"]) == ("tail", "song")
+        told = await series(client)
+        served = {name: n for name, n in told.items() if name.startswith("segue_pages_total")}
+        assert sum(served.values()) == 2 and served['segue_pages_total{strategy="tail"}'] >= 1
+        assert told['segue_requests_total{route="/v1/pages",status="200"}'] == 2
 
     asyncio.run(main())
 
@@ -156,6 +193,8 @@ def test_a_short_list_a_guest_and_nobody_s_list_say_so_and_what_is_nobody_s_is_n
         async with serving(topics, tmp_path) as (worker, _, client):
             empty = await ask(client, user_id="ada")
             assert (empty["items"], empty["flags"]) == ([], ["cold", "short"])
+            blank = await ask_page(client, user_id="ada")
+            assert (blank["modules"], blank["strategy"], blank["flags"]) == ([], "fixed", ["cold", "short", "uncategorised"])
             await put(client, *SONGS)
             await until(lambda: len(worker.catalog) == 5)
             guest = await ask(client, k=5, plays=[{"item_id": "i0", "action": "play"}])
@@ -163,6 +202,8 @@ def test_a_short_list_a_guest_and_nobody_s_list_say_so_and_what_is_nobody_s_is_n
             short = await ask(client, k=6)
             assert (len(short["items"]), short["flags"]) == (5, ["cold", "guest", "short"])
             assert guest["request_id"] != short["request_id"]
+            page = await ask_page(client, plays=[{"item_id": "i0", "action": "play"}], modules=2, per_module=2)
+            assert page["flags"][:2] == ["cold", "guest"] and page["modules"] and sum(page["chances"].values()) == pytest.approx(1.0)
             assert await asyncio.to_thread(exposures, topics) == []
             assert worker.ingest.owned[0].store.stored == -1  # a guest leaves no trace
 
@@ -264,20 +305,37 @@ BAD_REQUESTS: list[tuple[bytes, str]] = [
 ]
 
 
+BAD_PAGES: list[tuple[bytes, str]] = [
+    (b"", "empty"),
+    (b"[]", "wrong_type"),
+    (b'{"user_id": 7}', "wrong_type"),
+    (b'{"modules": 0}', "$.modules"),
+    (b'{"modules": 13}', "$.modules"),
+    (b'{"per_module": 31}', "$.per_module"),
+    (b'{"modules": 12, "per_module": 17}', "$.per_module"),  # 204 slots; an exposure has 200 at most
+    (b'{"strategy": "best"}', "$.strategy"),
+    (b'{"user_id": "u", "plays": [{"item_id": "i"}]}', "$.plays"),
+    (b'{"weights": {"fame": 1}}', "$.weights"),
+    (b'{"gamma_item": 2}', "$.gamma_item"),
+    (b'{"context": ' + b'{"a":' * 10_000 + b"1" + b"}" * 10_001, "too_deep"),
+]
+
+
 def test_hostile_requests_are_told_what_is_wrong_and_nothing_is_an_error_of_ours(topic_settings: MakeTopics, tmp_path: Path) -> None:
     topics = topic_settings(1)
 
     async def main() -> None:
         async with serving(topics, tmp_path) as (_, _, client):
-            for body, said in BAD_REQUESTS:
-                async with client.post("/v1/recommendations", data=body) as answer:
+            for path, body, said in (*(("/v1/recommendations", *bad) for bad in BAD_REQUESTS), *(("/v1/pages", *bad) for bad in BAD_PAGES)):
+                async with client.post(path, data=body) as answer:
                     told = await answer.text()
                     assert answer.status == 400, (body[:60], told)
                     problem = json.loads(told)
                     assert set(problem) == {"error", "where", "what_to_do"}
                     assert said in problem["error"] and len(told) < 2_000, (body[:60], told)
             for method, path, status in (
-                ("GET", "/nowhere", 404), ("GET", "/v1/recommendations", 405), ("POST", "/v1/items", 405), ("PUT", "/v1/items/x", 405),
+                ("GET", "/nowhere", 404), ("GET", "/v1/recommendations", 405), ("GET", "/v1/pages", 405), ("POST", "/v1/items", 405),
+                ("PUT", "/v1/items/x", 405),
                 ("GET", "/" + "x" * 5_000, 404), ("GET", "/%ff%00", 404), ("TRACE", "/v1/events", 405), ("POST", "/healthz", 405),
             ):  # fmt: skip
                 async with client.request(method, path) as answer:
@@ -287,7 +345,7 @@ def test_hostile_requests_are_told_what_is_wrong_and_nothing_is_an_error_of_ours
                 assert answer.status == 400
             told = await series(client)
             assert {line for line in told if 'status="500"' in line} == set()
-            assert all(label in {"/v1/recommendations", "/v1/items", "/v1/items/{item_id}", "/healthz", "/v1/events", "other"}
+            assert all(label in {"/v1/recommendations", "/v1/pages", "/v1/items", "/v1/items/{item_id}", "/healthz", "/v1/events", "other"}
                        for line in told for label in re.findall(r'route="([^"]*)"', line))  # fmt: skip
 
     asyncio.run(main())
@@ -391,6 +449,11 @@ def test_the_last_lists_are_explained_and_what_is_not_among_them_is_404(topic_se
                                          "adds": told["items"][0]["score"]}])
             ]  # fmt: skip
             assert (await why(client, guest["request_id"]))["user_id"] is None
+            page = await ask_page(client, user_id="ada", request_id="a-page", modules=2, per_module=2)
+            told_of_page = await why(client, "a-page")
+            assert dict(zip(told_of_page["choice"]["arms"], told_of_page["choice"]["chances"], strict=True)) == page["chances"]
+            placed = [(module["name"], item["position"], item["item_id"]) for module in page["modules"] for item in module["items"]]
+            assert [(item["module"], item["position"], item["item_id"]) for item in told_of_page["items"]] == placed != []
             refused = await why(client, "nobody's", 404)
             assert set(refused) == {"error", "where", "what_to_do"} and "service.explained_requests" in refused["what_to_do"]
             for path in ("/v1/explain/%ff", f"/v1/explain/{'x' * 65}"):
@@ -414,8 +477,8 @@ def test_user_of_another_workers_partition_is_503_that_names_it(topic_settings: 
                 partition = first.delivery.partition(user.encode())
                 mine, theirs = (one, other) if partition in first.ingest.owned else (other, one)
                 assert len((await ask(mine, user_id=user))["items"]) == 5
-                refused = await ask(theirs, 503, user_id=user)
-                assert f"partition {partition}" in refused["error"]
+                for asked in (ask, ask_page):
+                    assert f"partition {partition}" in (await asked(theirs, 503, user_id=user))["error"]
             await send(one, *[play(f"u{n}", "i0") for n in range(8)])  # events are taken by any worker
             await until(lambda: taken(first) + taken(second) == 8 and taken(first) > 0 and taken(second) > 0)
 
@@ -471,12 +534,18 @@ def test_with_a_learner_lists_come_from_the_model_and_without_it_grow_stale(topi
                 await explained(client, service, answer)
                 popular = await ask(client, user_id="ada", strategy="popular")
                 assert (popular["strategy"], popular["items"][0]["probabilities"]) == ("popular", None)
+                drawn = await ask(client, user_id="ada", strategy="auto", request_id="auto", k=3)
+                *_, shown = await asyncio.to_thread(exposures, topics)
+                assert drawn["strategy"] == shown["strategy"] in RecommendSettings().chosen
+                assert (shown["choice"]["surface"], shown["choice"]["arms"]) == ("list", list(RecommendSettings().chosen))
+                await paged(client, service)
 
                 shown_by_worker = await series(client)
                 assert shown_by_worker["segue_model_version"] >= answer["model_version"]
                 assert shown_by_worker["segue_freshness_seconds_count"] == 20
                 assert shown_by_worker['segue_records_total{partition="0",what="events"}'] == 20
-                assert shown_by_worker['segue_requests_total{route="/v1/recommendations",status="200"}'] == 4  # two of the command line
+                assert shown_by_worker['segue_requests_total{route="/v1/recommendations",status="200"}'] == 5  # two of the command line
+                assert shown_by_worker['segue_requests_total{route="/v1/pages",status="200"}'] == 3
                 assert exporter.address is not None
                 async with aiohttp.ClientSession("http://{}:{}".format(*exporter.address)) as other:
                     shown_by_learner = await series(other)
@@ -515,6 +584,24 @@ def test_with_a_learner_lists_come_from_the_model_and_without_it_grow_stale(topi
         assert by_hand["weighed_by"] >= by_hand["model_version"] == answer["model_version"]
         plain = await asyncio.to_thread(CliRunner().invoke, segue, [*call, "--why"])
         assert "full_play 0.5 x " in plain.stdout and "positive: i3 (partial_play) " in plain.stdout
+
+    async def paged(client: Client, service: Service) -> None:
+        """A page of the model, for u3, who has played i3; and the same on the command line, why it is so with it."""
+        page = await ask_page(client, user_id="u3", strategy="blend-0", modules=2, per_module=2)
+        assert page["flags"] == [] and page["model_version"] > 0
+        assert [module["score"] for module in page["modules"]] == sorted((module["score"] for module in page["modules"]), reverse=True)
+        assert all(item["probabilities"] is not None for module in page["modules"] for item in module["items"])
+        call = ["page", "u3", "--modules", "2", "--per-module", "2", "--url", service.url]
+        done = await asyncio.to_thread(CliRunner().invoke, segue, [*call, "--json"])
+        assert done.exit_code == 0, done.stderr
+        drawn = json.loads(done.stdout)
+        assert drawn["propensity"] == drawn["chances"][drawn["strategy"]]
+        plain = await asyncio.to_thread(CliRunner().invoke, segue, [*call, "--strategy", "blend-0", "--why"])
+        assert plain.exit_code == 0, plain.stderr
+        lines = plain.stdout.splitlines()
+        assert [line.split()[1] for line in lines if " preference " in line] == [module["name"] for module in page["modules"]]
+        assert sum("full_play 0.5 x " in line for line in lines) == 4 and "positive: i3 (partial_play) " in plain.stdout
+        assert "2 modules, 4 items; blend-0, model version " in plain.stderr
 
     async def kinds(client: Client) -> set[str]:
         async with client.get("/metrics") as answer:
