@@ -30,6 +30,7 @@ from streams.server import CantListen, address, bind, serve
 from streams.topics import names
 
 if TYPE_CHECKING:
+    from streams.core.choosing import Choosing
     from streams.core.learn import Learner
     from streams.learner_process import LearnerProcess
     from streams.model_updates import ServingModel
@@ -175,6 +176,24 @@ class _LearnerFigures(Collector):
         yield _counter("segue_learner_checkpoints", "checkpoints saved", teaching.checkpoints)
         if learner is not None:
             yield from _watched(learner)
+            yield from _chosen(learner.choosing)
+
+
+def _chosen(choosing: Choosing) -> Iterator[Metric]:
+    """Of each surface; strategies are at most MAX_ARMS."""
+    rewards = CounterMetricFamily("segue_rewards", "lists whose strategy was chosen, by what was learned", labels=["surface", "what"])
+    alarms = CounterMetricFamily("segue_strategy_alarms", "times that what a strategy earns has changed", labels=["surface"])
+    weight = GaugeMetricFamily("segue_revenue_weight", "of revenue against experience, in the choice of a strategy", labels=["surface"])
+    chance = GaugeMetricFamily("segue_strategy_chance", "mean chance with which it was chosen lately", labels=["surface", "strategy"])
+    for surface, policy in choosing.policies.items():
+        counted = dict(choosing.counted[surface])
+        alarms.add_metric([surface], counted.pop("alarms"))
+        weight.add_metric([surface], policy.floor.weight)
+        for what, n in counted.items():
+            rewards.add_metric([surface, what], n)
+        for strategy, share in choosing.lately(surface).items():
+            chance.add_metric([surface, strategy], share)
+    yield from (rewards, alarms, weight, chance)
 
 
 def _watched(learner: Learner) -> Iterator[Metric]:

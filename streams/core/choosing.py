@@ -21,6 +21,7 @@ Array = np.ndarray
 
 SURFACES = ("page", "list")
 SET_BY = {"page": "pages.blends", "list": "recommend.chosen"}  # settings that name the strategies
+RECENT = 1_000.0  # rounds that figures of what was chosen lately go back
 COUNTED = ("learned", "unseen", "unknown_strategy", "alarms")
 
 
@@ -55,6 +56,7 @@ class Choosing:
         self.policies = {surface: Policy(names, SEGMENTS, settings) for surface, names in arms.items()}
         self.segments = Segments()
         self.counted = {surface: dict.fromkeys(COUNTED, 0) for surface in arms}  # what became of rewards so far
+        self._acted = {surface: np.zeros(len(names) + 1) for surface, names in arms.items()}  # fading sums of chances, and of rounds
         self._places = {surface: {name: k for k, name in enumerate(names)} for surface, names in arms.items()}
         self._tables: dict[tuple[str, int], _Table] = {}
 
@@ -72,6 +74,11 @@ class Choosing:
         arm = int(pick(table.chances, np.array([uniform]))[0])
         choice = msgspec.structs.replace(table.choice, activity=activity, domain=domain)
         return choice.arms[arm], choice
+
+    def lately(self, surface: str) -> dict[str, float]:
+        """Mean chance with which each strategy acted, over the last rounds that were learned; empty where there are none."""
+        *sums, rounds = self._acted[surface].tolist()
+        return {name: of / rounds for name, of in zip(self.policies[surface].names, sums, strict=True)} if rounds else {}
 
     def expected(self, surface: str, segment: int, names: Sequence[str]) -> Array:
         """What arms are thought to earn [2, K]: experience, and revenue in its own unit. Of what is no arm: as of a new one."""
@@ -109,6 +116,14 @@ class Choosing:
             np.array([r.segment for _, r in known]), np.array([arm for arm, _ in known]),
             np.array([r.experience for _, r in known], float), np.array([r.revenue for _, r in known], float),
         )  # fmt: skip
+        places, kept = self._places[surface], (1 - 1 / RECENT) ** np.arange(len(known) + 1.0)[::-1]
+        acted = np.zeros((len(known), len(places) + 1))
+        acted[:, -1] = 1.0
+        for row, (_, reward) in zip(acted, known, strict=True):
+            for name, chance in zip(reward.arms, reward.chances, strict=True):
+                if name in places:
+                    row[places[name]] = chance
+        self._acted[surface] = kept[0] * self._acted[surface] + kept[1:] @ acted
         return len(known), len(rewards) - len(seen), len(seen) - len(known), len(changed)
 
     def arrays(self) -> dict[str, Array]:
@@ -121,7 +136,9 @@ class Choosing:
     def meta(self) -> dict[str, Any]:
         """The rest of a checkpoint."""
         learned = {surface: msgspec.to_builtins(p.learned()) for surface, p in self.policies.items()}
-        return {"river": _river(), "learned": learned, "counted": {surface: dict(of) for surface, of in self.counted.items()}}
+        counted = {surface: dict(of) for surface, of in self.counted.items()}
+        acted = {surface: dict(zip((*p.names, ""), self._acted[surface].tolist(), strict=True)) for surface, p in self.policies.items()}
+        return {"river": _river(), "learned": learned, "counted": counted, "acted": acted}
 
     def load(self, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
         """Become what a checkpoint holds. Arms of the same name keep what they learned, others begin; a surface it lacks begins.
@@ -134,6 +151,9 @@ class Choosing:
             self._load(surface, {n: a for n, a in mine.items() if same or not n.startswith("drift.")}, learned)
         self.segments.load({n[9:]: a for n, a in arrays.items() if n.startswith("segments.")})
         self.counted |= {surface: dict(of) for surface, of in meta["counted"].items() if surface in self.counted}
+        for surface, policy in self.policies.items():
+            acted = meta["acted"].get(surface, {})
+            self._acted[surface] = np.array([acted.get(name, 0.0) for name in (*policy.names, "")])
 
     def copy_bytes(self) -> bytes:
         """What choices depend on, for copies: counts without the windows of drift."""

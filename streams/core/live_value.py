@@ -66,7 +66,8 @@ class LiveValue:
                 else:
                     groups.setdefault((start, reward.surface, tuple(reward.arms)), []).append(reward)
         for (start, surface, arms), of in groups.items():
-            q = np.stack([choosing.expected(surface, r.segment, arms) for r in of], 1)  # [2, N, K]
+            by_segment = {g: choosing.expected(surface, g, arms) for g in {r.segment for r in of}}
+            q = np.stack([by_segment[r.segment] for r in of], 1)  # [2, N, K]
             most = choosing.policies[surface].settings.revenue_most
             r = np.array([[x.experience for x in of], [min(x.revenue, most) for x in of]])
             rows, acted = np.arange(len(of)), np.array([arms.index(x.strategy) for x in of])
@@ -84,6 +85,12 @@ class LiveValue:
     def oldest(self) -> int:
         """Start of the oldest open hour."""
         return min((start for start, _, _ in self._sums), default=NEVER)
+
+    def newest(self, surface: str) -> list[StrategyValue]:
+        """What each strategy is worth in the newest hour, as far as it is known."""
+        keys = [key for key in self._sums if key[1] == surface]
+        start = max((key[0] for key in keys), default=NEVER)
+        return [self._value(key, self._sums[key]) for key in sorted(keys) if key[0] == start]
 
     def until(self, settled_ms: int) -> int:
         """Where hours end that can be closed once all lists shown before `settled_ms` have, or too many hours are open."""

@@ -223,3 +223,15 @@ def test_a_partition_and_the_settings_load_neither_scipy_nor_river_nor_torch() -
     code = f"import sys, streams.settings, streams.core.partition, streams.core.learn; {loaded}"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 - our own words
     assert found.stdout.strip() == "[]"
+
+
+def test_the_chances_of_late_are_the_mean_of_those_that_were_logged() -> None:
+    choosing = Choosing(ARMS, BanditSettings())
+    assert choosing.lately("page") == {}
+    choosing.learn([reward("page", "tail", chances=[0.2, 0.5, 0.3]), reward("page", "fixed", chances=[0.4, 0.1, 0.5])])
+    kept = 0.999  # the older of the two
+    wanted = [(kept * a + b) / (kept + 1) for a, b in ((0.2, 0.4), (0.5, 0.1), (0.3, 0.5))]
+    assert choosing.lately("page") == pytest.approx(dict(zip(ARMS["page"], wanted, strict=True)))
+    other = Choosing({"page": ("fixed", "new"), "list": ARMS["list"]}, BanditSettings())
+    other.load(choosing.arrays(), choosing.meta())
+    assert other.lately("page") == pytest.approx({"fixed": wanted[2], "new": 0.0})
