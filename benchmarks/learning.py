@@ -179,7 +179,7 @@ class EveryOccurrence(Trainer):
 
 
 class PlainAdam:
-    """`torch.optim.Adam`, parameter by parameter, in the place of the one over a flat buffer."""
+    """`torch.optim.Adam`, parameter by parameter, in the place of the fused one over a flat buffer."""
 
     def __init__(self, trainer: Trainer) -> None:
         s = trainer.settings

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 Array = np.ndarray
 
@@ -22,33 +23,33 @@ class Adam:
         self.flat, self.rate, self.betas, self.examples, self.clip = flat, rate, betas, examples, clip
         self.mean, self.square, self.sum = torch.zeros_like(flat), torch.zeros_like(flat), torch.zeros_like(flat)
         self.n = 0  # examples in `sum`
-        self._unmoved = [1.0, 1.0]  # what is left of the moments' zero start: the products of the betas
+        self.steps = torch.zeros((), device=flat.device)  # taken so far
 
     def take(self, gradient: Tensor, n: int) -> bool:
-        """Add the gradient [P], summed over n examples; step once enough have come. Says whether it did."""
-        self.sum += gradient
-        self.n += n
-        if self.n < self.examples:
-            return False
-        mean = self.sum / self.n
-        mean *= torch.clamp(self.clip / (mean.norm() + 1e-12), max=1.0)
+        """Add the gradient [P], summed over n examples; step once enough have come. Says whether it did. The gradient is used up."""
+        if self.n or n < self.examples:
+            self.sum += gradient
+            self.n += n
+            if self.n < self.examples:
+                return False
+            gradient.copy_(self.sum)
+            self.sum.zero_()
+            n, self.n = self.n, 0
+        gradient *= torch.clamp(self.clip * n / (gradient.norm() + 1e-12 * n), max=1.0) / n
         first, second = self.betas
-        self._unmoved = [self._unmoved[0] * first, self._unmoved[1] * second]
-        self.mean.lerp_(mean, 1 - first)
-        self.square.mul_(second).addcmul_(mean, mean, value=1 - second)
-        root = (self.square / (1 - self._unmoved[1])).sqrt_().add_(_EPSILON)
-        self.flat.addcdiv_(self.mean, root, value=-self.rate / (1 - self._unmoved[0]))
-        self.sum.zero_()
-        self.n = 0
+        adam(  # one pass over all buffers, where its eleven operations would each make one: 0.16 ms for 1.3
+            [self.flat], [gradient], [self.mean], [self.square], [], [self.steps], fused=True, amsgrad=False, beta1=first, beta2=second,
+            lr=self.rate, weight_decay=0.0, eps=_EPSILON, maximize=False,
+        )  # fmt: skip
         return True
 
     def arrays(self) -> dict[str, Array]:
         """Everything but the parameters, for a checkpoint."""
-        tensors = {"mean": self.mean, "square": self.square, "sum": self.sum}
-        return {k: t.numpy(force=True).copy() for k, t in tensors.items()} | {"n": np.array(self.n), "unmoved": np.array(self._unmoved)}
+        tensors = {"mean": self.mean, "square": self.square, "sum": self.sum, "steps": self.steps}
+        return {k: t.numpy(force=True).copy() for k, t in tensors.items()} | {"n": np.array(self.n)}
 
     def load(self, arrays: dict[str, Array]) -> None:
         """The state that `arrays` gave."""
-        for name, tensor in (("mean", self.mean), ("square", self.square), ("sum", self.sum)):
+        for name, tensor in (("mean", self.mean), ("square", self.square), ("sum", self.sum), ("steps", self.steps)):
             tensor.copy_(torch.from_numpy(arrays[name].copy()))
-        self.n, self._unmoved = int(arrays["n"]), arrays["unmoved"].tolist()
+        self.n = int(arrays["n"])

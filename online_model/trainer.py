@@ -115,9 +115,10 @@ class Trainer:
         self._parameters = list(self.ranker.parameters())
         self.flat = torch.cat([p.detach().reshape(-1) for p in self._parameters]).to(self.device)
         at = 0
-        for parameter in self._parameters:  # views of one buffer, so that Adam is a handful of operations
+        for parameter in self._parameters:  # views of one buffer, so that Adam is one operation
             parameter.data = self.flat[at : at + parameter.numel()].view_as(parameter)
             at += parameter.numel()
+        self._gradient = torch.empty_like(self.flat)  # of a step: fresh memory would cost more than what is done with it
         self.dense = Adam(self.flat, s.dense_rate, s.dense_betas, s.dense_batch, s.clip_norm)
         expire, floor = int(s.expire_d * _DAY_MS), int(s.floor_h * _HOUR_MS)
         self.ids = Table(
@@ -212,7 +213,7 @@ class Trainer:
             outputs, [*leaves, *self._parameters], gradients, allow_unused=True, materialize_grads=True
         )
         with torch.no_grad():
-            gradient = torch.cat([g.reshape(-1) for g in dense])
+            gradient = torch.cat([g.reshape(-1) for g in dense], out=self._gradient)
             norm, *sums = torch.stack([gradient.norm(), rows.sum(), cross.sum(), feed.sum(), linear.sum()]).tolist()
             if not (np.isfinite([norm, *sums]).all() and np.isfinite(z).all()):
                 self.skipped += 1
@@ -247,7 +248,7 @@ class Trainer:
             _, deep = logit_gradient(run.paths, self._to(batch.labels), self._to(batch.sign), stands_for)
         parts = torch.autograd.grad([run.scores.deep], self._parameters, [deep], allow_unused=True, materialize_grads=True)
         with torch.no_grad():
-            gradient = torch.cat([g.reshape(-1) for g in parts])
+            gradient = torch.cat([g.reshape(-1) for g in parts], out=self._gradient)
             if np.isfinite(gradient.norm().item()):
                 self.dense.take(gradient, len(batch))
 

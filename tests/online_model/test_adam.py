@@ -31,12 +31,12 @@ def test_restored_in_the_middle_of_a_sum_it_goes_on_as_if_never_stopped() -> Non
     first, flat = torch.zeros(5), torch.zeros(5)
     whole, stopped = (Adam(f, 1e-2, (0.9, 0.99), 16, clip=1.0) for f in (first, flat))
     for g in gradients:
-        whole.take(g, 1)
+        whole.take(g.clone(), 1)
     for g in gradients[:20]:
-        stopped.take(g, 1)
+        stopped.take(g.clone(), 1)
     again = Adam(flat, 1e-2, (0.9, 0.99), 16, clip=1.0)
     again.load(stopped.arrays())
     for g in gradients[20:]:
-        again.take(g, 1)
+        again.take(g.clone(), 1)
     assert flat.tolist() == first.tolist()
     assert {k: v.tolist() for k, v in again.arrays().items()} == {k: v.tolist() for k, v in whole.arrays().items()}

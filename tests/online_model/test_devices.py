@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import platform
+import resource
+import sys
+
 import pytest
 import torch
 
@@ -17,3 +21,15 @@ def test_threads_are_those_asked_for() -> None:
     devices.use_threads(1)
     assert torch.get_num_threads() == 1
     torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="a matter of glibc")
+def test_memory_that_was_freed_is_there_for_the_next_step() -> None:
+    devices.use_threads(torch.get_num_threads())
+    pages = 64 * 2**20 // resource.getpagesize()
+    faults = list[int]()
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.empty(64 * 2**20, dtype=torch.uint8).fill_(1)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert min(faults) < pages / 100
