@@ -29,7 +29,7 @@ from safetensors.numpy import load_file, save_file
 FORMAT = 1  # of the directory; another one is refused by name
 KEEP = 3  # newest checkpoints that stay
 ARRAYS, META, MANIFEST = "arrays.safetensors", "meta.msgpack", "manifest"
-LIBRARIES = ("numpy", "torch", "msgspec", "safetensors", "xxhash", "segue")
+LIBRARIES = ("numpy", "scipy", "torch", "river", "msgspec", "safetensors", "xxhash", "segue")
 
 _CHUNK = 1 << 22
 _NAME = re.compile(r"\d{12}-\d{16}")

@@ -18,6 +18,7 @@ from online_model.tally import TaskMetrics
 from replay.logs import LogRow
 from streams.core.events import Event, LogBegin, Rejected, Tick, decode
 from streams.core.learn import Learner
+from streams.core.live_value import StrategyValue
 from streams.core.partition import Partition
 from streams.core.records import Arrived, Dead, Outgoing
 from streams.core.state import digest
@@ -51,6 +52,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     digest: str  # of all state and parameters: equal logs and settings, equal digests
     digests: dict[str, str]  # the same by kind of state
     windows: list[WindowResult]  # of event time: 5 min, 1 h, 1 d
+    strategies: list[StrategyValue] = []  # what each is worth, by the hour, where the log's lists were chosen by chance
     fading: dict[str, dict[str, TaskMetrics]]  # half-life -> task -> figures as of the end
     counted: dict[str, int]  # what else the partition and the learner counted
     rejections: list[Rejection]  # the first few of each reason
@@ -179,6 +181,7 @@ def _result(partition: Partition, learner: Learner, journal: _Journal, seconds: 
         digest=whole(digests),
         digests=digests,
         windows=learner.take_windows(),
+        strategies=learner.take_values(),
         fading={
             f"{half_life // 3_600_000} h": msgspec.convert(tasks, dict[str, TaskMetrics])
             for half_life, tasks in learner.metrics.fading().items()

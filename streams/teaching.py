@@ -7,10 +7,10 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -38,6 +38,7 @@ AHEAD = 16  # records lined up: small ones share a turn
 BEAT_S = 1.0
 SOURCE = 0  # the partition of `examples`
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -174,12 +175,12 @@ class Teaching:
             self._unacked.clear()
             self._work.clear()
 
-    async def fading(self) -> dict[int, dict[str, dict[str, float]]]:
-        """The fading metrics as they stand between two turns; of a standby there are none."""
+    async def between(self, ask: Callable[[Learner], T]) -> T | None:
+        """What is asked of the learner between two turns; None of a standby."""
         async with self._lock:
             if self.learner is None:
-                return {}
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self.learner.metrics.fading)
+                return None
+            return await asyncio.get_running_loop().run_in_executor(self._thread, ask, self.learner)
 
     def take(self, event: EventT[Any]) -> None:
         """Buffer a record."""
@@ -383,8 +384,9 @@ class Teaching:
             return learner, "", -1
         for refused in found.refused:
             log.warning("a newer checkpoint was passed over: %s", refused)
-        learned = ("settings.bandit.arms", "settings.bandit.revenue_most") if "bandit" in found.conditions.settings else ()
-        for line in checkpoint.differences(found.conditions, self._conditions(), ("settings.model", *learned)):
+        counted = found.meta.get("posteriors", {}).get("choosing", {}).get("counted", {})
+        fixed = ("settings.bandit.arms", "settings.bandit.revenue_most") if any(of["learned"] for of in counted.values()) else ()
+        for line in checkpoint.differences(found.conditions, self._conditions(), ("settings.model", *fixed)):
             log.warning("the checkpoint was made under other conditions: %s", line)
         learner.load(found.arrays, found.meta)
         return learner, found.name, int(found.meta["offset"])

@@ -175,8 +175,8 @@ class Choosing:
         from bandit.policy import Learned
 
         policy = self.policies.get(surface)
-        if policy is None:
-            return
+        if policy is None or (not arrays["version"] and not policy.version):
+            return  # nothing was learned
         try:
             policy.load(arrays, msgspec.convert(learned, Learned))
         except ValueError as error:

@@ -188,6 +188,9 @@ def test_what_does_not_fit_what_was_learned_is_refused_by_the_name_of_its_settin
     arms: dict[str, Sequence[str]], settings: BanditSettings, named: str
 ) -> None:
     before, after = Choosing(ARMS, BanditSettings()), Choosing(arms, settings)
+    after.load(before.arrays(), before.meta())
+    after.take(before.copy_bytes())  # as long as nothing is learned
+    before.learn([reward("page", "tail"), reward("list", "ranked")])
     with pytest.raises(ValueError, match=named):
         after.load(before.arrays(), before.meta())
     with pytest.raises(ValueError, match=named):

@@ -1,7 +1,8 @@
 """Rewards in the learner: learned where a micro-batch ends, in order, whole after a restart, and on their way to a copy."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from bandit.settings import BanditSettings
 from online_model import checkpoint
 from online_model.features import ExampleRecord, Reward, Tick
 from online_model.trainer import Trainer
+from replay import prequential
 from streams import messages
 from streams.core.catalog import Catalog
 from streams.core.choosing import Choosing
@@ -121,8 +123,12 @@ def test_a_log_of_pages_gives_the_same_posteriors_in_batches_of_any_size() -> No
     for size in (1, 7, 512):
         partition = Partition(PartitionSettings(), Tables.over(), Catalog())
         made = Learner(LearnerSettings(micro_batch_examples=32), Trainer(SMALL))
-        for at in range(0, len(log), size):
-            made.apply(0, partition.apply(log[at : at + size]).examples)
+
+        def cut(rows: Iterator[prequential.Numbered], size: int = size) -> Iterator[list[prequential.Numbered]]:
+            return iter(lambda: list(islice(rows, size)), [])
+
+        result = prequential.run(enumerate(log), partition, made, closing=False, batches=cut)
+        assert sum(v.chosen for v in result.strategies) == made.counted["rewards_learned"]
         assert made.counted["rewards"] == 80
         assert made.counted["rewards_learned"] + made.counted["rewards_unseen"] == 80
         assert made.choosing.version > 5

@@ -1,0 +1,111 @@
+"""The learner's process without its topics: what a turn publishes, and what a start makes of a checkpoint of other settings."""
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from bandit.settings import BanditSettings
+from online_model.checkpoint import Incompatible
+from online_model.features import ExampleRecord, Tick
+from streams import messages
+from streams.core.choosing import Choosing
+from streams.core.learn import LearnerSettings
+from streams.messages import Delta, Examples
+from streams.settings import Settings
+from streams.settings import learner as config_of
+from streams.teaching import LearnerConfig, LearnerProcessSettings, Teaching, _Work, _write
+from tests.streams_core.test_learn import COUNT, SMALL, T0, example, numbered, reward
+
+
+def config(folder: Path, **more: Any) -> LearnerConfig:
+    learns = LearnerSettings(micro_batch_examples=COUNT)
+    process = LearnerProcessSettings(checkpoint_dir=str(folder), device="cpu", dense_every_s=1e9)
+    return LearnerConfig(learner=learns, model=SMALL, process=process, **more)
+
+
+def teaching(config: LearnerConfig) -> Teaching:
+    """Not started, so that neither Kafka nor a watchdog is asked for anything."""
+    made = Teaching(config, None, None)  # type: ignore[arg-type]
+    made.learner, _, made.applied = made._load()
+    made.epoch, made._told = 1, made.learner.choosing.version
+    return made
+
+
+def turn(made: Teaching, records: Sequence[ExampleRecord], at: int) -> Delta | None:
+    value = messages.encode(Examples(0, numbered(records, at)))
+    made._work.append(_Work(SimpleNamespace(message=SimpleNamespace(value=value, offset=at))))  # type: ignore[arg-type]
+    assert made.learner is not None
+    delta = made._learn(made.learner)
+    made._work.clear()
+    return delta
+
+
+def save(made: Teaching, folder: Path) -> None:
+    assert made.learner is not None
+    _write(folder, made._copy(made.learner), made._conditions(), 3)
+
+
+def test_a_delta_holds_posteriors_where_they_changed_and_nothing_else_where_no_step_was_made(tmp_path: Path) -> None:
+    made = teaching(config(tmp_path))
+    assert made.learner is not None
+    steps = turn(made, [example(n) for n in range(COUNT)], 0)
+    assert steps is not None and (steps.choosing, steps.version, len(steps.rows) > 0) == (b"", 1, True)
+    assert turn(made, [reward(1, 1)], 10) is None  # it waits
+    both = turn(made, [example(n) for n in range(COUNT)], 20)
+    assert both is not None and (both.choosing, both.version) == (made.learner.choosing.copy_bytes(), 2)
+    alone = turn(made, [reward(2, 2), Tick(T0 + 3, False)], 30)
+    assert alone == Delta(1, 2, 2, T0 + 3, [], b"", made.learner.choosing.copy_bytes())
+    assert alone.choosing != both.choosing
+    assert turn(made, [Tick(T0 + 4, False)], 40) is None
+
+
+def test_a_start_with_other_arms_keeps_what_the_others_learned_and_says_what_differs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = teaching(config(tmp_path))
+    turn(before, [*[reward(n, n, n % 3) for n in range(90)], Tick(T0 + 99, False)], 0)
+    save(before, tmp_path)
+    arms = before.config.arms | {"page": ("fixed", "tail", "blend-1")}
+    with caplog.at_level(logging.WARNING):
+        after = teaching(config(tmp_path, arms=arms, bandit=BanditSettings(explore=0.1)))
+    said = " ".join(caplog.messages)
+    assert "settings.arms.page: " in said and "settings.bandit.explore: 0.02 -> 0.1" in said
+    assert before.learner is not None and after.learner is not None
+    old, new = (made.learner.choosing.expected("page", 3, ("fixed", "tail")) for made in (before, after))
+    assert new == pytest.approx(old)
+    assert after.learner.choosing.choose("page", 0.0, 0, 0.0)[1].arms == arms["page"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"bandit": BanditSettings(arms="gaussian")}, "settings.bandit.arms: beta -> gaussian"),
+        ({"bandit": BanditSettings(revenue_most=3.0)}, "settings.bandit.revenue_most: 1.0 -> 3.0"),
+        ({"arms": {"page": ("tail", "fixed"), "list": ("x", "y")}}, r"recommend.chosen.*none of the arms \['x', 'y'\]"),
+    ],
+)
+def test_a_start_that_does_not_fit_what_was_learned_ends_by_the_name_of_the_setting(
+    changed: dict[str, Any], named: str, tmp_path: Path
+) -> None:
+    made = teaching(config(tmp_path))
+    save(made, tmp_path)
+    assert teaching(config(tmp_path, **changed)).learner is not None  # nothing was learned yet
+    turn(made, [reward(1, 1), msgspec.structs.replace(reward(2, 2), surface="list", strategy="tail"), Tick(T0 + 3, False)], 0)
+    save(made, tmp_path)
+    with pytest.raises(ValueError, match=named) as error:
+        teaching(config(tmp_path, **changed))
+    assert isinstance(error.value, Incompatible) == ("bandit" in changed)
+
+
+def test_the_learner_chooses_among_what_pages_and_lists_are_set_to(tmp_path: Path) -> None:
+    tree = {"pages": {"blends": [0.5]}, "recommend": {"chosen": ["ranked", "popular"]}, "bandit": {"explore": 0.2}}
+    of = config_of(msgspec.convert(tree, Settings))
+    assert of.arms == {"page": ("blend-0.5", "tail", "explore", "fixed"), "list": ("ranked", "popular")}
+    choosing = Choosing(of.arms, of.bandit)
+    assert (choosing.policies["list"].names, choosing.policies["page"].settings.explore) == (("ranked", "popular"), 0.2)
