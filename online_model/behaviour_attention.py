@@ -107,7 +107,7 @@ class BehaviourAttention(nn.Module):
         pairs = torch.cat([keys, keys * candidates], 1).split(found.sizes)
         filters = torch.cat([of_key, of_product], 1)
         units = torch.cat([pair @ filter_ for pair, filter_ in zip(pairs, filters, strict=True)])
-        units = functional.silu(units + of_query.reshape(-1, units.shape[1]).index_select(0, found.line)).split(found.sizes)
+        units = functional.silu(units.add_(of_query.reshape(-1, units.shape[1]).index_select(0, found.line))).split(found.sizes)
         score = torch.cat([unit @ out for unit, out in zip(units, self.out, strict=True)]).squeeze(1)
         return score.new_zeros(found.places).index_add(0, found.place, score)
 

@@ -38,6 +38,13 @@ def test_forward_equals_the_loops() -> None:
         assert got[b].tolist() == pytest.approx(naive.pools(x[b].tolist(), [w.tolist() for w in made.filters]), abs=1e-9)
 
 
+@pytest.mark.parametrize("layers", [(3,), (3, 2), LAYERS])
+def test_gradient_is_that_of_finite_differences(layers: tuple[int, ...]) -> None:
+    torch.manual_seed(2)
+    made = CIN(F, layers).double()
+    assert torch.autograd.gradcheck(lambda x, *_: made(x), (inputs().requires_grad_(), *made.parameters()))
+
+
 @pytest.mark.parametrize("scale", [2.0, -1.0, 0.0, -0.5])
 def test_a_layer_is_of_one_degree_more_than_the_one_before(scale: float) -> None:
     made, x = block(), inputs()
