@@ -1,16 +1,19 @@
-"""The proofs of the model's blocks by name: worlds whose truth is known, learned by the product's own learner."""
+"""The proofs of what is learned, by name: worlds whose truth is known, learned by the product's own learner."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from replay import prove_cross_domain, prove_debias, prove_id_cross, prove_late_labels
+from replay import page_report, prove_cross_domain, prove_debias, prove_id_cross, prove_late_labels, prove_pages
 from replay.claims import Proof
 
-PROOFS = ("debias", "cross-domain", "id-cross", "late-labels")
+PROOFS = ("debias", "cross-domain", "id-cross", "late-labels", "pages")
 
 
-def prove(name: str, seeds: Sequence[int], told: Callable[[int, int], None] = lambda done, _: None) -> Proof:
-    """One of PROOFS over these seeds. `told` hears how many worlds are done."""
+def prove(
+    name: str, seeds: Sequence[int], told: Callable[[int, int], None] = lambda done, _: None, report: Path | None = None
+) -> Proof:
+    """One of PROOFS over these seeds. `told` hears how many worlds are done; `report`: a folder for the curves that `pages` has."""
     match name:
         case "debias":
             return _over(seeds, lambda seed: prove_debias.figures(seed, prove_debias.Sizes()), prove_debias.judge, told)
@@ -20,6 +23,17 @@ def prove(name: str, seeds: Sequence[int], told: Callable[[int, int], None] = la
             return _over(seeds, lambda seed: prove_id_cross.figures(seed, prove_id_cross.Sizes()), prove_id_cross.judge, told)
         case "late-labels":
             return _over(seeds, lambda seed: prove_late_labels.figures(seed, prove_late_labels.Sizes()), prove_late_labels.judge, told)
+        case "pages":
+            runs: list[prove_pages.Run] = []
+
+            def figures(seed: int) -> dict[str, float]:
+                runs.append(prove_pages.run(seed, prove_pages.Sizes()))
+                return prove_pages.held(runs[-1])
+
+            found = _over(seeds, figures, prove_pages.judge, told)
+            if report is not None:
+                page_report.write(report, found, runs)
+            return found
     raise ValueError(f"no proof {name!r}; there are {', '.join(PROOFS)}")
 
 
