@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # settings are read without torch
     from online_model.trainer import StepReport, Trainer
 
 FIRST_BATCH = 64  # examples of a full micro-batch before much has been learned (MODEL.md section 7)
+GROWTH = 128  # examples learned for each that a micro-batch may hold: a large step teaches less while all is new, and costs half an example
 COMPARED = 256  # rows of closed lists that a step takes at least, and that make one of their own: a closing tick closes thousands
 
 _USER, _ITEM, _DOMAIN = (FIELDS.index(name) for name in ("user", "item", "domain"))
@@ -47,7 +48,7 @@ Watcher = Callable[[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndar
 class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """When a micro-batch ends, and what is remembered."""
 
-    micro_batch_examples: int = 256  # at most; a 256th of what has been learned, from 64 on: small steps teach more while all is new
+    micro_batch_examples: int = 256  # at most; a 128th of what has been learned, from 64 on: small steps teach more while all is new
     micro_batch_span_ms: int = 200  # of event time: what an act waits for its step at most while events flow
     open_predictions: int = 1_000_000  # kept until their exposure's window closes; 52 bytes each
     listed_exposures: int = 20_000  # kept until their list closes, to be compared with the others in it; up to 4 kB each
@@ -186,9 +187,10 @@ class Learner:
 
     @property
     def _limit(self) -> int:
-        """Records of a full micro-batch. KuaiRand in steps of 64: AUC of skip .7233, growing: .7236; of 256 from the start: .02 less in
-        the first 20,000."""
-        return min(self.settings.micro_batch_examples, max(FIRST_BATCH, self.counted.get("examples", 0) // 256))
+        """Records of a full micro-batch. KuaiRand in steps of 64: AUC of skip .7233, of a 256th of what has been learned .7236, of a
+        128th .7236 (before 28 April -.0001 [-.0008, .0005] against a 256th; a 64th -.0003, full plays -.0006); of 256 from the start:
+        .02 less in the first 20,000."""
+        return min(self.settings.micro_batch_examples, max(FIRST_BATCH, self.counted.get("examples", 0) // GROWTH))
 
     def _end(self, source: int) -> None:
         """A source's log has ended; metric windows close when all have, since the others may be behind."""

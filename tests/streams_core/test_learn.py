@@ -87,13 +87,13 @@ def test_a_micro_batch_ends_at_a_tick_and_an_empty_one_makes_no_step() -> None:
 
 
 def test_a_micro_batch_grows_with_what_has_been_learned() -> None:
-    """A 256th of it, from 64 up to what the settings allow."""
+    """A 128th of it, from 64 up to what the settings allow."""
     made = Learner(LearnerSettings(micro_batch_examples=70), Trainer(SMALL))
-    sizes = [len(step.arrivals_ms) for step in made.apply(0, numbered([example(n) for n in range(64 * 300)]))]
+    sizes = [len(step.arrivals_ms) for step in made.apply(0, numbered([example(n) for n in range(64 * 150)]))]
     assert sizes[0] == 64 and sizes[-1] == 70
     assert sizes == sorted(sizes)
     learned = np.concatenate([[0], np.cumsum(sizes)])
-    assert all(size == min(70, max(64, end // 256)) for size, end in zip(sizes, learned[1:], strict=True))
+    assert all(size == min(70, max(64, end // 128)) for size, end in zip(sizes, learned[1:], strict=True))
 
 
 batches = st.lists(
