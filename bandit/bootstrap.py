@@ -1,8 +1,11 @@
 """Intervals of estimates by a bootstrap of requests: rows of one request are alike, so requests are drawn, not rows.
 
 Sums are drawn and ratios formed anew in every resample, Σw of a self-normalised estimate too: kept from the full sample, its
-interval comes out up to three times too narrow where few rows carry the weight. Percentiles, 95 %; all columns of a call see the same
-draws, so that a difference of two has its own, paired interval.
+interval comes out up to three times too narrow where few rows carry the weight. All columns of a call see the same draws, so that a
+difference of two has its own, paired interval.
+95 %, bias-corrected and accelerated (Efron, JASA 1987). Departs from MODEL.md section 8, which takes plain percentiles: a weighed sum
+of few successes is skewed, and what it might have been lies above rather than below. By our own log, percentiles held the truth of an
+arm that was explored only (5 successes of weight 400) in 82 of 100 runs.
 Shapes: N rows, U clusters (requests), C columns, R resamples.
 """
 from __future__ import annotations
@@ -11,12 +14,14 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 from bandit.estimators import Ratios
 
 Array = np.ndarray
 
 RESAMPLES = 2_000  # an end of a 95 % interval is then sure to 0.5 % of the rank
+_Z = 1.959964  # of 95 %
 _DRAWN = 4_000_000  # places drawn at once, 8 bytes each
 
 
@@ -66,20 +71,39 @@ def estimates(of: Sequence[Ratios], cluster: Array, resamples: int = RESAMPLES, 
     return np.stack(each, 1)
 
 
-def interval(values: Array) -> Interval:
-    """Of one column [1 + R]; resamples in which it is undefined say nothing."""
-    drawn = values[1:][np.isfinite(values[1:])]
-    low, high = np.percentile(drawn, (2.5, 97.5)) if len(drawn) else (float("nan"), float("nan"))
-    return Interval(float(values[0]), float(low), float(high))
+def interval(values: Array, ratios: Ratios, cluster: Array) -> Interval:
+    """Of a column [1 + R] of `estimates`, and what it was made of; resamples in which it is undefined say nothing."""
+    value, drawn = float(values[0]), np.sort(values[1:][np.isfinite(values[1:])])
+    pull = _influence(ratios, cluster)
+    spread = float((pull * pull).sum())
+    if not len(drawn) or not np.isfinite(spread):
+        return Interval(value, float("nan"), float("nan"))
+    acceleration = float((pull**3).sum()) / (6 * spread**1.5) if spread else 0.0
+    below = (np.searchsorted(drawn, value, "left") + np.searchsorted(drawn, value, "right")) / 2 / len(drawn)
+    bias = ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn)))
+    at = bias + np.array([-_Z, _Z])
+    low, high = np.quantile(drawn, ndtr(bias + at / np.maximum(1 - acceleration * at, 0.1)))
+    return Interval(value, float(low), float(high))
+
+
+def less(ratios: Ratios, other: Ratios) -> Ratios:
+    """What a difference is made of."""
+    return [*ratios, *((-above, below) for above, below in other)]
 
 
 def half_width(ratios: Ratios, cluster: Array) -> float:
-    """1.96 standard errors, of sums by cluster and ratios made linear (delta method): for comparing many candidates."""
-    n = int(cluster.max()) + 1
-    left = np.zeros(n)
+    """1.96 standard errors (delta method): for comparing many candidates."""
+    pull = _influence(ratios, cluster)
+    return float(_Z * np.sqrt((pull * pull).sum()))
+
+
+def _influence(ratios: Ratios, cluster: Array) -> Array:
+    """What each cluster [U] adds to an estimate's deviation: sums by cluster, ratios made linear; infinite where one is undefined."""
+    n = int(cluster.max()) + 1 if len(cluster) else 0
+    out = np.zeros(n)
     for above, below in ratios:
         under = float(below.sum())
         if not under:
-            return float("inf")
-        left += np.bincount(cluster, above - float(above.sum()) / under * below, n) / under
-    return float(1.96 * np.sqrt((left * left).sum()))
+            return np.full(n, np.inf)
+        out += np.bincount(cluster, above - float(above.sum()) / under * below, n) / under
+    return out

@@ -32,7 +32,7 @@ def time_blocks(cluster: Array, order: Array) -> Array:
     return (rank * BLOCKS // max(1, n))[cluster]
 
 
-def means(arm: Array, place: Array, r: Array, arms: int, places: int) -> Array:
+def means(arm: Array, place: Array, r: Array, arms: int, places: int, cells: bool = False) -> Array:
     """q̂ [K, A] of the rows given."""
     if not len(r):
         return np.zeros((places, arms))
@@ -41,17 +41,18 @@ def means(arm: Array, place: Array, r: Array, arms: int, places: int) -> Array:
     if places == 1 or not mean:
         return np.repeat(by_arm[None], places, 0)
     found = np.outer(_drawn(place, r, places, mean) / mean, by_arm)
-    return np.clip(found, min(0.0, float(r.min())), float(r.max()))
+    found = np.clip(found, min(0.0, float(r.min())), float(r.max()))
+    return _drawn(place * arms + arm, r, places * arms, found.ravel()).reshape(places, arms) if cells else found
 
 
-def fitted(arm: Array, place: Array, r: Array, fold: Array, arms: int, places: int, by_time: bool) -> Array:
+def fitted(arm: Array, place: Array, r: Array, fold: Array, arms: int, places: int, by_time: bool, cells: bool = False) -> Array:
     """q̂ [F, K, A] for the rows of each fold, from rows of other folds (`by_time`: of earlier ones)."""
     out = []
     for each in range(int(fold.max()) + 1 if len(fold) else 0):
         rows = (fold < each if each else fold == 1) if by_time else fold != each
-        out.append(means(arm[rows], place[rows], r[rows], arms, places))
+        out.append(means(arm[rows], place[rows], r[rows], arms, places, cells))
     return np.stack(out) if out else np.zeros((0, places, arms))
 
 
-def _drawn(group: Array, r: Array, groups: int, mean: float) -> Array:
+def _drawn(group: Array, r: Array, groups: int, mean: float | Array) -> Array:
     return (np.bincount(group, r, groups) + STRENGTH * mean) / (np.bincount(group, minlength=groups) + STRENGTH)

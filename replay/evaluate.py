@@ -1,7 +1,8 @@
 """What another policy would have earned, from a log: read it, weigh it, estimate, and say where it cannot answer.
 
-Estimators look at items (each shown item a row of its own) or at lists (all slots of a request together). Each family has weights of
-its own, and its own verdict; where the log cannot answer there are no figures, only the reason.
+Estimators look at items (each shown item a row of its own), at lists (all slots of a request together), or at strategies (each list
+or page a row, what made it the arm). Each family has weights of its own, and its own verdict; where the log cannot answer there are no
+figures, only the reason.
 """
 from __future__ import annotations
 
@@ -14,9 +15,12 @@ from bandit import bootstrap, estimators, reward_model, slate_estimators, slope,
 from bandit.bootstrap import Interval
 from bandit.estimators import Ratios
 from bandit.verdict import Diagnostics
+from replay import rounds as item_rounds
+from replay import strategy_rounds
 from replay.logs import LogError
 from replay.policies import Chances, Down, chances, down, expected
-from replay.rounds import Rounds
+from replay.rounds import Drawn, Rounds
+from replay.strategy_rounds import StrategyRounds
 
 Array = np.ndarray
 Made = tuple[str, float | None, bool, Ratios | None, str]  # name, parameter, by SLOPE?, what it is made of, note
@@ -28,6 +32,7 @@ NAMES = (*ITEMS, *SLOTS, *LISTS)
 MODEL_FREE = ("replay", "ips", "snips", "clipped", "iips", "sips", "rips")
 TUNED = {"switch-dr": slope.TAUS, "dros": slope.LAMBDAS, "clipped": slope.MOSTS, "sub-gaussian": slope.BENDS}
 Q_HATS = ("cross-fitted", "out-of-time", "ranker")
+LEVELS = {"items": ("full_play", "ranker"), "strategies": ("experience", "out-of-time")}  # reward and q̂ where none is named
 Predicted = Callable[[Rounds, Chances, Down], tuple[Array, Array]]  # q̂ [N] and q̂_π [N]
 SAME = 1e-9  # relative: propensities of a uniform log
 
@@ -57,7 +62,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 class Family(msgspec.Struct, frozen=True, kw_only=True):
     """Estimators of one kind, with what they rest on."""
 
-    of: str  # items, slots or lists
+    of: str  # items, slots, lists or strategies
     diagnostics: Diagnostics
     answers: bool
     reasons: list[str]
@@ -70,9 +75,11 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was found."""
 
     policy: str
+    surface: str | None  # of strategies: page or list
     reward: str
     q_hat: str
     rows: int
+    unseen: int  # lists left out, since they were on no screen as far as is known
     requests: int
     arms: int
     rejected: int
@@ -101,29 +108,56 @@ def asked(names: Sequence[str]) -> list[tuple[str, float | None]]:
 
 
 def evaluate(rounds: Rounds, settings: Settings, ranker: Predicted | None = None) -> Evaluation:
-    """Judge a policy by a log. `ranker`: of replay/ranker_model.py, asked where it is to be q̂ and an estimator needs one."""
-    wanted = asked(settings.estimators)
+    """Judge a policy by items. `ranker`: of replay/ranker_model.py, asked where it is to be q̂ and an estimator needs one."""
+    wanted = _wanted(settings, item_rounds.REWARDS, NAMES)
     policy = chances(settings.policy, rounds)
     modelled = any(name not in MODEL_FREE for name, _ in wanted)
-    used = Used(rounds, policy, settings, ranker if settings.q_hat == "ranker" and modelled else None)
+    model = ranker(rounds, policy, down(policy, rounds)) if ranker and settings.q_hat == "ranker" and modelled else None
+    used = Used(rounds, policy, settings, model)
     families = [
         family
         for of, names in (("items", ITEMS), ("slots", SLOTS), ("lists", LISTS))
         if (chosen := [each for each in wanted if each[0] in names])
         for family in [used.family(of, chosen)]
     ]
+    return _told(rounds, settings, families)
+
+
+def strategies(rounds: StrategyRounds, policy: Chances, settings: Settings) -> Evaluation:
+    """Judge a policy among strategies; the model of the reward is a mean by segment and arm."""
+    wanted = _wanted(settings, strategy_rounds.REWARDS, ITEMS)
+    if settings.q_hat == "ranker":
+        raise LogError("--q-hat ranker: it predicts what an item earns, not a strategy; pass out-of-time or cross-fitted")
+    return _told(rounds, settings, [Used(rounds, policy, settings, None, cells=True).family("strategies", wanted)])
+
+
+def _wanted(settings: Settings, rewards: Sequence[str], names: Sequence[str]) -> list[tuple[str, float | None]]:
+    if settings.reward not in rewards:
+        raise LogError(f"--reward {settings.reward}: expected one of {', '.join(rewards)}")
+    wanted = asked(settings.estimators)
+    if others := [name for name, _ in wanted if name not in names]:
+        raise LogError(f"--estimators {','.join(others)}: of lists of items; of strategies there are {', '.join(names)}")
+    return wanted
+
+
+def _told(rounds: Rounds | StrategyRounds, settings: Settings, families: list[Family]) -> Evaluation:
+    of = rounds if isinstance(rounds, StrategyRounds) else None
     return Evaluation(
-        policy=settings.policy, reward=settings.reward, q_hat=settings.q_hat, rows=len(rounds.arm), requests=len(rounds.request_ids),
-        arms=len(rounds.arms), rejected=rounds.rejected, acts=rounds.acts, unjoined=rounds.unjoined, late=rounds.late,
-        answers=all(family.answers for family in families), families=families,
+        policy=settings.policy, surface=of.surface if of else None, reward=settings.reward, q_hat=settings.q_hat, rows=len(rounds.arm),
+        unseen=of.unseen if of else 0, requests=len(rounds.request_ids), arms=len(rounds.arms), rejected=rounds.rejected,
+        acts=rounds.acts, unjoined=rounds.unjoined, late=rounds.late, answers=all(family.answers for family in families),
+        families=families,
     )  # fmt: skip
 
 
 class Used:
     """The rounds that have a propensity, weighed; shapes: N of them."""
 
-    def __init__(self, rounds: Rounds, policy: Chances, settings: Settings, ranker: Predicted | None) -> None:
-        self.rounds, self.settings = rounds, settings
+    def __init__(
+        self, rounds: Drawn, policy: Chances, settings: Settings, model: tuple[Array, Array] | None, cells: bool = False
+    ) -> None:
+        """`model`: q̂ [N] and q̂_π [N]; without, means by arm and position (`cells`: of each pair by itself)."""
+        self.rounds, self.settings, self.cells = rounds, settings, cells
         self.way: Down = down(policy, rounds)
         self.policy = policy
         self.there = np.isfinite(rounds.propensity)
@@ -132,7 +166,7 @@ class Used:
             self.w = self.way.chance / rounds.propensity
         self.unseen = _unseen(policy, rounds, self.there)
         _, self.place = np.unique(rounds.position, return_inverse=True)
-        self.q, self.q_policy = ranker(rounds, policy, self.way) if ranker else self._model()
+        self.q, self.q_policy = model or self._model()
 
     def _model(self) -> tuple[Array, Array]:
         """q̂ [N] of the logged arm and q̂_π [N], of all rounds; learned where there is a propensity or not."""
@@ -140,16 +174,16 @@ class Used:
         request = rounds.request
         fold = reward_model.time_blocks(request, rounds.ts) if by_time else reward_model.random_folds(request, self.settings.seed)
         places = int(self.place.max(initial=0)) + 1
-        fitted = reward_model.fitted(rounds.arm, self.place, self.reward, fold, len(rounds.arms), places, by_time)
+        fitted = reward_model.fitted(rounds.arm, self.place, self.reward, fold, len(rounds.arms), places, by_time, self.cells)
         group = fold * places + self.place
         flat = fitted.reshape(len(fitted) * places, len(rounds.arms))
         return flat[group, rounds.arm] if len(group) else np.zeros(0), expected(self.policy, self.way, rounds, flat, group)
 
     def family(self, of: str, wanted: list[tuple[str, float | None]]) -> Family:
         """Estimates of one kind, if the log can give them."""
-        return self._items(wanted) if of == "items" else self._lists(of, wanted)
+        return self._lists(of, wanted) if of in ("slots", "lists") else self._rows(of, wanted)
 
-    def _items(self, wanted: list[tuple[str, float | None]]) -> Family:
+    def _rows(self, of: str, wanted: list[tuple[str, float | None]]) -> Family:
         at = np.flatnonzero(self.there)
         w, r, q, q_policy = (column[at] for column in (self.w, self.reward, self.q, self.q_policy))
         _, cluster = np.unique(self.rounds.request[at], return_inverse=True)
@@ -169,7 +203,7 @@ class Used:
                 parameter = TUNED[name][slope.slope([estimators.value(ratios) for ratios in candidates], widths)]
             note = "the interval leaves out the error of q̂" if name == "dm" else ""
             made.append((name, parameter, by_slope, build(parameter if parameter is not None else 0.0), note))
-        return self._family("items", w, self.rounds.coverage, cluster, estimators.ips(np.ones(len(r)), r), made)
+        return self._family(of, w, self.rounds.coverage, cluster, estimators.ips(np.ones(len(r)), r), made)
 
     def _lists(self, of: str, wanted: list[tuple[str, float | None]]) -> Family:
         at, there = _padded(self.rounds)
@@ -192,7 +226,7 @@ class Used:
     def _family(self, of: str, w: Array, coverage: float, cluster: Array, own: Ratios, made: list[Made]) -> Family:
         found = verdict.diagnostics(w, coverage, self.unseen, self.rounds.join_rate)
         complaint = self.rounds.complaint()
-        if of != "items" and not self.rounds.listed.any():
+        if of in ("slots", "lists") and not self.rounds.listed.any():
             reasons = ["the log names no requests: there are no lists to judge"]
         else:
             reasons = [complaint] if complaint else list(verdict.reasons(found))
@@ -201,20 +235,17 @@ class Used:
         read = bootstrap.estimates([own, *there], cluster, settings.resamples, settings.seed)
         column = 0
         for name, parameter, by_slope, ratios, note in made if not reasons else []:
+            value = more = None
             if ratios is not None:
                 column += 1
-            value, more = (bootstrap.interval(x) for x in (read[:, column], read[:, column] - read[:, 0]))
-            estimates.append(
-                Estimate(
-                    name=name, parameter=parameter, by_slope=by_slope, note=note,
-                    interval=value if ratios is not None else None, more=more if ratios is not None else None,
-                )  # fmt: skip
-            )
+                value = bootstrap.interval(read[:, column], ratios, cluster)
+                more = bootstrap.interval(read[:, column] - read[:, 0], bootstrap.less(ratios, own), cluster)
+            estimates.append(Estimate(name=name, parameter=parameter, by_slope=by_slope, note=note, interval=value, more=more))
         with np.errstate(divide="ignore"):
             spread = np.log10(np.percentile(w, np.arange(1, 101))).tolist() if len(w) else []
         return Family(
-            of=of, diagnostics=found, answers=not reasons, reasons=reasons, own=bootstrap.interval(read[:, 0]), estimates=estimates,
-            weights=spread,
+            of=of, diagnostics=found, answers=not reasons, reasons=reasons, own=bootstrap.interval(read[:, 0], own, cluster),
+            estimates=estimates, weights=spread,
         )  # fmt: skip
 
 
@@ -243,7 +274,7 @@ def _of_items(name: str, w: Array, r: Array, q: Array, q_policy: Array) -> Calla
             return lambda lam: estimators.dr(estimators.sub_gaussian(w, lam), r, q, q_policy)
 
 
-def _unseen(policy: Chances, rounds: Rounds, there: Array) -> float:
+def _unseen(policy: Chances, rounds: Drawn, there: Array) -> float:
     """Share of the policy's chance on arms that no round with a propensity shows."""
     seen = np.zeros(len(rounds.arms), bool)
     seen[rounds.arm[there]] = True
@@ -251,7 +282,7 @@ def _unseen(policy: Chances, rounds: Rounds, there: Array) -> float:
     return float(by_context[policy.context[there]].mean()) if there.any() else 0.0
 
 
-def _padded(rounds: Rounds) -> tuple[Array, Array]:
+def _padded(rounds: Drawn) -> tuple[Array, Array]:
     """Rounds of named requests as lists [S, K] by position, and which slots are there."""
     n = len(rounds.arm)
     order = np.lexsort((np.arange(n), rounds.position, rounds.request))

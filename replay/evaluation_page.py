@@ -15,13 +15,16 @@ from replay.evaluate import Estimate, Evaluation, Family
 from replay.report import COLOURS, STYLE, inline, plain
 
 BY_SLOPE = "chosen by SLOPE; the interval leaves out what bias is left"
-WHAT = {"items": "a shown item", "slots": "a list, slot by slot", "lists": "a list, as a whole"}
+WHAT = {"items": "a shown item", "slots": "a list, slot by slot", "lists": "a list, as a whole", "strategies": "what a strategy made"}
 
 
 def summary(found: Evaluation) -> Iterator[Table | str]:
     """For a terminal."""
+    shown = f"{found.rows:,} shown items in {found.requests:,} requests, {found.arms:,} arms"
+    if found.surface:
+        shown = f"{found.rows:,} {found.surface}s, {found.arms:,} strategies; {found.unseen:,} more were on no screen as far as is known"
     yield (
-        f"{found.policy}: {found.reward} of {found.rows:,} shown items in {found.requests:,} requests, {found.arms:,} arms; "
+        f"{found.policy}: {found.reward} of {shown}; "
         f"{found.acts:,} acts, {found.unjoined:,} of them unjoined, {found.late:,} late; {found.rejected:,} records rejected"
     )
     for family in found.families:
@@ -54,7 +57,9 @@ def write(folder: Path, found: Evaluation, title: str) -> Path:
 def page(found: Evaluation, title: str) -> str:
     """As HTML, pictures inside."""
     answer = "The log answers." if found.answers else "The log cannot answer."
-    cards = (("shown items", found.rows), ("requests", found.requests), ("arms", found.arms), ("unjoined acts", found.unjoined))
+    cards = [("shown items", found.rows), ("requests", found.requests), ("arms", found.arms), ("unjoined acts", found.unjoined)]
+    if found.surface:
+        cards = [(f"{found.surface}s", found.rows), ("on no screen", found.unseen), ("strategies", found.arms), cards[-1]]
     parts = [
         f"<h1>{html.escape(found.policy)} on {html.escape(title)}</h1>",
         f"<p class=lead>{answer} Reward: {found.reward}. q̂: {found.q_hat}. Intervals: 95 %, bootstrap of requests.</p>",

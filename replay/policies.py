@@ -14,14 +14,16 @@ import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 
 from replay.logs import LogError, lines
-from replay.rounds import Rounds
+from replay.rounds import Drawn, Rounds
 
 Array = np.ndarray
+T = TypeVar("T")
 
 SUM_SLACK = 1e-6  # of chances written with seven digits
 _LIMIT = 200_000_000  # cells of a table: 1.6 GB
@@ -63,7 +65,7 @@ def chances(policy: str, rounds: Rounds) -> Chances:
     path = Path(policy)
     if not path.is_file():
         raise LogError(f"--policy {policy}: no such file, nor uniform, arm:ITEM or open-bandit-bts")
-    return _from(list(_file(path)), rounds, policy)
+    return _from(list(written(path, Chance, "item_id, probability, and perhaps position and request_id")), rounds, policy)
 
 
 def _uniform(rounds: Rounds) -> Chances:
@@ -137,7 +139,8 @@ def _where(key: tuple[str | None, int | None]) -> str:
     return (f" of request {request}" if request is not None else "") + (f" at position {position}" if position is not None else "")
 
 
-def _file(path: Path) -> Iterator[Chance]:
+def written(path: Path, of: type[T], wanted: str) -> Iterator[T]:
+    """Lines of a file of probabilities; `wanted` names its columns."""
     numbered = lines(path)
     rows: Iterator[tuple[int, object]]
     if ".csv" in path.suffixes:
@@ -147,9 +150,9 @@ def _file(path: Path) -> Iterator[Chance]:
         rows = ((n, _loose(line, path, n)) for n, line in numbered if line)
     for number, row in rows:
         try:
-            yield msgspec.convert(row, Chance, strict=False)
+            yield msgspec.convert(row, of, strict=False)
         except msgspec.ValidationError as error:
-            raise LogError(f"{path}:{number}: {error}; expected item_id, probability, and perhaps position and request_id") from None
+            raise LogError(f"{path}:{number}: {error}; expected {wanted}") from None
 
 
 def _cells(numbered: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, list[str]]]:
@@ -174,7 +177,7 @@ class Down:
     above: list[tuple[Array, Array]]  # pairs of rounds (below, above) of one list, a step at a time
 
 
-def down(c: Chances, rounds: Rounds) -> Down:
+def down(c: Chances, rounds: Drawn) -> Down:
     """Rounds of a list stand in the order of their positions, then of the log."""
     n = len(rounds.arm)
     left, pairs = np.ones(n), []
@@ -197,7 +200,7 @@ def down(c: Chances, rounds: Rounds) -> Down:
 Expected = Callable[[Array], Array]
 
 
-def expected(c: Chances, d: Down, rounds: Rounds, q: Array, group: Array) -> Array:
+def expected(c: Chances, d: Down, rounds: Drawn, q: Array, group: Array) -> Array:
     """q̂_π [N] from q̂ [G, A], `group` [N] the row of q̂ that holds for a round."""
     keys, inverse = np.unique(np.stack((c.context, group), 1), axis=0, return_inverse=True)
     each = np.concatenate([

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -27,6 +28,41 @@ REWARDS = (*TASKS, "play")
 PLAY = 1 << len(TASKS)
 _NO_NUMBER = re.compile(rb'"propensity"\s*:\s*(null|-?NaN|-?Infinity|")')
 ZERO, NO_NUMBER, BEYOND = "0", "no number", "below 0 or above 1"
+
+
+class Drawn(Protocol):
+    """What a log drew: items (here) or strategies (`strategy_rounds.py`)."""
+
+    arms: list[str]
+    arm: Array  # int [N], a place in `arms`
+    position: Array  # int [N]: what an arm's reward may depend on, beside the arm
+    ts: Array  # int [N]
+
+    @property
+    def propensity(self) -> Array:
+        """Float [N]; NaN where the log has none."""
+
+    @property
+    def request(self) -> Array:
+        """Int [N], 0 … U − 1: rounds of one request are alike."""
+
+    @property
+    def listed(self) -> Array:
+        """Bool [N]: of a request that was named."""
+
+    @property
+    def coverage(self) -> float:
+        """Share of rounds with a propensity."""
+
+    @property
+    def join_rate(self) -> float:
+        """Share of acts whose exposure is in the log."""
+
+    def reward(self, name: str) -> Array:
+        """Float [N]."""
+
+    def complaint(self) -> str | None:
+        """Why nothing can be judged by it; None where something can."""
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from replay.logs import LogRow
+from replay.strategy_rounds import Reader
 from streams.core.catalog import Catalog
 from streams.core.events import Action, Reason, Rejected, decode
 from streams.core.partition import Partition
@@ -32,20 +33,26 @@ class Complaint(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-def complaints(rows: Iterable[LogRow], settings: PartitionSettings) -> Iterator[Complaint | None]:
-    """A verdict a record, in order: None where it is good. Late, future and duplicate records are judged as in replay."""
+def complaints(rows: Iterable[LogRow], settings: PartitionSettings, strategies: Reader | None = None) -> Iterator[Complaint | None]:
+    """A verdict a record, in order: None where it is good. Late, future and duplicate records are judged as in replay.
+
+    `strategies` looks on.
+    """
+    reader = strategies or Reader(settings)
     partition = Partition(settings, Tables.over(), Catalog())
     for offset, row in enumerate(rows):
         for index, record in enumerate(decode(row.raw)):
+            arrival = row.arrival_ms or 0 if isinstance(record, Rejected) else record.ts if row.arrival_ms is None else row.arrival_ms
+            effects = partition.apply([Arrived(offset, index, arrival, record, f"{offset}-{index}", row.raw)])
+            reader.take(row.line, record, effects)
             if isinstance(record, Rejected):
                 yield Complaint(line=row.line, reason=record.reason, message=message(record.reason, record.detail, record.raw))
                 continue
-            arrival = record.ts if row.arrival_ms is None else row.arrival_ms
-            effects = partition.apply([Arrived(offset, index, arrival, record, f"{offset}-{index}", row.raw)])
             dead = [Complaint(line=row.line, reason=d.reason, message=message(d.reason, d.detail, row.raw)) for d in effects.dead]
             yield dead[0] if dead else _suspect(row.line, record.ts)
         for table in partition.tables.named().values():
             table.settle()
+    reader.close(partition)
 
 
 def _suspect(line: int, ts: int) -> Complaint | None:

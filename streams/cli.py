@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
 PACKAGES = ("streams", "online_model", "bandit", "replay")
 FORMATS = ("jsonl", "csv", "parquet", "kuairand", "open-bandit", "amazon-cross-domain", "30music")
-REWARDS = ("full_play", "collect", "share", "skip", "dislike", "play")  # of replay/rounds.py
+REWARDS = ("full_play", "collect", "share", "skip", "dislike", "play", "experience", "revenue")  # of replay/rounds.py, strategy_rounds.py
 Q_HATS = ("cross-fitted", "out-of-time", "ranker")  # of replay/evaluate.py
-PROOFS = ("debias", "cross-domain", "id-cross", "late-labels")  # of replay/prove.py, which loads torch
+LEVELS = ("items", "strategies")  # of it too
+PROOFS = ("debias", "cross-domain", "id-cross", "late-labels", "pages")  # of replay/prove.py, which loads torch
 CROWD_PACE = 200.0  # of `segue run`: a list takes an hour / 200 = 18 s at most, and its join window is 20 s
 PAGE_SHARE = 0.5  # of `segue run`: a minute then closes some 50 pages a strategy, and as many visits show what lists come to
 KNOWN_RIVALS = {"bandit": "the security linter bandit", "replay": "the library replay-rec"}
@@ -261,16 +262,18 @@ def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
 
     Says too what `segue evaluate` can answer from it, and what not.
     """
+    from replay import strategy_rounds
     from replay.evaluate import prospects
     from replay.rounds import Reader, watched
     from replay.validate import complaints
     from streams.console import emit, progress
 
+    strategies = strategy_rounds.Reader(loaded.settings.partition)
     reader = Reader(loaded.settings.partition, {item.item_id: item for item in log.items()})
     counts: dict[str, int] = {}
     records, told = 0, []
     with progress("records") as tell:
-        for complaint in complaints(watched(log.rows(), reader), loaded.settings.partition):
+        for complaint in complaints(watched(log.rows(), reader), loaded.settings.partition, strategies):
             records += 1
             if records % 1000 == 0:
                 tell(records, -1)
@@ -278,7 +281,7 @@ def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
                 counts[complaint.reason] = counts.get(complaint.reason, 0) + 1
                 if counts[complaint.reason] <= show:
                     told.append(f"{log.name}:{complaint.line}: {complaint.message}")
-    prospect = list(prospects(reader.rounds()))
+    prospect = [*prospects(reader.rounds()), *strategy_rounds.prospects(strategies)]
     if as_json:
         emit({"rows": records, "good": records - sum(counts.values()), "bad": counts, "complaints": told, "evaluate": prospect})
     else:
@@ -424,40 +427,53 @@ def _range(offsets: str | None) -> tuple[int | None, int | None]:
     "segue evaluate events.jsonl --format jsonl --items items.jsonl --policy uniform"
 )
 @of_a_log(FORMATS)
-@click.option("--policy", required=True, metavar="P", help="uniform, arm:ITEM, open-bandit-bts, or a file of probabilities")
-@click.option("--estimators", metavar="NAME,…", help="some of those below, NAME:NUMBER to set τ or λ  [default: all for items]")
-@click.option("--reward", default="full_play", show_default=True, type=click.Choice(REWARDS), help="what a shown item earns")
-@click.option("--q-hat", default="ranker", show_default=True, type=click.Choice(Q_HATS), help="model of the reward: by replay, or means")
+@click.option("--policy", required=True, metavar="P", help="one of those below, or a file of probabilities")
+@click.option("--of", "level", type=click.Choice(LEVELS), help="what it chooses  [default: items, where the policy doesn't say]")
+@click.option("--surface", type=click.Choice(("page", "list")), help="that strategies make  [default: the only one in the log]")
+@click.option("--estimators", metavar="NAME,…", help="some of those below, NAME:NUMBER to set τ or λ  [default: all for single rows]")
+@click.option("--reward", type=click.Choice(REWARDS), help="[default: full_play; of strategies experience, or revenue]")
+@click.option("--q-hat", type=click.Choice(Q_HATS), help="model of the reward  [default: ranker, by replay; of strategies out-of-time]")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="of folds and intervals")
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="write index.html and result.json there")
 @with_settings
 @as_json
 def evaluate(
-    log: Log, policy: str, estimators: str | None, reward: str, q_hat: str, seed: int, report: Path | None, loaded: Loaded, as_json: bool
-) -> None:
+    log: Log, policy: str, level: str | None, surface: str | None, estimators: str | None, reward: str | None, q_hat: str | None, seed: int,
+    report: Path | None, loaded: Loaded, as_json: bool,
+) -> None:  # fmt: skip
     """Say what another policy would have earned, from a log with propensities; exit 1 where the log cannot answer.
 
-    Items: replay, ips, snips, dm, dr, sndr, switch-dr, dros, clipped, sub-gaussian. Lists: iips, rips, sips, cascade-dr. τ and λ by SLOPE.
-    A file of probabilities has columns item_id, probability and, where it matters, position and request_id.
+    Policies of items: uniform, arm:ITEM, open-bandit-bts. Of strategies: strategy:NAME, uniform, logged, posteriors:CHECKPOINT_DIR.
+    A file of probabilities has columns item_id, probability and, where it matters, position and request_id; of strategies arm,
+    probability and perhaps segment.
+
+    Estimators: replay, ips, snips, dm, dr, sndr, switch-dr, dros, clipped, sub-gaussian; of lists of items iips, rips, sips, cascade-dr.
+    τ and λ by SLOPE.
     """
-    from replay import evaluation_page
-    from replay.evaluate import Settings
-    from replay.evaluate import evaluate as judged
+    from replay import evaluate as judge
+    from replay import evaluation_page, strategy_policies, strategy_rounds
     from replay.rounds import read
     from streams.console import emit, progress
 
-    chosen = Settings(policy=policy, reward=reward, q_hat=q_hat, seed=seed)
-    if estimators:
-        chosen = Settings(policy=policy, reward=reward, q_hat=q_hat, seed=seed, estimators=tuple(estimators.split(",")))
+    level = level or ("strategies" if policy.startswith(strategy_policies.ONLY) else "items")
+    of_level = judge.LEVELS[level]
+    chosen = judge.Settings(
+        policy=policy, reward=reward or of_level[0], q_hat=q_hat or of_level[1], seed=seed,
+        estimators=tuple(estimators.split(",")) if estimators else judge.ITEMS,
+    )  # fmt: skip
     s, items = loaded.settings, {item.item_id: item for item in log.items()}
     with progress("rows") as told:
 
         def ranker(rounds: Any, chances: Any, way: Any) -> Any:
             from replay.ranker_model import predicted
 
-            return predicted(log.rows, items, rounds, chances, way, reward, s.partition, s.learner, s.model, s.process.threads, told)
+            return predicted(log.rows, items, rounds, chances, way, chosen.reward, s.partition, s.learner, s.model, s.process.threads, told)
 
-        found = judged(read(log.rows(), s.partition, items, told), chosen, ranker)
+        if level == "strategies":
+            rounds = strategy_rounds.read(log.rows(), s.partition, items, surface, told)
+            found = judge.strategies(rounds, strategy_policies.chances(policy, rounds, s.bandit), chosen)
+        else:
+            found = judge.evaluate(read(log.rows(), s.partition, items, told), chosen, ranker)
     if report:
         click.echo(f"report: {evaluation_page.write(report, found, log.name)}", err=True)
     if as_json:
@@ -478,16 +494,20 @@ def evaluate(
 @click.option("--world", "world", multiple=True, metavar="KEY=VALUE", help="of the world: listeners=400, items=400, days=14 …")
 @click.option("--prove", "what", type=click.Choice(PROOFS), help="write nothing, but prove this of the model; exit 1 if it fails")
 @click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True, help="worlds that --prove looks at")
+@click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="with --prove pages: write curves as a page there")
 @as_json
 def simulate(
-    events: int, seed: int, out: Path | None, items_file: Path | None, world: tuple[str, ...], what: str | None, seeds: int, as_json: bool
-) -> None:
+    events: int, seed: int, out: Path | None, items_file: Path | None, world: tuple[str, ...], what: str | None, seeds: int,
+    report: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Write a log of listeners with known taste, conformity, curiosity and drift, served by a known policy.
 
     With --prove: let the model learn from small worlds of known truth, and hold what it learned against that; no log is written.
     """
+    if report is not None and what != "pages":
+        raise CallError("--report: only --prove pages has curves to write")
     if what is not None:
-        return _prove(what, range(seed, seed + seeds), as_json)
+        return _prove(what, range(seed, seed + seeds), report, as_json)
     if out is None:
         raise CallError("--out: name the file of the log")
     import msgspec
@@ -509,13 +529,13 @@ def simulate(
         click.echo(f"{told['events']:,} records in {out}" + (f", {told['items']:,} items in {items_file}" if items_file else ""))
 
 
-def _prove(what: str, seeds: range, as_json: bool) -> None:
+def _prove(what: str, seeds: range, report: Path | None, as_json: bool) -> None:
     from replay.claims import table
     from replay.prove import prove
     from streams.console import emit, progress
 
     with progress("worlds") as told:
-        result = prove(what, seeds, told)
+        result = prove(what, seeds, told, report)
     if as_json:
         emit(result)
     else:

@@ -3,9 +3,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from bandit import bootstrap
 from bandit import estimators as e
+from bandit.estimators import Ratios
+
+
+def interval(ratios: Ratios) -> bootstrap.Interval:
+    rows = np.arange(len(ratios[0][0]))
+    return bootstrap.interval(bootstrap.estimates([ratios], rows, 20_000)[:, 0], ratios, rows)
 
 
 def test_resampled_sums_are_those_of_a_loop_over_drawn_requests() -> None:
@@ -26,11 +33,35 @@ def test_a_ratio_has_its_own_denominator_in_each_resample() -> None:
 
 def test_interval_of_a_mean_is_that_of_the_normal_law() -> None:
     r = np.random.default_rng(2).random(4_000)
-    found = bootstrap.interval(bootstrap.estimates([e.ips(np.ones(4_000), r)], np.arange(4_000))[:, 0])
+    found = interval(e.ips(np.ones(4_000), r))
     half = 1.96 * r.std() / 4_000**0.5
     assert found.value == pytest.approx(r.mean())
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.08)
     assert bootstrap.half_width(e.ips(np.ones(4_000), r), np.arange(4_000)) == pytest.approx(half, rel=1e-3)
+
+
+@pytest.mark.parametrize("n", [20, 200])
+def test_interval_of_a_skewed_mean_is_that_of_scipy(n: int) -> None:
+    r = np.random.default_rng(n).exponential(size=n) ** 2
+    theirs = stats.bootstrap((r,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(5)).confidence_interval
+    found = interval(e.ips(np.ones(n), r))
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), rel=0.03)
+    assert found.high - found.value > 1.2 * (found.value - found.low)
+
+
+def test_a_difference_is_paired_and_what_never_differs_has_no_width() -> None:
+    rng = np.random.default_rng(3)
+    w, r = rng.exponential(size=500), (rng.random(500) < 0.3).astype(float)
+    more = bootstrap.less(e.ips(w, r), e.ips(np.ones(500), r))
+    assert e.value(more) == pytest.approx(((w - 1) * r).mean())
+    assert interval(more).high - interval(more).low < interval(e.ips(w, r)).high - interval(e.ips(w, r)).low
+    same = interval(bootstrap.less(e.ips(w, r), e.ips(w, r)))
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+def test_what_is_undefined_has_no_interval() -> None:
+    found = interval(e.snips(np.zeros(5), np.ones(5)))
+    assert np.isnan([found.value, found.low, found.high]).all()
 
 
 def test_rows_of_one_request_count_as_one() -> None:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from replay import evaluate as module
-from replay import rounds
+from replay import rounds, strategy_rounds
 from replay.open_loop import write_items, write_log
 from replay.simulator import WorldSettings
 from streams import cli
@@ -55,7 +55,8 @@ def reasons(log: str, **rest: str) -> list[str]:
 
 
 def test_names_of_the_command_line_are_those_that_there_are() -> None:
-    assert (cli.REWARDS, cli.Q_HATS) == (rounds.REWARDS, module.Q_HATS)
+    assert cli.REWARDS == (*rounds.REWARDS, *strategy_rounds.REWARDS)
+    assert (cli.Q_HATS, cli.LEVELS) == (module.Q_HATS, tuple(module.LEVELS))
     told = "".join(call("evaluate", "--help").output.split())  # lines break at hyphens
     assert all(name in told for name in module.NAMES)
 
