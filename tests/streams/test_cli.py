@@ -131,3 +131,5 @@ def test_simulate_names_the_proofs_that_there_are() -> None:
 def test_a_log_needs_a_name_and_a_proof_needs_none() -> None:
     assert call("simulate", "--events", "5").exit_code == 2
     assert call("simulate", "--prove", "everything").exit_code == 2
+    curves = call("simulate", "--prove", "debias", "--report", "out")
+    assert curves.exit_code == 2 and "only --prove pages has curves to write" in curves.output
