@@ -36,6 +36,7 @@ class Visit:
     likely_plays: float  # expected of what was looked at, by the world's own chances
     likely_dislikes: float
     items: list[int]  # looked at
+    liked: list[int]  # of these, played in full
     shown: int  # slots of the page
 
 
@@ -65,6 +66,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     experience: float  # mean of a page
     revenue: float  # mean of a page
     categories_per_user: float
+    liked_categories_per_user: float  # of what was played in full
     overlap: float  # of two listeners
     dislikes_per_1000_plays: float
     likely_dislikes_per_1000_plays: float  # the same without luck
@@ -74,8 +76,10 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 def figures(visits: Sequence[Visit], category: Array, seed: int = 0) -> Figures:
     """`category`: of each of the world's items. `seed`: of the sample of listeners."""
     items: dict[int, set[int]] = {}
+    liked: dict[int, set[int]] = {}
     for visit in visits:
         items.setdefault(visit.listener, set()).update(visit.items)
+        liked.setdefault(visit.listener, set()).update(visit.liked)
     plays, likely = sum(v.plays for v in visits), sum(v.likely_plays for v in visits)
     return Figures(
         pages=len(visits),
@@ -83,7 +87,8 @@ def figures(visits: Sequence[Visit], category: Array, seed: int = 0) -> Figures:
         shown=sum(v.shown for v in visits),
         experience=float(np.mean([v.experience for v in visits])) if visits else float("nan"),
         revenue=float(np.mean([v.revenue for v in visits])) if visits else float("nan"),
-        categories_per_user=_mean([len(np.unique(category[sorted(of)])) for of in items.values()]),
+        categories_per_user=_categories(items, category),
+        liked_categories_per_user=_categories(liked, category),
         overlap=overlap(list(items.values()), len(category), seed),
         dislikes_per_1000_plays=1_000 * sum(v.dislikes for v in visits) / plays if plays else float("nan"),
         likely_dislikes_per_1000_plays=1_000 * sum(v.likely_dislikes for v in visits) / likely if likely else float("nan"),
@@ -180,5 +185,6 @@ def regret(hindsight: Sequence[Hindsight]) -> Regret | None:
     )  # fmt: skip
 
 
-def _mean(numbers: Sequence[float]) -> float:
-    return float(np.mean(numbers)) if numbers else float("nan")
+def _categories(items: dict[int, set[int]], category: Array) -> float:
+    """Mean number over listeners."""
+    return float(np.mean([len(np.unique(category[sorted(of)])) for of in items.values()])) if items else float("nan")

@@ -94,7 +94,8 @@ class PageLoop:
             segment=choice.segment if choice is not None else 0,
             experience=min(max(realised(found.acts) / self.full, 0.0), 1.0), revenue=float(world.monetization[items].sum()),
             plays=sum(Action.PLAY in acts for acts in done), dislikes=sum(Action.DISLIKE in acts for acts in done),
-            likely_plays=float((1 - likely.skip).sum()), likely_dislikes=float(likely.dislike.sum()), items=items, shown=len(slots),
+            likely_plays=float((1 - likely.skip).sum()), likely_dislikes=float(likely.dislike.sum()), items=items,
+            liked=[found.looked[act.position].item for act in found.acts if act.full], shown=len(slots),
         )  # fmt: skip
 
     def _look_back(self, session: Session, visitor: Visitor, exposure: Exposure | None) -> None:

@@ -97,6 +97,7 @@ def held(each: Run) -> dict[str, float]:
     own = {f"share of pages: {name}": f.pages / b.pages for name, f in each.by_strategy.items()}
     return {
         "categories fixed": a.categories_per_user, "categories chosen": b.categories_per_user,
+        "liked categories fixed": a.liked_categories_per_user, "liked categories chosen": b.liked_categories_per_user,
         "distinct fixed": a.distinct_items, "distinct chosen": b.distinct_items,
         "overlap fixed": a.overlap, "overlap chosen": b.overlap,
         "dislikes fixed": a.dislikes_per_1000_plays, "dislikes chosen": b.dislikes_per_1000_plays,
@@ -132,7 +133,7 @@ def judge(seeds: Sequence[int], each: Sequence[dict[str, float]]) -> Proof:
         line("the same without luck, by the world's own chances", less("likely dislikes"), most=0.0),
         line("revenue of a page, over the floor", (of("revenue chosen") / of("floor")).tolist(), least=1 - FLOOR_SLACK),
     ]
-    told = ("categories", "distinct", "overlap", "dislikes", "likely dislikes", "experience", "looked")
+    told = ("categories", "liked categories", "distinct", "overlap", "dislikes", "likely dislikes", "experience", "looked")
     lines += [line(f"{name}: {form}", of(f"{name} {form}").tolist()) for name in told for form in (FIXED, CHOSEN)]
     lines.append(line("experience, more than the fixed page's", less("experience")))
     lines.append(line("regret of a page against the best strategy in hindsight", of("regret").tolist()))

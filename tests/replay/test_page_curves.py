@@ -16,7 +16,7 @@ def visit(listener: int, items: list[int], strategy: str = "tail", plays: int = 
     return Visit(
         ts=1, listener=listener, strategy=strategy, chances={"blend-0": 0.25, "tail": 0.75}, segment=0, experience=experience,
         revenue=0.1 * len(items), plays=plays, dislikes=dislikes, likely_plays=0.5 * len(items), likely_dislikes=0.01 * len(items),
-        items=items, shown=6,
+        items=items, liked=items[:1], shown=6,
     )  # fmt: skip
 
 
@@ -26,6 +26,7 @@ def test_figures_by_hand() -> None:
     assert found.experience == pytest.approx(0.4)
     assert found.revenue == pytest.approx(0.5 / 3)
     assert found.categories_per_user == 2.0  # listener 7: 0 and 2; listener 8: 0 and 1
+    assert found.liked_categories_per_user == 1.5  # 0 and 2; 0
     assert found.overlap == pytest.approx(1 / 4)  # {0, 1, 4} and {1, 2}
     assert found.dislikes_per_1000_plays == pytest.approx(1_000 / 7)
     assert found.likely_dislikes_per_1000_plays == pytest.approx(20)

@@ -24,7 +24,7 @@ def visits(seed: int, n: int = 300) -> list[Visit]:
             Visit(
                 ts=k, listener=int(rng.integers(20)), strategy=strategy, chances={"blend-0": 0.5, "tail": 0.5}, segment=0,
                 experience=float(rng.random()), revenue=float(rng.random()), plays=3, dislikes=int(rng.integers(2)), likely_plays=2.5,
-                likely_dislikes=0.4, items=items, shown=4,
+                likely_dislikes=0.4, items=items, liked=items[:2], shown=4,
             )  # fmt: skip
         )
     return out
@@ -64,7 +64,8 @@ def test_a_curve_is_the_mean_over_worlds_weighed_by_pages_and_leaves_out_what_is
 
 def test_claims_are_held_against_the_fixed_page_of_the_same_world() -> None:
     better = {
-        "categories fixed": 4.0, "categories chosen": 5.0, "distinct fixed": 100, "distinct chosen": 130, "overlap fixed": 0.4,
+        "categories fixed": 4.0, "categories chosen": 5.0, "liked categories fixed": 3.0,
+        "liked categories chosen": 3.0, "distinct fixed": 100, "distinct chosen": 130, "overlap fixed": 0.4,
         "overlap chosen": 0.3, "dislikes fixed": 10.0, "dislikes chosen": 9.0, "likely dislikes fixed": 10.0,
         "likely dislikes chosen": 9.5, "revenue chosen": 0.099, "floor": 0.1, "experience fixed": 0.5, "experience chosen": 0.6,
         "looked fixed": 8.0, "looked chosen": 8.0, "regret": 0.01, "uniform regret": 0.02, "share of pages: tail": 1.0,
