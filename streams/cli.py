@@ -851,7 +851,7 @@ def _reasons(item: Explained) -> Iterator[str]:
 @at_a_broker
 @as_json
 def metrics(seconds: float | None, new: bool, loaded: Loaded, as_json: bool) -> None:
-    """Print what Segue measures as it comes: closed windows of event time, by task; how worker and learner stand.
+    """Print what Segue measures as it comes: closed windows of event time, by task and strategy; how worker and learner stand.
 
     With --json a line a record, whole.
     """
@@ -869,13 +869,28 @@ def _told(record: Any) -> Iterator[str]:
     import datetime
 
     if not isinstance(record, dict) or "tasks" not in record:
-        yield _stood(record) if isinstance(record, dict) and record.get("kind") in ("worker", "learner") else str(record)
+        kind = record.get("kind") if isinstance(record, dict) else None
+        yield _stood(record) if kind in ("worker", "learner") else _earned(record) if kind == "strategy" else str(record)
         return
     start = datetime.datetime.fromtimestamp(record["start_ms"] / 1000, datetime.UTC)
     for task, m in record["tasks"].items():
         if m["n"]:
             figures = "  ".join(f"{name} {m[name]:.4f}" if m[name] is not None else f"{name} –" for name in ("auc", "gauc", "ne", "copc"))
             yield f"{start:%Y-%m-%d %H:%M} +{record['width_ms'] // 60_000} min  {task:10} {figures}  n {m['n']:,.0f}"
+
+
+def _earned(record: dict[str, Any]) -> str:
+    """A strategy's hour."""
+    import datetime
+
+    start = datetime.datetime.fromtimestamp(record["start_ms"] / 1000, datetime.UTC)
+    width, who = (record["end_ms"] - record["start_ms"]) // 60_000, f"{record['surface']} {record['strategy']}"
+    values = (
+        f"{name} {record[name]:.4f}" + (f" ± {error:.4f}" if (error := record[f"{name}_error"]) is not None else "")
+        for name in ("experience", "revenue")
+    )
+    rounds = f"chosen {record['chosen']:,} of {record['n']:,}  ESS {record['ess']:,.0f}"
+    return f"{start:%Y-%m-%d %H:%M} +{width} min  {who:20} {'  '.join(values)}  {rounds}"
 
 
 def _stood(record: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ WIDEST = 132  # columns
 WIDE = 104  # columns from which figures and tasks stand side by side
 FRESH_P50_MS, FRESH_P99_MS = 300, 1_000  # what is promised
 NONE = "–"
+_FRAME, _FLOW, _TASKS, _ADDRESSES = 2, 9, 7, 4  # lines of the parts; tasks are five, with a header and a note
 
 GOOD, BAD, QUIET, LABEL, CURVE = "bold green", "bold red", "bright_black", "cyan", "blue"
 
@@ -59,26 +60,33 @@ async def _picture(live: Live, facts: Facts, readings: Readings, heard: Heard, p
     """A terminal that goes away is a hang-up, also where the kernel tells another process of it (make, say)."""
     while live.console.is_terminal:
         readings.hear(_now_ms(), heard.actions)
-        live.update(panel(facts, readings, heard, passed(), min(live.console.width, WIDEST)), refresh=True)
+        width, height = min(live.console.width, WIDEST), live.console.height
+        live.update(panel(facts, readings, heard, passed(), width, height), refresh=True)
         await asyncio.sleep(PANEL_S)
     signal.raise_signal(signal.SIGHUP)
     await asyncio.Event().wait()
 
 
-def panel(facts: Facts, readings: Readings, heard: Heard, passed_s: float, width: int) -> RenderableType:
-    """All of it, at most `width` columns wide."""
+def panel(facts: Facts, readings: Readings, heard: Heard, passed_s: float, width: int, height: int) -> RenderableType:
+    """All of it, at most `width` columns wide and, but for the smallest terminals, `height` lines high."""
     wide = width >= WIDE
     inner = width - 4
     left = min(inner, 58) if wide else inner
-    flow, tasks = _flow(facts, readings, heard, left), _tasks(readings, inner - left - 3 if wide else inner)
-    body: list[RenderableType] = []
+    rows = max(sum(len(of.strategies) for of in readings.surfaces.values()), 1)
+    full = _FRAME + _FLOW + (0 if wide else 1 + _TASKS) + 1 + (1 + rows) + 1 + _ADDRESSES
+    brief, gap = height < full and not wide, [] if height < full else [Text()]
+    fixed = _FRAME + _FLOW + (1 if brief or wide else 2 + _TASKS) + 1 + _ADDRESSES
+    flow, addresses = _flow(facts, readings, heard, left), _addresses(facts)
+    strategies = _strategies(readings, inner, max(height - fixed, 1))
+    body: list[RenderableType]
     if wide:
         both = Table.grid(padding=(0, 3, 0, 0))
-        both.add_row(flow, tasks)
-        body.append(both)
+        both.add_row(flow, _tasks(readings, inner - left - 3))
+        body = [both, Text(), strategies, *gap, addresses]
+    elif brief:
+        body = [flow, _aucs(readings), strategies, addresses]
     else:
-        body += [flow, Text(), tasks]
-    body += [Text(), _addresses(facts)]
+        body = [flow, Text(), _tasks(readings, inner), Text(), strategies, Text(), addresses]
     title = Text.assemble((" Segue ", "bold"), (f"learns from simulated listeners · join window {facts.join_window_s:g} s ", QUIET))
     return Panel(
         Group(*body), title=title, title_align="left", box=box.ROUNDED, border_style=QUIET, width=width, padding=(0, 1),
@@ -90,11 +98,14 @@ def line(readings: Readings, heard: Heard, passed_s: float) -> str:
     """The same for a log: no colours, one line."""
     fresh, (collects, dislikes) = readings.recent_freshness(), readings.recent_shares()
     aucs = "  ".join(f"{task} {_figure(m['auc'], '.3f')}" for task, m in readings.figures().items() if m["auc"] is not None)
+    likeliest = {surface: max(of.strategies.items(), key=lambda s: s[1].chance) for surface, of in readings.surfaces.items()}
+    told = "".join(f"  {surface}s most often {name} {s.chance:.0%}" for surface, (name, s) in likeliest.items())
     return (
         f"{_clock(passed_s)}  {readings.rate('events'):.0f} events/s  lag {_figure(readings.lag, ',')}"
         f"  {readings.rate('examples'):.0f} examples/s  freshness p50 {_figure(fresh.p50, ',')} p99 {_figure(fresh.p99, ',')} ms"
-        f"  collect rate {_figure(collects, '.1%')}  dislikes/1,000 plays {_figure(dislikes, '.1f')}" + (f"  AUC {aucs}" if aucs else "")
-    )
+        f"  collect rate {_figure(collects, '.1%')}  dislikes/1,000 plays {_figure(dislikes, '.1f')}"
+        + (f"  AUC {aucs}" if aucs else "") + told
+    )  # fmt: skip
 
 
 def _flow(facts: Facts, readings: Readings, heard: Heard, width: int) -> Table:
@@ -121,6 +132,7 @@ def _flow(facts: Facts, readings: Readings, heard: Heard, width: int) -> Table:
     row("collect rate", Text(_figure(collects, ".1%"), "bold"), "of plays", "collects")
     row("dislikes", Text(_figure(dislikes, ".1f"), "bold"), "per 1,000 plays", "dislikes")
     row("lists", Text(f"{heard.lists:,}", "bold"), _troubles(readings, heard))
+    row("pages", Text(f"{heard.pages:,}", "bold"), "of modules")
     return grid
 
 
@@ -138,6 +150,44 @@ def _tasks(readings: Readings, width: int) -> RenderableType:
     if not table.row_count:
         table.add_row(Text("nothing scored yet: that takes a join window", QUIET))
     return Group(table, Text("predicted before learned; fading, half-life 1 h", QUIET))
+
+
+def _aucs(readings: Readings) -> Text:
+    """The same in a line."""
+    told = [(f"{task} ", _figure(m["auc"], ".3f")) for task, m in readings.figures().items()]
+    if not told:
+        return Text("nothing scored yet: that takes a join window", QUIET)
+    return Text.assemble(("AUC  ", LABEL), *(part for task, auc in told for part in ((task, QUIET), (f"{auc}  ", "bold"))), no_wrap=True)
+
+
+def _strategies(readings: Readings, width: int, most: int) -> RenderableType:
+    """What each strategy is thought to earn, and how often it is drawn for it; a header and `most` lines."""
+    surfaces = readings.surfaces
+    if not surfaces:
+        return Text("no strategy has earned anything yet: that takes a join window", QUIET)
+    rows = [(f"{surface} {name}", s) for surface, of in surfaces.items() for name, s in of.strategies.items()]
+    if len(rows) > most:
+        rows = sorted(rows, key=lambda row: -row[1].chance)[: max(most, 1)]
+    weight = next(iter(surfaces.values())).revenue_weight
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=QUIET)
+    heading = f"revenue weighs {weight:.2g}"
+    table.add_column(heading, style=LABEL, no_wrap=True)
+    for name in ("rounds", "chance"):
+        table.add_column(name, justify="right", no_wrap=True)
+    bar = max(min(width - 51 - max(len(heading), *(len(name) for name, _ in rows)), 20), 0)
+    table.add_column("", no_wrap=True)
+    for name in ("experience", "this hour"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("ESS", justify="right", style=QUIET, no_wrap=True)
+    top = max(s.chance for _, s in rows)
+    for name, s in rows:
+        value = f"{_figure(s.value, '.3f')} ±{_figure(s.value_error, '.3f')}" if s.value is not None else NONE
+        shown = "█" * round(bar * s.chance / top)
+        table.add_row(
+            name, f"{s.rounds:,.0f}", Text(f"{s.chance:.1%}", "bold"), Text(shown.ljust(bar), CURVE), f"{s.experience:.3f}", value,
+            f"{s.ess:,.0f}",
+        )  # fmt: skip
+    return table
 
 
 def _addresses(facts: Facts) -> Table:

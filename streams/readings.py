@@ -9,13 +9,16 @@ from typing import NamedTuple
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.standing import Histogram, LearnerStanding, Standing, WorkerStanding, quantile
+from streams.core.live_value import StrategyValue
+from streams.standing import Histogram, LearnerStanding, Standing, StrategyStanding, SurfaceStanding, WorkerStanding, quantile
 from streams.topics import TopicSettings, names
 
 RATE_MS = 5_000  # a rate is over so long: a second of 200 events is noise
 RECENT_MS = 60_000  # freshness "now" is that of the last minute
 POINTS = 60  # of a curve
 FADING_MS = 3_600_000  # a scored exposure weighs half after an hour of event time (metrics.HALF_LIVES_MS)
+replace = msgspec.structs.replace
+
 REJECTED = "rejected:"  # begins the name of a count of records that were not used, by reason
 
 
@@ -35,6 +38,7 @@ class Readings:
         self.fresh: Counter[int] = Counter()  # of all acts so far
         self.curves: dict[str, deque[float]] = {}  # events/s, examples/s, freshness p50 and p99, AUC by task, shares of plays
         self.news = asyncio.Event()  # set by every record
+        self._hours: dict[tuple[str, str], StrategyValue] = {}  # of strategies, the last ones that closed
         self._recent: deque[tuple[int, Histogram]] = deque()
         self._actions: deque[tuple[int, dict[str, int]]] = deque()
         self._events: deque[tuple[int, int]] = deque()
@@ -63,6 +67,8 @@ class Readings:
             return
         if isinstance(standing, WorkerStanding):
             self._worker(standing)
+        elif isinstance(standing, StrategyValue):
+            self._hours[standing.surface, standing.strategy] = standing
         else:
             self.learner = standing
             self._rate("examples", self._examples, standing.at_ms, self.examples)
@@ -137,6 +143,18 @@ class Readings:
         counts: Counter[int] = sum((Counter(h) for _, h in self._recent), Counter())
         return Freshness(quantile(counts, 0.5), quantile(counts, 0.99))
 
+    @property
+    def surfaces(self) -> dict[str, SurfaceStanding]:
+        """How strategies stand, on the surfaces (page, list) on which one has been drawn and come to something.
+
+        Where the newest hour has just closed and none is open, their values are those of that hour.
+        """
+        told = self.learner.surfaces if self.learner else {}
+        return {
+            surface: replace(of, strategies={name: self._valued(surface, name, one) for name, one in of.strategies.items()})
+            for surface, of in told.items() if any(one.rounds for one in of.strategies.values())
+        }  # fmt: skip
+
     def rate(self, what: str) -> float:
         """`events` or `examples` a second."""
         curve = self.curves.get(what)
@@ -146,6 +164,12 @@ class Readings:
         """Task to figures (`auc`, `n`, …), a scored exposure fading with a half-life of an hour of event time."""
         figures = self.learner.fading.get(FADING_MS, {}) if self.learner else {}
         return {task: dict(of_task) for task, of_task in figures.items()}
+
+    def _valued(self, surface: str, name: str, one: StrategyStanding) -> StrategyStanding:
+        hour = self._hours.get((surface, name))
+        if one.value is not None or hour is None:
+            return one
+        return replace(one, value=hour.experience, value_error=hour.experience_error, ess=hour.ess)
 
     def _worker(self, standing: WorkerStanding) -> None:
         self.workers[standing.slot] = standing
@@ -190,4 +214,4 @@ def bars(values: Sequence[float], width: int, low: float | None = None, high: fl
 
 
 _BARS = "▁▂▃▄▅▆▇█"
-_standing = msgspec.json.Decoder(Standing)
+_standing: msgspec.json.Decoder[Standing | StrategyValue] = msgspec.json.Decoder(Standing | StrategyValue)

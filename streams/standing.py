@@ -1,4 +1,5 @@
-"""How a worker and the learner stand, as records of `metrics`: what they took in, how far behind they are, how fresh.
+"""How a worker and the learner stand, as records of `metrics`: what they took in, how far behind they are, how fresh; and how
+the strategies stand that the learner lets be chosen.
 
 Each process says so every few seconds, for anyone who reads the topic; the panel of `segue run` is such a reader.
 Freshness is DESIGN.md section 10's, measured where it counts, at the copy that answers: from the broker's append of an
@@ -10,15 +11,22 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 from faust.types import TP
 
+from bandit.arms import EXPERIENCE
+from streams.core.rewarded import Rewarded
 from streams.learner_process import LearnerProcess
 from streams.messages import Out
 from streams.model_updates import ServingModel
 from streams.topics import names
 from streams.worker import Worker
+
+if TYPE_CHECKING:
+    from bandit.policy import Policy
 
 Histogram = dict[int, int]
 
@@ -55,6 +63,25 @@ class WorkerStanding(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
     freshness_ms: Histogram  # of those since the record before: ms, rounded up within 5 %, to acts
 
 
+class StrategyStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """One strategy of a surface. Of all its segments together, each weighing what its rounds do."""
+
+    rounds: float  # that its posteriors remember: an alarm of drift leaves a tenth, and all fade
+    chance: float  # to be drawn now
+    experience: float  # that it is thought to earn: mean of the posteriors
+    revenue: float  # the same
+    value: float | None  # experience in the newest hour, were it always drawn: doubly robust; None: no round was seen
+    value_error: float | None  # its standard error
+    ess: float  # effective rounds behind it
+
+
+class SurfaceStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """The strategies of pages, or of lists."""
+
+    revenue_weight: float  # against experience's 1
+    strategies: dict[str, StrategyStanding]
+
+
 class LearnerStanding(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="learner"):
     """The learner. Counts are of all it ever learned, restarts included, but for `acts`."""
 
@@ -67,6 +94,7 @@ class LearnerStanding(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
     acts: int  # in versions published since the start of the process: what serving copies measure the freshness of
     counted: dict[str, int]  # examples, reversals, scored, unscored, uncompared, sampled_out
     fading: Mapping[int, Mapping[str, Mapping[str, float | None]]]  # half-life, ms of event time -> task -> figures
+    surfaces: dict[str, SurfaceStanding] = {}  # page, list -> how their strategies stand
 
 
 Standing = WorkerStanding | LearnerStanding
@@ -94,6 +122,33 @@ def quantile(counts: Mapping[int, int], share: float, missing: int = 0) -> int |
         if left <= 0:
             return value
     return None
+
+
+def surfaces(rewarded: Rewarded) -> dict[str, SurfaceStanding]:
+    """How the strategies of each surface stand."""
+    return {surface: _surface(rewarded, surface, policy) for surface, policy in rewarded.choosing.policies.items()}
+
+
+def _surface(rewarded: Rewarded, surface: str, policy: Policy) -> SurfaceStanding:
+    rounds = policy.arms.won[EXPERIENCE] + policy.arms.lost[EXPERIENCE]  # [G, K]
+    met = np.flatnonzero(rounds.sum(1)).tolist() or [0]  # of segments without a round all would say the same
+    share = rounds[met].sum(1) / rounds.sum() if rounds.any() else np.ones(1)
+    chance = share @ np.array([policy.chances(segment) for segment in met])
+    experience, revenue = np.einsum("g,gjk->jk", share, np.array([policy.posteriors(segment)[0] for segment in met]))
+    values = {value.strategy: value for value in rewarded.live.newest(surface)}
+    return SurfaceStanding(
+        revenue_weight=policy.floor.weight,
+        strategies={
+            name: StrategyStanding(
+                rounds=float(rounds[:, k].sum()), chance=float(chance[k]), experience=float(experience[k]),
+                revenue=float(revenue[k]) * policy.settings.revenue_most,
+                value=values[name].experience if name in values else None,
+                value_error=values[name].experience_error if name in values else None,
+                ess=values[name].ess if name in values else 0.0,
+            )
+            for k, name in enumerate(policy.names)
+        },
+    )  # fmt: skip
 
 
 class WorkerStands:
@@ -138,15 +193,16 @@ class LearnerStands:
         at = TP(names(process.config.topics.prefix).examples, 0)
         while True:
             await asyncio.sleep(self._every_s)
-            fading = await process.teaching.fading()
+            told = await process.teaching.between(lambda learner: (learner.metrics.fading(), surfaces(learner.rewarded)))
             learner = process.teaching.learner
-            if learner is None:
+            if learner is None or told is None:
                 continue  # a standby
             end = process.app.consumer.highwater(at)
             teaching = process.teaching
             standing = LearnerStanding(
                 at_ms=_now_ms(), slot=process.config.faust.slot, epoch=teaching.epoch, version=learner.version, offset=teaching.applied,
-                lag=max((end or 0) - teaching.applied - 1, 0), acts=teaching.acts, counted=dict(learner.counted), fading=fading,
+                lag=max((end or 0) - teaching.applied - 1, 0), acts=teaching.acts, counted=dict(learner.counted), fading=told[0],
+                surfaces=told[1],
             )  # fmt: skip
             await process.delivery.append(Out("metrics", 0, b"learner", msgspec.json.encode(standing)))
 

@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.listeners import Heard
 from streams.readings import Readings, shares
+from streams.standing import SurfaceStanding
 from streams.topics import TopicSettings, names
 
 
@@ -32,7 +33,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     unlearned: int  # acts that count as infinite there
     metrics: dict[str, dict[str, float | None]]  # by task, of every exposure whose window closed; cut short: fading figures
     lists: int  # that listeners were given
-    empty_lists: int
+    pages: int
+    empty: int  # of both, those that nothing was done with
+    surfaces: dict[str, SurfaceStanding]  # page, list -> how strategies stood at the end, where one was drawn
     collect_rate: float | None  # collects / plays
     dislikes_per_1000_plays: float | None
     rejected: dict[str, int]  # by reason
@@ -56,7 +59,8 @@ def figures(
         exposures=counted["exposures"], examples=readings.examples, reversals=learner.counted.get("reversals", 0) if learner else 0,
         freshness_p50_ms=fresh.p50, freshness_p99_ms=fresh.p99, unlearned=unlearned,
         metrics=readings.figures() if metrics is None else metrics,
-        lists=heard.lists, empty_lists=heard.empty, collect_rate=collects, dislikes_per_1000_plays=dislikes,
+        lists=heard.lists, pages=heard.pages, empty=heard.empty, surfaces=readings.surfaces,
+        collect_rate=collects, dislikes_per_1000_plays=dislikes,
         rejected=readings.rejected, unjoined=counted["unjoined"], failed_requests=heard.failed,
         model_version=learner.version if learner else 0, **rest,
     )  # fmt: skip
@@ -66,11 +70,17 @@ def lines(summary: Summary) -> Iterator[str]:
     """For people."""
     s = summary
     p50, p99 = (f"{ms:,} ms" if ms is not None else "infinite" for ms in (s.freshness_p50_ms, s.freshness_p99_ms))
-    yield f"{s.events:,} events in {s.seconds:.0f} s ({s.events_per_s:.0f}/s) on {s.lists:,} lists; {s.examples:,} examples learned"
+    shown = f"{s.lists:,} lists and {s.pages:,} pages"
+    yield f"{s.events:,} events in {s.seconds:.0f} s ({s.events_per_s:.0f}/s) on {shown}; {s.examples:,} examples learned"
     yield f"lag {'not asked' if s.lag is None else f'{s.lag:,}'}; freshness p50 {p50}, p99 {p99}; {s.unlearned:,} acts unlearned"
     for task, m in s.metrics.items():
         told = "  ".join(f"{name} {m[name]:.4f}" for name in ("auc", "ne", "copc") if m.get(name) is not None)
         yield f"{task:10} {told}  n {m.get('n') or 0:,.0f}"
+    for surface, of in s.surfaces.items():
+        yield f"{surface}s by strategy; revenue weighs {of.revenue_weight:g} against experience's 1"
+        for name, one in of.strategies.items():
+            value = f"{one.value:.3f} ± {one.value_error:.3f}" if one.value is not None and one.value_error is not None else "–"
+            yield f"{name:15} rounds {one.rounds:.0f}  chance {one.chance:.1%}  experience {one.experience:.3f}  this hour {value}"
     if s.collect_rate is not None and s.dislikes_per_1000_plays is not None:
         yield f"collect rate {s.collect_rate:.1%}; {s.dislikes_per_1000_plays:.1f} dislikes per 1,000 plays"
     if s.rejected:

@@ -131,12 +131,16 @@ def test_a_run_ends_by_itself_with_everything_learned(started: Any) -> None:
     told = json.loads(out)
     assert told["complete"] and told["lag"] == 0 and told["seed"] == 3 and told["join_window_s"] == 20.0
     assert 15 <= told["seconds"] < 16
-    assert told["events"] > 1_000 and told["lists"] > 100 and told["failed_requests"] == 0 and told["rejected"] == {}
+    assert told["events"] > 1_000 and told["lists"] > 50 and told["pages"] > 50 and told["failed_requests"] == 0 and told["rejected"] == {}
     assert told["unlearned"] == told["unjoined"] == 0
     assert 0 < told["freshness_p50_ms"] <= told["freshness_p99_ms"]
     assert set(told["metrics"]) == set(TASKS)
     assert {m["n"] for m in told["metrics"].values()} == {told["examples"]}  # a closing tick closes every window: all are scored
     assert told["metrics"]["skip"]["auc"] is not None and 0 < told["collect_rate"] < 1 and told["dislikes_per_1000_plays"] > 0
+    strategies = told["surfaces"]["page"]["strategies"]  # a closing tick closes every page: all that was looked at is learned
+    assert sum(one["chance"] for one in strategies.values()) == pytest.approx(1.0)
+    assert 0 < sum(one["rounds"] for one in strategies.values()) < told["pages"] + 1e-6
+    assert all(one["value_error"] > 0 for one in strategies.values())
     assert "events/s" in run.said and "\x1b" not in run.said  # no terminal: plain lines
     assert run.processes() == {} and listening(ports) == set() and list((run.folder / "run").iterdir()) == []
 
@@ -239,7 +243,7 @@ def test_a_minute_keeps_what_is_promised(started: Any) -> None:
     assert code == 0, run.said
     told = json.loads(out)
     print(", ".join(f"{name} {told[name]}" for name in (
-        "seconds", "start_seconds", "events", "events_per_s", "lists", "examples", "reversals", "lag", "unlearned",
+        "seconds", "start_seconds", "events", "events_per_s", "lists", "pages", "examples", "reversals", "lag", "unlearned",
         "freshness_p50_ms", "freshness_p99_ms", "collect_rate", "dislikes_per_1000_plays",
     )))  # fmt: skip
     for task, m in told["metrics"].items():

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from replay.simulator import WorldSettings
-from streams.cli import PROOFS, segue
+from streams.cli import PROOFS, _told, segue
+from streams.core.live_value import StrategyValue
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,6 +112,16 @@ def test_nobody_there_to_answer_is_one_line_with_the_way_out(verb: str) -> None:
     done = call(verb, "ada", "--url", "http://127.0.0.1:1")
     assert done.exit_code == 1
     assert "no service answers at http://127.0.0.1:1" in done.stderr and "segue worker" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_strategys_hour_is_a_line_with_its_value_and_what_stands_behind_it() -> None:
+    hour = StrategyValue(
+        surface="page", strategy="blend-0.25", start_ms=1_700_002_800_000, end_ms=1_700_006_400_000, n=1_200, chosen=80, ess=64.4,
+        experience=0.25, experience_error=0.0312, experience_mean=0.2, revenue=0.5, revenue_error=None, revenue_mean=0.4, late=0,
+    )  # fmt: skip
+    assert list(_told(msgspec.json.decode(msgspec.json.encode(hour)))) == [
+        "2023-11-14 23:00 +60 min  page blend-0.25      experience 0.2500 ± 0.0312  revenue 0.5000  chosen 80 of 1,200  ESS 64"
+    ]
 
 
 def test_package_of_another_is_named_with_the_way_out(tmp_path: Path) -> None:

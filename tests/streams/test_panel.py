@@ -11,9 +11,19 @@ from online_model.features import TASKS
 from streams.listeners import Heard
 from streams.panel import Facts, line, panel
 from streams.readings import FADING_MS, Readings
-from streams.standing import LearnerStanding, PartitionStanding, WorkerStanding
+from streams.standing import LearnerStanding, PartitionStanding, StrategyStanding, SurfaceStanding, WorkerStanding
 
 TERMINAL_LINES = 24
+ARMS = ("blend-0", "blend-0.25", "blend-0.5", "blend-0.75", "tail", "explore", "fixed")
+SURFACE = SurfaceStanding(
+    revenue_weight=0.25,
+    strategies={
+        name: StrategyStanding(
+            rounds=100.0 + n, chance=n / 21, experience=0.2 + n / 100, revenue=0.5, value=0.25 + n / 100, value_error=0.031, ess=40.0 + n
+        )
+        for n, name in enumerate(ARMS)
+    },
+)  # fmt: skip
 
 
 def facts(**other: Any) -> Facts:
@@ -38,6 +48,7 @@ def running() -> Readings:
             LearnerStanding(
                 at_ms=1000 * second, slot="0", epoch=0, version=second, offset=1, lag=0, acts=events, counted={"examples": 187 * second},
                 fading={FADING_MS: {task: {"auc": 0.5 + second / 1000, "n": 12_345.0} for task in TASKS}},
+                surfaces={"page": SURFACE},
             ),
         )  # fmt: skip
         for record in records:
@@ -47,37 +58,52 @@ def running() -> Readings:
     return readings
 
 
-HEARD = Heard(lists=1_203, acts=17_889)
+HEARD = Heard(lists=1_203, pages=1_204, acts=17_889)
 
 
-def drawn(readings: Readings, heard: Heard, width: int, **other: Any) -> list[str]:
+def drawn(readings: Readings, heard: Heard, width: int, height: int = TERMINAL_LINES, **other: Any) -> list[str]:
     console = Console(width=width, file=io.StringIO(), legacy_windows=False)
     with console.capture() as capture:
-        console.print(panel(facts(**other), readings, heard, 83.2, width))
+        console.print(panel(facts(**other), readings, heard, 83.2, width, height))
     return capture.get().splitlines()
 
 
-@pytest.mark.parametrize("width", [80, 120])
-def test_panel_fits_a_terminal_and_tells_all_figures(width: int) -> None:
-    lines = drawn(running(), HEARD, width)
-    assert len(lines) <= TERMINAL_LINES and {len(line) for line in lines} == {width}
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 50), (120, 24), (120, 30)])
+def test_panel_fits_a_terminal_and_tells_all_figures(width: int, height: int) -> None:
+    lines = drawn(running(), HEARD, width, height)
+    assert len(lines) <= height and {len(line) for line in lines} == {width}
     told = "\n".join(lines)
-    figures = ["201", "17,889 in all", "187", "180 ms", "390 ms", "3.1%", "5.0", "20 s", "0.589", "12,345", "1:23", "2 records rejected"]
+    figures = ["201", "17,889 in all", "187", "180 ms", "390 ms", "3.1%", "5.0", "20 s", "0.589", "1:23", "2 records rejected"]
+    figures += ["1,203", "1,204", "revenue weighs 0.25", "28.6%", "0.260", "0.310 ±0.031"]  # of `fixed`: 6/21, .2 + .06, .25 + .06
+    figures += ["12,345"] if (width, height) != (80, 24) else []  # where there is room
     assert [figure for figure in figures if figure not in told] == []
     places = ["http://127.0.0.1:41873/docs", "http://127.0.0.1:41874/metrics", "127.0.0.1:39211"]
-    places += ["segue-run-20260102-030405.*", "run/live-20260102-030405", *TASKS]
+    places += ["segue-run-20260102-030405.*", "run/live-20260102-030405", *TASKS, *(f"page {arm} " for arm in ARMS)]
     assert [place for place in places if place not in told] == []
+
+
+def test_strategies_that_find_no_room_are_those_drawn_least() -> None:
+    readings = running()
+    assert readings.learner is not None
+    both = {"page": SURFACE, "list": SURFACE}
+    readings.learner = msgspec.structs.replace(readings.learner, surfaces=both)
+    told = drawn(readings, HEARD, 80)
+    assert len(told) == TERMINAL_LINES
+    named = [line.split()[1:3] for line in told if "±" in line]
+    assert named[:6] == [[surface, arm] for arm in ("fixed", "explore", "tail") for surface in ("page", "list")] and len(named) == 7
+    assert len([line for line in drawn(readings, HEARD, 80, 50) if "±" in line]) == 14
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_panel_of_a_run_that_has_just_begun_says_what_is_missing(width: int) -> None:
     told = "\n".join(drawn(Readings(), Heard(), width, seconds=90.0))
-    assert "nothing scored yet" in told and "0:06 to go" in told and "nan" not in told and "None" not in told
+    assert "nothing scored yet" in told and "no strategy has earned anything yet" in told
+    assert "0:06 to go" in told and "nan" not in told and "None" not in told
 
 
 def test_line_tells_the_same_figures() -> None:
     assert line(running(), HEARD, 83.2) == (
         "1:23  201 events/s  lag 3  187 examples/s  freshness p50 180 p99 390 ms  collect rate 3.1%  dislikes/1,000 plays 5.0"
-        "  AUC full_play 0.589  collect 0.589  share 0.589  skip 0.589  dislike 0.589"
+        "  AUC full_play 0.589  collect 0.589  share 0.589  skip 0.589  dislike 0.589  pages most often fixed 29%"
     )
     assert line(Readings(), Heard(), 3_661.0).startswith("1:01:01  0 events/s  lag –  0 examples/s  freshness p50 – p99 – ms")

@@ -3,8 +3,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from streams.core.live_value import StrategyValue
 from streams.readings import FADING_MS, Readings, bars, shares
-from streams.standing import LearnerStanding, PartitionStanding, WorkerStanding
+from streams.standing import LearnerStanding, PartitionStanding, StrategyStanding, SurfaceStanding, WorkerStanding
 
 
 def worker(
@@ -79,6 +80,28 @@ def test_figures_are_the_fading_ones_and_what_is_undefined_makes_no_point() -> N
 @pytest.mark.parametrize("other", [b"", b"{", b'{"kind":"window"}', b'{"width_ms":300000,"tasks":{}}'])
 def test_other_records_are_passed_over(other: bytes) -> None:
     assert read(other).lag is None
+
+
+def test_strategies_are_worth_what_they_are_in_the_open_hour_and_else_in_the_last_one_that_closed() -> None:
+    def surface(rounds: float, value: float | None) -> SurfaceStanding:
+        one = StrategyStanding(rounds=rounds, chance=1.0, experience=0.3, revenue=0.1, value=value, value_error=None, ess=0.0)
+        return SurfaceStanding(revenue_weight=0.0, strategies={"tail": one})
+
+    def standing(page: SurfaceStanding) -> bytes:
+        told = msgspec.json.decode(learner(1, 10), type=LearnerStanding)
+        return msgspec.json.encode(msgspec.structs.replace(told, surfaces={"page": page, "list": surface(0.0, None)}))
+
+    hour = StrategyValue(
+        surface="page", strategy="tail", start_ms=0, end_ms=3_600_000, n=9, chosen=4, ess=3.5, experience=0.25, experience_error=0.02,
+        experience_mean=0.2, revenue=0.0, revenue_error=0.0, revenue_mean=0.0, late=0,
+    )  # fmt: skip
+    readings = read(standing(surface(9.0, 0.4)))
+    assert set(readings.surfaces) == {"page"}  # no list was drawn a strategy for
+    readings.take(msgspec.json.encode(hour))
+    assert readings.surfaces["page"].strategies["tail"].value == 0.4
+    readings.take(standing(surface(9.0, None)))
+    told = readings.surfaces["page"].strategies["tail"]
+    assert (told.value, told.value_error, told.ess, told.experience) == (0.25, 0.02, 3.5, 0.3)
 
 
 def test_collects_are_per_play_and_dislikes_per_thousand() -> None:

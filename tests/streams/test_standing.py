@@ -2,10 +2,16 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.standing import histogram, quantile, rounded
+from bandit.segments import SEGMENTS
+from bandit.settings import BanditSettings
+from online_model.features import Reward
+from streams.core.choosing import Choosing
+from streams.core.rewarded import Rewarded
+from streams.standing import histogram, quantile, rounded, surfaces
 
 
 def test_milliseconds_are_rounded_up_in_steps_that_grow_with_them() -> None:
@@ -27,3 +33,33 @@ def test_quantile_is_that_of_the_sorted_values_with_the_missing_ones_at_infinity
 
 def test_there_is_no_quantile_of_nothing() -> None:
     assert quantile({}, 0.5) is None
+
+
+def test_strategies_stand_as_their_segments_do_each_weighing_what_its_rounds_do() -> None:
+    """Two segments, 3 and 1 rounds; held against loops over segments and arms."""
+    arms = ("tail", "fixed")
+    rewarded = Rewarded(Choosing({"page": arms, "list": arms}, BanditSettings(revenue_floor=0.4, revenue_most=2.0)))
+    rounds = [(0, "tail", 1.0), (0, "tail", 0.5), (0, "fixed", 0.0), (5, "fixed", 1.0)]
+    for n, (segment, strategy, experience) in enumerate(rounds):
+        rewarded.take(
+            Reward(
+                id=n, ts=n, shown_ms=n, user=n, surface="page", strategy=strategy, arms=list(arms), chances=[0.5, 0.5], segment=segment,
+                activity=0.0, domain=0, experience=experience, revenue=0.5, seen=True,
+            )  # fmt: skip
+        )
+    rewarded.learn()
+    told, policy = surfaces(rewarded), rewarded.choosing.policies["page"]
+    assert told["page"].revenue_weight == policy.floor.weight
+    for k, name in enumerate(arms):
+        one = told["page"].strategies[name]
+        assert one.rounds == pytest.approx(2.0, rel=1e-4)  # all but what the far cap fades
+        weighed = [(segment, sum(1 for s, *_ in rounds if s == segment) / len(rounds)) for segment in (0, 5)]
+        assert one.chance == pytest.approx(sum(w * policy.chances(s)[k] for s, w in weighed), rel=1e-4)
+        assert one.experience == pytest.approx(sum(w * policy.posteriors(s)[0][0, k] for s, w in weighed), rel=1e-4)
+        assert one.revenue == pytest.approx(2.0 * sum(w * policy.posteriors(s)[0][1, k] for s, w in weighed), rel=1e-4)
+    # every arm's prior is .05 of experience: q; values of `tail`: .05 + 2 (1 - .05), .05 + 2 (.5 - .05), .05, .05
+    assert told["page"].strategies["tail"].value == pytest.approx((1.95 + 0.95 + 0.05 + 0.05) / 4)
+    assert told["page"].strategies["tail"].ess == pytest.approx(2.0)
+    fresh = told["list"].strategies["tail"]
+    assert (fresh.rounds, fresh.chance, fresh.value, fresh.ess) == (0.0, pytest.approx(0.5), None, 0.0)
+    assert fresh.experience == pytest.approx(0.05) and SEGMENTS > 5

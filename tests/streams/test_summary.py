@@ -12,13 +12,16 @@ from online_model.features import TASKS
 from online_model.metrics import Prequential
 from streams.listeners import Heard
 from streams.readings import Readings
-from streams.standing import LearnerStanding, WorkerStanding
+from streams.standing import LearnerStanding, StrategyStanding, SurfaceStanding, WorkerStanding
 from streams.summary import Summary, figures, learned, lines
 
 REFERENCE = (Path(__file__).resolve().parents[2] / "docs" / "reference.md").read_text(encoding="utf-8")
 
 
-TABLES = [("| field | meaning |", Summary), ("| field of a worker |", WorkerStanding), ("| field of the learner |", LearnerStanding)]
+TABLES = [
+    ("| field | meaning |", Summary), ("| field of a worker |", WorkerStanding), ("| field of the learner |", LearnerStanding),
+    ("| field of a surface |", SurfaceStanding), ("| field of a strategy's standing |", StrategyStanding),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("heading", "struct"), TABLES)
@@ -31,7 +34,7 @@ def test_a_run_that_heard_nothing_is_summed_up_without_figures() -> None:
     told = figures(Readings(), Heard(), None, 0.0, complete=False, start_seconds=1.0, lag=None, join_window_s=20.0, seed=1)
     assert (told.events, told.freshness_p50_ms, told.collect_rate, told.metrics, told.model_version) == (0, None, None, {}, 0)
     assert list(lines(told)) == [
-        "0 events in 0 s (0/s) on 0 lists; 0 examples learned",
+        "0 events in 0 s (0/s) on 0 lists and 0 pages; 0 examples learned",
         "lag not asked; freshness p50 infinite, p99 infinite; 0 acts unlearned",
     ]
 
@@ -39,14 +42,21 @@ def test_a_run_that_heard_nothing_is_summed_up_without_figures() -> None:
 def test_lines_tell_people_what_came_of_it() -> None:
     skip: dict[str, float | None] = {"auc": 0.75, "ne": 0.9, "copc": 1.01, "n": 1_234.0}
     metrics: dict[str, dict[str, float | None]] = {"skip": skip, "share": {"auc": None, "n": 0.0}}
-    heard = Heard(lists=10, acts=100, actions={"play": 50, "collect": 4, "dislike": 1})
+    heard = Heard(lists=10, pages=7, acts=100, actions={"play": 50, "collect": 4, "dislike": 1})
     told = figures(Readings(), heard, metrics, 60.0, complete=True, start_seconds=1.0, lag=0, join_window_s=20.0, seed=1)
     told = msgspec.structs.replace(told, events=100, examples=90, freshness_p50_ms=150, freshness_p99_ms=1_200, rejected={"late": 2})
+    one = StrategyStanding(rounds=41.6, chance=0.314, experience=0.2, revenue=0.5, value=0.25, value_error=0.03, ess=30.0)
+    none = msgspec.structs.replace(one, rounds=0.0, chance=0.686, value=None, value_error=None)
+    surfaces = {"page": SurfaceStanding(revenue_weight=0.25, strategies={"tail": one, "fixed": none})}
+    told = msgspec.structs.replace(told, surfaces=surfaces)
     assert list(lines(told)) == [
-        "100 events in 60 s (0/s) on 10 lists; 90 examples learned",
+        "100 events in 60 s (0/s) on 10 lists and 7 pages; 90 examples learned",
         "lag 0; freshness p50 150 ms, p99 1,200 ms; 0 acts unlearned",
         "skip       auc 0.7500  ne 0.9000  copc 1.0100  n 1,234",
         "share        n 0",
+        "pages by strategy; revenue weighs 0.25 against experience's 1",
+        "tail            rounds 42  chance 31.4%  experience 0.200  this hour 0.250 ± 0.030",
+        "fixed           rounds 0  chance 68.6%  experience 0.200  this hour –",
         "collect rate 8.0%; 20.0 dislikes per 1,000 plays",
         "rejected: late 2",
     ]
