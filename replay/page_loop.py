@@ -116,8 +116,8 @@ class PageRunSettings(msgspec.Struct, frozen=True, kw_only=True):
     segue: SegueSettings = SegueSettings()
     pages: PageSettings = PageSettings()
     bandit: BanditSettings = BanditSettings()
-    modules: int = 4  # of a page that is asked for
-    per_module: int = 3  # as many as are looked at of a module before the next (`page_reactions.LOOKS`)
+    modules: int = 5  # of a page that is asked for
+    per_module: int = 2  # as many as are looked at of a module before the next (`page_reactions.LOOKS`)
     strategy: str | None = None  # of every page; None = chosen by what strategies have earned
 
 

@@ -17,7 +17,7 @@ from replay.reactions import Act, event, looked, react
 from replay.simulator import Session, World
 from streams.core.events import Action, Event, Slot
 
-LOOKS = 3  # of a module before the next one
+LOOKS = 2  # of a module before the next one: five modules are then as long as a list of ten
 
 
 class Place(NamedTuple):

@@ -1,8 +1,9 @@
 """What the talk says of its last layer, in the closed loop: pages whose order is chosen by Thompson sampling against the fixed page.
 
 The same listeners come at the same times with the same luck to two copies of one world. In one, every page is the fixed one (popular,
-new, for you); in the other, strategies are chosen by what they earned. Ranker, learner and settings are the same, a page has 12 slots in
-both (3 modules of 4; 4 of 3), and as many are looked at, so that only what stands there differs. All is counted over what was looked at.
+new, for you); in the other, strategies are chosen by what they earned. Ranker, learner and settings are the same. Pages are of 3 modules
+of 4 items and of 5 of 2; of either, ten items at most are looked at (`page_reactions`), so that only what stands there differs, and all
+is counted over what was looked at.
 The floor of revenue is what the fixed page earned in this world: whoever replaces it must not earn less.
 Judged over the whole run, its cold beginning with it.
 """
@@ -33,7 +34,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     sessions: int = 2_000
     listeners: int = 256  # as many as overlaps are taken between
-    items: int = 400
+    items: int = 1_000  # more than all listeners together get to see: of the default 400, the fixed page distributes nearly all
     hindsight: int = 20  # of so many visits one is looked at in hindsight
 
 
@@ -57,12 +58,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 def settings(seed: int, name: str, floor: float = 0.0) -> PageRunSettings:
     """Of one of the two."""
-    reward = RewardSettings(experience_full=10.0)  # a page of ten slots on which each was played in full with more besides
+    reward = RewardSettings(experience_full=10.0)  # of ten items; at the default 2 many pages count as 1, whichever is better
     segue = SegueSettings(model=ModelSettings(seed=seed), partition=PartitionSettings(reward=reward))
     if name == FIXED:
         return PageRunSettings(segue=segue, strategy="fixed", modules=3, per_module=4)
     bandit = BanditSettings(revenue_floor=floor, floor_rounds=100, experience_rate=0.5, revenue_rate=0.1)
-    return PageRunSettings(segue=segue, bandit=bandit, modules=4, per_module=3)
+    return PageRunSettings(segue=segue, bandit=bandit, modules=5, per_module=2)
 
 
 def run(seed: int, sizes: Sizes) -> Run:

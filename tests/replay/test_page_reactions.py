@@ -16,9 +16,9 @@ def page(world: World, domain: int, ts: int, modules: int, per_module: int) -> l
     return [[Place(f"m{m}", n, items[m * per_module + n]) for n in range(per_module)] for m in range(modules)]
 
 
-def test_a_page_is_read_three_items_a_module_then_the_module_below_then_again_from_the_top() -> None:
+def test_a_page_is_read_two_items_a_module_then_the_module_below_then_again_from_the_top() -> None:
     pages = [[Place("a", n, n) for n in range(5)], [Place("b", 0, 10)], [Place("c", n, 20 + n) for n in range(4)]]
-    assert [place.item for place in path(pages)] == [0, 1, 2, 10, 20, 21, 22, 3, 4, 23]
+    assert [place.item for place in path(pages)] == [0, 1, 10, 20, 21, 2, 3, 22, 23, 4]
     assert path([]) == path([[]]) == []
 
 
