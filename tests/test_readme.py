@@ -126,6 +126,8 @@ def test_a_kafka_of_ones_own_from_topics_to_metrics_and_a_replay_after_it(shell:
     assert json.loads(printed[f"curl -sS {SERVICE}/v1/events"])["accepted"] == 1
     assert len(json.loads(printed[f"curl -sS {SERVICE}/v1/recommendations"])["items"]) == 5
     assert len(printed["recommend u00007 --k 5"].splitlines()) == 5
+    page = printed["page u00007 --modules 3 --per-module 4"].splitlines()
+    assert sum(" category:" in line or " popular" in line for line in page) >= 3 and sum(line.startswith("* ") for line in page) == 1
     reasons = printed["recommend u00007 --k 5 --weight skip=-2 --gamma-item 1 --why"].splitlines()
     assert sum("skip -2 x " in line for line in reasons) == 5
     assert "worker 0  lag " in printed["metrics --seconds 6"] and printed["dead-letters"] == ""
