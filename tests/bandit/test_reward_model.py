@@ -23,6 +23,16 @@ def test_a_place_lifts_all_its_arms_alike() -> None:
     assert found[0] == pytest.approx(np.full(2, 0.5 * (250 / 300) / 0.5))
 
 
+def test_a_cell_is_its_own_mean_drawn_to_that_product() -> None:
+    rng = np.random.default_rng(6)
+    arm, place, r = rng.integers(3, size=900), rng.integers(2, size=900), rng.random(900)
+    product, found = (reward_model.means(arm, place, r, 3, 2, cells) for cells in (False, True))
+    for at in range(2):
+        for k in range(3):
+            mine = [x for x, of, where in zip(r, arm, place, strict=True) if (of, where) == (k, at)]
+            assert found[at, k] == pytest.approx((sum(mine) + 100 * product[at, k]) / (len(mine) + 100))
+
+
 @pytest.mark.parametrize("by_time", [False, True])
 def test_a_reward_changes_no_prediction_of_its_own_fold(by_time: bool) -> None:
     rng = np.random.default_rng(5)
