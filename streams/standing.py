@@ -34,7 +34,7 @@ Histogram = dict[int, int]
 class StandingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How often a process says how it stands."""
 
-    every_s: float = 5.0  # about 1 kB a time; `segue run` asks for it every second
+    every_s: float = 5.0  # up to 5 kB a time; `segue run` asks for it every second
 
     def __post_init__(self) -> None:
         if self.every_s <= 0:
