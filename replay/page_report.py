@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from replay.claims import Line, Proof
-from replay.page_curves import Curve, Figures
+from replay.page_curves import PARTS, Curve, Figures
 from replay.prove_pages import CHOSEN, FIXED, Run
 from replay.report import STYLE, inline, plain
 
@@ -23,6 +23,7 @@ COLOURS = (
     "#2456a6", "#b8412c", "#2f8f5b", "#8a5aa8", "#b5862a", "#4aa3b5", "#7a7a7a", "#c46fa8", "#5c6b2f", "#222222", "#d08c60", "#9fb7e0",
 )  # fmt: skip
 FEWEST = 20  # pages of a strategy in a part, over all worlds, below which its figures are noise and aren't drawn
+AXIS = f"part of the run, of {PARTS} with as many pages each"
 MEASURES = (
     ("experience", "Experience of a page", "0 to 1: utility of all acts over what counts as full"),
     ("revenue", "Revenue of a page", "monetization of what was looked at; dotted: the floor"),
@@ -128,7 +129,9 @@ def _pictures(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
     figure, axes = _axes(Figure)
     axes.stackplot(np.arange(1, len(share[names[0]]) + 1), list(share.values()), labels=names, colors=[colour[n] for n in names])
     axes.set_ylim(0, 1)
-    plain(axes)
+    plain(axes, legend=False)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
+    axes.set_xlabel(AXIS, fontsize=9)
     yield "Which strategies were chosen", "share of pages, along the run", inline(figure)
     for measure, title, note in MEASURES:
         figure, axes = _axes(Figure)
@@ -138,6 +141,7 @@ def _pictures(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
         _draw(axes, averaged([run.fixed_curves for run in runs], "all", measure), "the fixed page alone", "black", 1.4, "--")
         if measure == "revenue":
             axes.axhline(float(np.mean([run.floor for run in runs])), color="#999", lw=0.8, ls=":")
+        axes.set_xlabel(AXIS, fontsize=9)
         plain(axes)
         yield title, note, inline(figure)
     figure, axes = _axes(Figure)
