@@ -13,7 +13,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     shared_experts: int = 2  # beside one own expert a task
     expert_units: int = 64
     tower_units: int = 32  # of a task's head
-    deep: bool = True  # off: the linear path alone answers
+    deep: bool = True  # off: the linear path alone answers; with pairs = 0 and causal off as well, the rest is not computed either
     cin: bool = True  # products of fields
     related: bool = True  # attention over behaviours with the candidate's artist or category
     id_cross: bool = True  # a candidate's own little network over the user's behaviours

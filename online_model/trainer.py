@@ -164,6 +164,7 @@ class Trainer:
         self.looked_ms = 0  # at the gates
         self.haste = 1.0  # times the rates of rows and of the dense part; whoever asks for steps sets it, it is no part of the state
         self._pair_keys = PairKeys()
+        self._ranks = s.deep or s.causal or s.pairs > 0  # else nobody asks the ranker
         self.last_good = LastGood(trainer_state.dense_arrays(self))
 
     def predict(self, batch: Batch, gamma_user: float = 0.0, gamma_item: float = 0.0) -> Prediction:
@@ -209,19 +210,22 @@ class Trainer:
             outputs.append(penalty)
             gradients.append(torch.full_like(penalty, self.settings.map_penalty * len(batch)))
         leaves = [run.ids.values, run.cross.values, run.feed.values]
-        rows, cross, feed, *dense = torch.autograd.grad(
-            outputs, [*leaves, *self._parameters], gradients, allow_unused=True, materialize_grads=True
-        )
+        if self._ranks:
+            rows, cross, feed, *dense = torch.autograd.grad(
+                outputs, [*leaves, *self._parameters], gradients, allow_unused=True, materialize_grads=True
+            )
+        else:
+            rows, cross, feed, *dense = (torch.zeros_like(leaf) for leaf in [*leaves, self.flat[:0]])
         with torch.no_grad():
-            gradient = torch.cat([g.reshape(-1) for g in dense], out=self._gradient)
+            gradient = torch.cat([g.reshape(-1) for g in dense], out=self._gradient if self._ranks else None)
             norm, *sums = torch.stack([gradient.norm(), rows.sum(), cross.sum(), feed.sum(), linear.sum()]).tolist()
             if not (np.isfinite([norm, *sums]).all() and np.isfinite(z).all()):
                 self.skipped += 1
                 back = self.last_good.give_up()
                 touched = trainer_state.roll_back(self) if back else {}
                 return StepReport(logits, probabilities, float("nan"), norm, "non-finite gradient", touched, back)
-            touched = self._learn_ids(batch, run, rows, now_ms)
-            if self.settings.id_cross:
+            touched = self._learn_ids(batch, run, rows, now_ms) if self._ranks else {}
+            if self.settings.id_cross and self._ranks:
                 touched |= self._learn_cross(run, cross, feed, now_ms)
             touched["wide"] = self._learn_wide(run, linear, now_ms)
             if self.settings.causal:
@@ -230,7 +234,8 @@ class Trainer:
                 raw, each = run.popular.raw[exposed], 1 / batch.weight[exposed]
                 self.effect.see(raw, now_ms, each)
                 touched["levels"] = self.levels.see(batch.fields[exposed, _ITEM], raw, each, now_ms)
-            self.dense.take(gradient, len(batch))
+            if self._ranks:
+                self.dense.take(gradient, len(batch))
             gone = self._sweep(now_ms)  # after the batch's own rows were used: their numbers must hold until here
         self.domains.learn(batch.fields[:, _DOMAIN])
         self.tier_weights.add(batch.tier[better], batch.tier[worse], now_ms)
@@ -242,6 +247,8 @@ class Trainer:
 
     def rehearse(self, batch: Batch) -> None:
         """Move the dense part by examples that were learned before; rows overfit at second sight, so they and all else stay."""
+        if not self._ranks:
+            return
         run = self._run(batch, len(batch), learns=True)
         stands_for = self._to((batch.is_example / batch.weight)[:, None])
         with torch.no_grad():
@@ -300,6 +307,8 @@ class Trainer:
         """`whole`: so many examples, the first, are asked for all that is predicted."""
         n, s = len(batch), self.settings
         columns = np.concatenate([batch.fields, batch.bags.reshape(n, -1)], 1)
+        if not self._ranks:
+            return self._linear(batch, columns[:whole], learns)
         place, target, first = self.domains.places(batch.domains), self.domains.places(batch.fields[:, _DOMAIN]), batch.first()
         flat = [columns.reshape(-1), batch.history.reshape(-1)]
         flat += [batch.related.reshape(-1)] if s.related else []
@@ -329,6 +338,20 @@ class Trainer:
         somewhere[batch.owner if batch.owner is not None else np.arange(n) % len(been), target] = True
         own_rows = len(ids.seen.inverse) - somewhere.size + np.flatnonzero(somewhere) if s.cross_domain else _NONE
         return _Pass(ids, own_rows, wide, cross, feed, numbers, popular, scores, paths, added)
+
+    def _linear(self, batch: Batch, columns: Array, learns: bool) -> _Pass:
+        """Without the ranker: as if it said what the linear path says, and of ranks nothing."""
+        n, s = len(columns), self.settings
+        ids, cross, feed = (self._find(table, _ZERO, learns) for table in (self.ids, self.cross, self.feed))
+        wide = self._find(self.wide, present(self._pair_keys(columns)).reshape(-1) if s.wide else _ZERO, learns)
+        figures = self._to(numbers(batch, self.base.rates(), s.count_strength)[:n])
+        with torch.no_grad():
+            linear = self.number_weights(figures)
+            if s.wide and n:
+                linear += wide.values.view(n, -1, len(TASKS)).sum(1)
+            paths = (linear + self._base()).clamp_(-s.logit_clip, s.logit_clip).expand(2, -1, -1)
+        scores = Scores(linear, linear.new_zeros(len(batch)), None, linear)
+        return _Pass(ids, _NONE, wide, cross, feed, figures, self._popular(batch, n), scores, paths, torch.zeros_like(paths))
 
     def _popular(self, batch: Batch, whole: int) -> _Popular:
         if not self.settings.causal:
@@ -435,7 +458,7 @@ class Trainer:
         return np.concatenate([keys[keys != 0], lost])
 
     def _look(self, run: _Pass, now_ms: int) -> tuple[Array, Array] | None:
-        if now_ms < self.looked_ms + LOOK_MS:
+        if now_ms < self.looked_ms + LOOK_MS or not self._ranks:
             return None
         self.looked_ms = now_ms
         use = self.ranker.tasks.use(run.scores.entering)
