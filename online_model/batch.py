@@ -6,7 +6,7 @@ least 1), T tasks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,7 @@ from online_model.history import BEHAVIOUR, ROW
 
 Array = np.ndarray
 
+HALVES = ("history", "action", "age_s", "where", "domains", "domain_exposures")
 SHARED = 0.75  # halves a row, above which every row has one of its own: to gather them would cost what it saves
 
 
@@ -73,6 +74,12 @@ class Batch:
         if self.owner is None:
             return np.arange(len(self.history))
         return np.flatnonzero(np.diff(np.maximum.accumulate(self.owner), prepend=-1))
+
+    def apart(self) -> Batch:
+        """The same rows, each with a half of its own, or all with the only one."""
+        if self.owner is None:
+            return self
+        return replace(self, **{name: getattr(self, name)[self.owner] for name in HALVES}, owner=None)
 
 
 def of_features(rows: Sequence[Features]) -> Batch:

@@ -305,6 +305,8 @@ class Trainer:
 
     def _run(self, batch: Batch, whole: int, learns: bool) -> _Pass:
         """`whole`: so many examples, the first, are asked for all that is predicted."""
+        if self.device.type != "cpu":
+            batch = batch.apart()  # elsewhere gradients of shared halves would be added up in any order
         n, s = len(batch), self.settings
         columns = np.concatenate([batch.fields, batch.bags.reshape(n, -1)], 1)
         if not self._ranks:

@@ -58,12 +58,10 @@ def part(whole: Batch, rows: slice) -> Batch:
 
 
 def apart(of: Batch) -> Batch:
-    """Each row with a half of its own."""
-    if of.owner is None:
-        whose = np.arange(len(of)) % max(1, len(of.history))
-    else:
-        whose = of.owner
-    return replace(of, **{name: getattr(of, name)[whose] for name in SHARED}, owner=None)
+    """Each row with a half of its own, also where all have the only one."""
+    if of.owner is None and len(of.history) < len(of):
+        of = replace(of, owner=np.zeros(len(of), np.int64))
+    return of.apart()
 
 
 def together(n: int, seed: int, users: int) -> Batch:
