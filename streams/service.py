@@ -109,6 +109,7 @@ class Service:
     async def _follow(self) -> None:
         while not self._worker.ready:
             await asyncio.sleep(0.05)
+        self._thread.submit(lambda: self.model.choosing)  # it loads scipy, 0.8 s: no request should wait for that
         await self.model.run()
 
     def _app(self) -> Litestar:
