@@ -284,9 +284,7 @@ def _unseen(policy: Chances, rounds: Drawn, there: Array) -> float:
 
 def _padded(rounds: Drawn) -> tuple[Array, Array]:
     """Rounds of named requests as lists [S, K] by position, and which slots are there."""
-    n = len(rounds.arm)
-    order = np.lexsort((np.arange(n), rounds.position, rounds.request))
-    order = order[rounds.listed[order]]
+    order = rounds.order[rounds.listed[rounds.order]]
     if not len(order):
         return np.zeros((0, 1), np.int64), np.zeros((0, 1), bool)
     _, starts, sizes = np.unique(rounds.request[order], return_index=True, return_counts=True)

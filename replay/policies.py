@@ -178,10 +178,10 @@ class Down:
 
 
 def down(c: Chances, rounds: Drawn) -> Down:
-    """Rounds of a list stand in the order of their positions, then of the log."""
+    """Rounds of a list stand in the order of its modules and positions, then of the log."""
     n = len(rounds.arm)
     left, pairs = np.ones(n), []
-    order = np.lexsort((np.arange(n), rounds.position, rounds.request))
+    order = rounds.order
     request = rounds.request[order]
     step = 1
     while step < n:

@@ -51,6 +51,10 @@ class Drawn(Protocol):
         """Bool [N]: of a request that was named."""
 
     @property
+    def order(self) -> Array:
+        """Int [N]: rounds by request, each list from the top."""
+
+    @property
     def coverage(self) -> float:
         """Share of rounds with a propensity."""
 
@@ -74,7 +78,8 @@ class Rounds:
     published: Array  # float [A], ms; an arm is there from then on
     expires: Array  # float [A], ms; until then
     arm: Array  # int [N], a place in `arms`
-    position: Array  # int [N], as logged; 0 where there is none
+    module: Array  # int [N], which of a page's modules, from the top; 0 where there are none
+    position: Array  # int [N], as logged, within the module; 0 where there is none
     labels: Array  # int [N], bit t = TASKS[t], then PLAY
     propensity: Array  # float [N]; NaN where the log has none
     request: Array  # int [N], 0 … U − 1: rounds of one request are alike
@@ -92,6 +97,11 @@ class Rounds:
         """[N] 0 or 1."""
         bit = PLAY if name == "play" else 1 << TASKS.index(name)
         return ((self.labels & bit) > 0).astype(float)
+
+    @property
+    def order(self) -> Array:
+        """Module after module, each by position, then as logged."""
+        return np.lexsort((np.arange(len(self.arm)), self.position, self.module, self.request))
 
     @property
     def coverage(self) -> float:
@@ -117,11 +127,12 @@ class Reader:
     catalog: dict[str, Item] = field(default_factory=dict)
     _arms: dict[str, int] = field(default_factory=dict)
     _domains: list[str | None] = field(default_factory=list)
-    _rows: list[tuple[int, int, float, int, bool, str | None, int]] = field(default_factory=list)
+    _rows: list[tuple[int, int, float, int, bool, str | None, int, int]] = field(default_factory=list)
     _labels: list[int] = field(default_factory=list)
     _requests: dict[str, int] = field(default_factory=dict)
     _request_ids: list[str] = field(default_factory=list)
     _shown: dict[tuple[str, str, bool], int] = field(default_factory=dict)  # (request or user, item, by request?) -> round
+    _modules: dict[int, dict[str, int]] = field(default_factory=dict)  # request -> module -> which one
     _seen: set[int] = field(default_factory=set)
     _waiting: list[Event] = field(default_factory=list)
     _bad: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -148,7 +159,7 @@ class Reader:
                 self._seen.add(key)
             if isinstance(record, Exposure):
                 for slot in record.slots:
-                    self._show(record, slot.item_id, slot.position, self._chance(slot.propensity, row), record.domain)
+                    self._show(record, slot.item_id, slot.position, self._chance(slot.propensity, row), record.domain, slot.module)
             else:
                 self._event(record, row)
 
@@ -160,12 +171,12 @@ class Reader:
         for item in self.catalog.values():
             self._arm(item.item_id, item.domain)
         known = [self.catalog.get(arm, Item(item_id=arm)) for arm in self._arms]
-        columns = list(zip(*self._rows, strict=True)) or [()] * 7
+        columns = list(zip(*self._rows, strict=True)) or [()] * 8
         return Rounds(
             arms=list(self._arms), domains=self._domains,
             published=np.array([-np.inf if item.published_ts is None else item.published_ts for item in known], float),
             expires=np.array([-np.inf if item.hidden else np.inf if item.expires_ts is None else item.expires_ts for item in known], float),
-            arm=np.array(columns[0], np.int64), position=np.array(columns[1], np.int64),
+            arm=np.array(columns[0], np.int64), module=np.array(columns[7], np.int64), position=np.array(columns[1], np.int64),
             labels=np.array(self._labels, np.int64), propensity=np.array(columns[2], float), request=np.array(columns[3], np.int64),
             listed=np.array(columns[4], bool), domain=list(columns[5]), request_ids=self._request_ids, ts=np.array(columns[6], np.int64),
             acts=self._acts, unjoined=len(self._waiting), late=self._late, rejected=self._rejected, bad=self._bad,
@@ -176,7 +187,7 @@ class Reader:
         known = self._round(event)
         if said.impression or (known is None and event.propensity is not None):
             if known is None or event.request_id is None:
-                self._show(event, event.item_id, event.position or 0, self._chance(event.propensity, row), event.domain)
+                self._show(event, event.item_id, event.position or 0, self._chance(event.propensity, row), event.domain, event.module)
         if said.resolving or said.undo or said.mask:
             self._acts += 1
             self._join(event)
@@ -198,7 +209,9 @@ class Reader:
             return self._shown.get((event.request_id, event.item_id, True))
         return self._shown.get((event.user_id, event.item_id, False))
 
-    def _show(self, record: Event | Exposure, item: str, position: int, chance: float, domain: str | None) -> None:
+    def _show(
+        self, record: Event | Exposure, item: str, position: int, chance: float, domain: str | None, module: str | None
+    ) -> None:
         at = len(self._rows)
         name = record.request_id
         if name is not None:
@@ -212,8 +225,13 @@ class Reader:
             if name is not None:
                 self._requests[name] = request
         self._shown[record.user_id, item, False] = at
-        self._rows.append((self._arm(item, domain), position, chance, request, name is not None, domain, record.ts))
+        which = self._module(request, module)
+        self._rows.append((self._arm(item, domain), position, chance, request, name is not None, domain, record.ts, which))
         self._labels.append(0)
+
+    def _module(self, request: int, module: str | None) -> int:
+        """Which one of its request, in the order in which they were shown."""
+        return self._modules.setdefault(request, {}).setdefault(module, len(self._modules[request])) if module is not None else 0
 
     def _arm(self, item: str, domain: str | None) -> int:
         at = self._arms.get(item)

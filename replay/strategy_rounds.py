@@ -74,6 +74,10 @@ class StrategyRounds:
         return np.zeros(len(self.arm), bool)
 
     @property
+    def order(self) -> Array:
+        return np.arange(len(self.arm))
+
+    @property
     def coverage(self) -> float:
         return 1.0
 

@@ -26,6 +26,15 @@ def test_uniform_draws_from_what_is_left_of_a_list() -> None:
     assert found.chance == pytest.approx([1 / 3, 1 / 2, 1, 1 / 3, 1 / 2, 1 / 3])
 
 
+def test_a_page_is_drawn_module_after_module() -> None:
+    page = exposure(T, "r", ("a", 0.5), ("b", 0.25), ("c", 0.5), ("d", 0.5))
+    for slot, (module, position) in zip(page["slots"], [("m", 0), ("m", 1), ("n", 0), ("n", 1)], strict=True):
+        slot |= {"module": module, "position": position}
+    log = taken(page, exposure(T + 1, "s", ("d", 0.5), ("a", 0.5)))
+    assert (log.module.tolist(), log.order.tolist()) == ([0, 0, 1, 1, 0, 0], [0, 1, 2, 3, 4, 5])
+    assert down(chances("uniform", log), log).chance == pytest.approx([1 / 4, 1 / 3, 1 / 2, 1, 1 / 4, 1 / 3])
+
+
 def test_uniform_knows_domains_and_what_was_there() -> None:
     catalog = {
         "a": Item(item_id="a", domain="song"), "b": Item(item_id="b", domain="song", published_ts=T + 5),
