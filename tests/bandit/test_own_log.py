@@ -128,9 +128,9 @@ def test_lists_can_not_be_judged_by_a_log_that_hardly_explores() -> None:
 @pytest.mark.parametrize("name", WORLDS)
 def test_intervals_of_every_arm_by_our_own_log_hold_in_90_of_100(name: str) -> None:
     covered = partial(arms_covered, WORLDS[name], worlds.ROUNDS, SETTINGS)
-    counts = np.sum([covered(seed) for seed in range(100)], 0)
-    told(f"{name}, arms from the worst to the best", ("ips", "dr"), counts, 100)
-    assert counts.min() >= 90
+    counts = np.sum([covered(seed) for seed in range(400)], 0)
+    told(f"{name}, arms from the worst to the best", ("ips", "dr"), counts, 400)
+    assert counts.min() >= 360  # as in test_coverage.py: of 100, one of 16 counts at 0.94 is below 90 more often than not
 
 
 @pytest.mark.prove
