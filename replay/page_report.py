@@ -55,9 +55,9 @@ def page(found: Proof, runs: Sequence[Run]) -> str:
         _claims([line for line in found.lines if _bounds(line)]),
         "<h2>By strategy</h2>",
         _strategies(runs),
-        "<p class=small>Worth: expected experience of the strategy's page to the same visitors, by the world's own chances; as an arm, the fixed page has "
-        "modules as short as the others', and fewer of them. Sets grow with "
-        "pages: compare the first two rows, or strategies that made about as many.</p>",
+        "<p class=small>Worth: expected experience of the strategy's page to the same visitors, by the world's own chances; as an arm, the "
+        "fixed page has modules as short as the others', and fewer of them. Sets grow with pages: compare the first two rows, or "
+        "strategies that made about as many.</p>",
         *(f"<h2>{name}</h2><p class=small>{note}</p>{picture}" for name, note, picture in _pictures(runs)),
         "<h2>All figures</h2>",
         _claims(found.lines),
