@@ -3,7 +3,7 @@
 Each path is trained on its own loss. Trained on their sum, a deep path that has seen little adds noise to a linear one
 that is already good; so the linear path leads at first, and the deep one takes over as it earns it (the idea of Sahoo et al.,
 "Online Deep Learning", 1711.03705: hedge between a shallow and a deep classifier; here by gradient, a share a task).
-Shapes: B examples, T tasks.
+Shapes: B examples, N domains, T tasks.
 """
 from __future__ import annotations
 
@@ -31,3 +31,24 @@ class Blend:
         slope = (gradient * (deep.astype(np.float64) - linear)).sum(0)
         self.squares += slope * slope
         self.share = np.clip(self.share - RATE * slope / np.sqrt(self.squares), 0.0, 1.0)
+
+
+class Hearsay:
+    """z = z + share * heard, a share by domain and task, by Adagrad within [0, 1] from 0: what has earned nothing yet moves nothing."""
+
+    RATE, SQUARE = 0.2, 0.01  # a share is earned within some ten steps that agree
+
+    def __init__(self, domains: int, tasks: int) -> None:
+        self.share = np.zeros((domains, tasks))
+        self.squares = np.full((domains, tasks), self.SQUARE)
+
+    def __call__(self, z: Array, heard: Array, place: Array) -> Array:
+        """Logits [B, T], what is heard [B, T] and the places of the examples' domains [B] -> logits, float64."""
+        return z + self.share[place] * heard.astype(np.float64)
+
+    def step(self, heard: Array, place: Array, gradient: Array) -> None:
+        """Gradients [B, T] of the logits that it gave."""
+        slope = np.zeros_like(self.share)
+        np.add.at(slope, place, gradient * heard.astype(np.float64))
+        self.squares += slope * slope
+        self.share = np.clip(self.share - self.RATE * slope / np.sqrt(self.squares), 0.0, 1.0)

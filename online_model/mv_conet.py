@@ -1,45 +1,64 @@
-"""One user vector a domain, each helped by the others: towers with dual maps between them.
+"""One user vector a domain, and what the other domains have to say beside it: towers with dual maps between them.
 
 Elkahky et al., "Multi-View Deep Learning", WWW 2015 (a shared user side, towers by domain); Hu et al., "CoNet", 1804.06769 (cross
 connections); Li & Tuzhilin, "DDTCDR", 1910.05189 (dual, near-orthogonal maps). Own rows a domain beat one shared row in every domain
 (MODEL.md section 5). Orders are "from, to"; maps act on column vectors: y = M h.
-Shapes: B examples, S users (B, 1, or as many as `owner` tells apart), N domains, I inputs, H width, E item inputs, O output.
+
+Departs from MODEL.md, whose h1_d adds what is sent to the own part: what is heard has towers of its own and gives logits of its own,
+which learn what all the rest leaves over, move nothing else, and count by a share that they earn (`blend.py`). Added to the own part, it
+was noise wherever tastes in the domains have nothing in common.
+Shapes: B examples, S users (B, 1, or as many as `owner` tells apart), N domains, I inputs, H width, E item inputs, O output,
+T tasks.
 """
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 WIDTH, OUT = 32, 16
+GAIN = 8.0  # of what is heard at first, so that it is learned within some hundred examples of a domain
 MAP_INIT = 0.1  # of the identity: a start at zero was no different, a full one swamps the own part
 
 
 class MVCoNet(nn.Module):
-    """h1_d = tanh(W_d x_d + sum over d' of r_d' M_d'->d tanh(W_d' x_d')), h2_d = W'_d h1_d, score = h2_d . item tower of d."""
+    """Own: h_d = W'_d tanh(W_d x_d), score = h_d . item tower of d. Heard: the same of tanh(sum over d' of r_d' M_d'->d tanh(W_d' x_d')),
+    with other W' and item towers, each element of the product weighed by task."""
 
-    def __init__(self, domains: int, inputs: int, item: int, width: int = WIDTH, out: int = OUT) -> None:
+    def __init__(self, domains: int, inputs: int, item: int, signs: Sequence[float], width: int = WIDTH, out: int = OUT) -> None:
+        """`signs`: of what is heard, at first, for each task: minus where a positive is no liking."""
         super().__init__()
         self.own = nn.Parameter(torch.empty(domains, inputs, width))
         self.maps = nn.Parameter(MAP_INIT * torch.eye(width).repeat(domains, domains, 1, 1))  # [from, to, H, H]
         self.user = nn.Parameter(torch.empty(domains, width, out))
         self.item = nn.Parameter(torch.empty(domains, item, out))
-        for weight in (*self.own, *self.user, *self.item):
+        self.heard_user = nn.Parameter(torch.empty(domains, width, out))
+        self.heard_item = nn.Parameter(torch.empty(domains, item, out))
+        self.says = nn.Parameter(GAIN * torch.tensor(signs).expand(out, -1).clone())
+        for weight in (*self.own, *self.user, *self.item, *self.heard_user, *self.heard_item):
             nn.init.xavier_uniform_(weight)
         self.others: Tensor
         self.register_buffer("others", (1 - torch.eye(domains))[:, :, None, None], persistent=False)
 
-    def forward(self, x: Tensor, there: Tensor, target: Tensor, item: Tensor, owner: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, there: Tensor, target: Tensor, item: Tensor, owner: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Inputs [S, N, I], which domains the user has been to [S, N], candidates' domains [B] and inputs [B, E], whose user [B] (None:
-        each its own, or the only one) -> [B, O + 1].
+        each its own, or the only one) -> own vector and score [B, O + 1], logits of what is heard [B, T].
         """
         own = torch.einsum("sni,nih->snh", x, self.own)
-        user = torch.tanh(exchange(own, torch.tanh(own) * there[..., None], self.maps * self.others))
-        vectors = torch.einsum("snh,nho->sno", user, self.user)
-        towers = torch.einsum("be,neo->bno", item, self.item)
+        known = torch.tanh(own)
+        sent = (known * there[..., None]).detach()
+        heard = torch.tanh(exchange(torch.zeros_like(own), sent, self.maps * self.others))
         each = torch.arange(len(target), device=target.device)
         whose = (each if len(x) > 1 else 0) if owner is None else owner
-        vector, tower = vectors[whose, target], towers[each, target]
-        return torch.cat([vector, (vector * tower).sum(1, keepdim=True)], 1)
+
+        def met(user: Tensor, of_user: Tensor, item: Tensor, of_item: Tensor) -> tuple[Tensor, Tensor]:
+            vectors, towers = torch.einsum("snh,nho->sno", user, of_user), torch.einsum("be,neo->bno", item, of_item)
+            return vectors[whose, target], towers[each, target]
+
+        vector, tower = met(known, self.user, item, self.item)
+        other, its = met(heard, self.heard_user, item.detach(), self.heard_item)
+        return torch.cat([vector, (vector * tower).sum(1, keepdim=True)], 1), (other * its) @ self.says
 
     def penalty(self, domains: int) -> Tensor:
         """Sum over ordered pairs of the first so many domains of ||M_b->a M_a->b - I||^2 / H: maps there and back should undo each other.

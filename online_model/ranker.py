@@ -24,6 +24,7 @@ from online_model.numeric import WIDTH
 FAMILIES = 2  # positive, negative
 RANK = len(TASKS)  # the rank head stands behind the tasks
 _USER, _ITEM, _ARTIST, _CATEGORY = (FIELDS.index(name) for name in ("user", "item", "artist", "category"))
+_SIGNS = [-1.0 if task in ("skip", "dislike") else 1.0 for task in TASKS]
 _ATTRIBUTES = BAGS.index("user_attributes")
 
 
@@ -62,6 +63,7 @@ class Scores:
     deep: Tensor  # [W, T]
     rank: Tensor  # [B], the rank head
     user: Tensor | None  # [W, T], what the user adds whatever is shown; None where the causal part is off
+    heard: Tensor | None  # [W, T], what other domains say of the user; None where the cross-domain towers are off
     entering: Tensor  # [B, I], what the experts and their gates are given
 
 
@@ -76,7 +78,7 @@ class Ranker(nn.Module):
         self.related = BehaviourAttention(1, ACTIONS, dim, s.attention_units) if s.related else None
         self.cin = CIN(fields, s.cin_layers) if s.cin else None
         self.id_cross = s.id_cross
-        self.domains = MVCoNet(s.domain_places, 2 * dim + dim + 1, 3 * dim) if s.cross_domain else None
+        self.domains = MVCoNet(s.domain_places, 2 * dim + dim + 1, 3 * dim, _SIGNS) if s.cross_domain else None
         self.effect = nn.Linear(2 * dim, len(TASKS)) if s.causal else None
         if self.effect is not None:
             nn.init.zeros_(self.effect.weight)
@@ -103,14 +105,17 @@ class Ranker(nn.Module):
             if x.owner is not None:
                 feed, there = feed.index_select(0, x.owner), there.index_select(0, x.owner)
             parts.append(id_cross.id_cross(x.cross, feed, there))
+        heard = None
         if self.domains is not None:
             attributes = bags[: len(x.own), _ATTRIBUTES] if x.first is None else bags[:, _ATTRIBUTES].index_select(0, x.first)
             towers = torch.cat([x.own, attributes[:, None].expand(-1, x.own.shape[1], -1), x.liked, x.been[..., :1]], 2)
             item = x.fields[:, [_ITEM, _ARTIST, _CATEGORY]].reshape(n, -1)
-            parts.append(self.domains(towers, x.been[..., 1], x.target, item, x.owner))
+            own, said = self.domains(towers, x.been[..., 1], x.target, item, x.owner)
+            parts.append(own)
+            heard = said[: x.whole]
         user = None
         if self.effect is not None:
             user = self.effect(torch.cat([x.fields[: x.whole, _USER], bags[: x.whole, _ATTRIBUTES]], 1))
         entering = torch.cat(parts, 1)
         deep, rank = self.tasks.heads(entering, x.whole)
-        return Scores(deep, rank, user, entering)
+        return Scores(deep, rank, user, heard, entering)

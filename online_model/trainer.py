@@ -16,7 +16,7 @@ from online_model import id_cross, pairs, popularity_effect, trainer_state
 from online_model.adam import Adam
 from online_model.base_rates import BaseRates
 from online_model.batch import Batch
-from online_model.blend import Blend
+from online_model.blend import Blend, Hearsay
 from online_model.domains import Domains
 from online_model.embedding import Admission, Occurrences, Table, occurrences, summed
 from online_model.features import BAG_LIMIT, BAGS, COUNTS, FIELDS, SCOPES, TASKS
@@ -100,6 +100,7 @@ class _Pass:
     scores: Scores
     paths: Tensor  # [2, W, T], logits of the linear path and of the deep one
     added: Tensor  # [2, W, T], of which: what the user adds, what popularity adds
+    place: Array  # int64 [W], of the candidates' domains
 
 
 class Trainer:
@@ -157,6 +158,7 @@ class Trainer:
             self.number_weights.mask = (1 - momentary()[:, None] * moved).to(self.device)
         self._lasting = (1 - momentary()).to(self.device) if s.causal else None
         self.blend = Blend(len(TASKS))
+        self.hearsay = Hearsay(s.domain_places, len(TASKS))
         self.platt = Platt(len(TASKS))
         self.base = BaseRates()
         self.skipped = 0
@@ -174,7 +176,7 @@ class Trainer:
         """
         with torch.inference_mode():
             run = self._run(batch, len(batch), learns=False)
-            z = self._blended(run)
+            z = self._with_heard(run, self._blended(run))
             user, popularity = run.added.numpy(force=True)
             rank = run.scores.rank.numpy(force=True)
         if gamma_user or gamma_item:
@@ -186,7 +188,8 @@ class Trainer:
         self.dense.rate = self.haste * self.settings.dense_rate
         n = batch.learned
         run = self._run(batch, n, learns=True)
-        z = self._blended(run)
+        alone = self._blended(run)
+        z = self._with_heard(run, alone)
         logits, probabilities = z.astype(np.float32), self._probabilities(z)
         labels, sign = self._to(batch.labels[:n]), self._to(batch.sign[:n])
         stands_for = self._to((batch.is_example[:n] / batch.weight[:n])[:, None])
@@ -197,9 +200,13 @@ class Trainer:
         outputs, gradients = [run.scores.deep], [deep]
         if run.scores.user is not None:
             with torch.no_grad():
-                alone = logit_gradient(run.scores.user + self._base(), labels, sign, stands_for)
+                by_itself = logit_gradient(run.scores.user + self._base(), labels, sign, stands_for)
             outputs.append(run.scores.user)
-            gradients.append(common + self.settings.user_effect_alone * alone)
+            gradients.append(common + self.settings.user_effect_alone * by_itself)
+        if run.scores.heard is not None:  # learns what the rest leaves over, whatever its share
+            with torch.no_grad():
+                outputs.append(run.scores.heard)
+                gradients.append(logit_gradient(self._to(alone.astype(np.float32)) + run.scores.heard, labels, sign, stands_for))
         if len(better):
             omega = self.tier_weights(batch.tier[better], batch.tier[worse])
             ordered = pair_loss(run.scores.rank, self._to(better), self._to(worse), self._to(omega))
@@ -339,7 +346,7 @@ class Trainer:
         somewhere = been[..., 1] > 0
         somewhere[batch.owner if batch.owner is not None else np.arange(n) % len(been), target] = True
         own_rows = len(ids.seen.inverse) - somewhere.size + np.flatnonzero(somewhere) if s.cross_domain else _NONE
-        return _Pass(ids, own_rows, wide, cross, feed, numbers, popular, scores, paths, added)
+        return _Pass(ids, own_rows, wide, cross, feed, numbers, popular, scores, paths, added, target[:whole])
 
     def _linear(self, batch: Batch, columns: Array, learns: bool) -> _Pass:
         """Without the ranker: as if it said what the linear path says, and of ranks nothing."""
@@ -352,8 +359,8 @@ class Trainer:
             if s.wide and n:
                 linear += wide.values.view(n, -1, len(TASKS)).sum(1)
             paths = (linear + self._base()).clamp_(-s.logit_clip, s.logit_clip).expand(2, -1, -1)
-        scores = Scores(linear, linear.new_zeros(len(batch)), None, linear)
-        return _Pass(ids, _NONE, wide, cross, feed, figures, self._popular(batch, n), scores, paths, torch.zeros_like(paths))
+        scores = Scores(linear, linear.new_zeros(len(batch)), None, None, linear)
+        return _Pass(ids, _NONE, wide, cross, feed, figures, self._popular(batch, n), scores, paths, torch.zeros_like(paths), _NONE)
 
     def _popular(self, batch: Batch, whole: int) -> _Popular:
         if not self.settings.causal:
@@ -369,6 +376,9 @@ class Trainer:
     def _blended(self, run: _Pass) -> Array:
         linear, deep = run.paths.numpy(force=True)
         return self.blend(linear, deep) if self.settings.deep else linear.astype(np.float64)
+
+    def _with_heard(self, run: _Pass, z: Array) -> Array:
+        return z if run.scores.heard is None else self.hearsay(z, run.scores.heard.numpy(force=True), run.place)
 
     def _inputs(
         self, batch: Batch, whole: int, rows: Tensor, cross: Tensor, feed: Tensor, been: Array, target: Array, first: Array,
@@ -483,7 +493,10 @@ class Trainer:
         gradient = (_sigmoid(calibrated) - labels) * stands_for - sign
         self.platt.step(z, self.base.logits(), gradient, int(is_example.sum()), float(stands_for.max(initial=1.0)))
         linear, deep = run.paths.numpy(force=True)
-        self.blend.step(linear, deep, (_sigmoid(z) - labels) * stands_for - sign)
+        left = (_sigmoid(z) - labels) * stands_for - sign
+        self.blend.step(linear, deep, left)
+        if run.scores.heard is not None:
+            self.hearsay.step(run.scores.heard.numpy(force=True), run.place, left)
         self.base.add(float(stands_for.sum()), (labels * stands_for + sign).sum(0), now_ms)
         return loss
 

@@ -55,7 +55,7 @@ def apply_delta(trainer: Trainer, data: bytes) -> None:
     delta = _DELTA.decode(data)
     trainer.base.n, trainer.base.at_ms, trainer.domains.n = delta.base
     for name, array in _small(trainer).items():
-        array[...] = np.frombuffer(delta.small[name], array.dtype)
+        array[...] = np.frombuffer(delta.small[name], array.dtype).reshape(array.shape)
     for name, table in trainer.tables().items():
         keys, values, gone = delta.tables[name]
         table.rows.remove(np.frombuffer(gone, np.uint64))
@@ -68,7 +68,8 @@ def apply_delta(trainer: Trainer, data: bytes) -> None:
 def _small(trainer: Trainer) -> dict[str, Array]:
     """Arrays that every delta carries whole: what serving needs beside rows and dense parameters."""
     return {
-        "share": trainer.blend.share, "slope": trainer.platt.slope, "offset": trainer.platt.offset, "positives": trainer.base.positives,
+        "share": trainer.blend.share, "hearsay": trainer.hearsay.share,
+        "slope": trainer.platt.slope, "offset": trainer.platt.offset, "positives": trainer.base.positives,
         "domains": trainer.domains.keys, "mean": trainer.effect.mean, "variance": trainer.effect.variance,
     }  # fmt: skip
 
@@ -85,6 +86,8 @@ def dense_arrays(trainer: Trainer) -> dict[str, Array]:
         "numbers.squares": trainer.number_weights.squares.numpy(force=True).copy(),
         "blend.share": trainer.blend.share.copy(),
         "blend.squares": trainer.blend.squares.copy(),
+        "hearsay.share": trainer.hearsay.share.copy(),
+        "hearsay.squares": trainer.hearsay.squares.copy(),
         "platt.slope": trainer.platt.slope.copy(),
         "platt.offset": trainer.platt.offset.copy(),
         "platt.n": np.array([trainer.platt.n, trainer.platt.most]),
@@ -103,6 +106,7 @@ def _load_dense(trainer: Trainer, arrays: dict[str, Array]) -> None:
     ):
         tensor.copy_(torch.from_numpy(arrays[name].copy()))
     trainer.blend.share, trainer.blend.squares = arrays["blend.share"].copy(), arrays["blend.squares"].copy()
+    trainer.hearsay.share, trainer.hearsay.squares = arrays["hearsay.share"].copy(), arrays["hearsay.squares"].copy()
     trainer.platt.slope, trainer.platt.offset = arrays["platt.slope"].copy(), arrays["platt.offset"].copy()
     n, trainer.platt.most = arrays["platt.n"].tolist()
     trainer.platt.n = int(n)

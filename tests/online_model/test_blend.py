@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from online_model.blend import RATE, START, Blend
+from online_model.blend import RATE, START, Blend, Hearsay
 
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:
@@ -38,3 +38,37 @@ def test_the_path_that_knows_takes_over_and_the_share_stays_within_its_bounds(be
         blend.step(linear[rows], deep[rows], _sigmoid(blend(linear[rows], deep[rows])) - labels[rows])
         assert 0 <= blend.share.item() <= 1
     assert blend.share.item() == pytest.approx(end, abs=0.1)
+
+
+def test_a_step_of_hearsay_is_adagrads_on_the_gradient_that_autograd_finds() -> None:
+    rng = np.random.default_rng(5)
+    z, heard, labels = rng.normal(size=(6, 2)), rng.normal(size=(6, 2)), (rng.random((6, 2)) < 0.5).astype(float)
+    place = np.array([0, 2, 2, 0, 0, 2])
+    made = Hearsay(3, 2)
+    made.share[:] = rng.uniform(0.4, 0.6, (3, 2))
+    before = made.share.copy()
+    share = torch.from_numpy(before.copy()).requires_grad_()
+    logits = torch.from_numpy(z) + share[place] * torch.from_numpy(heard)
+    torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(labels), reduction="sum").backward()
+    assert share.grad is not None
+    slope = share.grad.numpy()
+    np.testing.assert_allclose(made(z, heard, place), logits.detach().numpy(), rtol=1e-12)
+    made.step(heard, place, _sigmoid(made(z, heard, place)) - labels)
+    expected = np.clip(before - Hearsay.RATE * slope / np.sqrt(Hearsay.SQUARE + slope**2), 0, 1)
+    np.testing.assert_allclose(made.share, expected, rtol=1e-12)
+    assert (made.share[1] == before[1]).all()  # no example of that domain
+
+
+@pytest.mark.parametrize("true", [True, False])
+def test_hearsay_counts_where_it_is_right_and_not_where_it_is_noise(true: bool) -> None:
+    rng, made = np.random.default_rng(6), Hearsay(2, 1)
+    assert made(np.ones((1, 1)), np.full((1, 1), 9.0), np.zeros(1, np.int64)).tolist() == [[1.0]]
+    found = []
+    for _ in range(400):
+        heard = rng.normal(size=(32, 1))
+        labels = rng.random((32, 1)) < _sigmoid(heard * true)
+        place = np.zeros(32, np.int64)
+        made.step(heard, place, _sigmoid(made(np.zeros((32, 1)), heard, place)) - labels)
+        found.append(made.share[0, 0])
+    assert np.mean(found[200:]) > 0.85 if true else np.mean(found[200:]) < 0.05
+    assert made.share[1, 0] == 0

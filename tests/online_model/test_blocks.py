@@ -121,12 +121,16 @@ def cgc() -> Case:
 
 
 def conet() -> Case:
-    made = shaken(MVCoNet(3, D, 5, 8, 4))
+    made = shaken(MVCoNet(3, D, 5, [1.0, -1.0], 8, 4))
     there = (torch.rand(B, 3) < 0.6).double()
     there[0] = 0
     inputs = {"x": normal(B, 3, D), "there": there, "target": torch.tensor([0, 1, 2, 0]), "item": normal(B, 5)}
-    zeros = torch.zeros(B, 5, dtype=torch.float64)
-    return Case(made, inputs, dict.fromkeys(inputs, 0), row=("x", ()), unknown=lambda: zeros, weights=made)
+    zeros = torch.zeros(B, 5 + 2, dtype=torch.float64)
+
+    def both(*given: Tensor) -> Tensor:
+        return torch.cat(made(*given), 1)
+
+    return Case(both, inputs, dict.fromkeys(inputs, 0), row=("x", ()), unknown=lambda: zeros, weights=made)
 
 
 BLOCKS = {

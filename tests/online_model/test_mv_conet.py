@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from online_model.mv_conet import MAP_INIT, MVCoNet, exchange
+from online_model.mv_conet import GAIN, MAP_INIT, MVCoNet, exchange
 from tests.oracles import mv_conet as naive
 
 B, N, I, E, H, O = 5, 3, 4, 6, 7, 2  # noqa: E741
+SIGNS = [1.0, -1.0, 1.0]
 TURN = [[0.0, -1.0], [1.0, 0.0]]  # MODEL.md section 5: M_a->b; its transpose leads back
 BACK = [[0.0, 1.0], [-1.0, 0.0]]
 NONE = [[0.0, 0.0], [0.0, 0.0]]
@@ -20,7 +21,7 @@ def double(values: list[object]) -> Tensor:
 
 def block() -> MVCoNet:
     torch.manual_seed(9)
-    made = MVCoNet(N, I, E, H, O).double()
+    made = MVCoNet(N, I, E, SIGNS, H, O).double()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -63,21 +64,27 @@ def test_exchange_equals_the_loops() -> None:
 
 
 def loops(made: MVCoNet, x: Tensor, there: Tensor, target: int, item: Tensor) -> list[float]:
-    weights = [p.tolist() for p in (made.own, made.maps, made.user, made.item)]
-    return naive.tower(x.tolist(), there.tolist(), target, item.tolist(), *weights)
+    weights = (made.own, made.maps, made.user, made.item, made.heard_user, made.heard_item, made.says)
+    own, heard = naive.tower(x.tolist(), there.tolist(), target, item.tolist(), *(p.tolist() for p in weights))
+    return own + heard
+
+
+def both(made: MVCoNet, *given: Tensor) -> Tensor:
+    """Own part and what is heard, beside each other."""
+    return torch.cat(made(*given), 1)
 
 
 def test_forward_equals_the_loops() -> None:
     made, (x, there, target, item) = block(), inputs()
-    got = made(x, there, target, item)
-    assert got.shape == (B, O + 1)
+    got = both(made, x, there, target, item)
+    assert got.shape == (B, O + 1 + len(SIGNS))
     for b in range(B):
         assert got[b].tolist() == pytest.approx(loops(made, x[b], there[b], int(target[b]), item[b]), abs=1e-9)
 
 
 def test_candidates_may_share_one_user() -> None:
     made, (x, there, target, item) = block(), inputs()
-    got = made(x[1:2], there[1:2], target, item)
+    got = both(made, x[1:2], there[1:2], target, item)
     for b in range(B):
         assert got[b].tolist() == pytest.approx(loops(made, x[1], there[1], int(target[b]), item[b]), abs=1e-9)
 
@@ -89,26 +96,43 @@ def test_an_empty_domain_sends_nothing() -> None:
     at[torch.arange(B), target] = False  # a domain's own part is there in any case
     assert at.any()
     other[at] = 5.0
-    torch.testing.assert_close(made(other, there, target, item), made(x, there, target, item), rtol=0, atol=0)
+    torch.testing.assert_close(both(made, other, there, target, item), both(made, x, there, target, item), rtol=0, atol=0)
 
 
-def test_another_domain_of_the_user_changes_the_vector() -> None:
+def test_another_domain_of_the_user_changes_what_is_heard_and_nothing_else() -> None:
     made, (x, _, _, item) = block(), inputs()
     there, target = torch.ones(B, N, dtype=torch.float64), torch.zeros(B, dtype=torch.int64)
     other = x.clone()
     other[:, 2] += 1
-    moved = (made(other, there, target, item) - made(x, there, target, item)).abs()
-    assert (moved > 1e-3).all()
+    (own, heard), (same, moved) = made(x, there, target, item), made(other, there, target, item)
+    torch.testing.assert_close(same, own, rtol=0, atol=0)
+    assert ((moved - heard).abs() > 1e-4).all()
+    alone = there.clone()
+    alone[:, 1:] = 0
+    assert not made(x, alone, target, item)[1].any()
+
+
+def test_what_is_heard_teaches_neither_rows_nor_the_own_towers() -> None:
+    made, (x, there, target, item) = block(), inputs()
+    x, item = x.requires_grad_(), item.requires_grad_()
+    made(x, there, target, item)[1].sum().backward()
+    assert x.grad is None and item.grad is None and made.own.grad is None and made.user.grad is None and made.item.grad is None
+    for weights in (made.maps, made.heard_user, made.heard_item, made.says):
+        assert weights.grad is not None and weights.grad.any()
+
+
+def test_what_is_heard_starts_with_the_signs_of_the_tasks() -> None:
+    assert MVCoNet(N, I, E, SIGNS, H, O).says.tolist() == [[GAIN, -GAIN, GAIN]] * O
 
 
 def test_the_target_chooses_both_towers() -> None:
     made, (x, there, _, item) = block(), inputs()
-    each = [made(x, there, torch.full((B,), d), item) for d in range(N)]
+    each = [both(made, x, there, torch.full((B,), d), item) for d in range(N)]
     assert not any(torch.allclose(each[a], each[b], atol=1e-3) for a, b in ((0, 1), (0, 2), (1, 2)))
 
 
 def test_dual_maps_cost_nothing_and_others_what_the_loops_say() -> None:
-    made = MVCoNet(2, 1, 1, width=2).double()
+    made = MVCoNet(2, 1, 1, SIGNS, width=2).double()
     made.maps.data = double([[NONE, TURN], [BACK, NONE]])
     assert made.penalty(2).item() == pytest.approx(0, abs=1e-12)
     made.maps.data = double([[NONE, TURN], [TURN, NONE]])
@@ -129,5 +153,6 @@ def test_the_penalty_leaves_a_domains_map_to_itself_alone() -> None:
 
 
 def test_maps_start_as_a_tenth_of_the_identity_and_one_domain_has_no_penalty() -> None:
-    assert MVCoNet(2, 1, 1, width=3).maps[1, 0].tolist() == [pytest.approx([MAP_INIT * (i == j) for j in range(3)]) for i in range(3)]
-    assert MVCoNet(1, 1, 1).penalty(1).item() == 0
+    maps = MVCoNet(2, 1, 1, SIGNS, width=3).maps
+    assert maps[1, 0].tolist() == [pytest.approx([MAP_INIT * (i == j) for j in range(3)]) for i in range(3)]
+    assert MVCoNet(1, 1, 1, SIGNS).penalty(1).item() == 0
