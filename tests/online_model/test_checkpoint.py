@@ -320,8 +320,8 @@ def test_differences_are_listed_and_fixed_ones_refused_by_name() -> None:
 
 def test_another_format_is_refused_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(tmp_path, 1)
-    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
     saved(tmp_path, 2)
     monkeypatch.undo()
-    with pytest.raises(Incompatible, match="format 2, this version reads 1"):
+    with pytest.raises(Incompatible, match=f"format {checkpoint.FORMAT + 1}, this version reads {checkpoint.FORMAT}"):
         load_newest(tmp_path)
