@@ -267,7 +267,7 @@ h1{font-size:1.5rem;margin:0 0 .3rem;overflow-wrap:anywhere}h2{font-size:1.1rem;
 .cards b{display:block;font-size:1.4rem;color:#1d1d1b;font-variant-numeric:tabular-nums}
 table{border-collapse:collapse;width:100%;font-size:.88rem;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .6rem;border-bottom:1px solid #e4e4df;text-align:left;vertical-align:top;overflow-wrap:anywhere}
-.figures td,.figures th{text-align:right}.figures tr>:first-child{text-align:left}
+.figures td,.figures th{text-align:right;overflow-wrap:normal}.figures tr>:first-child{text-align:left;overflow-wrap:anywhere}
 .off{background:#fbe3dc}img{width:100%}details{margin-top:.8rem}summary{cursor:pointer;color:#2456a6}
 pre,code{font:12px/1.4 ui-monospace,monospace;overflow-wrap:anywhere;white-space:pre-wrap}
 @media(max-width:40rem){main{padding:1rem}.cards{grid-template-columns:repeat(2,1fr)}}
