@@ -43,11 +43,19 @@ def replay(*arguments: str, **environment: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+def _page(ts: int, user_id: str, request_id: str) -> bytes:
+    """A page of two places whose strategy was chosen: it earns something, which moves posteriors."""
+    choice = {"surface": "page", "arms": ["blend-0", "fixed"], "chances": [0.75, 0.25], "segment": 0}
+    slots = [{"item_id": f"i{n}", "position": n, "module": "new", "monetization": 0.5} for n in (1, 2)]
+    shown = {"kind": "exposure", "ts": ts, "user_id": user_id, "request_id": request_id, "slots": slots}
+    return json.dumps(shown | {"event_id": request_id, "strategy": "fixed", "choice": choice}).encode()
+
+
 def differing(one: dict[str, str], other: dict[str, str]) -> set[str]:
     return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
 
 
-#  segue send: items, log-begin, 700 rows, closing tick │ plays and skips │ 2 s of silence: ticks close the batch, │ plays again │ silence
+#  segue send: items, log-begin, 700 rows, closing tick │ plays, a page   │ 2 s of silence: ticks close the batch, │ plays again │ silence
 #                                                       │                │ then the windows                       │             │
 #  = segue replay FILE --items                          │ = segue replay --format topic, of all there is
 @pytest.mark.broker
@@ -80,9 +88,11 @@ def test_a_sent_log_and_then_live_events_with_silence_between_are_their_replays(
             await send(topics, rows, items_file(items))
             after = [await settled()]
             for burst in range(2):
+                await _produce(topics, _page(_now(), "l0", f"page {burst}"))
                 for n in range(12):
                     action = ("play", "skip", "impression")[n % 3]
                     await _produce(topics, _event(_now(), f"l{n % 5}", f"i{n}", action, event_id=f"live {burst} {n}", full=n % 2 == 0))
+                await _produce(topics, _event(_now(), "l0", "i2", "play", event_id=f"live {burst} page", request_id=f"page {burst}"))
                 await _until(lambda: owned.core.progress.open_lists > 0)
                 after.append(await settled())
             assert worker.ticks.written >= 4
@@ -104,7 +114,7 @@ def test_a_sent_log_and_then_live_events_with_silence_between_are_their_replays(
     # exposures that wait to be compared.
     moved = set(sent) - {"open"}
     assert differing(sent, first_burst) - {"open"} == differing(first_burst, all_of_it) - {"open"} == moved
-    assert of_topic["rows"] == of_file["rows"] + 2 + 24 + len(told) - 1  # log-begin and closing tick, live events, ticks
+    assert of_topic["rows"] == of_file["rows"] + 2 + 28 + len(told) - 1  # log-begin and closing tick, what came live, ticks
 
 
 @pytest.mark.real_log
