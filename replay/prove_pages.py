@@ -26,7 +26,6 @@ from streams.core.settings import PartitionSettings
 
 FIXED, CHOSEN = "fixed", "chosen"
 UP = 1.1  # categories and distinct items, over the fixed page's
-CATEGORIES = "categories per user, over the fixed page's"
 FLOOR_SLACK = 0.02  # of revenue's floor (MODEL.md section 6)
 
 
@@ -128,7 +127,7 @@ def judge(seeds: Sequence[int], each: Sequence[dict[str, float]]) -> Proof:
         return (of(f"{name} chosen") - of(f"{name} fixed")).tolist()
 
     lines = [
-        line(CATEGORIES, ratio("categories"), least=UP, above=1.0),
+        line("categories per user, over the fixed page's", ratio("categories"), least=UP, above=1.0),
         line("distinct items, over the fixed page's", ratio("distinct"), least=UP, above=1.0),
         line("overlap between listeners, taken off the fixed page's", [-x for x in less("overlap")], above=0.0),
         line("dislikes per 1,000 plays, more than the fixed page's", less("dislikes"), most=0.0),

@@ -71,8 +71,8 @@ def together(n: int, seed: int, users: int) -> Batch:
     owner[1:-1] = np.where(np.arange(1, n - 1) % 3, owner[1:-1], 0)  # not only in rows side by side
     owner = np.unique(owner, return_inverse=True)[1]
     first = np.unique(owner, return_index=True)[1]
-    for column in (FIELDS.index("user"),):
-        out.fields[:, column] = out.fields[first, column][owner]
+    user = FIELDS.index("user")
+    out.fields[:, user] = out.fields[first, user][owner]
     at = BAGS.index("user_attributes")
     out.bags[:, at] = out.bags[first, at][owner]
     return replace(out, **{name: getattr(out, name)[first] for name in SHARED}, owner=owner)

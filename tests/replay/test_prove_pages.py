@@ -5,7 +5,7 @@ import pytest
 
 from replay.claims import table
 from replay.prove import prove
-from replay.prove_pages import CATEGORIES, Sizes, held, judge, run
+from replay.prove_pages import Sizes, held, judge, run
 
 
 def test_both_pages_are_looked_at_alike_and_listeners_are_shown_less_of_the_same() -> None:
@@ -22,11 +22,10 @@ def test_both_pages_are_looked_at_alike_and_listeners_are_shown_less_of_the_same
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(3_600)
 def test_pages_over_ten_seeds() -> None:
-    """The acceptance line. What it claims of categories per user is printed as it is, and has not held so far: the fixed page mixes
-    categories within its modules, so that two items of a module are of two, where a module of a category shows one.
+    """The acceptance line. What it claims of categories per user has not held so far: the fixed page mixes categories within its modules,
+    so that two items of a module are of two, where a module of a category shows one.
     """
     found = prove("pages", range(1, 11))
     print(table(found))
-    assert {line.claim for line in found.lines if not line.passed} <= {CATEGORIES}
+    assert [line.claim for line in found.lines if not line.passed] == []
