@@ -491,7 +491,7 @@ class Trainer:
         calibrated = self.platt(z)
         loss = float((log_loss(calibrated, labels) * stands_for).sum() / max(1.0, stands_for.sum()))
         gradient = (_sigmoid(calibrated) - labels) * stands_for - sign
-        self.platt.step(z, self.base.logits(), gradient, int(is_example.sum()), float(stands_for.max(initial=1.0)))
+        self.platt.step(z, self.base.logits(), gradient, stands_for)
         linear, deep = run.paths.numpy(force=True)
         left = (_sigmoid(z) - labels) * stands_for - sign
         self.blend.step(linear, deep, left)

@@ -90,7 +90,7 @@ def dense_arrays(trainer: Trainer) -> dict[str, Array]:
         "hearsay.squares": trainer.hearsay.squares.copy(),
         "platt.slope": trainer.platt.slope.copy(),
         "platt.offset": trainer.platt.offset.copy(),
-        "platt.n": np.array([trainer.platt.n, trainer.platt.most]),
+        "platt.information": trainer.platt.information.copy(),
         "base.positives": trainer.base.positives.copy(),
         "base.n": np.array(trainer.base.n),
         "base.at_ms": np.array(trainer.base.at_ms),
@@ -108,8 +108,7 @@ def _load_dense(trainer: Trainer, arrays: dict[str, Array]) -> None:
     trainer.blend.share, trainer.blend.squares = arrays["blend.share"].copy(), arrays["blend.squares"].copy()
     trainer.hearsay.share, trainer.hearsay.squares = arrays["hearsay.share"].copy(), arrays["hearsay.squares"].copy()
     trainer.platt.slope, trainer.platt.offset = arrays["platt.slope"].copy(), arrays["platt.offset"].copy()
-    n, trainer.platt.most = arrays["platt.n"].tolist()
-    trainer.platt.n = int(n)
+    trainer.platt.information = arrays["platt.information"].copy()
     trainer.base.positives, trainer.base.n = arrays["base.positives"].copy(), float(arrays["base.n"])
     trainer.base.at_ms = int(arrays["base.at_ms"])
     trainer.dense.load(_of("dense", arrays))
