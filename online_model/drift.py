@@ -33,16 +33,30 @@ class Drift:
     def see(self, place: Array, residuals: Array, now_ms: int) -> int:
         """Places [N] and residuals [N, T], in order; how many alarms they gave."""
         given = 0
-        for at, row in zip(place.tolist(), residuals, strict=True):
-            self._sums[:, at] += row
-            self._n[at] += 1
-            if self._n[at] == GROUP:
-                for task, value in enumerate((self._sums[:, at] / GROUP).tolist()):
-                    if self._windows[task][at].update(value):
-                        self.alarms[task, at] += 1
-                        self.alarm_ms = max(self.alarm_ms, now_ms)
-                        given += 1
-                self._sums[:, at], self._n[at] = 0.0, 0
+        for at in np.unique(place).tolist():
+            rows = residuals[place == at]
+            given += sum(self._take(at, value, now_ms) for value in self._grouped(at, rows))
+        return given
+
+    def _grouped(self, at: int, rows: Array) -> list[list[float]]:
+        """Means of GROUP rows [N, T] each, the first with those that waited; added up one by one, so that they are the same however the
+        rows came."""
+        if self._n[at]:
+            rows = np.concatenate([self._sums[None, :, at], np.zeros((self._n[at] - 1, rows.shape[1])), rows])
+        whole = len(rows) // GROUP * GROUP
+        self._sums[:, at] = _added(rows[None, whole:])[0]
+        self._n[at] = len(rows) - whole
+        means: list[list[float]] = (_added(rows[:whole].reshape(-1, GROUP, rows.shape[1])) / GROUP).tolist()
+        return means
+
+    def _take(self, at: int, values: list[float], now_ms: int) -> int:
+        """A value of each task; how many alarms they gave."""
+        given = 0
+        for task, value in enumerate(values):
+            if self._windows[task][at].update(value):
+                self.alarms[task, at] += 1
+                self.alarm_ms = max(self.alarm_ms, now_ms)
+                given += 1
         return given
 
     def haste(self, now_ms: int) -> float:
@@ -68,3 +82,11 @@ class Drift:
         for row, states in zip(self._windows, saved, strict=True):
             for window, state in zip(row, states, strict=True):
                 window.levels, window.width, window.total, window.variance = state
+
+
+def _added(rows: Array) -> Array:
+    """[G, N, T] -> [G, T], from the first to the last."""
+    out = np.zeros((len(rows), rows.shape[2]))
+    for n in range(rows.shape[1]):
+        out += rows[:, n]
+    return out

@@ -28,6 +28,9 @@ def tiers(labels: Array) -> Array:
     return np.where(labels & _DISLIKE, 0, out)
 
 
+TIER_OF: tuple[int, ...] = tuple(tiers(np.arange(2 * PARTIAL_PLAY)).tolist())  # of every mask that there is
+
+
 def pairs(tier: Array, lists: Array, seed: int) -> tuple[Array, Array]:
     """Rows (better, worse), each int64 [Q]: all of the same list and unequal tier, at most PER_LIST a list, drawn by seed from each
     kind of pair in turn.

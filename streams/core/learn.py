@@ -260,33 +260,27 @@ class Learner:
 
     def _score(self) -> None:
         closed, self._closed = self._closed, []
+        found = [(self._predicted.pop(i, None), labels) for record in closed for i, labels in zip(record.ids, record.labels, strict=True)]
+        shown_ms, columns = _columns([(p, labels) for p, labels in found if p is not None])
+        asked = at = 0
         for record in closed:
             if record.shown_before_ms > self._settled_ms:
                 self.windows += self.metrics.advance(self._settled_ms)
                 self._value()
                 self._settled_ms = record.shown_before_ms
-            found = [(self._predicted.pop(i, None), labels) for i, labels in zip(record.ids, record.labels, strict=True)]
-            scored = [(p, labels) for p, labels in found if p is not None]
-            self._count("unscored", len(found) - len(scored))
-            self._count("scored", len(scored))
+            known = sum(p is not None for p, _ in found[asked : asked + len(record.ids)])
+            self._count("unscored", len(record.ids) - known)
+            self._count("scored", known)
             self._count("sampled_out", record.sampled_out)
-            for shown_ms, group in groupby(scored, lambda row: row[0].shown_ms):
-                rows = list(group)
-                masks = np.array([labels for _, labels in rows], np.int64)
-                columns = (
-                    np.array([p.user for p, _ in rows], np.uint64),
-                    np.frombuffer(b"".join([p.logits for p, _ in rows]), "<f4").reshape(len(rows), -1),
-                    np.frombuffer(b"".join([p.probabilities for p, _ in rows]), "<f4").reshape(len(rows), -1),
-                    ((masks[:, None] >> np.arange(len(TASKS))) & 1).astype(np.float32),
-                    1 / np.array([p.weight for p, _ in rows]),
-                )
+            asked, end = asked + len(record.ids), at + known
+            for ts, group in groupby(shown_ms[at:end]):
+                rows = slice(at, at := at + len(list(group)))
                 for score in (self.metrics.score, *self.watchers):
-                    score(shown_ms, *columns)
-                _, _, probabilities, labels, stands_for = columns
-                residuals = (labels - probabilities) * stands_for[:, None]
-                known = np.isfinite(residuals).all(1)  # a step that was skipped may have said nothing
-                places = np.array([p.place for p, _ in rows], np.int64)
-                self._count("drift", self.drift.see(places[known], residuals[known], self.watermark_ms))
+                    score(ts, *(column[rows] for column in columns[:-1]))
+        _, _, probabilities, labels, stands_for, places = columns
+        residuals = (labels - probabilities) * stands_for[:, None]
+        said = np.isfinite(residuals).all(1)  # a step that was skipped may have said nothing
+        self._count("drift", self.drift.see(places[said], residuals[said], self.watermark_ms))
 
     def _count(self, what: str, n: int = 1) -> None:
         if n:
@@ -356,6 +350,20 @@ class Learner:
                 h.update(msgspec.msgpack.encode(self.metrics.meta(), order="sorted"))  # which windows those are
             out[name] = h.hexdigest()
         return out
+
+
+def _columns(scored: Sequence[tuple[Predicted, int]]) -> tuple[list[int], tuple[np.ndarray, ...]]:
+    """Event times [N], then users [N], logits, probabilities and labels [N, T], what each stands for [N], places [N]."""
+    n, tasks = len(scored), len(TASKS)
+    masks = np.array([labels for _, labels in scored], np.int64)
+    return [p.shown_ms for p, _ in scored], (
+        np.array([p.user for p, _ in scored], np.uint64),
+        np.frombuffer(b"".join([p.logits for p, _ in scored]), "<f4").reshape(n, tasks),
+        np.frombuffer(b"".join([p.probabilities for p, _ in scored]), "<f4").reshape(n, tasks),
+        ((masks[:, None] >> np.arange(tasks)) & 1).astype(np.float32),
+        1 / np.array([p.weight for p, _ in scored], np.float64),
+        np.array([p.place for p, _ in scored], np.int64),
+    )
 
 
 def _packed(records: Any) -> np.ndarray:

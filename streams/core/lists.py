@@ -14,7 +14,7 @@ import numpy as np
 
 from online_model.batch import Compared
 from online_model.features import Closed, Features
-from online_model.pairs import tiers
+from online_model.pairs import TIER_OF
 
 TOGETHER_MS = 1_800_000  # exposures without a request, from the first to the last of a list
 TOGETHER = 32  # such exposures a list
@@ -50,8 +50,8 @@ class Lists:
     def close(self, record: Closed) -> None:
         """A list has closed."""
         rows = [
-            Row(found, tier)
-            for exposure, tier in zip(record.ids, tiers(np.array(record.labels, np.int64)).tolist(), strict=True)
+            Row(found, TIER_OF[labels])
+            for exposure, labels in zip(record.ids, record.labels, strict=True)
             if (found := self._open.pop(exposure, None)) is not None
         ]
         if len(record.ids) + record.sampled_out > 1:
