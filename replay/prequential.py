@@ -25,6 +25,7 @@ from streams.core.state import digest
 
 BATCH = 512  # rows at once: what the parts of the core gain from more is below the noise
 SHOWN_REJECTIONS = 5  # a reason, with line and detail
+FEW_EXAMPLES, SMALL_STEP = 1_000, 4  # of more examples than these, steps of fewer than those take most of the time for nothing
 FEW_POSITIVES = 100  # below it a figure's error is larger than what changes of a model usually bring
 CLOSING = Tick(ts=0, last=True)  # at the partition's own watermark, whatever the last row was
 
@@ -188,13 +189,14 @@ def _result(partition: Partition, learner: Learner, journal: _Journal, seconds: 
         },
         counted=dict(sorted(counted.items())),
         rejections=journal.first,
-        notes=list(_notes(counted, metrics, journal, learner.identification.unidentified())),
+        notes=list(_notes(counted, metrics, journal, learner)),
         first_ms=journal.first_ms,
         last_ms=partition.progress.watermark_ms,
     )
 
 
-def _notes(counted: dict[str, int], metrics: dict[str, TaskMetrics], journal: _Journal, unidentified: bool) -> Iterator[str]:
+def _notes(counted: dict[str, int], metrics: dict[str, TaskMetrics], journal: _Journal, learner: Learner) -> Iterator[str]:
+    steps, examples, span_ms = learner.version, learner.counted.get("examples", 0), learner.settings.micro_batch_span_ms
     implied = counted.get("implied_impressions", 0)
     if not counted.get("impressions") and implied:
         yield (
@@ -209,8 +211,13 @@ def _notes(counted: dict[str, int], metrics: dict[str, TaskMetrics], journal: _J
         yield "There is no request id: lists are unknown, so nothing that compares items of one list (pairs, NDCG) can be measured."
     if not journal.propensities and not counted.get("exposures"):
         yield "There are no propensities: what another policy would have earned (off-policy evaluation) can't be answered."
-    if unidentified:
+    if learner.identification.unidentified():
         yield "Popularity hardly moves within items (R2 on the item's id above 0.98): what it adds can't be told from what items are worth."
+    if steps * SMALL_STEP > examples > FEW_EXAMPLES:
+        yield (
+            f"Acts are far apart in this log: a step held {examples / steps:.1f} examples. With learner.micro_batch_span_ms above "
+            f"{span_ms:,} it replays many times faster, and learns of each act that much later."
+        )
     for task, figures in metrics.items():
         if figures.n and not figures.positives:
             yield f"{task}: no positive in this log; AUC, NE and COPC are undefined."
