@@ -10,7 +10,8 @@ import pytest
 
 from online_model.tally import TaskMetrics
 from streams import settings
-from streams.cli import PACKAGES, segue, stranger
+from streams.cli import segue, stranger
+from streams.cli_frame import PACKAGES
 from streams.core.events import Reason
 from streams.topics import Topics
 

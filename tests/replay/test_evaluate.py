@@ -14,7 +14,7 @@ from replay import evaluate as module
 from replay import rounds, strategy_rounds
 from replay.open_loop import write_items, write_log
 from replay.simulator import WorldSettings
-from streams import cli
+from streams import cli_offline
 from streams.cli import segue
 
 RATES = (0.2, 0.4, 0.6)  # of items a, b, c
@@ -55,8 +55,8 @@ def reasons(log: str, **rest: str) -> list[str]:
 
 
 def test_names_of_the_command_line_are_those_that_there_are() -> None:
-    assert cli.REWARDS == (*rounds.REWARDS, *strategy_rounds.REWARDS)
-    assert (cli.Q_HATS, cli.LEVELS) == (module.Q_HATS, tuple(module.LEVELS))
+    assert cli_offline.REWARDS == (*rounds.REWARDS, *strategy_rounds.REWARDS)
+    assert (cli_offline.Q_HATS, cli_offline.LEVELS) == (module.Q_HATS, tuple(module.LEVELS))
     told = "".join(call("evaluate", "--help").output.split())  # lines break at hyphens
     assert all(name in told for name in module.NAMES)
 

@@ -12,7 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from replay.simulator import WorldSettings
-from streams.cli import PROOFS, _told, segue
+from streams.cli import segue
+from streams.cli_live import _told
+from streams.cli_offline import PROOFS
 from streams.core.live_value import StrategyValue
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,262 @@
+"""Verbs that live at a broker: what runs there, what is sent there, and what can be read there."""
+from __future__ import annotations
+
+import os
+import subprocess  # noqa: S404 - `segue broker -- COMMAND`
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streams.cli_frame import CallError, NoError, as_json, at_a_broker, verb, with_settings
+from streams.cli_log import FORMATS, Log, of_a_log
+
+if TYPE_CHECKING:
+    from streams.settings import Loaded
+
+CROWD_PACE = 200.0  # of `segue run`: a list takes an hour / 200 = 18 s at most, and its join window is 20 s
+PAGE_SHARE = 0.5  # of `segue run`: a minute then closes some 50 pages a strategy, and as many visits show what lists come to
+
+
+@verb("segue broker -- segue topics --create")
+@click.option("--create", is_flag=True, help="make those that are missing")
+@with_settings
+@at_a_broker
+@as_json
+def topics(create: bool, loaded: Loaded, as_json: bool) -> None:
+    """Show Segue's topics and whether the broker has them as they must be; exit 1 if not."""
+    import msgspec
+
+    from streams import topics as kafka_topics
+    from streams.console import emit
+    from streams.follow import PATIENCE
+
+    settings = loaded.settings.topics
+    made = kafka_topics.create(settings, PATIENCE) if create else []
+    problems = kafka_topics.check(settings, PATIENCE)
+    wanted = kafka_topics.wanted(settings)
+    if as_json:
+        emit({"topics": msgspec.to_builtins(wanted), "made": made, "problems": problems})
+    else:
+        for topic in wanted:
+            click.echo(f"{topic.name}  {topic.partitions} partition{'s' * (topic.partitions != 1)}{'  made' * (topic.name in made)}")
+        click.echo("\n".join(problems) or f"all as they must be at {settings.bootstrap}")
+    if problems:
+        sys.exit(1)
+
+
+@verb("segue broker -- segue topics --create")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("--dir", "folder", default="run/kafka", show_default=True, type=click.Path(path_type=Path, file_okay=False), help="its data")
+@click.option("--port", default=9092, show_default=True, type=click.IntRange(0, 65_535), help="0: a free one, kept for this folder")
+def broker(command: tuple[str, ...], folder: Path, port: int) -> None:
+    """Run a real Kafka on this machine until Ctrl-C, or as long as COMMAND (behind `--`) runs.
+
+    COMMAND finds it: SEGUE_TOPICS__BOOTSTRAP is set. No Java, Docker or root is needed; the JVM comes from pip.
+    """
+    import signal
+
+    from streams.broker import EmbeddedBroker
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with EmbeddedBroker(folder, port) as kafka:
+        click.echo(f"Kafka at {kafka.bootstrap}, data in {folder}", err=True)
+        if command:
+            environment = os.environ | {"SEGUE_TOPICS__BOOTSTRAP": kafka.bootstrap}
+            sys.exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603 - the user's own command
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            pass
+
+
+@verb(
+    "segue simulate --events 2000 -o events.jsonl --items items.jsonl && segue broker -- sh -c "
+    "'segue topics --create && segue send events.jsonl --format jsonl --items items.jsonl'"
+)
+@of_a_log(FORMATS)
+@with_settings
+@at_a_broker
+@at_a_broker
+@as_json
+def send(log: Log, loaded: Loaded, as_json: bool) -> None:
+    """Send a log (and its catalog) into `events`: the same bytes that `segue replay` would read."""
+    import asyncio
+
+    from streams.console import emit, progress
+    from streams.send import send as send_log
+
+    with progress("rows") as told:
+        rows = ((row.raw, row.arrival_ms) for row in log.rows())
+        sent = asyncio.run(send_log(loaded.settings.topics, rows, log.items(), log.name, lambda n: told(n, -1)))
+    if as_json:
+        emit(sent)
+    else:
+        click.echo(f"{sent.rows:,} rows and {sent.items:,} items in {sent.records:,} Kafka records ({sent.bytes:,} bytes)")
+
+
+@verb("segue run --seconds 20")
+@click.option("--seconds", type=click.FloatRange(min=1), help="of listening, then close and end  [default: go on until Ctrl-C]")
+@click.option("--events-per-s", type=click.FloatRange(min=1), default=200.0, show_default=True, help="of the listeners")
+@click.option("--pages", type=click.FloatRange(0, 1), default=PAGE_SHARE, show_default=True, help="share of visits to a page, not a list")
+@click.option("--seed", type=int, default=1, show_default=True, help="of their world, and of who comes when")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="of the service  [default: a free one]")
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="all that is written stays there  [default: run/live-…, removed]")
+@with_settings
+@at_a_broker
+@as_json
+def run(
+    seconds: float | None, events_per_s: float, pages: float, seed: int, port: int, folder: Path | None, loaded: Loaded, as_json: bool
+) -> None:
+    """Start everything on this machine and show it live: a real Kafka (or yours), worker, learner, simulated listeners.
+
+    The panel is on stderr; where that is no terminal, a line every few seconds. The sum of it all is on stdout. A run has
+    topics of its own, one partition and a join window of 20 s, unless these are set.
+    """
+    import datetime
+    import time
+
+    from replay import crowd
+    from replay.simulator import World, WorldSettings
+    from streams import run as runs
+    from streams.console import emit
+    from streams.listeners import Way
+    from streams.summary import lines
+
+    stamp = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}"
+    settings, embedded = runs.settings_for(loaded, stamp, port)
+    if folder is not None and folder.exists():
+        raise CallError(f"--dir {folder}: is there already; a run begins anew")
+    listeners = crowd.Crowd(World(WorldSettings(start_ms=time.time_ns() // 1_000_000), seed), seed, pace=CROWD_PACE)
+    plan = runs.Plan(
+        settings=settings, embedded=embedded, folder=folder or Path("run") / f"live-{stamp}", keep=folder is not None,
+        seconds=seconds, events_per_s=events_per_s, page_share=pages, seed=seed,
+    )  # fmt: skip
+    ways = Way(listeners.ask, listeners.react), Way(listeners.ask_page, listeners.react_page)
+    told = runs.run(plan, runs.Crowd(listeners.world.catalog(), *ways), lambda text: click.echo(text, err=True))
+    if as_json:
+        emit(told)
+    else:
+        click.echo("\n".join(lines(told)))
+    if seconds is not None and not told.complete:
+        raise NoError(f"stopped after {told.seconds:.0f} of {seconds:.0f} s")
+    if told.lag:
+        raise NoError(f"{told.lag:,} records were not taken in or not learned at the end")
+
+
+@verb("segue broker -- sh -c 'segue topics --create && timeout 5 segue worker; true'")
+@with_settings
+@at_a_broker
+def worker(loaded: Loaded) -> None:
+    """Take events in, keep users' state, write examples, answer over HTTP; until Ctrl-C."""
+    from streams import settings
+    from streams.service import Service, ServiceConfig
+    from streams.standing import WorkerStands
+    from streams.worker import run_worker
+
+    s = loaded.settings
+    config = ServiceConfig(
+        topics=s.topics, partition=s.partition, service=s.service, recommend=s.recommend, pages=s.pages, bandit=s.bandit, copy=s.copy,
+        model=s.model,
+    )  # fmt: skip
+    service = Service(config)
+    click.echo(f"answers at {service.url}, documentation at {service.url}/docs", err=True)
+    run_worker(settings.worker(s), [service, WorkerStands(s.standing, service.model)])
+
+
+@verb("segue broker -- sh -c 'segue topics --create && timeout 5 segue learner; true'")
+@with_settings
+def learner(loaded: Loaded) -> None:
+    """Learn from examples, publish every version of the model, keep checkpoints; until Ctrl-C."""
+    from streams import settings
+    from streams.exporter import Exporter
+    from streams.learner_process import run_learner
+    from streams.standing import LearnerStands
+
+    s = loaded.settings
+    run_learner(settings.learner(s), [Exporter(s.exporter), LearnerStands(s.standing)])
+
+
+@verb("segue broker -- sh -c 'segue topics --create && segue metrics --seconds 1'")
+@click.option("--seconds", type=click.FloatRange(min=0), help="stop after so long  [default: go on]")
+@click.option("--new", is_flag=True, help="only what comes from now on")
+@with_settings
+@at_a_broker
+@as_json
+def metrics(seconds: float | None, new: bool, loaded: Loaded, as_json: bool) -> None:
+    """Print what Segue measures as it comes: closed windows of event time, by task and strategy; how worker and learner stand.
+
+    With --json a line a record, whole.
+    """
+    from streams.console import emit_line
+    from streams.follow import metrics as follow
+
+    for record in follow(loaded.settings.topics, not new, seconds):
+        if as_json:
+            emit_line(record)
+        else:
+            click.echo("\n".join(_told(record)))
+
+
+def _told(record: Any) -> Iterator[str]:
+    import datetime
+
+    if not isinstance(record, dict) or "tasks" not in record:
+        kind = record.get("kind") if isinstance(record, dict) else None
+        yield _stood(record) if kind in ("worker", "learner") else _earned(record) if kind == "strategy" else str(record)
+        return
+    start = datetime.datetime.fromtimestamp(record["start_ms"] / 1000, datetime.UTC)
+    for task, m in record["tasks"].items():
+        if m["n"]:
+            figures = "  ".join(f"{name} {m[name]:.4f}" if m[name] is not None else f"{name} –" for name in ("auc", "gauc", "ne", "copc"))
+            yield f"{start:%Y-%m-%d %H:%M} +{record['width_ms'] // 60_000} min  {task:10} {figures}  n {m['n']:,.0f}"
+
+
+def _earned(record: dict[str, Any]) -> str:
+    """A strategy's hour."""
+    import datetime
+
+    start = datetime.datetime.fromtimestamp(record["start_ms"] / 1000, datetime.UTC)
+    width, who = (record["end_ms"] - record["start_ms"]) // 60_000, f"{record['surface']} {record['strategy']}"
+    values = (
+        f"{name} {record[name]:.4f}" + (f" ± {error:.4f}" if (error := record[f"{name}_error"]) is not None else "")
+        for name in ("experience", "revenue")
+    )
+    rounds = f"chosen {record['chosen']:,} of {record['n']:,}  ESS {record['ess']:,.0f}"
+    return f"{start:%Y-%m-%d %H:%M} +{width} min  {who:20} {'  '.join(values)}  {rounds}"
+
+
+def _stood(record: dict[str, Any]) -> str:
+    import datetime
+
+    at = datetime.datetime.fromtimestamp(record["at_ms"] / 1000, datetime.UTC)
+    version = record["version" if record["kind"] == "learner" else "model_version"]
+    lag = record["lag"] if record["kind"] == "learner" else sum(p["lag"] for p in record["partitions"].values())
+    counts = "  ".join(f"{what} {n:,}" for what, n in sorted(record["counted"].items()))
+    return f"{at:%Y-%m-%d %H:%M:%S} {record['kind']} {record['slot']}  lag {lag:,}  version {'–' if version is None else version}  {counts}"
+
+
+@verb("segue broker -- sh -c 'segue topics --create && segue dead-letters'")
+@click.option("--reason", help="only these")
+@click.option("--raw", is_flag=True, help="print the originals, each as it stood (its first 64 KiB), nothing else")
+@with_settings
+@at_a_broker
+@as_json
+def dead_letters(reason: str | None, raw: bool, loaded: Loaded, as_json: bool) -> None:
+    """Print every record that was not used: why, where it stood, what it was. With --json a line a record."""
+    from streams.console import emit_line
+    from streams.dead_letters import read
+    from streams.follow import PATIENCE
+
+    for letter in read(loaded.settings.topics, PATIENCE):
+        if reason and letter.reason != reason:
+            continue
+        if as_json:
+            emit_line(letter)
+        elif raw:
+            sys.stdout.buffer.write(letter.original + b"\n")
+        else:
+            place = f"{letter.topic}-{letter.partition}:{letter.offset}[{letter.index}]"
+            click.echo(f"{place}  {letter.reason}  {letter.detail}  {letter.original[:80].decode('utf-8', 'replace')!r}")
