@@ -118,6 +118,7 @@ class PageRunSettings(msgspec.Struct, frozen=True, kw_only=True):
     bandit: BanditSettings = BanditSettings()
     modules: int = 5  # of a page that is asked for
     per_module: int = 2  # as many as are looked at of a module before the next (`page_reactions.LOOKS`)
+    tasters: int = 0  # further modules, of one item each
     strategy: str | None = None  # of every page; None = chosen by what strategies have earned
 
 
@@ -152,8 +153,8 @@ class SeguePages:
     def _page(self, visitor: Visitor, strategy: str | None) -> Exposure | None:
         s, segue = self.settings, self.segue
         request = PageRequest(
-            user_id=visitor.user_id, modules=s.modules, per_module=s.per_module, domain=visitor.domain, context=visitor.context,
-            strategy=strategy,
+            user_id=visitor.user_id, modules=s.modules, per_module=s.per_module, tasters=s.tasters, domain=visitor.domain,
+            context=visitor.context, strategy=strategy,
         )  # fmt: skip
         user = segue.partition.user(keys.key("user", visitor.user_id))
         return self.maker.page(

@@ -44,6 +44,7 @@ class Moment:
     asked: Asked
     modules: int
     per_module: int
+    tasters: int  # further modules, of one item each
     state: UserState
     blocked: set[int]
     domain: int | None
@@ -65,27 +66,29 @@ class Modules:
         """Up to `categories`, in the order of their keys, each with what may stand in it: together as many candidates as of a list."""
         s, shelves, gate = self._recommend, self.shelves.categories(m.domain), Gate(self.shelves, m.blocked)
         most = s.popular_candidates + s.fresh_candidates + s.explore_candidates
-        wanted = max(m.modules, min(categories, most // m.per_module))
+        least = m.modules + m.tasters
+        wanted = max(least, min(categories, most // m.per_module))
         best = (known.category for key in self.shelves.of(m.domain).popular() if (known := self.scorer.catalog.get(key)))
-        of = likely(shelves, best, gate, m.state, self.scorer.view.scopes, m.ts, wanted, m.modules, m.per_module, m.rng)
+        of = likely(shelves, best, gate, m.state, self.scorer.view.scopes, m.ts, wanted, least, m.per_module, m.rng)
         each = max(m.per_module, most // max(1, len(of)))
         return {c: pool(shelves[c], gate, s, each, m.per_module, m.rng) for c in of}
 
     def by_category(self, m: Moment, pools: dict[int, Pool], strategy: Strategy, fusion: Fusion) -> tuple[list[Row], Scored]:
-        """One module a category, in the strategy's order, no more than asked for."""
+        """One module a category, in the strategy's order, no more than asked for; those that come next get one of a single item."""
         names = {c: self._category(c, p) for c, p in pools.items()}
         module = {key: _module(names[c], c) for c, p in pools.items() for key in (*p.sources, *p.drawn)}
         scored = self._scored(m, module, fusion)
         orders = ranked(pools, scored)
         f = figures(orders.values(), scored, m.per_module, self.scorer.catalog, self.shelves, m.ts)
         score = scores(strategy, f.preference, f.monetization, f.mass)
-        places, chances = order(strategy, score, np.random.default_rng([*m.chance, ORDER]).random(m.modules))
+        places, chances = order(strategy, score, np.random.default_rng([*m.chance, ORDER]).random(m.modules + m.tasters))
         of, rows = list(pools), []
-        for place, chance in zip(places.tolist(), chances.tolist(), strict=True):
+        for n, (place, chance) in enumerate(zip(places.tolist(), chances.tolist(), strict=True)):
             category = of[place]
+            within = pools[category].top(m.per_module if n < m.modules else 1)
             rows.append(
                 _row(
-                    _module(names[category], category), names[category], pools[category], orders[category], self._recommend.explore_share,
+                    _module(names[category], category), names[category], within, orders[category], self._recommend.explore_share,
                     float(f.preference[place]), float(f.monetization[place]), float(score[place]), chance,
                 )
             )  # fmt: skip

@@ -5,6 +5,7 @@ names none. Items are ranked within their module as in a list, stand once in a p
 """
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -35,7 +36,8 @@ class PageSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     blends: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)  # monetization's weights against preference, an arm each; 1 forgets the user
     modules: int = 5  # of a page where the request doesn't say: about what a screen or two show
     per_module: int = 6  # items of a module where the request doesn't say: what a row shows
-    max_modules: int = 12  # of one page
+    tasters: int = 0  # further modules, of one item each, of the categories that come next: breadth for a few places
+    max_modules: int = 12  # of one page, tasters among them
     max_per_module: int = 30  # items of one module; an exposure holds 200, which bounds modules x items too
     categories: int = 12  # considered for a page: what is likely this user's, then what is popular
 
@@ -52,8 +54,12 @@ class PageSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             most = getattr(self, f"max_{name}")
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must be in [1, max_{name} = {most}], got {getattr(self, name)}")
-        if self.modules * self.per_module > MAX_SLOTS:
-            raise ValueError(f"modules x per_module must be at most {MAX_SLOTS}, got {self.modules} x {self.per_module}")
+        if not 0 <= self.tasters <= self.max_modules - self.modules:
+            raise ValueError(f"tasters must be in [0, max_modules - modules = {self.max_modules - self.modules}], got {self.tasters}")
+        if self.modules * self.per_module + self.tasters > MAX_SLOTS:
+            raise ValueError(
+                f"modules x per_module must be at most {MAX_SLOTS} with tasters, got {self.modules} x {self.per_module} and {self.tasters}"
+            )
 
 
 class PageRequest(Asked, frozen=True, kw_only=True):
@@ -61,6 +67,7 @@ class PageRequest(Asked, frozen=True, kw_only=True):
 
     modules: int | None = None  # in place of the settings', as the next
     per_module: int | None = None
+    tasters: int | None = None  # further modules, of one item each; by default as many of the settings' as fit
     strategy: ShortId | None = None  # None = chosen by what strategies have earned
 
 
@@ -111,7 +118,7 @@ class PageMaker:
         choosing: Choosing, ts: int, seed: int, version: int | None = None, age_ms: int = 0, stale: bool = False,
     ) -> MadePage:  # fmt: skip
         """The page. Arguments as of a list; `choosing` chooses the strategy where the request names none. Raises RequestError."""
-        modules, per_module = self._size(request)
+        modules, per_module, tasters = self._size(request)
         self.scorer.check(request)
         if request.strategy is not None and request.strategy not in self._strategies:
             raise RequestError("strategy", f"no such strategy {request.strategy!r}; one of {', '.join(self._strategies)}")
@@ -119,7 +126,7 @@ class PageMaker:
         cold = predict is None or version == 0
         state, chance = self.scorer.state(request, user, ts), [seed, keys.once("request", request_id), ts]
         moment = Moment(
-            request, modules, per_module, state, self.scorer.blocked(request, state, ts),
+            request, modules, per_module, tasters, state, self.scorer.blocked(request, state, ts),
             keys.key("domain", request.domain) if request.domain is not None else None,
             item_counts, None if cold else predict, ts, chance, np.random.default_rng(chance),
         )  # fmt: skip
@@ -134,12 +141,14 @@ class PageMaker:
             strategy = self._strategies[name]
         fusion = self.scorer.fusion(request, self.scorer.settings.way(TAIL if strategy.kind == "tail" else RANKED))
         if strategy.kind == "fixed":
+            modules, per_module = _without_tasters(modules, per_module, tasters)
+            moment = replace(moment, modules=modules, per_module=per_module)
             wanted, (rows, scored) = min(modules, len(CONTROL)), self._modules.control(moment, fusion)
         else:
-            wanted, (rows, scored) = modules, self._modules.by_category(moment, considered, strategy, fusion)
+            wanted, (rows, scored) = modules + tasters, self._modules.by_category(moment, considered, strategy, fusion)
 
         laid = [(row, self.scorer.items(row.listed, row.sources, row.chances, scored, {})) for row in rows if row.listed]
-        short = len(laid) < wanted or any(len(items) < per_module for _, items in laid)
+        short = len(laid) < wanted or any(len(items) < per_module for _, items in laid[:modules])
         flags = {COLD: cold, GUEST: request.user_id is None, SHORT: short, STALE: stale, UNCATEGORISED: not considered}
         chances = dict(zip(choice.arms, choice.chances, strict=True)) if choice else {}
         page = Page(
@@ -157,7 +166,7 @@ class PageMaker:
         )  # fmt: skip
         return MadePage(page, self._exposure(moment, page, laid, choice), self._trace(moment, page, laid, scored, fusion, choice))
 
-    def _size(self, request: PageRequest) -> tuple[int, int]:
+    def _size(self, request: PageRequest) -> tuple[int, int, int]:
         s, size = self.settings, []
         for field, asked, usual, most in (
             ("modules", request.modules, s.modules, s.max_modules), ("per_module", request.per_module, s.per_module, s.max_per_module),
@@ -168,7 +177,11 @@ class PageMaker:
         modules, per_module = size
         if modules * per_module > MAX_SLOTS:
             raise RequestError("per_module", f"modules x per_module must be at most {MAX_SLOTS}, got {modules} x {per_module}")
-        return modules, per_module
+        most = min(s.max_modules - modules, MAX_SLOTS - modules * per_module)
+        tasters = min(s.tasters, most) if request.tasters is None else request.tasters
+        if not 0 <= tasters <= most:
+            raise RequestError("tasters", f"must be in [0, {most}] beside {modules} x {per_module}, got {tasters}")
+        return modules, per_module, tasters
 
     def _exposure(self, m: Moment, page: Page, laid: list[tuple[Row, list[Ranked]]], choice: Choice | None) -> Exposure | None:
         if m.asked.user_id is None or not laid:
@@ -194,3 +207,11 @@ class PageMaker:
             scores=[i.score for _, i in shown], numbers=told(scored, listed, fusion, m.asked.user_id is None),
             modules=[row.name for row, _ in shown], choice=choice,
         )  # fmt: skip
+
+
+def _without_tasters(modules: int, per_module: int, tasters: int) -> tuple[int, int]:
+    """The control arm has none: its modules hold their places too, so that it shows as much as the others and is not judged by less."""
+    if not tasters:
+        return modules, per_module
+    most = min(modules + tasters, len(CONTROL))
+    return most, min(-(-(modules * per_module + tasters) // most), MAX_SLOTS // most)

@@ -37,6 +37,11 @@ class Pool:
     explores: list[bool]  # by slot
     drawn: list[int]  # for these slots, in order; candidates or not
 
+    def top(self, slots: int) -> Pool:
+        """The same for the first slots alone: what is drawn for one slot is drawn alike, whatever follows it."""
+        explores = self.explores[:slots]
+        return Pool(self.sources, self.items, explores, self.drawn[: sum(explores)])
+
 
 @dataclass(slots=True)
 class Figures:

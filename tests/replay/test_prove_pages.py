@@ -23,9 +23,7 @@ def test_both_pages_are_looked_at_alike_and_listeners_are_shown_less_of_the_same
 
 @pytest.mark.prove
 def test_pages_over_ten_seeds() -> None:
-    """The acceptance line. What it claims of categories per user has not held so far: the fixed page mixes categories within its modules,
-    so that two items of a module are of two, where a module of a category shows one.
-    """
+    """The acceptance line, whole."""
     found = prove("pages", range(1, 11))
     print(table(found))
     assert [line.claim for line in found.lines if not line.passed] == []

@@ -178,6 +178,25 @@ def test_the_long_tail_rises_with_tail() -> None:
     assert asked == [1.0, 0.7]
 
 
+def test_tasters_are_one_item_each_of_the_categories_that_come_next() -> None:
+    """By hand, as above: blend-0.5 orders jazz, rock, folk, whose best items are jazz0 or jazz1, rock0, folk0."""
+    house = priced()
+    whole = house.page(worth(LIKED), strategy="blend-0.5", modules=3, per_module=2)[0]
+    page, exposure, _ = house.page(worth(LIKED), user_id="u", strategy="blend-0.5", modules=1, per_module=2, tasters=2)
+    assert names(page) == names(whole) == ["category:jazz", "category:rock", "category:folk"] and page.flags == []
+    assert ids(page) == [ids(whole)[0], ids(whole)[1][:1], ids(whole)[2][:1]] and ids(page)[1:] == [["rock0"], ["folk0"]]
+    assert [m.score for m in page.modules] == [m.score for m in whole.modules]
+    assert exposure is not None and [s.position for s in exposure.slots] == [0, 1, 0, 0]
+    assert house.page(worth(LIKED), user_id="u", strategy="blend-0.5", modules=2, per_module=2, tasters=2)[0].flags == ["short"]
+    control = PageHouse(shelf_of("rock", "jazz", each=8))
+    control.take(*(event("play", f"rock{n}", user="v") for n in range(8)))
+    page = control.page(worth({}), strategy="fixed", modules=2, per_module=2, tasters=6)[0]  # its three hold the ten places, rounded up
+    assert [(m.name, len(m.items)) for m in page.modules] == [("popular", 4), ("new", 4), ("for-you", 4)] and page.flags == ["guest"]
+    usual = PageHouse(shelf_of("rock", "jazz", "folk"), pages=PageSettings(modules=1, tasters=1, max_modules=2))
+    sizes = [[len(of) for of in ids(usual.page(worth({}), strategy="blend-0", per_module=3, **more)[0])] for more in ({}, {"modules": 2})]
+    assert sizes == [[3, 1], [3, 3]]  # of the settings' tasters, as many as fit
+
+
 # --- chance
 
 
@@ -247,6 +266,30 @@ def test_propensities_of_items_are_the_frequencies_of_many_pages(strategy: str) 
             assert math.fsum(said_) == pytest.approx(1.0, abs=1e-9)
             if name != "new":
                 assert stats.chisquare(counts, [n * p for p in said_]).pvalue > 0.001
+
+
+def test_chances_of_tasters_and_of_their_items_are_the_frequencies_of_many_pages() -> None:
+    """Orders by chance, slots that explore: of the same module, what stands in a taster's one place comes as often as it says."""
+    house, n = PageHouse(shelf_of("rock", "jazz", "folk", each=4), RecommendSettings(explore_share=0.4)), 3_000
+    score = worth({f"{c}{i}": 0.9 - 0.1 * i - (c == "jazz") * 0.05 for c in ("rock", "jazz", "folk") for i in range(4)})
+    orders: dict[tuple[str, ...], int] = {}
+    chances: dict[tuple[str, ...], float] = {}
+    items: dict[str, int] = {}
+    said_: dict[str, float] = {}
+    for seed in range(n):
+        page = house.page(score, strategy="explore", modules=1, per_module=3, tasters=2, seed=seed)[0]
+        order = tuple(names(page))
+        assert [len(m.items) for m in page.modules] == [3, 1, 1]
+        orders[order], chances[order] = orders.get(order, 0) + 1, math.prod(m.propensity for m in page.modules)
+        for module in page.modules[1:]:
+            if module.category == "rock":
+                name = module.items[0].item_id
+                items[name], said_[name] = items.get(name, 0) + 1, module.items[0].propensity
+    assert len(orders) == 6 and math.fsum(chances.values()) == pytest.approx(1.0, abs=1e-9)
+    assert stats.chisquare([orders[o] for o in orders], [n * chances[o] for o in orders]).pvalue > 0.001
+    # by hand: .6 + .4 / 4 of the best, .4 / 4 of each of the others
+    assert said_ == pytest.approx({"rock0": 0.7, "rock1": 0.1, "rock2": 0.1, "rock3": 0.1})
+    assert stats.chisquare([items[i] for i in said_], [sum(items.values()) * p for p in said_.values()]).pvalue > 0.001
 
 
 def test_another_seed_or_request_another_draw_the_same_is_the_same_page_to_the_byte() -> None:
@@ -517,6 +560,7 @@ def test_names_of_modules_fit_where_they_go() -> None:
         (PageRequest(modules=13), r"\$.modules: must be in \[1, 12\], got 13"),
         (PageRequest(per_module=31), r"\$.per_module: must be in \[1, 30\], got 31"),
         (PageRequest(modules=10, per_module=21), r"\$.per_module: modules x per_module must be at most 200, got 10 x 21"),
+        (PageRequest(modules=10, tasters=3), r"\$.tasters: must be in \[0, 2\] beside 10 x 6, got 3"),
         (PageRequest(strategy="ranked"), r"\$.strategy: no such strategy 'ranked'; one of blend-0, blend-0.25, blend-0.5, blend-0.75,"),
         (PageRequest(weights={"likes": 1.0}), r"\$.weights.likes: no such weight"),
         (PageRequest(gamma_item=1.6), r"\$.gamma_item: must be in \[-1, 1.5\], got 1.6"),
@@ -537,6 +581,7 @@ def test_a_request_that_cannot_be_served_names_the_field(request_: PageRequest, 
         ({"blends": tuple(n / 10 for n in range(10))}, "at most 9"), ({"modules": 13}, "modules must be in"),
         ({"per_module": 0}, "per_module must be in"), ({"max_modules": 201}, "max_modules must be in"),
         ({"categories": 0}, "categories must be in"),
+        ({"modules": 10, "tasters": 3}, "tasters must be in"), ({"modules": 10, "per_module": 20, "tasters": 1}, "with tasters"),
         ({"modules": 12, "per_module": 20}, "modules x per_module must be at most 200"),
     ],
 )  # fmt: skip
