@@ -95,12 +95,13 @@ def recommend(
 @verb("segue broker -- sh -c 'segue worker & segue page ada --modules 3 --wait 60; kill $!; wait'")
 @click.option("--modules", type=click.IntRange(min=1), help="of the page  [default: settings]")
 @click.option("--per-module", type=click.IntRange(min=1), help="items of each  [default: settings]")
+@click.option("--tasters", type=click.IntRange(min=0), help="further modules, of one item each  [default: settings]")
 @click.option("--strategy", help="blend-0.25, tail, explore, fixed …  [default: one is drawn, by what each has earned]")
 @of_a_request
 @as_json
 def page(
-    wanted: dict[str, Any], place: Place, modules: int | None, per_module: int | None, strategy: str | None, why: bool, wait: float,
-    as_json: bool,
+    wanted: dict[str, Any], place: Place, modules: int | None, per_module: int | None, tasters: int | None, strategy: str | None,
+    why: bool, wait: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Ask a running service for USER's page of modules; without USER for a guest's. It is a page like any other: written down as shown.
 
@@ -110,7 +111,8 @@ def page(
     from streams.console import emit
     from streams.core.pages import PageRequest
 
-    request = _request(wanted | {"modules": modules, "per_module": per_module, "strategy": strategy}, PageRequest)
+    size = {"modules": modules, "per_module": per_module, "tasters": tasters}
+    request = _request(wanted | size | {"strategy": strategy}, PageRequest)
     answer = asking.page(place, request, wait)
     reasons = asking.explain(place, answer.request_id) if why else None
     if as_json:

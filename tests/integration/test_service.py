@@ -545,7 +545,7 @@ def test_with_a_learner_lists_come_from_the_model_and_without_it_grow_stale(topi
                 assert shown_by_worker["segue_freshness_seconds_count"] == 20
                 assert shown_by_worker['segue_records_total{partition="0",what="events"}'] == 20
                 assert shown_by_worker['segue_requests_total{route="/v1/recommendations",status="200"}'] == 5  # two of the command line
-                assert shown_by_worker['segue_requests_total{route="/v1/pages",status="200"}'] == 3
+                assert shown_by_worker['segue_requests_total{route="/v1/pages",status="200"}'] == 4
                 assert exporter.address is not None
                 async with aiohttp.ClientSession("http://{}:{}".format(*exporter.address)) as other:
                     shown_by_learner = await series(other)
@@ -602,6 +602,9 @@ def test_with_a_learner_lists_come_from_the_model_and_without_it_grow_stale(topi
         assert [line.split()[1] for line in lines if " preference " in line] == [module["name"] for module in page["modules"]]
         assert sum("full_play 0.5 x " in line for line in lines) == 4 and "positive: i3 (partial_play) " in plain.stdout
         assert "2 modules, 4 items; blend-0, model version " in plain.stderr
+        size = ["--modules", "1", "--tasters", "1"]
+        broad = await asyncio.to_thread(CliRunner().invoke, segue, ["page", "u3", *size, *call[4:], "--strategy", "blend-0"])
+        assert "2 modules, 3 items; blend-0, " in broad.stderr
 
     async def kinds(client: Client) -> set[str]:
         async with client.get("/metrics") as answer:
