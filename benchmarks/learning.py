@@ -24,9 +24,10 @@ from online_model import devices
 from online_model.batch import Batch, Compared, of_records
 from online_model.embedding import Table, occurrences
 from online_model.features import TASKS, Closed, Example, Reversal
+from online_model.forward import Found
 from online_model.model_settings import ModelSettings
 from online_model.tally import Tally, scored
-from online_model.trainer import Trainer, _Found
+from online_model.trainer import Trainer
 from online_model.wide import PairKeys
 from replay.open_loop import simulate_log
 from replay.simulator import World, WorldSettings
@@ -173,10 +174,10 @@ def vocabulary(of: Sequence[Step]) -> tuple[int, int]:
 class EveryOccurrence(Trainer):
     """Keys are looked up, and rows gathered, wherever they occur: the same predictions to the last bit."""
 
-    def _find(self, table: Table, flat: Array, *how: Any) -> _Found:
+    def find(self, table: Table, flat: Array, *how: Any) -> Found:
         seen = occurrences(flat)  # equal keys learn together all the same
         values = table.read(flat, table.rows.find(flat))
-        return _Found(seen, table.rows.find(seen.keys), values)
+        return Found(seen, table.rows.find(seen.keys), values)
 
 
 class PlainAdam:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_model import popularity_effect
+from online_model import forward, popularity_effect
 from online_model.features import COUNTS, FIELDS, SCOPES, TASKS
 from online_model.levels import HALF_LIFE_MS, Levels
 from online_model.model_settings import ModelSettings
@@ -99,7 +99,7 @@ def test_what_popularity_left_in_an_items_rates_is_taken_off() -> None:
     made.step(one, T0)
     made.effect.weights[:, FULL_PLAY] = torch.linspace(-0.3, 0.4, P)
     one.fields[5, ITEM] = 12345  # never shown
-    run = made._run(one, 6, learns=False)
+    run = forward.run(made, one, 6, learns=False)
     level, known = made.levels(one.fields[:, ITEM])
     assert known[:, 0].tolist() == [True] * 5 + [False]
     weights, s = made.effect.weights.numpy(), made.settings.count_strength
