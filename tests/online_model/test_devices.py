@@ -28,17 +28,18 @@ def test_threads_are_those_asked_for() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="a matter of glibc")
 def test_memory_that_was_freed_is_there_for_the_next_step() -> None:
-    """In a process of its own: where other tests have left more free than is kept, glibc gives it back all the same."""
+    """In a process of its own: where other tests have left more free than is kept, glibc gives it back all the same. The first rounds
+    make holes that fit."""
     code = """
 import resource, torch
 from online_model import devices
 devices.use_threads(1)
 faults = []
-for _ in range(3):
+for _ in range(24):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.empty(64 * 2**20, dtype=torch.uint8).fill_(1)
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(min(faults) * resource.getpagesize())
+print(sorted(faults[12:])[6] * resource.getpagesize())
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 64 * 2**20 / 100
