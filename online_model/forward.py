@@ -136,11 +136,13 @@ def _popular(trainer: Trainer, batch: Batch, whole: int) -> Popular:
 
 
 def blended(trainer: Trainer, run: Pass) -> Array:
+    """Logits [W, T] of both paths together, float64."""
     linear, deep = run.paths.numpy(force=True)
     return trainer.blend(linear, deep) if trainer.settings.deep else linear.astype(np.float64)
 
 
 def with_heard(trainer: Trainer, run: Pass, z: Array) -> Array:
+    """Logits [W, T] with what other domains say of the user, by the share that it has earned."""
     return z if run.scores.heard is None else trainer.hearsay(z, run.scores.heard.numpy(force=True), run.place)
 
 

@@ -97,4 +97,4 @@ def test_the_line_is_nearly_the_best_one_in_hindsight_and_hardly_sways() -> None
 
     about, slope = minimize(loss, [0.0, 1.0]).x
     assert lines[-1] == pytest.approx([slope, about - 1 + slope], abs=0.03)
-    assert lines[len(lines) // 2 :, 1].std() < 0.03  # information of 2,000 and more: 1 / sqrt(2,000) = .022; gradient descent: .1
+    assert lines[len(lines) // 2 :, 1].std() < 0.03  # information of 2,000 and more: 1 / sqrt(2,000) = .022

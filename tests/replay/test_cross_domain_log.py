@@ -73,5 +73,4 @@ def test_mv_conet_helps_the_sparser_domain(data_dir: Path) -> None:
     found = lift(data_dir / LOG, MODEL)
     for name, (on, off, more, positives) in found.items():
         print(f"{name:12} AUC of collect with MV-CoNet {on.value:.4f}, without {off.value:.4f}: {more}, {positives:,} positives")
-    assert found["beauty"][2].value > 0  # 50,329 of the events: the sparser one
-    assert found["electronics"][2].value > 0
+    assert found["beauty"][2].low > 0  # 50,329 of the events: the sparser one
