@@ -18,15 +18,16 @@ from online_model.features import Example, Reversal
 from online_model.trainer import ModelSettings
 from replay.open_loop import simulate_log
 from replay.simulator import WorldSettings
+from streams import messages
 from streams.core.settings import PartitionSettings
 from streams.learner_process import LearnerProcess
 from streams.model_updates import CopySettings, ServingModel, percentile
 from streams.send import send
 from streams.stores import StoreSettings
 from streams.teaching import LearnerConfig, LearnerProcessSettings
-from streams.topics import TopicSettings
+from streams.topics import TopicSettings, names
 from streams.worker import Worker, WorkerSettings
-from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, taught
+from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, taught, values
 from tests.integration.test_worker import _event, _now, _produce, _until, running
 
 pytestmark = pytest.mark.broker
@@ -68,9 +69,12 @@ def test_sent_through_kafka_a_log_teaches_what_its_replay_teaches(topic_settings
                 await _until(lambda: bool(worker.ingest.owned) and worker.ingest.owned[0].core.progress.watermark_ms > 0)
                 await _until(lambda: not worker.ingest.owned[0].core.progress.in_log and worker.ingest.unsent == 0, 60)
             made = [r for r in await asyncio.to_thread(lambda: example_records(topics)[0]) if isinstance(r, Example | Reversal)]
+            last = messages.examples((await asyncio.to_thread(values, topics, names(topics.prefix).examples))[-1]).records[-1]
             learner = process.teaching.learner
             assert learner is not None
-            await _until(lambda: learner.counted.get("examples", 0) + learner.counted.get("reversals", 0) == len(made), 60)
+            # the log's last tick, too: it parts what was shown together, which is one more step
+            await _until(lambda: learner.marks.get(0) == (last.offset, last.index, last.n), 60)
+            assert learner.counted["examples"] + learner.counted["reversals"] == len(made)
             await _until(lambda: not learner.has_open_batch and copy.version == learner.version)
             batch = batches.of_records(made[-50:])
             truth = learner.trainer.predict(batch).logits
@@ -127,7 +131,6 @@ def test_a_learner_that_was_replaced_ends(topic_settings: MakeTopics, tmp_path: 
     old.wait(lambda said: said["checkpoints"] >= 1)
 
     async def claim() -> None:
-        from streams import messages
         from streams.delivery import Delivery
 
         delivery = Delivery(topics)
