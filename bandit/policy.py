@@ -3,7 +3,8 @@
 The chance of an arm is that of a posterior sample of it being the best, with a share of uniform choices. Because the choice is drawn
 from the computed chances and not from samples, what is logged is the policy that acted (MODEL.md section 6). Where revenue weighs
 something, experience + weight * revenue has no distribution in closed form: an arm is then the Gaussian of the same mean and
-variance, for the choice and for the log alike. Shapes: N rounds, G segments, K arms.
+variance, for the choice and for the log alike. Linear arms know users by a vector, too; of whom they have none, segments tell, by
+Gaussian arms. Shapes: N rounds, G segments, K arms, V numbers of a vector.
 """
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ import numpy as np
 from bandit import arms, quadrature
 from bandit.drift import Drift
 from bandit.floor import Floor
+from bandit.linear import VECTOR, LinearArms
 from bandit.settings import BanditSettings
 from bandit.slates import one_by_one, pick
 
@@ -45,10 +47,15 @@ class Policy:
         self.version = 0  # of all that chances depend on
         self.memory = max(settings.memory_rounds, _SUCCESSES * len(names) / settings.experience_rate)
         self._rates = np.array([settings.experience_rate, settings.revenue_rate])
+        linear = settings.arms == "linear"
+        self.linear = LinearArms(segments, len(names), self._rates, settings.prior_rounds) if linear else None
         self._chances: dict[int, tuple[int, Array]] = {}
 
-    def chances(self, segment: int) -> Array:
-        """[K], computed once a version."""
+    def chances(self, segment: int, vector: Sequence[float] = ()) -> Array:
+        """[K]; without a vector computed once a version."""
+        if self.linear is not None and len(vector) == VECTOR:
+            best = quadrature.gaussian(*self._score(self.posteriors(segment, vector)))
+            return quadrature.floored(best[:, 0], self.settings.explore)
         version, chances = self._chances.get(segment, (-1, None))
         if chances is None or version != self.version:
             chances = quadrature.floored(self.best(segment, 1)[:, 0], self.settings.explore)
@@ -60,11 +67,14 @@ class Policy:
         if self._beta():
             a, b = self.arms.beta(segment, self._rates, self.settings.prior_rounds)
             return quadrature.beta(a[arms.EXPERIENCE], b[arms.EXPERIENCE], places)
-        return quadrature.gaussian(*self._score(segment), places)
+        return quadrature.gaussian(*self._score(self.posteriors(segment)), places)
 
-    def posteriors(self, segment: int) -> tuple[Array, Array]:
-        """Mean and variance [2, K] of what an arm earns; of revenue as a share of revenue_most."""
-        of = self.arms.gaussian if self.settings.arms == "gaussian" else self.arms.moments
+    def posteriors(self, segment: int, vector: Sequence[float] = ()) -> tuple[Array, Array]:
+        """Mean and variance [2, K] of what an arm earns; of revenue as a share of revenue_most. `vector` [V]: of who
+        asks, for linear arms; of another length, it is not looked at."""
+        if self.linear is not None and len(vector) == VECTOR:
+            return self.linear.posteriors(segment, np.asarray(vector, float))
+        of = self.arms.moments if self.settings.arms == "beta" else self.arms.gaussian
         return of(segment, self._rates, self.settings.prior_rounds)
 
     def draws(self, segment: int, n: int, rng: np.random.Generator) -> Array:
@@ -72,7 +82,7 @@ class Policy:
         if self._beta():
             a, b = self.arms.beta(segment, self._rates, self.settings.prior_rounds)
             return rng.beta(a[arms.EXPERIENCE], b[arms.EXPERIENCE], (n, len(self.names)))
-        return rng.normal(*self._score(segment), (n, len(self.names)))
+        return rng.normal(*self._score(self.posteriors(segment)), (n, len(self.names)))
 
     def choose(self, segment: Array, uniform: Array) -> tuple[Array, Array]:
         """Segments [N], numbers [N] in [0, 1) -> arms [N], and the chance that each had [N]."""
@@ -84,8 +94,13 @@ class Policy:
         """Segments [N], numbers [N, L] in [0, 1) -> L arms, best first [N, L], the chance of each given those above [N, L]."""
         return one_by_one(self._table(segment), uniform)
 
-    def learn(self, segment: Array, arm: Array, experience: Array, revenue: Array) -> list[int]:
-        """Joined rounds [N], oldest first; segments in which something changed, whose counts were cut before these came in."""
+    def learn(
+        self, segment: Array, arm: Array, experience: Array, revenue: Array, vectors: Sequence[Sequence[float]] = ()
+    ) -> list[int]:  # fmt: skip
+        """Joined rounds [N], oldest first; segments in which something changed, whose counts were cut before these came in.
+
+        `vectors`: one a round, of V numbers where there is one; other arms than linear ones don't look at them.
+        """
         if not len(segment):
             return []
         s = self.settings
@@ -95,14 +110,23 @@ class Policy:
         changed = self.drift.see(segment, arm, experience) if self.drift else []
         for g in changed:
             self.arms.cut(g, s.keep)
-        self.arms.add(segment, arm, np.stack([experience, revenue / s.revenue_most]), self.memory)
+        rewards = np.stack([experience, revenue / s.revenue_most])
+        self.arms.add(segment, arm, rewards, self.memory)
+        if self.linear is not None:
+            if changed:
+                self.linear.cut(s.keep)
+            told = [n for n, vector in enumerate(vectors) if len(vector) == VECTOR]
+            if told:
+                known = np.array([vectors[n] for n in told], float)
+                self.linear.add(segment[told], known, arm[told], rewards[:, told], s.linear_memory_rounds)
         self.floor.see(revenue)
         self.version += 1
         return changed
 
     def arrays(self) -> dict[str, Array]:
         """What chances depend on: enough to answer by, for a copy that follows."""
-        return {
+        linear = {f"linear.{name}": array for name, array in self.linear.arrays().items()} if self.linear is not None else {}
+        return linear | {
             "won": self.arms.won.copy(), "lost": self.arms.lost.copy(), "squares": self.arms.squares.copy(),
             "floor": self.floor.array(), "version": np.array(self.version),
         }
@@ -132,6 +156,9 @@ class Policy:
         self.arms = arms.fresh(self.segments, len(self.names))
         for sums, name in ((self.arms.won, "won"), (self.arms.lost, "lost"), (self.arms.squares, "squares")):
             sums[:, :, there] = arrays[name][:, :, here]
+        if self.linear is not None:
+            of_linear = {name.removeprefix("linear."): array for name, array in arrays.items() if name.startswith("linear.")}
+            self.linear.load(of_linear, here, there)
         if self.drift and "drift.bytes" in arrays:
             self.drift.load({name.removeprefix("drift."): array for name, array in arrays.items() if name.startswith("drift.")}, old)
         self.floor.load(arrays["floor"])
@@ -145,8 +172,8 @@ class Policy:
     def _beta(self) -> bool:
         return self.settings.arms == "beta" and self.floor.weight == 0.0
 
-    def _score(self, segment: int) -> tuple[Array, Array]:
+    def _score(self, posteriors: tuple[Array, Array]) -> tuple[Array, Array]:
         """Mean and standard deviation [K] of experience + weight * revenue."""
-        mean, variance = self.posteriors(segment)
+        mean, variance = posteriors
         weight = np.array([1.0, self.floor.weight])
         return weight @ mean, np.sqrt(weight**2 @ variance)

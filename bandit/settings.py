@@ -11,7 +11,7 @@ LEAST_SHAPE = 0.05  # of a Beta: below it quantiles leave the range of floats
 class BanditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Thompson sampling over strategies: priors, drift, exploring, and what revenue weighs."""
 
-    arms: Literal["beta", "gaussian"] = "beta"  # gaussian: for rewards that vary less than a coin of the same mean
+    arms: Literal["beta", "gaussian", "linear"] = "beta"  # gaussian: of rewards that vary less than a coin; linear: by user, too
     prior_rounds: float = 20.0  # that a prior weighs: an arm's own outcomes outweigh it within a day
     experience_rate: float = 0.1  # mean experience expected of a round; a new arm begins at half of it, pessimistic
     revenue_rate: float = 0.05  # the same of revenue, as a share of revenue_most
@@ -20,6 +20,7 @@ class BanditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     alarm: float = 0.002  # chance of a false alarm of drift, over all arms of a segment; 0: no detection
     keep: float = 0.1  # of a segment's counts after an alarm: a prior, no longer a verdict
     memory_rounds: float = 100_000.0  # of a segment, that count as new; only a far cap: any forgetting costs when nothing moves
+    linear_memory_rounds: float = 20_000.0  # of a surface, that count as new: the ranker moves on
     revenue_floor: float = 0.0  # mean revenue of a round that must be met; 0: none
     floor_rounds: int = 500  # between two steps of revenue's weight; shorter, it follows chance
     floor_step: float = 0.5  # of that weight, for a mean that misses the whole floor; at .01, 60,000 rounds reach .6 of a floor
@@ -36,8 +37,8 @@ class BanditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(f"0 < explore ({self.explore}) <= 1 must hold: without exploring, a log can't judge other policies")
         if not 0 <= self.alarm < 1 or not 0 <= self.keep <= 1:
             raise ValueError(f"0 <= alarm ({self.alarm}) < 1 and 0 <= keep ({self.keep}) <= 1 must hold")
-        if min(self.memory_rounds, self.floor_memory_rounds, self.floor_rounds) < 1:
-            raise ValueError("memory_rounds, floor_memory_rounds and floor_rounds must be at least 1")
+        if min(self.memory_rounds, self.linear_memory_rounds, self.floor_memory_rounds, self.floor_rounds) < 1:
+            raise ValueError("memory_rounds, linear_memory_rounds, floor_memory_rounds and floor_rounds must be at least 1")
         if not 0 <= self.revenue_floor <= self.revenue_most or self.revenue_most <= 0:
             raise ValueError(f"0 <= revenue_floor ({self.revenue_floor}) <= revenue_most ({self.revenue_most}) must hold, the last above 0")
         if min(self.floor_step, self.weight_most, self.revenue_weight) < 0:

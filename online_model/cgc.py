@@ -59,6 +59,12 @@ class CGC(nn.Module):
         towers, tower = zip(*(part.split([last, 1]) for part in (self.tower, self.tower_bias, self.out, self.out_bias)), strict=True)
         return _towers(mixed, *towers), _towers(mix(shared, gate), *tower).squeeze(1)
 
+    def common(self, x: Tensor) -> Tensor:
+        """[B, I] -> what the shared experts say, their mean [B, H]."""
+        own = self.tasks * self.expert
+        weights, bias = self.experts[:, own:], self.experts_bias[own:]
+        return self._experts(x, weights, bias, self.scale[self.tasks :], self.shift[self.tasks :]).mean(1)
+
     def _experts(self, x: Tensor, weights: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         experts = torch.addmm(bias, x, weights).view(len(x), len(scale), self.expert)
         return functional.silu(functional.layer_norm(experts, (self.expert,)) * scale + shift)

@@ -91,6 +91,7 @@ class Reward(msgspec.Struct, frozen=True, array_like=True, tag="reward"):
     experience: float  # 0 to 1
     revenue: float  # of what was looked at; not below 0
     seen: bool  # an act or an impression says that it was on a screen; of the others nothing is known
+    vector: list[float] = []  # what the ranker knew of the user, where the choice looked at it
 
 
 class Tick(msgspec.Struct, frozen=True, array_like=True, tag="tick"):

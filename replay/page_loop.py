@@ -6,12 +6,14 @@ asked what each strategy would have shown just then, and what that would have be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 import numpy as np
 
 from bandit.settings import BanditSettings
 from bandit.strategies import strategies
+from online_model.user_vector import user_vector
 from replay.closed_loop import Observe, Waiting
 from replay.page_curves import Hindsight, Story, Visit
 from replay.page_reactions import of_slots, path, read, records
@@ -159,5 +161,5 @@ class SeguePages:
         user = segue.partition.user(keys.key("user", visitor.user_id))
         return self.maker.page(
             request, visitor.request_id, user, segue.partition.item_counts, segue.learner.trainer.predict, self.choosing, visitor.ts,
-            segue.seed, segue.learner.version,
+            segue.seed, segue.learner.version, look=partial(user_vector, segue.learner.trainer),
         ).exposure  # fmt: skip

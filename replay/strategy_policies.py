@@ -63,9 +63,11 @@ def _learned(folder: Path, rounds: StrategyRounds, settings: BanditSettings) -> 
         raise LogError(f"posteriors:{folder}: it has learned nothing of the strategies of a {rounds.surface}")
     pairs = list(zip(rounds.activity.tolist(), rounds.domain, strict=True))
     of_pair = {pair: choosing.segments.of(*pair) for pair in set(pairs)}
-    segment = np.array([of_pair[pair] for pair in pairs], np.int64)
-    by_segment: ByContext = {g: dict(zip(policy.names, policy.chances(g).tolist(), strict=True)) for g in sorted(set(of_pair.values()))}
-    return _placed(by_segment, segment, rounds)
+    looked = rounds.vectors if policy.linear is not None else [()] * len(pairs)
+    who = [(of_pair[pair], vector) for pair, vector in zip(pairs, looked, strict=True)]
+    place = {one: at for at, one in enumerate(sorted(set(who)))}
+    by_context: ByContext = {at: dict(zip(policy.names, policy.chances(*one).tolist(), strict=True)) for one, at in place.items()}
+    return _placed(by_context, np.array([place[one] for one in who], np.int64), rounds)
 
 
 def _posteriors(folder: Path, settings: BanditSettings) -> Choosing:

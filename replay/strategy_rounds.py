@@ -42,6 +42,7 @@ class StrategyRounds:
     position: Array  # int [N]: the segment
     activity: Array  # float [N], what the segment follows from: acts so far, decayed,
     domain: list[int]  # and the key of the domain that most of them are in
+    vectors: list[tuple[float, ...]]  # what the ranker knew of the user; empty where the choice did not look at it
     experience: Array  # float [N]
     revenue: Array  # float [N]
     ts: Array  # int [N], when it was shown
@@ -150,7 +151,8 @@ class Reader:
         return StrategyRounds(
             surface=surface, arms=arms, arm=np.array([place[reward.strategy] for reward in seen], np.int64), chances=chances,
             position=np.array([reward.segment for reward in seen], np.int64), activity=np.array([reward.activity for reward in seen]),
-            domain=[reward.domain for reward in seen], experience=np.array([reward.experience for reward in seen], float),
+            domain=[reward.domain for reward in seen], vectors=[tuple(reward.vector) for reward in seen],
+            experience=np.array([reward.experience for reward in seen], float),
             revenue=np.array([reward.revenue for reward in seen], float), ts=np.array([reward.shown_ms for reward in seen], np.int64),
             unseen=len(every) - len(seen), named=self.named, acts=self.acts, unjoined=self.counted.get("unjoined", 0),
             late=self.counted.get("late_rewards", 0), rejected=self.rejected, bad=self.bad,

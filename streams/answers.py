@@ -117,6 +117,7 @@ class Answers:
             made = self._recommender.recommend(
                 request, request_id, user, partition.glance, model.predict if there else None,
                 now_ms, SEED, model.version, model.age_ms if there else 0, there and model.stale, model.choosing,
+                model.user_vector if there else None,
             )  # fmt: skip
         self._recent.put(request_id, made.trace)
         return made
@@ -127,7 +128,7 @@ class Answers:
         with _at(partition):
             made = self._pages.page(
                 request, request_id, user, partition.glance, model.predict if there else None, model.choosing,
-                now_ms, SEED, model.version, model.age_ms if there else 0, there and model.stale,
+                now_ms, SEED, model.version, model.age_ms if there else 0, there and model.stale, model.user_vector if there else None,
             )  # fmt: skip
         self._recent.put(request_id, made.trace)
         return made

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 from aiokafka.structs import ConsumerRecord
 
 from bandit.settings import BanditSettings
@@ -111,6 +112,13 @@ class ServingModel:
 
         with self._lock:
             return attended(self._there(), batch)
+
+    def user_vector(self, batch: Batch) -> np.ndarray:
+        """What the ranker knows of users, by `version`; may be called from another thread."""
+        from online_model.user_vector import user_vector
+
+        with self._lock:
+            return user_vector(self._there(), batch)
 
     def _there(self) -> Trainer:
         if self._trainer is None:

@@ -65,12 +65,19 @@ class Choosing:
         """Grows with whatever changes a choice."""
         return sum(policy.version for policy in self.policies.values())
 
-    def choose(self, surface: str, activity: float, domain: int, uniform: float) -> tuple[str, Choice]:
-        """A strategy for a user, drawn by a number in [0, 1) from the chances that are returned with it."""
+    def looks(self, surface: str) -> bool:
+        """Whether its choices depend on what the ranker knows of a user."""
+        return self.policies[surface].linear is not None
+
+    def choose(self, surface: str, activity: float, domain: int, uniform: float, vector: Sequence[float] = ()) -> tuple[str, Choice]:
+        """A strategy for a user, drawn by a number in [0, 1) from the chances that are returned with it.
+
+        `vector`: what the ranker knows of the user, where choices look at it; empty where it knows nothing yet.
+        """
         from bandit.slates import pick
 
         segment = self.segments.of(activity, domain)
-        table = self._table(surface, segment)
+        table = self._chances(surface, segment, tuple(vector)) if len(vector) else self._table(surface, segment)
         arm = int(pick(table.chances, np.array([uniform]))[0])
         choice = msgspec.structs.replace(table.choice, activity=activity, domain=domain)
         return choice.arms[arm], choice
@@ -115,6 +122,7 @@ class Choosing:
         changed = self.policies[surface].learn(
             np.array([r.segment for _, r in known]), np.array([arm for arm, _ in known]),
             np.array([r.experience for _, r in known], float), np.array([r.revenue for _, r in known], float),
+            [r.vector for _, r in known],
         )  # fmt: skip
         places, kept = self._places[surface], (1 - 1 / RECENT) ** np.arange(len(known) + 1.0)[::-1]
         acted = np.zeros((len(known), len(places) + 1))
@@ -188,15 +196,19 @@ class Choosing:
         policy = self.policies[surface]
         table = self._tables.get((surface, segment))
         if table is None or table.version != policy.version:
-            chances = policy.chances(segment)
-            mean, variance = policy.posteriors(segment)
-            experience, revenue = (tuple(map(tuple, of.tolist())) for of in np.stack([mean, variance], 2))
-            choice = Choice(
-                surface="page" if surface == "page" else "list", arms=policy.names, chances=tuple(chances.tolist()), segment=segment,
-                version=policy.version, revenue_weight=policy.floor.weight, experience=experience, revenue=revenue,
-            )  # fmt: skip
-            table = self._tables[surface, segment] = _Table(policy.version, chances[None], choice)
+            table = self._tables[surface, segment] = self._chances(surface, segment, ())
         return table
+
+    def _chances(self, surface: str, segment: int, vector: tuple[float, ...]) -> _Table:
+        policy = self.policies[surface]
+        chances = policy.chances(segment, vector)
+        mean, variance = policy.posteriors(segment, vector)
+        experience, revenue = (tuple(map(tuple, of.tolist())) for of in np.stack([mean, variance], 2))
+        choice = Choice(
+            surface="page" if surface == "page" else "list", arms=policy.names, chances=tuple(chances.tolist()), segment=segment,
+            version=policy.version, revenue_weight=policy.floor.weight, experience=experience, revenue=revenue, vector=vector,
+        )  # fmt: skip
+        return _Table(policy.version, chances[None], choice)
 
 
 def _river() -> str:

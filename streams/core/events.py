@@ -20,6 +20,7 @@ MAX_ARRAY = 10_000  # records in one array
 MAX_SLOTS = 200  # items of one exposure
 MAX_CONTEXT = 64  # keys of a context
 MAX_ARMS = 12  # strategies to choose from: with more, each would learn too little
+MAX_VECTOR = 64  # numbers of a choice that say who asked
 MAX_DEPTH = 64  # levels; ours have 4. Deeper ones are refused as such whatever else is wrong with them, or isn't
 MAX_DETAIL = 300  # characters: a decoder's complaint quotes what it found, and a dead letter must fit into its topic
 KEPT_BYTES = 64 << 10  # of an original, in a dead letter
@@ -115,6 +116,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     revenue_weight: float = 0.0  # against experience's 1
     experience: Moments = ()  # of the posteriors that the chances follow from
     revenue: Moments = ()  # the same, as a share of the most that counts
+    vector: Annotated[tuple[float, ...], Meta(max_length=MAX_VECTOR)] = ()  # what the ranker knew of the user, where that was looked at
 
 
 class Exposure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="exposure"):

@@ -19,7 +19,7 @@ from streams.core.explain import Trace
 from streams.core.fusion import Fusion, RequestError
 from streams.core.modules import CONTROL, Modules, Moment, Row
 from streams.core.recommend import CHOICE, COLD, GUEST, RANKED, SHORT, STALE, TAIL, Recommender
-from streams.core.scoring import Asked, Predict, Ranked, Scored, told
+from streams.core.scoring import Asked, Look, Predict, Ranked, Scored, told
 from streams.core.state import UserState
 from streams.core.view import ItemCounts
 
@@ -115,7 +115,7 @@ class PageMaker:
 
     def page(
         self, request: PageRequest, request_id: str, user: UserState | None, item_counts: ItemCounts, predict: Predict | None,
-        choosing: Choosing, ts: int, seed: int, version: int | None = None, age_ms: int = 0, stale: bool = False,
+        choosing: Choosing, ts: int, seed: int, version: int | None = None, age_ms: int = 0, stale: bool = False, look: Look | None = None,
     ) -> MadePage:  # fmt: skip
         """The page. Arguments as of a list; `choosing` chooses the strategy where the request names none. Raises RequestError."""
         modules, per_module, tasters = self._size(request)
@@ -137,7 +137,9 @@ class PageMaker:
             strategy = self._strategies[request.strategy]
         else:
             uniform = float(np.random.default_rng([*chance, CHOICE]).random())
-            name, choice = choosing.choose("page", *standing(state, self.scorer.view, ts), uniform)
+            looking = look if choosing.looks("page") and not cold else None
+            vector = self.scorer.vector(request, state, item_counts, looking, ts)
+            name, choice = choosing.choose("page", *standing(state, self.scorer.view, ts), uniform, vector)
             strategy = self._strategies[name]
         fusion = self.scorer.fusion(request, self.scorer.settings.way(TAIL if strategy.kind == "tail" else RANKED))
         if strategy.kind == "fixed":

@@ -25,7 +25,7 @@ from streams.core.events import MAX_ARMS, MAX_SLOTS, Choice, Exposure, Id, Short
 from streams.core.explain import Trace
 from streams.core.explore import arrange, propensities
 from streams.core.fusion import GAMMA, SCALE, WEIGHT, RequestError, Weights, chosen, within
-from streams.core.scoring import MAX_IDS, Asked, Predict, Ranked, Scorer, told
+from streams.core.scoring import MAX_IDS, Asked, Look, Predict, Ranked, Scorer, told
 from streams.core.settings import HOUR_MS, PartitionSettings
 from streams.core.state import UserState
 from streams.core.view import ItemCounts
@@ -173,23 +173,26 @@ class Recommender:
     def recommend(
         self, request: Request, request_id: str, user: UserState | None, item_counts: ItemCounts, predict: Predict | None,
         ts: int, seed: int, version: int | None = None, age_ms: int = 0, stale: bool = False, choosing: Choosing | None = None,
+        look: Look | None = None,
     ) -> Made:  # fmt: skip
         """The list. `user`: None of somebody who never came. `predict`: None where there is no model yet, as `version` 0, which
-        has learned nothing: then popularity orders. `choosing`: of strategies, where a request asks for it. Raises RequestError.
+        has learned nothing: then popularity orders. `choosing`: of strategies, where a request asks for it; `look`: by
+        what linear arms know who asks. Raises RequestError.
         """
         self._check(request)
         self.shelves.advance(ts)
         state = self.scorer.state(request, user, ts)
         chance = [seed, keys.once("request", request_id), ts]
+        cold = predict is None or version == 0
         strategy, choice = request.strategy or RANKED, None
         if strategy == AUTO:
             if choosing is None:
                 raise RequestError("strategy", f"nothing here chooses; name one of {', '.join(self.settings.chosen)}")
             uniform = float(np.random.default_rng([*chance, CHOICE]).random())
-            strategy, choice = choosing.choose("list", *standing(state, self.scorer.view, ts), uniform)
+            vector = self.scorer.vector(request, state, item_counts, look if choosing.looks("list") and not cold else None, ts)
+            strategy, choice = choosing.choose("list", *standing(state, self.scorer.view, ts), uniform, vector)
         way = self.settings.way(strategy)
         fusion = self.scorer.fusion(request, way)
-        cold = predict is None or version == 0
         gate = Gate(self.shelves, self.scorer.blocked(request, state, ts))
 
         share = way.explore_share or 0.0

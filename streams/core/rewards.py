@@ -55,6 +55,7 @@ class Chosen(msgspec.Struct, array_like=True):
     items: bytes  # uint64 [L], modules in page order
     monetization: bytes  # float64 [L]
     depth: int = 0  # places down to the last one touched or seen; 0: nothing is known of the list
+    vector: bytes = b""  # float64 [V]
 
     def place(self, item: int) -> int:
         """Counted from 1; 0 where the item is not in it."""
@@ -84,6 +85,7 @@ class Worth:
             id=request, ts=ts, shown_ms=chosen.shown_ms, user=user, surface=chosen.surface, strategy=chosen.strategy, arms=chosen.arms,
             chances=np.frombuffer(chosen.chances, "<f8").tolist(), segment=chosen.segment, activity=chosen.activity, domain=chosen.domain,
             experience=min(max(utility / self._full, 0.0), 1.0), revenue=max(revenue, 0.0), seen=chosen.depth > 0,
+            vector=np.frombuffer(chosen.vector, "<f8").tolist(),
         )  # fmt: skip
 
 
@@ -94,10 +96,11 @@ def remembered(exposure: Exposure, items: Sequence[int], monetization: Sequence[
         return None
     if abs(sum(choice.chances) - 1.0) > _SURE or choice.chances[choice.arms.index(strategy)] == 0.0:
         return None
-    if max(choice.segment, choice.domain) >= _KEYS or not isfinite(choice.activity):
+    if max(choice.segment, choice.domain) >= _KEYS or not all(map(isfinite, (choice.activity, *choice.vector))):
         return None
     return Chosen(
         choice.surface, strategy, list(choice.arms), Struct(f"<{len(choice.chances)}d").pack(*choice.chances), choice.segment,
         choice.activity, choice.domain, exposure.ts, Struct(f"<{len(items)}Q").pack(*items),
         Struct(f"<{len(items)}d").pack(*[min(max(m, -MOST_MONETIZATION), MOST_MONETIZATION) for m in monetization]),
+        vector=np.array(choice.vector, "<f8").tobytes(),
     )  # fmt: skip

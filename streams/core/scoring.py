@@ -41,6 +41,7 @@ _POPULAR_COLUMN = POPULARITY_HALF_LIVES_H.index(POPULAR_HALF_LIFE_H)
 
 Array = np.ndarray
 Predict = Callable[[Batch, float, float], "Prediction"]  # a batch, gamma_user, gamma_item
+Look = Callable[[Batch], Array]  # a batch -> what the ranker knows of its users
 
 
 class GuestAct(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +147,16 @@ class Scorer:
         for rows in past:
             out.update(rows["item"][rows["ts"] > since].tolist())
         return out
+
+    def vector(self, asked: Asked, state: UserState, item_counts: ItemCounts, look: Look | None, ts: int) -> tuple[float, ...]:
+        """What the ranker knows of who asks, before any item, in as many digits as are written down; empty where nobody looks."""
+        if look is None:
+            return ()
+        user = keys.key("user", asked.user_id) if asked.user_id is not None else 0
+        domain = keys.key("domain", asked.domain) if asked.domain is not None else 0
+        part = self.view.user(user, state, asked.context, ts)
+        nothing = self.view.slot(user, state, 0, None, domain, None, None, ts, item_counts)
+        return tuple(np.round(look(of_candidates([features(part, nothing)]))[0], 4).tolist())
 
     def popular(self, candidates: Iterable[int], item_counts: ItemCounts, ts: int) -> Scored:
         """By popularity, then the newest."""

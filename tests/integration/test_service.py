@@ -24,6 +24,7 @@ import pytest
 from click.testing import CliRunner
 from yarl import URL
 
+from bandit.settings import BanditSettings
 from bandit.strategies import strategies
 from streams import answers
 from streams.broker import EmbeddedBroker
@@ -57,13 +58,15 @@ def now_ms() -> int:
 
 
 @asynccontextmanager
-async def serving(topics: TopicSettings, folder: Path, slot: str = "0", **service: Any) -> AsyncIterator[tuple[Worker, Service, Client]]:
+async def serving(
+    topics: TopicSettings, folder: Path, slot: str = "0", bandit: BanditSettings | None = None, **service: Any
+) -> AsyncIterator[tuple[Worker, Service, Client]]:
     """A worker that answers, and a client of it. Its lists are without chance, and may repeat."""
     made = Service(
         ServiceConfig(
             topics=topics, service=ServiceSettings(port=0, **service),
             copy=CopySettings(checkpoint_dir=str(folder / "checkpoints"), stale_after_s=2.0),
-            recommend=RecommendSettings(explore_share=0.0, no_repeat_window_ms=0),
+            recommend=RecommendSettings(explore_share=0.0, no_repeat_window_ms=0), bandit=bandit or BanditSettings(),
         )
     )  # fmt: skip
     settings = WorkerSettings(topics=topics, stores=StoreSettings(data_dir=str(folder / "state")))
@@ -512,10 +515,13 @@ def test_stalled_worker_is_not_alive_and_one_without_partitions_is_not_ready(top
 def test_with_a_learner_lists_come_from_the_model_and_without_it_grow_stale(topic_settings: MakeTopics, tmp_path: Path) -> None:
     topics = topic_settings(1)
     process = LearnerProcessSettings(checkpoint_dir=str(tmp_path / "checkpoints"), device="cpu")
-    config = LearnerConfig(topics=topics, learner=msgspec.structs.replace(LEARNER, micro_batch_span_ms=100), process=process)
+    linear = BanditSettings(arms="linear")
+    config = LearnerConfig(
+        topics=topics, learner=msgspec.structs.replace(LEARNER, micro_batch_span_ms=100), process=process, bandit=linear
+    )  # fmt: skip
 
     async def main() -> None:
-        async with serving(topics, tmp_path) as (worker, service, client):
+        async with serving(topics, tmp_path, bandit=linear) as (worker, service, client):
             exporter = Exporter(ExporterSettings(port=0))
             learner = LearnerProcess(config, [exporter])
             await learner.start()
@@ -538,6 +544,7 @@ def test_with_a_learner_lists_come_from_the_model_and_without_it_grow_stale(topi
                 *_, shown = await asyncio.to_thread(exposures, topics)
                 assert drawn["strategy"] == shown["strategy"] in RecommendSettings().chosen
                 assert (shown["choice"]["surface"], shown["choice"]["arms"]) == ("list", list(RecommendSettings().chosen))
+                assert sum(x * x for x in shown["choice"]["vector"]) == pytest.approx(1.0, abs=1e-3)  # what the ranker knows of ada
                 await paged(client, service)
 
                 shown_by_worker = await series(client)
@@ -596,6 +603,8 @@ def test_with_a_learner_lists_come_from_the_model_and_without_it_grow_stale(topi
         assert done.exit_code == 0, done.stderr
         drawn = json.loads(done.stdout)
         assert drawn["propensity"] == drawn["chances"][drawn["strategy"]]
+        *_, shown = await asyncio.to_thread(exposures, topics)
+        assert len(shown["choice"]["vector"]) == 32
         plain = await asyncio.to_thread(CliRunner().invoke, segue, [*call, "--strategy", "blend-0", "--why"])
         assert plain.exit_code == 0, plain.stderr
         lines = plain.stdout.splitlines()

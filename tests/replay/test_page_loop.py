@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bandit.arms import EXPERIENCE
+from bandit.settings import BanditSettings
 from online_model.model_settings import ModelSettings
 from replay.page_curves import Story
 from replay.page_loop import PageLoop, PageRunSettings, SeguePages
@@ -55,6 +56,23 @@ def test_what_is_looked_at_is_learned_and_earns_a_reward_when_its_window_has_clo
     won = segue.choosing.policies["page"].arms.won[EXPERIENCE].sum()
     early = sum(v.experience for v in visits)  # of all acts; the reward counts those until the window closes
     assert 0.9 * early < won < 1.1 * early
+
+
+def test_linear_arms_learn_of_what_the_ranker_knew_of_each_visitor() -> None:
+    loop, segue, log = run(PageRunSettings(bandit=BanditSettings(arms="linear")), 5, 40)
+    loop.finish()
+    segue.segue.until(segue.segue.partition.progress.watermark_ms + HOUR_MS)
+    told = [record.choice.vector for record in log if isinstance(record, Exposure) and record.choice is not None]
+    known = [vector for vector in told if vector]  # the first come before anything is learned
+    assert len(told) == 40 and 20 < len(known) < 40 and len(set(known)) == len(known)
+    assert np.linalg.norm(known, axis=1) == pytest.approx(np.ones(len(known)), abs=1e-3)
+    linear = segue.choosing.policies["page"].linear
+    assert linear is not None
+    diagonal, kept = np.einsum("kdd->d", linear.gram), (1 - 1 / 20_000) ** 40
+    assert kept * len(known) <= diagonal[0] <= len(known)  # everybody's part
+    assert diagonal[1:13].sum() == pytest.approx(diagonal[0]) == pytest.approx(diagonal[13:].sum(), rel=1e-3)  # segments', users'
+    again = run(PageRunSettings(bandit=BanditSettings(arms="linear")), 5, 40)[0]
+    assert [v.chances for v in again.story.visits] == [v.chances for v in loop.story.visits]
 
 
 def test_same_seed_same_pages_and_looking_back_changes_nothing() -> None:

@@ -116,6 +116,30 @@ def test_the_posteriors_of_a_checkpoint_choose_by_their_own_segments(tmp_path: P
     assert any("arms that the log never showed" in said for said in json.loads(done.stdout)["families"][0]["reasons"])
 
 
+def test_posteriors_of_linear_arms_choose_by_what_was_known_of_each_user(tmp_path: Path) -> None:
+    rng, settings = np.random.default_rng(3), BanditSettings(arms="linear")
+
+    def seen(rows: Rows) -> None:
+        for row in rows[::2]:
+            row["choice"]["vector"] = np.round(rng.normal(0, 0.2, 32), 4).tolist()
+
+    path = written(tmp_path / "log.jsonl", seen, n=FEW)
+    reader = strategy_rounds.Reader(PartitionSettings())
+    strategy_rounds.drive(logs.read([Path(path)], logs.Format.JSONL, logs.Columns()), reader, {}, lambda *_: None)
+    rewarded = Rewarded(Choosing({"page": ARMS}, settings))
+    for reward in reader.rewards:
+        rewarded.take(reward)
+    rewarded.learn()
+    arrays = {f"posteriors.{name}": array for name, array in rewarded.arrays().items()}
+    checkpoint.save(tmp_path / "kept", checkpoint.name_of(1, 5), arrays, {"posteriors": rewarded.meta()})
+    log = reader.rounds("page")
+    found = chances(f"posteriors:{tmp_path / 'kept'}", log, settings)
+    for n in range(FEW):
+        choice = rewarded.choosing.choose("page", log.activity[n], log.domain[n], 0.5, log.vectors[n])[1]
+        assert found.table[found.context[n]] == pytest.approx(choice.chances, abs=1e-12)
+    assert len(np.unique(found.table, axis=0)) == FEW
+
+
 def test_a_file_of_probabilities_by_segment(log: str, tmp_path: Path) -> None:
     policy = tmp_path / "policy.csv"
     policy.write_text("segment,arm,probability\n0,explore,1\n1,blend-0,0.9\n1,tail,0.1\n")

@@ -106,6 +106,34 @@ def test_posteriors_are_those_of_a_policy_that_was_fed_directly() -> None:
             assert choosing.policies[surface].chances(segment).tolist() == policy.chances(segment).tolist()
 
 
+def test_linear_arms_look_at_the_user_and_a_copy_and_a_restart_do_so_alike() -> None:
+    rng, linear = np.random.default_rng(5), BanditSettings(arms="linear")
+    one, choosing = np.eye(32)[0], Choosing(ARMS, linear)
+    for at in range(0, 6_000, 50):
+        batch = []
+        for n in range(at, at + 50):
+            sign, strategy = 1 if rng.random() < 0.5 else -1, ARMS["page"][n % 3]
+            liked = 0.8 * ((sign > 0) == (strategy == "tail"))
+            batch.append(reward("page", strategy, n, vector=(sign * one).tolist(), experience=float(rng.random() < liked)))
+        choosing.learn(batch)
+    assert choosing.looks("page")
+    assert not Choosing(ARMS, BanditSettings()).looks("page")
+    name, choice = choosing.choose("page", 3.0, 7, 0.5, one.tolist())
+    assert (name, choice.vector) == ("tail", tuple(one.tolist()))
+    assert choice.chances[1] > 0.9 > 0.1 > choosing.choose("page", 3.0, 7, 0.5, (-one).tolist())[1].chances[1]
+    policy = choosing.policies["page"]
+    assert list(choice.chances) == policy.chances(choice.segment, one.tolist()).tolist()
+    said = np.stack([choice.experience, choice.revenue])  # [2, K, 2]
+    assert said.transpose(2, 0, 1).tolist() == np.stack(policy.posteriors(choice.segment, one.tolist())).tolist()
+    assert choosing.choose("page", 3.0, 7, 0.5)[1].vector == ()
+    copy, again = Choosing(ARMS, linear), Choosing(ARMS, linear)
+    copy.take(choosing.copy_bytes())
+    again.load(choosing.arrays(), choosing.meta())
+    for who in rng.normal(0, 0.2, (20, 32)).tolist():
+        wanted = choosing.choose("page", 3.0, 7, 0.3, who)
+        assert copy.choose("page", 3.0, 7, 0.3, who) == again.choose("page", 3.0, 7, 0.3, who) == wanted
+
+
 def test_rewards_one_by_one_are_those_of_a_batch_where_nothing_drifts() -> None:
     batch = [reward("page", ARMS["page"][n % 3], n, experience=n % 4 / 4, seen=n % 9 != 0) for n in range(120)]
     whole, singly = (Choosing(ARMS, BanditSettings(alarm=0.0)) for _ in range(2))

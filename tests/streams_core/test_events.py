@@ -199,7 +199,7 @@ CHOICE_BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "surface": (["page", "list"], []), "arms": ([["x" * 64] * 12], [["x"] * 13, [""], ["x" * 65]]), "segment": ([0], [-1]),
     "chances": ([[0.0] * 12, [1.0]], [[0.1] * 13, [-0.1], [1.1]]), "activity": ([0.0], [-0.1]), "domain": ([0, 2**64 - 1], [-1]),
     "version": ([0], [-1]), "revenue_weight": ([0.0], []), "experience": ([[[0.1, 0.2]] * 12], [[[0.1, 0.2]] * 13]),
-    "revenue": ([[[0.1, 0.2]] * 12], [[[0.1, 0.2]] * 13]),
+    "revenue": ([[[0.1, 0.2]] * 12], [[[0.1, 0.2]] * 13]), "vector": ([[], [-0.5] * 64], [[0.5] * 65]),
 }  # fmt: skip
 SLOT_BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "item_id": TEXT256, "position": PLACE, "propensity": CHANCE, "score": ([-1e9, None], []), "source": TEXT64, "module": TEXT64,

@@ -493,6 +493,32 @@ def test_auto_is_one_of_the_chosen_by_the_chances_that_are_logged() -> None:
     assert house.made(score, user_id="u", strategy="wild").exposure.choice is None  # type: ignore[union-attr]
 
 
+def test_linear_arms_are_told_what_the_ranker_knows_of_who_asks_once_it_knows_something() -> None:
+    house, batches = House([Item(item_id=f"n{n}", domain="song") for n in range(9)], PRESETS), list[Batch]()
+    asked = Request(user_id="u", strategy="auto")
+    chooses = Choosing({"list": PRESETS.chosen}, BanditSettings(arms="linear"))
+    house.take(event("play", "n1", full=True))
+
+    def look(batch: Batch) -> np.ndarray:
+        batches.append(batch)
+        return np.full((len(batch), 32), 0.176776695)
+
+    def vector(version: int, chooses: Choosing = chooses) -> tuple[float, ...]:
+        score, later = judged(lambda item: item % 97 / 97), START + 9 * HOUR_MS
+        _, exposure, _ = house.recommender.recommend(
+            asked, "r", house.user("u"), house.partition.item_counts, score, later, 1, version, choosing=chooses, look=look
+        )
+        assert exposure is not None and exposure.choice is not None
+        return exposure.choice.vector
+
+    assert vector(0) == () == vector(7, choosing(PRESETS)) and not batches  # it has learned nothing; it is not looked at
+    assert vector(7) == (0.1768,) * 32
+    (batch,) = batches
+    assert len(batch) == 1 and batch.fields[0, ITEM] == 0  # before any item,
+    assert k("n1") in batch.history[0, 0]  # but with what the user did
+    assert batch.counts[0, 0].sum() > 0 == batch.counts[0, 1].sum()
+
+
 def test_a_guest_is_chosen_for_as_somebody_who_did_the_same_and_leaves_nothing() -> None:
     house, later = House([Item(item_id=f"n{n}", domain="song") for n in range(9)], PRESETS), START + 9 * HOUR_MS
     house.take(event("play", "n1", full=True))

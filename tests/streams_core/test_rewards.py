@@ -161,7 +161,9 @@ def test_what_waits_of_a_choice_is_16_bytes_a_place_and_little_beside() -> None:
     four, three = (waiting(items, CHOICE) - waiting(items, None) for items in ("abcd", "abc"))
     assert four - three == 16
     # In place of False: "page", "tail", its arms and their chances, activity, time; lengths and small numbers a byte or two each.
-    assert four == 4 * 16 + (5 + 5 + 5 + 6 + 1) + (2 + 16) + 9 + 9 + 1 + 1 + 1 + 2 + 2
+    rest = 4 * 16 + (5 + 5 + 5 + 6 + 1) + (2 + 16) + 9 + 9 + 1 + 1 + 1 + 2 + 2
+    assert four == rest + 2  # where linear arms choose, 8 bytes for each number that they look at
+    assert waiting("abcd", msgspec.structs.replace(CHOICE, vector=(0.5,) * 4)) - waiting("abcd", CHOICE) == 4 * 8
 
 
 def test_settings_of_rewards_are_checked() -> None:
