@@ -26,6 +26,12 @@ def append(history: bytes, item: int, ts: int, domain: int, action: int, limit: 
     return (history[:end] + row + history[end:])[-limit * ROW :]
 
 
+def newest(history: bytes) -> tuple[int, int]:
+    """Item and time of the last behaviour of a history that isn't empty."""
+    item, ts, _, _ = _ROW.unpack_from(history, len(history) - ROW)
+    return item, ts
+
+
 def undo(history: bytes, item: int, action: int) -> bytes:
     """Remove the newest behaviour with this item and action, if there is one."""
     for at in range(len(history) - ROW, -1, -ROW):

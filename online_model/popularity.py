@@ -37,6 +37,7 @@ class Increment(msgspec.Struct, frozen=True, array_like=True):
     ts: int  # event time, ms
     mask: int  # bit 0 an exposure, bits 1..5 TASKS positive, bit 6 counts as popular (play, collect, share)
     sign: int = 1  # +1 | -1
+    after: int = 0  # key of the item that the user took just before; 0: of none
 
 
 class Decay:

@@ -22,7 +22,7 @@ from rocksdict import DbClosedError
 
 from online_model.features import POPULARITY_HALF_LIVES_H
 from online_model.popularity import POPULAR, Increment, of_item
-from streams.core import keys
+from streams.core import followers, keys
 from streams.core.candidates import POPULAR_HALF_LIFE_H, Shelves
 from streams.core.catalog import Catalog, Known
 from streams.core.events import Event, Exposure
@@ -158,7 +158,12 @@ class Answers:
 
     def _begin(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
         sums: dict[int, tuple[int, float]] = {}
+        parts: dict[int, list[bytes]] = {}
         for key, row in rows:
+            followed = followers.item(key)
+            if followed is not None:
+                parts.setdefault(followed, []).append(row)
+                continue
             item, at = int.from_bytes(key, "big"), self._decay.newest(row)
             popularity = self._decay.read(row, at)[_DAY]
             before = sums.get(item)
@@ -169,6 +174,8 @@ class Answers:
             sums[item] = (at, popularity)
         for item, (at, popularity) in sums.items():
             self._shelves.seed(item, popularity, at)
+        for item, of in parts.items():
+            self._shelves.followers.put(item, followers.merge(of))
 
     def _later(self, work: Callable[..., None], *given: Any) -> None:
         self._thread.submit(_whole, work, *given)

@@ -12,6 +12,7 @@ from aiokafka.structs import ConsumerRecord
 
 from online_model.popularity import Increment, increments, of_item
 from streams import messages
+from streams.core import followers
 from streams.core.catalog import Catalog, Known
 from streams.core.items import Item
 from streams.core.settings import PartitionSettings
@@ -130,6 +131,9 @@ class PopularityReader:
             for row in rows:
                 key = row.item.to_bytes(8, "big")
                 table.put(key, self._decay.add(table.get(key), row.ts, increments(row.mask, row.sign)))
+                if row.after:
+                    key = followers.key(row.after)
+                    table.put(key, followers.add(table.get(key), row.item, row.ts))
         marks[part.source] = mark
         return folded
 

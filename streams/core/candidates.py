@@ -6,6 +6,8 @@ both on the shelf of its category, which is the first it has, as for the model. 
 popularity keeps its order between events (everything decays by the same factor), so an item's score is
 log2 p(t) + t / half-life: a constant until its next event.
 
+What is played right after what (`followers.py`) is kept here, too, by the same events.
+
 Items that no catalog knows stand on a shelf of their own, which is taken while there is no catalog at all: once there
 is one, what it doesn't hold was deleted, or is not for everybody. A request that names such an item still gets it.
 """
@@ -22,11 +24,12 @@ import numpy as np
 from online_model.popularity import POPULAR, Increment
 from streams.core import keys
 from streams.core.catalog import Known
+from streams.core.followers import Followers
 
 TOP = 500  # best of a shelf that are kept in order; what a user has just had is skipped, so more than a request takes
 REMEMBERED = 1 << 20  # deleted items still known as deleted; and items with events that no catalog knows
 POPULAR_HALF_LIFE_H = 24.0  # of the popularity that candidates are ordered by: a day, so that nobody's night decides
-GIVEN, POPULAR_NOW, FRESH, EXPLORE = "given", "popular", "fresh", "explore"  # sources of candidates
+GIVEN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE = "given", "co-listened", "popular", "fresh", "explore"  # sources of candidates
 _LN2 = 0.6931471805599453
 _NONE = (-inf, 0)
 _LEAST = 1e-9  # a popularity below it is none: what an undo leaves of rounding
@@ -129,6 +132,7 @@ class Shelves:
 
     def __init__(self) -> None:
         self.now_ms = -1
+        self.followers = Followers()
         self._half_life_ms = POPULAR_HALF_LIFE_H * keys.HOUR_MS
         self._scores: dict[int, float] = {}
         self._published: dict[int, int] = {}  # of what stands on a shelf; of what no catalog knows: in the order it was met
@@ -174,6 +178,7 @@ class Shelves:
         self._take_down(key)
         self._placed.pop(key, None)
         self._scores.pop(key, None)
+        self.followers.drop(key)
         self._deleted.pop(key, None)
         self._deleted[key] = None
         if len(self._deleted) > REMEMBERED:
@@ -193,10 +198,12 @@ class Shelves:
                 self._take_down(next(iter(self._names)))
 
     def add(self, increment: Increment) -> None:
-        """One event's part in an item's popularity, of any partition, in any order."""
+        """One event's part in an item's popularity and in what follows what, of any partition, in any order."""
         key = increment.item
         if not increment.mask & POPULAR or key in self._deleted:
             return
+        if increment.after and increment.sign > 0:
+            self.followers.add(increment.after, key, increment.ts)
         at, score = increment.ts / self._half_life_ms, self._scores.get(key, -inf)
         if increment.sign > 0:
             high, low = max(at, score), min(at, score)
@@ -321,11 +328,20 @@ class Gate:
         return len(shelf) - sum(key in shelf for key in self._blocked)
 
 
-def retrieve(shelf: Shelf, gate: Gate, popular: int, fresh: int, explore: int, least: int, rng: np.random.Generator) -> dict[int, str]:
-    """Candidates with their source: the most popular, the newest beside them (and in place of popular ones that are
-    lacking), then random ones; at least `least`, where the shelf has so many that come through.
+def retrieve(
+    shelf: Shelf, gate: Gate, popular: int, fresh: int, explore: int, least: int, rng: np.random.Generator,
+    following: Iterable[int] = (), followed: int = 0,
+) -> dict[int, str]:  # fmt: skip
+    """Candidates with their source: up to `followed` of those that are `following`, in place of as many of the most popular; the
+    newest beside them (and in place of popular ones that are lacking), then random ones; at least `least`, where the shelf has so
+    many that come through.
     """
     out: dict[int, str] = {}
+    for key in following:
+        if len(out) >= min(followed, popular):
+            break
+        if key in shelf and gate.open(key):
+            out[key] = CO_LISTENED
     for source, keys_, wanted in ((POPULAR_NOW, shelf.popular(), popular), (FRESH, shelf.fresh(), popular + fresh)):
         for key in keys_:
             if len(out) >= wanted:

@@ -14,7 +14,7 @@ from online_model import history
 from online_model.features import ExampleRecord
 from online_model.features import Tick as LearnerTick
 from online_model.popularity import EXPOSURE, Increment, Values, counts, increments, merge
-from streams.core import keys
+from streams.core import followers, keys
 from streams.core.acts import COLLECT, Meaning, meaning
 from streams.core.admission import MINUTE_MS, Admission
 from streams.core.catalog import Catalog
@@ -145,8 +145,9 @@ class Partition:
             self._joins.save(user, list_key, shown)
         elif acts and not (event.request_id is not None and self._joins.wait(user, keys.once("request", event.request_id), act)):
             self.progress.count("unjoined")
+        after = followers.last([positive for positive, _ in state.histories.values()], item, event.ts) if said.popular else 0
         undone |= self._behave(state, domain, item, event.ts, said)
-        self._add(state, item, domain, event.ts, (fresh << 1) | said.popular)
+        self._add(state, item, domain, event.ts, (fresh << 1) | said.popular, after=after)
         self._add(state, item, domain, event.ts, undone << 1, sign=-1)
         self.tables.users.put(_KEY.pack(user), state)
 
@@ -260,8 +261,8 @@ class Partition:
                 state.related[key] = rows
         _trim(state.related, self.settings.related_keys)
 
-    def _add(self, state: UserState, item: int, domain: int, ts: int, mask: int, sign: int = 1) -> None:
-        """Move the decayed counts of the user's scopes and of the item by what a mask says."""
+    def _add(self, state: UserState, item: int, domain: int, ts: int, mask: int, sign: int = 1, after: int = 0) -> None:
+        """Move the decayed counts of the user's scopes and of the item by what a mask says; it followed the item `after`."""
         if not mask:
             return
         row, scopes = counts(mask, sign), self.view.scopes
@@ -275,7 +276,10 @@ class Partition:
         key = _KEY.pack(item)
         table = self.tables.popularity
         table.put(key, self.view.items.add(table.get(key), ts, increments(mask, sign)))
-        self._effects.popularity.append(Increment(item, ts, mask, sign))
+        if after:
+            key = followers.key(after)
+            table.put(key, followers.add(table.get(key), item, ts))
+        self._effects.popularity.append(Increment(item, ts, mask, sign, after))
 
     def _state(self, user: int) -> UserState:
         return self.tables.users.get(_KEY.pack(user)) or UserState()

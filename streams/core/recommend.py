@@ -24,6 +24,7 @@ from streams.core.catalog import Catalog
 from streams.core.events import MAX_ARMS, MAX_SLOTS, Choice, Exposure, Id, ShortId
 from streams.core.explain import Trace
 from streams.core.explore import arrange, propensities
+from streams.core.followers import past
 from streams.core.fusion import GAMMA, SCALE, WEIGHT, RequestError, Weights, chosen, within
 from streams.core.scoring import MAX_IDS, Asked, Look, Predict, Ranked, Scorer, told
 from streams.core.settings import HOUR_MS, PartitionSettings
@@ -58,6 +59,7 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
     gamma_item: float = 0.7  # share of momentary popularity's part taken away: quality stays, fashion goes (MODEL.md section 4)
     tail_gamma_item: float = 1.0  # the same of the strategy `tail`: nothing of fashion is left
     popular_candidates: int = 130  # with the next two 200, which is what a request may take time for (DESIGN section 10)
+    co_listened_candidates: int = 50  # what others played right after the user's last plays: in place of as many popular ones
     fresh_candidates: int = 50  # newest: what nobody has played yet can't be popular
     explore_candidates: int = 20  # random ones: the only way into a ranking for what is neither
     explore_share: float = 0.02  # of slots, at random: without it, what is never shown is never known (MODEL.md section 4)
@@ -84,7 +86,7 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"max_k must be in [1, {MAX_SLOTS}], got {self.max_k}")
         if not 1 <= self.max_candidates <= MAX_IDS:
             raise ValueError(f"max_candidates must be in [1, {MAX_IDS:,}], got {self.max_candidates}")
-        for name in ("popular_candidates", "fresh_candidates", "explore_candidates", "no_repeat_window_ms"):
+        for name in ("co_listened_candidates", "popular_candidates", "fresh_candidates", "explore_candidates", "no_repeat_window_ms"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
 
@@ -128,7 +130,7 @@ class Request(Asked, frozen=True, kw_only=True):
     """Body of a request for a list."""
 
     k: int = 10
-    candidates: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] | None = None  # None = popular, fresh and random ones
+    candidates: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] | None = None  # None = co-listened, popular, fresh and random ones
     strategy: ShortId | None = None  # ranked (default) | tail | explore | popular | a preset's name | auto: chosen by what they earned
     module: ShortId | None = None
 
@@ -196,7 +198,7 @@ class Recommender:
         gate = Gate(self.shelves, self.scorer.blocked(request, state, ts))
 
         share = way.explore_share or 0.0
-        pool = self._pool(request, gate, share, np.random.default_rng(chance))
+        pool = self._pool(request, state, gate, share, np.random.default_rng(chance))
         everything = {*pool.sources, *pool.drawn}
         if predict is None or cold or strategy == POPULAR:
             scored = self.scorer.popular(everything, item_counts, ts)
@@ -224,7 +226,7 @@ class Recommender:
         """The id of an item that is known."""
         return self.scorer.name(key)
 
-    def _pool(self, request: Request, gate: Gate, share: float, rng: np.random.Generator) -> _Pool:
+    def _pool(self, request: Request, state: UserState, gate: Gate, share: float, rng: np.random.Generator) -> _Pool:
         """Candidates, and what chance decides before anything is scored."""
         if request.candidates is not None:
             given = {keys.key("item", item_id): item_id for item_id in request.candidates}
@@ -233,7 +235,10 @@ class Recommender:
             return _Pool(dict.fromkeys(names, GIVEN), names, len(names), explores.tolist(), shuffled(names, int(explores.sum()), rng))
         s, shelf = self.settings, self.shelves.of(keys.key("domain", request.domain) if request.domain is not None else None)
         items = gate.count(shelf)
-        sources = retrieve(shelf, gate, s.popular_candidates, s.fresh_candidates, s.explore_candidates, request.k, rng)
+        following = self.shelves.followers.after(past(positive for positive, _ in state.histories.values()))
+        sources = retrieve(
+            shelf, gate, s.popular_candidates, s.fresh_candidates, s.explore_candidates, request.k, rng, following, s.co_listened_candidates
+        )
         explores = rng.random(min(request.k, items)) < share
         return _Pool(sources, {}, items, explores.tolist(), draw(shelf, gate, int(explores.sum()), rng))
 

@@ -74,7 +74,7 @@ class Ranked(msgspec.Struct, frozen=True, kw_only=True):
     item_id: str
     position: int
     score: float  # sum of weight x probability, and of the rank head's part; where popularity orders, the decayed count of a day
-    source: str  # given | popular | fresh | explore (drawn at random, into the ranking or into its slot)
+    source: str  # given | co-listened | popular | fresh | explore (drawn at random, into the ranking or into its slot)
     propensity: float  # probability of this item in this slot, given the candidates
     probabilities: dict[str, float] | None  # by task, after what gamma took away; None where popularity orders
 

@@ -261,10 +261,12 @@ def test_popularity_is_known_again_after_a_restart_from_all_partitions(partition
                 await until(lambda: len(worker.ingest.owned) == partitions)
                 if turn == 0:
                     await put(client, *SONGS)
-                    await send(client, *[play(f"u{n}", item) for n, item in enumerate(played)])
-                    await until(lambda: len(worker.catalog) == 5 and taken(worker) == len(played))
+                    await send(client, *[play(f"u{n}", item) for n, item in enumerate(played)], play("u9", "i0"))  # after i3
+                    await until(lambda: len(worker.catalog) == 5 and taken(worker) == len(played) + 1)
                 await listed(client, ["i0", "i1", "i2", "i3"], k=4, context={"turn": turn})
                 await listed(client, ["i1", "i3"], k=2, candidates=["i3", "i1", "i4"])
+                listening = await ask(client, k=4, plays=[{"item_id": "i3"}])
+                assert [item["source"] for item in listening["items"]] == ["co-listened", "popular", "popular", "popular"]
 
     async def listed(client: Client, wanted: list[str], **request: Any) -> None:
         async with asyncio.timeout(30):

@@ -34,6 +34,7 @@ class Count(NamedTuple):
     ts: int
     columns: Labels
     sign: int
+    after: str | None = None  # the item that it followed
 
 
 @dataclass
@@ -106,6 +107,7 @@ class Story:
         self.unjoined = 0
         self.counts: list[Count] = []
         self.positive: dict[tuple[str, str], list[Behaviour]] = {}  # by user and domain
+        self.changed: list[tuple[str, str]] = []  # whose behaviours changed, in order
         self.negative: dict[tuple[str, str], list[Behaviour]] = {}
         self.lately: dict[str, list[tuple[str, int]]] = {}  # user -> (item, ts) that were shown
         self.earnings: list[Earning] = []  # ever
@@ -269,13 +271,14 @@ class Story:
                 self.waiting.append(act)
             else:
                 self.unjoined += 1
+        after = self.before(user, item, event.ts) if any(action in actions for action in GOOD) else None
         gone |= self.behave(event, actions, full, partial)
 
         if one is not None:
             self.see(one)
         columns = fresh | ({"popular"} if any(action in actions for action in GOOD) else set())
         domain = event.domain or ""
-        self.counts += [Count(user, domain, item, event.ts, frozenset(columns), 1)] if columns else []
+        self.counts += [Count(user, domain, item, event.ts, frozenset(columns), 1, after)] if columns else []
         self.counts += [Count(user, domain, item, event.ts, gone, -1)] if gone else []
 
     def see(self, one: Shown) -> None:
@@ -309,6 +312,15 @@ class Story:
             return None, list_
         return self.show(user, event.domain or "", list_, [item], event.ts, not impression)[0], list_
 
+    def before(self, user: str, item: str, ts: int) -> str | None:
+        """What the user liked last, in the domain that changed last where several are as new; within the hour, and not the same again."""
+        newest = [
+            (self.positive[place][-1][1], at, self.positive[place][-1][0])
+            for at, place in enumerate(self.changed) if place[0] == user and self.positive[place] and place not in self.changed[at + 1 :]
+        ]  # fmt: skip
+        at, _, last = max(newest, default=(0, 0, item))
+        return last if last != item and 0 <= ts - at <= 3_600_000 else None
+
     def behave(self, event: Event, actions: set[Action], full: bool, partial: bool) -> Labels:
         """The user's behaviours, one a family and event: the strongest of what was said. Returns what an undo took back."""
         place, limit, gone = (event.user_id, event.domain or ""), self.settings.history_limit, frozenset[str]()
@@ -328,6 +340,8 @@ class Story:
                 negative = history.append(negative, (event.item_id, event.ts, place[1], what), limit)
                 break
         self.positive[place], self.negative[place] = positive, negative
+        if not {Action.UNCOLLECT, Action.COLLECT, Action.SHARE, Action.DISLIKE, Action.SKIP}.isdisjoint(actions) or full or partial:
+            self.changed.append(place)
         return gone
 
 

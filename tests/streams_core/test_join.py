@@ -150,7 +150,12 @@ def test_a_partition_tells_the_story_that_loops_tell(log: Log) -> None:
         assert partition.progress.counted.get(name, 0) == getattr(wanted, name)
     lists = {(one.user, one.list_) for one in wanted.there if one.closed is None} | {(w.user, w.list_) for w in wanted.waiting}
     assert partition.progress.open_lists == len(lists)
-    assert effects.popularity == [Increment(keys.key("item", c.item), c.ts, sum(BITS[b] for b in c.columns), c.sign) for c in wanted.counts]
+    assert effects.popularity == [
+        Increment(
+            keys.key("item", c.item), c.ts, sum(BITS[b] for b in c.columns), c.sign, keys.key("item", c.after) if c.after is not None else 0
+        )
+        for c in wanted.counts
+    ]  # fmt: skip
     for family, rows_of in enumerate((wanted.positive, wanted.negative)):
         for (user, domain), rows in rows_of.items():
             expected = [(keys.key("item", item), ts, BEHAVIOURS[what]) for item, ts, _, what in rows]

@@ -1,0 +1,111 @@
+"""What is played right after what: of each item the ones that its listeners took next, by decayed counts. A source of candidates.
+
+The last item that a user took is followed by the next one they take within an hour, whichever domain it is of. A row is bytes: of each
+follower its key and its score, which is log2 of its decayed count plus the time in half-lives (as in `candidates.py`): a constant until
+the next such event, so that adding needs no other row and the order of scores is the order of counts at any time.
+"""
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from math import exp2, log1p
+
+import numpy as np
+
+from online_model.history import BEHAVIOUR, newest
+from streams.core import keys
+
+EACH = 32  # followers kept of an item: the rarest goes first. Twice what is drawn of one
+ITEMS = 1 << 17  # whose followers are in memory: 512 bytes each, and twice that of what holds them
+WITHIN_MS = keys.HOUR_MS  # of the last item: what is taken later begins something new
+HALF_LIFE_MS = 30 * 24 * keys.HOUR_MS  # what goes together changes slowly
+PAST = 8  # last items whose followers are asked for,
+FADES = 0.7  # each counting so much of the one after it
+_ROW = np.dtype([("item", "<u8"), ("score", "<f8")])
+_PAIR = struct.Struct("<Qd")
+_KEY = 9
+_LN2 = 0.6931471805599453
+
+
+def key(item: int) -> bytes:
+    """Of an item's row, in the table of popularity: one byte longer than the keys there."""
+    return b"f" + item.to_bytes(8, "big")
+
+
+def item(key: bytes) -> int | None:
+    """The item of a row's key; None of the key of another row in that table."""
+    return int.from_bytes(key[1:], "big") if len(key) == _KEY else None
+
+
+def add(row: bytes | None, item: int, ts: int) -> bytes:
+    """The row with one more follower. Of more than EACH, the one with the lowest score goes (of equal ones the smallest key)."""
+    scores = dict(_PAIR.iter_unpack(row or b""))
+    scores[item] = _sum(scores.get(item), ts / HALF_LIFE_MS)
+    if len(scores) > EACH:
+        del scores[min(scores, key=lambda other: (scores[other], other))]
+    return b"".join(_PAIR.pack(*pair) for pair in scores.items())
+
+
+def merge(rows: Iterable[bytes]) -> bytes:
+    """Rows of one item, of several sources, as one."""
+    scores: dict[int, float] = {}
+    for row in rows:
+        for item, score in _PAIR.iter_unpack(row):
+            scores[item] = _sum(scores.get(item), score)
+    best = sorted(scores.items(), key=lambda pair: (-pair[1], -pair[0]))[:EACH]
+    return b"".join(_PAIR.pack(*pair) for pair in best)
+
+
+def last(histories: Sequence[bytes], item: int, ts: int) -> int:
+    """The item that one taken now follows, by what the user liked, packed, of each domain (what changed last behind); 0 where none."""
+    before, at = max((newest(h) for h in reversed(histories) if h), key=lambda row: row[1], default=(0, 0))
+    return before if before != item and 0 <= ts - at <= WITHIN_MS else 0
+
+
+class Followers:
+    """Rows by item, of those that were followed last."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, bytes] = {}  # the least recently changed first
+
+    def add(self, before: int, item: int, ts: int) -> None:
+        """An item was taken after another."""
+        self.put(before, add(self._rows.pop(before, None), item, ts))
+
+    def put(self, before: int, row: bytes) -> None:
+        """The followers of an item, as a whole."""
+        self._rows.pop(before, None)
+        self._rows[before] = row
+        if len(self._rows) > ITEMS:
+            del self._rows[next(iter(self._rows))]
+
+    def drop(self, item: int) -> None:
+        """Nothing follows it any more; as a follower it is filtered where lists are made."""
+        self._rows.pop(item, None)
+
+    def after(self, past: Iterable[int]) -> Iterator[int]:
+        """Of the last items of a user, newest first: what follows them, by the sum of its shares, the share of the n-th fading."""
+        total: dict[int, float] = {}
+        weight = 1.0
+        for before in past:
+            row = self._rows.get(before)
+            if row:
+                of = np.frombuffer(row, _ROW)
+                count = np.exp2(of["score"] - of["score"].max())
+                for item, share in zip(of["item"].tolist(), (weight * count / count.sum()).tolist(), strict=True):
+                    total[item] = total.get(item, 0.0) + share
+            weight *= FADES
+        return iter(sorted(total, key=lambda item: (-total[item], item)))
+
+
+def past(histories: Iterable[bytes]) -> list[int]:
+    """The PAST last different items of a user's packed histories, newest first."""
+    rows = np.concatenate([np.frombuffer(h[-PAST * BEHAVIOUR.itemsize :], BEHAVIOUR) for h in histories] or [np.zeros(0, BEHAVIOUR)])
+    return list(dict.fromkeys(rows["item"][np.argsort(-rows["ts"], kind="stable")].tolist()))[:PAST]
+
+
+def _sum(score: float | None, more: float) -> float:
+    if score is None:
+        return more
+    high, low = max(score, more), min(score, more)
+    return high + log1p(exp2(low - high)) / _LN2

@@ -1,0 +1,159 @@
+"""What is played right after what: by hand, against decayed counts in plain loops, and as candidates of a list."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from online_model.history import COLLECT, FULL_PLAY, append
+from streams.core import followers
+from streams.core.events import Event
+from streams.core.followers import EACH, HALF_LIFE_MS, Followers
+from streams.core.items import Item
+from streams.core.keys import HOUR_MS
+from streams.core.recommend import RecommendSettings
+from tests.streams_core.test_candidates import shelves_of
+from tests.streams_core.test_recommend import START, House, by_name, event, k
+
+DAY = 24 * HOUR_MS
+
+
+def counts(row: bytes, at: int) -> dict[int, float]:
+    """Decayed counts of a row."""
+    return {item: 2.0 ** (score - at / HALF_LIFE_MS) for item, score in followers._PAIR.iter_unpack(row)}
+
+
+def naive(events: list[tuple[int, int]], at: int) -> dict[int, float]:
+    """The same of (item, ts), one by one."""
+    out: dict[int, float] = {}
+    for item, ts in events:
+        out[item] = out.get(item, 0.0) + 2.0 ** (-(at - ts) / (30 * DAY))
+    return out
+
+
+def folded(events: list[tuple[int, int]]) -> bytes:
+    row = b""
+    for item, ts in events:
+        row = followers.add(row, item, ts)
+    return row
+
+
+EVENTS = st.lists(st.tuples(st.integers(1, 9), st.integers(0, 100).map(lambda d: START + d * DAY)), min_size=1, max_size=40)
+
+
+@given(EVENTS, st.integers(0, 2))
+def test_a_row_holds_decayed_counts_in_any_order_and_parts_add_up(events: list[tuple[int, int]], parts: int) -> None:
+    at = START + 100 * DAY
+    wanted = pytest.approx(naive(events, at), rel=1e-6)
+    assert counts(folded(events), at) == wanted
+    assert counts(folded(events[::-1]), at) == wanted
+    assert counts(followers.merge(folded(events[n :: parts + 1]) for n in range(parts + 1)), at) == wanted
+
+
+def test_of_too_many_followers_the_rarest_goes() -> None:
+    row = folded([(n, START) for n in range(1, EACH + 1)] + [(n, START + DAY) for n in range(2, EACH + 1)])
+    assert set(counts(row, START)) == set(range(1, EACH + 1))
+    row = followers.add(row, 99, START + DAY)
+    assert set(counts(row, START)) == {*range(2, EACH + 1), 99}
+    assert set(counts(followers.merge([row, folded([(7, START + 40 * DAY), (200, START)])]), START)) == {*range(2, EACH + 1), 99}
+    assert followers.item(followers.key(77)) == 77 and followers.item(b"12345678") is None
+
+
+@pytest.mark.parametrize(
+    ("minute", "item", "wanted"),
+    [(0, 3, 2), (60, 3, 2), (61, 3, 0), (-1, 3, 0), (5, 2, 0)],
+    ids=["at once", "within the hour", "later", "before", "the same again"],
+)
+def test_an_item_follows_what_the_user_liked_last(minute: int, item: int, wanted: int) -> None:
+    songs = append(append(b"", 1, START - 9 * HOUR_MS, 5, FULL_PLAY, 50), 2, START, 5, COLLECT, 50)
+    others = append(b"", 4, START - 1, 6, FULL_PLAY, 50)
+    for histories in ([songs, others], [others, b"", songs]):
+        assert followers.last(histories, item, START + minute * 60_000) == wanted
+    assert followers.last([], 3, START) == followers.last([b""], 3, START) == 0
+    assert followers.last([songs, append(b"", 4, START, 6, FULL_PLAY, 50)], 3, START) == 4  # as new: of the domain that changed last
+
+
+def test_what_follows_the_last_items_comes_by_its_shares() -> None:
+    of = Followers()
+    for before, after, times in ((1, 10, 3), (1, 11, 1), (2, 11, 1), (2, 12, 1), (3, 13, 1)):
+        for _ in range(times):
+            of.add(before, after, START)
+    # 1 is the newest: 10 = 3/4, 11 = 1/4 + .7/2, 12 = .7/2; nothing followed 9
+    assert list(of.after([1, 2])) == [10, 11, 12]
+    assert list(of.after([2, 1])) == [11, 10, 12]  # 11 = 1/2 + .7/4, 10 = .7 * 3/4 = .525, 12 = .5
+    assert list(of.after([9])) == list(of.after([])) == []
+    of.drop(1)
+    assert list(of.after([1, 2])) == [11, 12]
+
+
+def test_only_those_followed_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(followers, "ITEMS", 2)
+    of = Followers()
+    for before in (1, 2, 1, 3):
+        of.add(before, 10, START)
+    assert [list(of.after([before])) for before in (1, 2, 3)] == [[10], [], [10]]
+
+
+def test_the_past_is_of_all_domains_newest_first_and_each_item_once() -> None:
+    songs, others = b"", append(b"", 50, START + 3, 6, FULL_PLAY, 50)
+    for n, item in enumerate((1, 2, 3, 2, 4, 5, 6, 7, 8)):
+        songs = append(songs, item, START + n, 5, FULL_PLAY, 50)
+    assert followers.past([songs, b"", others]) == [8, 7, 6, 5, 4, 2, 50, 3]  # PAST; 2 and 50 at one moment
+    assert followers.past([]) == []
+
+
+def listening(house: House, of: Mapping[str, str]) -> None:
+    """Users play one and, a minute later, another."""
+    for n, (first, second) in enumerate(of.items()):
+        house.take(event("play", first, f"v{n}", START, full=True), event("play", second, f"v{n}", START + 60_000, full=True))
+
+
+FEW = RecommendSettings(explore_share=0.0, popular_candidates=2, fresh_candidates=0, explore_candidates=0, no_repeat_window_ms=0)
+
+
+def test_what_others_played_next_is_a_candidate_though_it_is_not_popular() -> None:
+    house = House([Item(item_id=i, domain="song") for i in "abcdefg"], FEW)
+    house.take(*[event("play", item, f"w{n}", START - DAY, full=True) for n, item in enumerate("aaaaaabbbbbcc")])
+    listening(house, {"d": "e"})
+    house.take(event("play", "d", "u", START + 120_000, full=True))
+    answer, exposure = house.ask(by_name("eab"), user_id="u", k=2, ts=START + 180_000)
+    assert [(item.item_id, item.source) for item in answer.items] == [("e", "co-listened"), ("a", "popular")]  # in b's place
+    assert exposure is not None and [slot.source for slot in exposure.slots] == ["co-listened", "popular"]
+    other, _ = house.ask(by_name("eab"), user_id="x", k=2, ts=START + 180_000)
+    assert [(item.item_id, item.source) for item in other.items] == [("a", "popular"), ("b", "popular")]
+    without = House([Item(item_id=i) for i in "abcde"], RecommendSettings(explore_share=0.0, co_listened_candidates=0))
+    listening(without, {"d": "e"})
+    assert {item.source for item in without.ask(by_name("eabcd"), user_id="v0", ts=START + 180_000)[0].items} <= {"popular", "fresh"}
+
+
+def test_what_must_not_be_shown_is_no_candidate_by_being_followed() -> None:
+    items = [Item(item_id="a", domain="song"), Item(item_id="b", domain="video"), Item(item_id="c", domain="song", hidden=True)]
+    house = House([*items, Item(item_id="d", domain="song"), Item(item_id="x", domain="song")], FEW)
+    for after in "bcdx":
+        house.take(event("play", "a", f"v{after}", START, full=True), event("play", after, f"v{after}", START + 60_000, full=True))
+    house.shelves.delete(k("x"))
+    house.take(event("play", "a", "u", START, full=True))
+    answer, _ = house.ask(by_name("d"), user_id="u", k=3, domain="song", ts=START + 120_000, exclude=("a",))
+    assert [(item.item_id, item.source) for item in answer.items] == [("d", "co-listened")]
+
+
+def test_skips_collects_of_what_plays_and_what_was_undone_lead_nowhere() -> None:
+    house = House([Item(item_id=i) for i in "abc"], FEW)
+    acts: list[Event] = [
+        event("play", "a", at=START, full=True), event("skip", "b", at=START + 1_000), event("collect", "a", at=START + 2_000),
+        event("uncollect", "a", at=START + 3_000), event("play", "c", at=START + 4_000, full=True),
+    ]  # fmt: skip
+    house.take(*acts)
+    assert list(house.shelves.followers.after([k("a")])) == [k("c")]
+    assert list(house.shelves.followers.after([k("b")])) == list(house.shelves.followers.after([k("c")])) == []
+
+
+def test_a_deleted_item_is_followed_by_nothing() -> None:
+    shelves = shelves_of(Item(item_id="a"), Item(item_id="b"))
+    shelves.followers.add(k("a"), k("b"), START)
+    shelves.delete(k("a"))
+    assert list(shelves.followers.after([k("a")])) == []
+
+
