@@ -6,6 +6,9 @@ STAMP := $(VENV)/.installed
 # The products of a step are small: a second thread spends its time waiting for the first, all the more where other work runs.
 export OMP_NUM_THREADS ?= 1
 MARKERS := not gpu and not prove
+# Tests at a time; those with a broker run one by one, with the machine to themselves. pytest's word for "nothing was selected" is 5.
+JOBS ?= 2
+NONE := 5
 
 .DEFAULT_GOAL := help
 .PHONY: install run test check bench prove golden help
@@ -26,7 +29,8 @@ run: install  ## broker, worker, learner, listeners and a live panel on this mac
 	@exec $(BIN)/segue run $(ARGS)
 
 test: install  ## every test that needs no GPU; ARGS="-k words -x"
-	@$(BIN)/python -m pytest -m "$(MARKERS)" $(ARGS)
+	@$(BIN)/python -m pytest -m "$(MARKERS) and not broker" -n $(JOBS) --dist loadfile $(ARGS) || [ $$? -eq $(NONE) ]
+	@$(BIN)/python -m pytest -m "$(MARKERS) and broker" $(ARGS) || [ $$? -eq $(NONE) ]
 
 check: install  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .
