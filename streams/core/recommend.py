@@ -59,9 +59,9 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
     gamma_item: float = 0.7  # share of momentary popularity's part taken away: quality stays, fashion goes (MODEL.md section 4)
     tail_gamma_item: float = 1.0  # the same of the strategy `tail`: nothing of fashion is left
     popular_candidates: int = 130  # with the next two 200, which is what a request may take time for (DESIGN section 10)
-    co_listened_candidates: int = 50  # what others played right after the user's last plays: in place of as many popular ones
     fresh_candidates: int = 50  # newest: what nobody has played yet can't be popular
     explore_candidates: int = 20  # random ones: the only way into a ranking for what is neither
+    co_listened_candidates: int = 50  # what others played right after the user's last plays: in place of as many popular ones
     explore_share: float = 0.02  # of slots, at random: without it, what is never shown is never known (MODEL.md section 4)
     explore_share_more: float = 0.2  # the same of the strategy `explore`: ten times the usual, and four of five slots still ranked
     presets: dict[str, Preset] = {}  # further strategies by name: weights, gamma_item, explore_share; at most 8
