@@ -43,7 +43,7 @@ from streams.core.state import Tables
 Array = np.ndarray
 
 EVENTS = 20_000  # of the log: some 21,000 examples
-BATCH, SMALL, LARGE = 64, 8, 256  # examples a step
+BATCH, SMALL, LARGE = 64, 8, 256  # examples a step; the last is what the learner takes at once after its first 32,768
 PIECE = 16  # steps of a turn; of small ones as many examples
 FROM = 2 / 5  # of the log is left out where only speed is asked: histories fill up first
 PIECES = 6  # where only speed is asked; the first is not counted
@@ -217,35 +217,36 @@ class Unflattened(Trainer):
 def measure() -> Iterator[Figure]:
     """All on the CPU; then what a GPU does, where there is one."""
     devices.use_threads(1)
-    log = steps(EVENTS, BATCH)
-    yield from against_obvious(log)
+    log, whole = steps(EVENTS, BATCH), steps(EVENTS, LARGE)
+    yield from against_obvious(log, BATCH)
+    yield from against_obvious(whole, LARGE)
     yield from blocks(log[int(FROM * len(log)) :])
     yield from measures(log[int(FROM * len(log)) :])
-    yield from light(steps(EVENTS, LARGE)[int(FROM * len(log) * BATCH / LARGE) :])
+    yield from light(whole[int(FROM * len(log) * BATCH / LARGE) :])
     small = steps(EVENTS // 4, SMALL)
     yield from dense_steps(small[int(FROM * len(small)) :])
     if torch.cuda.is_available():
         yield from cuda(log[int(FROM * len(log)) :])
 
 
-def against_obvious(log: Sequence[Step]) -> Iterator[Figure]:
-    """One pass over the log, both from nothing."""
-    sizes = vocabulary(log)
+def against_obvious(log: Sequence[Step], size: int) -> Iterator[Figure]:
+    """One pass over the log in steps of this size, both from nothing. A learner's steps grow to the larger size by themselves."""
+    sizes, piece = vocabulary(log), max(1, PIECE * BATCH // size)
     tried = [theirs(*sizes, rate) for rate in RATES]
-    take_turns(tried, [log[:TRIED]])
+    take_turns(tried, [log[: TRIED * BATCH // size]])
     rate = RATES[int(np.argmin([np.nansum([t.logloss for t in side.tally.read()]) for side in tried]))]
     told = f"the same network as written first, Adam {rate:g}, {'{:,} ids, {:,} pairs'.format(*sizes)}"
     real, first = ours(), theirs(*sizes, rate)
-    take_turns([real, first], pieces(log, PIECE))
-    yield Figure(what="learned and predicted, every block on", unit="examples/s", ours=real.rate, baseline=told, theirs=first.rate,
-                 budget=">= 3; >= 6,000 examples/s")  # fmt: skip
+    take_turns([real, first], pieces(log, piece))
+    yield Figure(what=f"learned and predicted, every block on, {size} a step", unit="examples/s", ours=real.rate, baseline=told,
+                 theirs=first.rate, budget=">= 3; >= 6,000 examples/s")  # fmt: skip
     yield Figure(what="… by the wall clock", unit="examples/s", ours=real.wall, baseline=told, theirs=first.wall)
     again, large = ours(), theirs(*CATALOG, rate)
-    take_turns([again, large], pieces(log, PIECE)[:PIECES])
+    take_turns([again, large], pieces(log, piece)[:PIECES])
     yield Figure(what="the same beside tables of a larger catalog", unit="examples/s", ours=again.rate,
                  baseline=f"… {'{:,} ids, {:,} pairs'.format(*CATALOG)}", theirs=large.rate)  # fmt: skip
     for task, mine, other in zip(TASKS, real.tally.read(), first.tally.read(), strict=True):
-        yield Figure(what=f"NE of {task}", unit="", ours=mine.ne, baseline=told, theirs=other.ne, budget="<= 1.002")
+        yield Figure(what=f"NE of {task}, {size} a step", unit="", ours=mine.ne, baseline=told, theirs=other.ne, budget="<= 1.002")
 
 
 def blocks(log: Sequence[Step]) -> Iterator[Figure]:

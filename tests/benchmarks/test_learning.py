@@ -105,11 +105,12 @@ def test_every_figure_can_be_made(log: list[Step], monkeypatch: pytest.MonkeyPat
     few = {"PIECE": 1, "PIECES": 4, "BATCH": 32, "LARGE": 32, "SMALL": 32, "TRIED": 1, "CATALOG": (2_000, 20_000)}
     for name, value in few.items():
         monkeypatch.setattr(learning, name, value)
-    made = [learning.against_obvious(log[:3]), learning.blocks(log), learning.measures(log), learning.light(log), learning.dense_steps(log)]
+    first = learning.against_obvious(log[:3], 32)
+    made = [first, learning.blocks(log), learning.measures(log), learning.light(log), learning.dense_steps(log)]
     figures = [figure for group in made for figure in group]
     names = [figure.what for figure in figures]
-    assert names[0] == "learned and predicted, every block on"
-    assert {f"NE of {task}" for task in TASKS} <= set(names)
+    assert names[0] == "learned and predicted, every block on, 32 a step"
+    assert {f"NE of {task}, 32 a step" for task in TASKS} <= set(names)
     assert {f"without {block}" for block in learning.BLOCKS} <= set(names)
     assert all(figure.ours > 0 and figure.theirs > 0 for figure in figures if figure.unit)
 
@@ -124,11 +125,12 @@ def told(figures: Iterable[Figure]) -> list[Figure]:
 
 
 @pytest.mark.prove
-def test_the_learner_predicts_no_worse_than_the_same_network_as_written_first() -> None:
+@pytest.mark.parametrize("size", [learning.BATCH, learning.LARGE])
+def test_the_learner_predicts_no_worse_than_the_same_network_as_written_first(size: int) -> None:
     """Speeds are printed for the record; what must hold is the NE, within 0.2 %, of the tasks that a simulated log has enough of."""
-    figures = {f.what: f for f in told(learning.against_obvious(steps(learning.EVENTS, learning.BATCH)))}
+    figures = {f.what: f for f in told(learning.against_obvious(steps(learning.EVENTS, size), size))}
     for task in ("full_play", "skip", "collect"):
-        assert figures[f"NE of {task}"].ratio <= 1.002
+        assert figures[f"NE of {task}, {size} a step"].ratio <= 1.002
 
 
 @pytest.mark.prove
