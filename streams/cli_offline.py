@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 REWARDS = ("full_play", "collect", "share", "skip", "dislike", "play", "experience", "revenue")  # of replay/rounds.py, strategy_rounds.py
 Q_HATS = ("cross-fitted", "out-of-time", "ranker")  # of replay/evaluate.py
 LEVELS = ("items", "strategies")  # of it too
+SLOTS = 200  # of an exposure, as in streams/core/events.py, and candidates of a list, by default
 EVERY = 20  # plays to one question of --next: those of 30Music, 152,749 after another, then cost a minute and a half
 PROOFS = ("debias", "cross-domain", "id-cross", "late-labels", "pages")  # of replay/prove.py, which loads torch
 
@@ -74,7 +75,7 @@ def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
 @click.option("--freshness", is_flag=True, help="what fresh parameters are worth: published every 0 s, 1 s, 1 min, 30 min, 5 h")
 @click.option("--gamma", metavar="0,0.5,1", help="what is gained or lost by taking these shares of popularity's part away")
 @click.option("--judge", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="with --gamma: a log to predict, not to learn")
-@click.option("--next", "k", type=click.IntRange(1, 100), help="would a list of so many, made just before a play, have had its item?")
+@click.option("--next", "k", type=click.IntRange(1, SLOTS), help="would a list of so many, made just before a play, have had its item?")
 @click.option(
     "--every", type=click.IntRange(min=1), help=f"with --next: ask before each N-th such play, 10 to 15 ms each  [default: {EVERY}]"
 )

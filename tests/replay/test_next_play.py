@@ -20,13 +20,14 @@ from replay.next_play import AFTER, MOST, NOW, ORDERS, SEGUE, NextFound, NextPla
 from replay.prequential import Numbered, Result
 from replay.yardsticks import MostPlayed, Successors
 from streams.cli import segue
+from streams.cli_offline import SLOTS
 from streams.core import keys
 from streams.core.catalog import Catalog
-from streams.core.events import Action, Event
+from streams.core.events import MAX_SLOTS, Action, Event
 from streams.core.items import Item
 from streams.core.learn import Learner, LearnerSettings
 from streams.core.partition import Partition
-from streams.core.recommend import RecommendSettings
+from streams.core.recommend import Answer, RecommendSettings
 from streams.core.settings import PartitionSettings
 from streams.core.state import Tables
 
@@ -119,6 +120,31 @@ def test_what_is_asked_changes_nothing() -> None:
         prequential.of_file(rows), machine(), Learner(LearnerSettings(micro_batch_examples=16), Trainer(SMALL)), closing=True
     )
     assert result.digests == alone.digests and found.questions > 100
+
+
+def test_list_depends_on_nothing_of_its_own_moment_or_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two logs that are the same up to a moment: the lists asked for before it are the same, in order, and of different users' plays."""
+    rng = np.random.default_rng(3)
+    first = plays(*(f"{n} u{rng.integers(4)} i{rng.integers(9)}" for n in range(150)))
+    other = first[:100] + [row._replace(raw=row.raw.replace(b'"item_id":"i', b'"item_id":"j')) for row in first[100:]]
+    told: list[list[tuple[str, list[str]]]] = []
+    answer = NextPlay._answer
+
+    def spied(asking: NextPlay, event: Event, strategy: str) -> Answer:
+        made = answer(asking, event, strategy)
+        told[-1].append((event.user_id, [ranked.item_id for ranked in made.items]))
+        return made
+
+    monkeypatch.setattr(NextPlay, "_answer", spied)
+    for rows in (first, other):
+        told.append([])
+        ask(rows, k=5)
+    one, two = told
+    same = next(n for n, (a, b) in enumerate(zip(one, two, strict=True)) if a != b)
+    users = [msgspec.json.decode(row.raw)["user_id"] for row in first]
+    asked_before = sum(user in users[:n] for n, user in enumerate(users[:101]))  # all within the hour: four users, a play a minute
+    assert same >= 2 * asked_before > 150  # two lists a question; the one before play 100 is still the same
+    assert len({tuple(items) for _, items in one}) > 50
 
 
 def test_list_knows_nothing_of_the_exposure_that_was_made_of_the_play() -> None:
@@ -277,7 +303,11 @@ def test_command_gives_a_table_json_and_a_picture(tmp_path: Path) -> None:
     assert told.exit_code == 1 and "there is nothing to ask" in " ".join(told.stdout.split())
 
 
-@pytest.mark.parametrize("options", [["--every", "2"], ["--next", "2", "--freshness"], ["--next", "0"]])
+def test_list_may_be_as_long_as_an_exposure() -> None:
+    assert SLOTS == MAX_SLOTS == sum(getattr(RecommendSettings(), f"{of}_candidates") for of in ("popular", "fresh", "explore"))
+
+
+@pytest.mark.parametrize("options", [["--next", "201"], ["--every", "2"], ["--next", "2", "--freshness"], ["--next", "0"]])
 def test_call_that_asks_for_nothing_sensible_is_refused(options: list[str]) -> None:
     assert CliRunner().invoke(segue, ["replay", __file__, "--format", "jsonl", *options]).exit_code == 2
 
