@@ -104,6 +104,10 @@ class Users:
         """What happened over what was predicted."""
         return _ratio(self.sums(labels, probabilities))
 
+    def mean(self, values: Array) -> Figure:
+        """Of a column [N]."""
+        return _ratio(self.sums(values, np.ones(len(values))))
+
     def top(self, scores: Array, labels: Array, share: float) -> Figure:
         """Mean label of the share of each user's rows that is scored highest (at least one row; ties in order of rows)."""
         order = np.lexsort((-scores, self.of_row))

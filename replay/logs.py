@@ -7,7 +7,7 @@ judges nothing: a row it can't read comes out as it stood, and the core rejects 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 import xxhash
 
+from streams.core.events import Event
 from streams.core.items import Item
 
 
@@ -95,6 +96,17 @@ def items(paths: Sequence[Path], form: Format) -> Iterator[Item]:
             yield from amazon_cross_domain.items(paths[0])
         case Format.JSONL | Format.CSV | Format.PARQUET | Format.THIRTY_MUSIC:
             return
+
+
+def session(form: Format) -> Callable[[Event], str | None]:
+    """What says of which session of its user an event is; None where a log doesn't tell."""
+    match form:
+        case Format.THIRTY_MUSIC:
+            from replay.adapters import thirty_music
+
+            return thirty_music.session
+        case _:
+            return lambda event: None
 
 
 def items_file(path: Path) -> Iterator[Item]:

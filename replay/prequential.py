@@ -20,7 +20,7 @@ from streams.core.events import Event, LogBegin, Rejected, Tick, decode
 from streams.core.learn import Learner
 from streams.core.live_value import StrategyValue
 from streams.core.partition import Partition
-from streams.core.records import Arrived, Dead, Outgoing
+from streams.core.records import Arrived, Dead, Effects, Outgoing
 from streams.core.state import digest
 
 BATCH = 512  # rows at once: what the parts of the core gain from more is below the noise
@@ -86,11 +86,13 @@ def run(
     progress: Callable[[int, int], None] = lambda rows, watermark_ms: None,
     batches: Callable[[Iterator[Numbered]], Iterator[list[Numbered]]] | None = None,
     also: Callable[[int, Sequence[Outgoing]], None] = lambda partition, records: None,
+    after: Callable[[Effects], None] = lambda effects: None,
 ) -> Result:
     """Drive the records through. `closing`: end with the tick that closes all joins, as `segue send` does.
 
     `since_ms`: exposures shown from then on are also judged apart: for settings that were chosen on what came before.
     `batches`: cuts the records elsewhere than at every BATCH. `also`: is handed what the learner is handed.
+    `after`: is handed all that a batch caused, once it is learned from.
     """
     began = time.monotonic()
     learned_s = 0.0
@@ -110,6 +112,7 @@ def run(
         effects = partition.apply([journal.saw(line, arrived) for line, arrived in batch])
         journal.rejected(effects.dead)
         learn(effects.examples)
+        after(effects)
         for table in partition.tables.named().values():
             table.settle()
         progress(journal.rows, partition.progress.watermark_ms)

@@ -14,11 +14,14 @@ from streams.cli_log import FORMATS, Log, of_a_log
 if TYPE_CHECKING:
     from replay.evidence import Finding
     from replay.judge import Stop
+    from replay.next_play import NextFound
     from streams.settings import Loaded
 
 REWARDS = ("full_play", "collect", "share", "skip", "dislike", "play", "experience", "revenue")  # of replay/rounds.py, strategy_rounds.py
 Q_HATS = ("cross-fitted", "out-of-time", "ranker")  # of replay/evaluate.py
 LEVELS = ("items", "strategies")  # of it too
+SLOTS = 200  # of an exposure, as in streams/core/events.py, and candidates of a list, by default
+EVERY = 20  # plays to one question of --next: those of 30Music, 152,749 after another, then cost a minute and a half
 PROOFS = ("debias", "cross-domain", "id-cross", "late-labels", "pages")  # of replay/prove.py, which loads torch
 
 
@@ -72,18 +75,25 @@ def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
 @click.option("--freshness", is_flag=True, help="what fresh parameters are worth: published every 0 s, 1 s, 1 min, 30 min, 5 h")
 @click.option("--gamma", metavar="0,0.5,1", help="what is gained or lost by taking these shares of popularity's part away")
 @click.option("--judge", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="with --gamma: a log to predict, not to learn")
+@click.option("--next", "k", type=click.IntRange(1, SLOTS), help="would a list of so many, made just before a play, have had its item?")
+@click.option(
+    "--every", type=click.IntRange(min=1), help=f"with --next: ask before each N-th such play, 10 to 15 ms each  [default: {EVERY}]"
+)
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="write index.html and result.json there")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto")
 @with_settings
 @as_json
 def replay(
     log: Log, rows: int | None, partition: int, offsets: str | None, since: str | None, ablate: bool, freshness: bool, gamma: str | None,
-    judge: Path | None, report: Path | None, device: str, loaded: Loaded, as_json: bool,
+    judge: Path | None, k: int | None, every: int | None, report: Path | None, device: str, loaded: Loaded, as_json: bool,
 ) -> None:  # fmt: skip
     """Run a log through the very code that runs live: predict every exposure, then learn from it.
 
     Figures by task: AUC, GAUC, log loss, NE (log loss over the base rate's), COPC (what happened over what was predicted).
     Those of --ablate, --freshness and --gamma are of the same one pass; what they differ by has an interval (bootstrap of users).
+
+    --next 20 asks for lists with candidates of their own, and holds them against the most played and the last item's successors; exit 1
+    where no play of the log follows another of its user.
     """
     from contextlib import nullcontext
     from itertools import islice
@@ -105,12 +115,15 @@ def replay(
     settings, live = loaded.settings, log.form == "topic"
     devices.use_threads(settings.process.threads)
     catalog = Catalog()
-    for item in log.items():
-        catalog.put(item)
+    known = [catalog.put(item) for item in log.items()]
     machine = Partition(settings.partition, Tables.over(), catalog, partition)
     chosen, gammas = devices.chosen(device), _gammas(gamma)
     if judge and (not gammas or live):
         raise CallError("--judge: it goes with --gamma, and with logs of files")
+    if k is None and every is not None:
+        raise CallError("--every: it goes with --next")
+    if k is not None and (ablate or freshness or gammas):
+        raise CallError("--next: it goes without --ablate, --freshness and --gamma")
 
     def arrivals() -> Iterator[prequential.Numbered]:
         if not live:
@@ -121,6 +134,7 @@ def replay(
 
     reached = reaching(settings.topics.bootstrap) if live else nullcontext()
     found: list[Finding] = []
+    following: NextFound | None = None
     with reached, progress("rows") as told:
         if ablate or freshness or gammas:
             from replay.evidence import SPANS_MS, Evidence, Question, tail_ms
@@ -141,17 +155,35 @@ def replay(
         else:
             choosing = Choosing(arms(settings.pages, settings.recommend), settings.bandit)
             learner = Learner(settings.learner, Trainer(settings.model, chosen), choosing=choosing)
-            result = prequential.run(arrivals(), machine, learner, closing=not live, since_ms=_moment(since), progress=told)
+            if k is None:
+                result = prequential.run(arrivals(), machine, learner, closing=not live, since_ms=_moment(since), progress=told)
+            else:
+                from replay.logs import session
+                from replay.next_play import NextPlay, NextSettings
+
+                sessions = () if live else (session(log.kind()),)
+                asking = NextPlay(NextSettings(k=k, every=every or EVERY), settings.recommend, machine, learner, known, *sessions)
+                result = prequential.run(
+                    arrivals(), machine, learner, closing=not live, since_ms=_moment(since), progress=told, batches=asking.batches,
+                    after=asking.after,
+                )  # fmt: skip
+                following = asking.found()
+    answers: list[Any] = [following] if following else [*found]
     if report:
         from replay.findings import sections
         from replay.report import write
 
         name = f"{settings.topics.prefix}.events-{partition}" if live else log.name
         histogram = learner.metrics.arrays()["total.histogram"]
-        page = write(report, result, histogram, loaded.values, name, list(sections(found)), found)
+        more = list(sections(found))
+        if following:
+            from replay.next_page import section
+
+            more.append(section(following))
+        page = write(report, result, histogram, loaded.values, name, more, answers)
         click.echo(f"report: {page}", err=True)
     if as_json:
-        emit({**to_builtins(result), "evidence": to_builtins(found)} if found else result)
+        emit({**to_builtins(result), "evidence": to_builtins(answers)} if answers else result)
     else:
         from rich.console import Console
 
@@ -159,6 +191,12 @@ def replay(
         from replay.report import summary
 
         Console().print(*summary(result), *tables(found), sep="\n")
+        if following:
+            from replay.next_page import table
+
+            Console().print(*table(following), sep="\n")
+    if following and not following.questions:
+        sys.exit(1)
 
 
 def _gammas(given: str | None) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from online_model.tally import TaskMetrics
+from replay.next_play import NextFound
 from streams import settings
 from streams.cli import segue, stranger
 from streams.cli_frame import PACKAGES
@@ -45,6 +46,10 @@ def test_every_reason_is_documented_and_none_that_is_not_there() -> None:
 
 def test_every_metric_is_documented_and_none_that_is_not_there() -> None:
     assert set(documented("Metrics")) == set(TaskMetrics.__struct_fields__)
+
+
+def test_every_field_about_next_plays_is_documented_and_none_that_is_not_there() -> None:
+    assert set(documented("Next plays")) == set(NextFound.__struct_fields__)
 
 
 def test_the_four_packages_are_ours_alone() -> None:

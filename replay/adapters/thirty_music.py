@@ -52,6 +52,11 @@ def rows(path: Path) -> Iterator[LogRow]:
         times[int(played) * 1000] = times.get(int(played) * 1000, 0) + 1
 
 
+def session(event: Event) -> str | None:
+    """The session_id of a play."""
+    return event.request_id.rpartition("-")[0] if event.request_id is not None else None
+
+
 def _cells(path: Path) -> Iterator[tuple[int, bytes, list[bytes] | None]]:
     """(line, its bytes, its cells); no cells where it is not five numbers."""
     for number, line in lines(path):

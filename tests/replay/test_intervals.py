@@ -29,6 +29,7 @@ def test_weighted_figures_are_those_of_the_rows_repeated_so_often() -> None:
     entropy = -(base * np.log(base) + (1 - base) * np.log(1 - base))
     assert users.ne(p, labels)(weights) == pytest.approx(log_loss(y, q) / entropy, rel=1e-9)
     assert users.copc(p, labels)(weights) == pytest.approx(y.sum() / q.sum(), rel=1e-12)
+    assert users.mean(scores)(weights) == pytest.approx(s.mean(), rel=1e-12)
     # a user drawn twice is two users, each with its own rows
     copy = np.concatenate([np.arange(n) for n in often]) if len(often) else np.zeros(0)
     apart = keys[again] + np.uint64(1000) * copy.astype(np.uint64)

@@ -1,0 +1,46 @@
+"""Naive orders that a list is held against: the most played so far, and what was played most right after the last play.
+
+Plain counts of all users' plays, nothing fades. They are no part of the system: `next_play.py` alone uses them.
+"""
+from __future__ import annotations
+
+from heapq import nlargest
+
+from streams.core.candidates import Top
+
+
+class MostPlayed:
+    """The `k` items of a domain that were played most often; ties by key."""
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+        self._counts: dict[tuple[str | None, int], int] = {}
+        self._tops: dict[str | None, Top] = {}
+
+    def add(self, item: int, domain: str | None) -> None:
+        """It was played."""
+        count = self._counts[domain, item] = self._counts.get((domain, item), 0) + 1
+        self._tops.setdefault(domain, Top(self._k)).put(item, count)
+
+    def best(self, domain: str | None) -> list[int]:
+        """Most played first."""
+        top = self._tops.get(domain)
+        return list(top.best(())) if top else []  # counts only grow: nothing ever leaves that would have to be looked for
+
+
+class Successors:
+    """The `k` items of a domain that were played most often right after an item; ties in the order in which they first came."""
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+        self._counts: dict[tuple[int, str | None], dict[int, int]] = {}
+
+    def add(self, last: int, item: int, domain: str | None) -> None:
+        """It was played right after `last`."""
+        counts = self._counts.setdefault((last, domain), {})
+        counts[item] = counts.get(item, 0) + 1
+
+    def best(self, last: int, domain: str | None) -> list[int]:
+        """Most played first."""
+        counts = self._counts.get((last, domain), {})
+        return nlargest(self._k, counts, key=counts.__getitem__)
