@@ -61,6 +61,7 @@ class Row:
     popularity: list[float]
     age_s: float
     shown_ms: int
+    followed: float
 
 
 def row(f: Features) -> Row:
@@ -78,6 +79,7 @@ def row(f: Features) -> Row:
         popularity=list(struct.unpack(f"<{len(f.popularity) // 4}f", f.popularity)),
         age_s=f.age_s,
         shown_ms=f.shown_ms,
+        followed=f.followed,
     )
 
 
@@ -118,6 +120,7 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         counts=np.array([r.counts for r in rows], np.float32),
         popularity=np.array([r.popularity for r in rows], np.float32),
         item_age_s=np.array([r.age_s for r in rows], np.float32),
+        followed=np.array([r.followed for r in rows], np.float32),
         shown_ms=np.array([r.shown_ms for r in rows], np.int64),
         labels=np.array([[mask >> task & 1 for task in range(len(TASKS))] for mask in masks], np.float32),
         sign=np.array(sign + [[0] * len(TASKS)] * len(compared), np.float32),
@@ -153,7 +156,7 @@ def numbers(r: Row, base: Sequence[float], strength: float) -> list[float]:
     out += [math.log1p(len(ages)) / 2 for ages in families]
     out += [math.log1p(sum(math.exp(-age / span) for age in ages)) for ages in families for span in _RECENCY_S]
     hour = r.shown_ms % 86_400_000 * 2 * math.pi / 86_400_000
-    return [*out, math.cos(hour), math.sin(hour)]
+    return [*out, math.log1p(1_000 * r.followed) / 7, math.cos(hour), math.sin(hour)]
 
 
 def popularity_inputs(r: Row) -> list[float]:

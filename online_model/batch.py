@@ -51,6 +51,7 @@ class Batch:
     counts: Array  # float32 [B, len(SCOPES), len(COUNTS)]
     popularity: Array  # float32 [B, 3]
     item_age_s: Array  # float32 [B]; negative = unknown
+    followed: Array  # float32 [B]: see `Features`
     shown_ms: Array  # int64 [B]
     labels: Array  # float32 [B, T]; zeros for a reversal
     sign: Array  # float32 [B, T]; +1/-1 at the task of a reversal, else 0
@@ -128,6 +129,7 @@ def _of(rows: Sequence[Features], users: Sequence[Features], owner: Array | None
         counts=np.frombuffer(b"".join([f.counts for f in rows]), "<f4").reshape(n, len(SCOPES), len(COUNTS)),
         popularity=np.frombuffer(b"".join([f.popularity for f in rows]), "<f4").reshape(n, len(POPULARITY_HALF_LIVES_H)),
         item_age_s=np.array([f.age_s for f in rows], np.float32),
+        followed=np.array([f.followed for f in rows], np.float32),
         shown_ms=np.array([f.shown_ms for f in rows], np.int64),
         labels=zeros,
         sign=zeros.copy(),

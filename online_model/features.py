@@ -39,6 +39,7 @@ class Features(msgspec.Struct, frozen=True, array_like=True):
     popularity: bytes  # float32 [len(POPULARITY_HALF_LIVES_H)], decayed counts at the exposure
     age_s: float  # of the item at the exposure; negative = unknown
     shown_ms: int  # event time of the exposure
+    followed: float = 0.0  # how often it is what others took right after the user's last item, as a share in [0, 1)
 
 
 class Example(msgspec.Struct, frozen=True, array_like=True, tag="example"):

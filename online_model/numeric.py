@@ -16,7 +16,7 @@ Array = np.ndarray
 _DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
 _RECENCY_S = np.array([600.0, 3_600.0, 86_400.0], np.float32)  # a mood, a sitting, a day
 ITEM_LIFTS = slice(SCOPES.index("item") * len(TASKS), (SCOPES.index("item") + 1) * len(TASKS))  # an item's own rates among the numbers
-WIDTH = len(SCOPES) * len(COUNTS) + len(POPULARITY_HALF_LIVES_H) + 2 + 2 * (1 + len(_RECENCY_S)) + 2
+WIDTH = len(SCOPES) * len(COUNTS) + len(POPULARITY_HALF_LIVES_H) + 2 + 2 * (1 + len(_RECENCY_S)) + 1 + 2
 
 
 def momentary() -> Tensor:
@@ -57,6 +57,7 @@ def numbers(batch: Batch, base: Array, strength: float) -> Array:
             known[:, None],
             (np.log1p(np.maximum(batch.item_age_s, 0) / 3600) / 6)[:, None],
             np.broadcast_to(acts, (n, acts.shape[1])) if batch.owner is None else acts[batch.owner],
+            (np.log1p(1_000 * batch.followed) / 7)[:, None],  # .1 of a thousandth, 1 of all
             np.cos(hour)[:, None],
             np.sin(hour)[:, None],
         ],

@@ -44,6 +44,7 @@ def exposures(shown_ms: Array, behaviours: int = 1) -> Batch:
         counts=np.zeros((n, len(SCOPES), len(COUNTS)), np.float32),
         popularity=np.zeros((n, len(POPULARITY_HALF_LIVES_H)), np.float32),
         item_age_s=np.full(n, -1, np.float32),
+        followed=np.zeros(n, np.float32),
         shown_ms=shown_ms,
         labels=np.zeros((n, len(TASKS)), np.float32),
         sign=np.zeros((n, len(TASKS)), np.float32),

@@ -19,6 +19,7 @@ EACH = 32  # followers kept of an item: the rarest goes first. Twice what is dra
 ITEMS = 1 << 17  # whose followers are in memory: 512 bytes each, and twice that of what holds them
 WITHIN_MS = keys.HOUR_MS  # of the last item: what is taken later begins something new
 HALF_LIFE_MS = 30 * 24 * keys.HOUR_MS  # what goes together changes slowly
+PRIOR = 2.0
 PAST = 8  # last items whose followers are asked for,
 FADES = 0.7  # each counting so much of the one after it
 _ROW = np.dtype([("item", "<u8"), ("score", "<f8")])
@@ -62,6 +63,13 @@ def last(histories: Sequence[bytes], item: int, ts: int) -> int:
     return before if before != item and 0 <= ts - at <= WITHIN_MS else 0
 
 
+def shares(row: bytes, ts: int) -> dict[int, float]:
+    """How often each follower is what comes next, of decayed counts to which PRIOR others are added: a thin count says little."""
+    counts = {item: exp2(score - ts / HALF_LIFE_MS) for item, score in _PAIR.iter_unpack(row)}
+    total = sum(counts.values()) + PRIOR
+    return {item: count / total for item, count in counts.items()}
+
+
 class Followers:
     """Rows by item, of those that were followed last."""
 
@@ -71,6 +79,10 @@ class Followers:
     def add(self, before: int, item: int, ts: int) -> None:
         """An item was taken after another."""
         self.put(before, add(self._rows.pop(before, None), item, ts))
+
+    def row(self, before: int) -> bytes:
+        """The followers of an item; empty of one that is not known."""
+        return self._rows.get(before, b"")
 
     def put(self, before: int, row: bytes) -> None:
         """The followers of an item, as a whole."""

@@ -16,7 +16,7 @@ from msgspec import Meta
 from online_model.batch import Batch, of_candidates
 from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
 from online_model.history import BEHAVIOUR
-from streams.core import keys
+from streams.core import followers, keys
 from streams.core.candidates import POPULAR_HALF_LIFE_H, Shelves
 from streams.core.catalog import Catalog
 from streams.core.events import Action, Context, Event, EventTime, Id, ShortId, Slot
@@ -175,7 +175,8 @@ class Scorer:
             return Scored([], {}, {}, None)
         user = keys.key("user", asked.user_id) if asked.user_id is not None else 0
         domain = keys.key("domain", asked.domain) if asked.domain is not None else None
-        part, moment = self.view.user(user, state, asked.context, ts), Moment(self.view, user, state, ts)
+        following = self.shelves.followers.row(followers.last([positive for positive, _ in state.histories.values()], 0, ts))
+        part, moment = self.view.user(user, state, asked.context, ts), Moment(self.view, user, state, ts, following)
         slots = []
         for key in ordered:
             known = self.catalog.get(key)

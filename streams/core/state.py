@@ -78,6 +78,7 @@ class Slot(msgspec.Struct, array_like=True):
     changes: int = 0  # reversals sent
     closed: bool = False  # its join window has passed
     implied: bool = False  # made by an act that came without an exposure of its own
+    followed: float = 0.0  # share of its followers that it has of the user's last item
 
 
 class Shown(msgspec.Struct, array_like=True):

@@ -12,7 +12,7 @@ from itertools import islice
 from online_model import history
 from online_model.features import COUNTS, DOMAIN_LIMIT, HISTORY_LIMIT, POPULARITY_HALF_LIVES_H, RELATED_LIMIT, Features
 from online_model.popularity import Decay, Values, of_item, of_scope
-from streams.core import keys
+from streams.core import followers, keys
 from streams.core.catalog import Known
 from streams.core.events import Context
 from streams.core.settings import PartitionSettings
@@ -62,14 +62,16 @@ class View:
 class Moment:
     """A user at one moment, for one candidate after another: what several of them have in common is made once."""
 
-    __slots__ = ("_categories", "_domains", "_hour", "_related", "_scopes", "_state", "_ts", "_user")
+    __slots__ = ("_categories", "_domains", "_hour", "_related", "_scopes", "_shares", "_state", "_ts", "_user")
 
-    def __init__(self, view: View, user: int, state: UserState, ts: int) -> None:
+    def __init__(self, view: View, user: int, state: UserState, ts: int, following: bytes = b"") -> None:
+        """`following`: the followers of the user's last item (`followers.py`)."""
         self._scopes, self._user, self._state, self._ts = view.scopes, user, state, ts
         self._hour = keys.hour_of_week(ts // keys.HOUR_MS)
         self._domains: dict[int, Values] = {}
         self._categories: dict[int, Values] = {}
         self._related: dict[tuple[int, int], bytes] = {}
+        self._shares = followers.shares(following, ts) if following else {}
 
     def slot(self, item: int, known: Known | None, domain: int, module: str | None, place: int | None, item_counts: ItemCounts) -> Slot:
         """As `View.slot`."""
@@ -100,6 +102,7 @@ class Moment:
             counts=_SLOT_COUNTS.pack(*figures[_POPULARITIES:], *in_domain, *in_category),
             popularity=_POPULARITY.pack(*figures[:_POPULARITIES]),
             age_s=max(0.0, (ts - published) / 1000.0) if published is not None else -1.0,
+            followed=self._shares.get(item, 0.0),
         )  # fmt: skip
 
 
@@ -109,5 +112,5 @@ def features(part: UserPart, slot: Slot) -> Features:
         fields=slot.fields, context=part.context, user_attributes=part.user_attributes, item_features=slot.item_features,
         positive=part.positive, negative=part.negative, related=slot.related, domains=part.domains,
         counts=part.counts + slot.counts, popularity=slot.popularity,
-        age_s=slot.age_s, shown_ms=slot.shown_ms,
+        age_s=slot.age_s, shown_ms=slot.shown_ms, followed=slot.followed,
     )  # fmt: skip

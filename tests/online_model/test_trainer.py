@@ -41,6 +41,7 @@ def batch(n: int, seed: int, length: int = 3, users: int = 20, items: int = 10) 
         counts=rng.integers(0, 5, (n, len(SCOPES), len(COUNTS))).astype(np.float32),
         popularity=rng.random((n, 3)).astype(np.float32),
         item_age_s=rng.random(n).astype(np.float32),
+        followed=np.maximum(0, rng.random(n) - 0.7).astype(np.float32),
         shown_ms=np.full(n, T0, np.int64),
         labels=(rng.random((n, len(TASKS))) < 0.4).astype(np.float32),
         sign=np.zeros((n, len(TASKS)), np.float32),

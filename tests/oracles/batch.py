@@ -31,6 +31,7 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         "counts": np.zeros((b, 4, 6), np.float32),
         "popularity": np.zeros((b, 3), np.float32),
         "item_age_s": np.zeros(b, np.float32),
+        "followed": np.zeros(b, np.float32),
         "shown_ms": np.zeros(b, np.int64),
         "labels": np.zeros((b, 5), np.float32),
         "sign": np.zeros((b, 5), np.float32),
@@ -66,7 +67,7 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
                 out["counts"][i, s, c] = struct.unpack_from("<f", f.counts, 4 * (6 * s + c))[0]
         for h in range(3):
             out["popularity"][i, h] = struct.unpack_from("<f", f.popularity, 4 * h)[0]
-        out["item_age_s"][i], out["shown_ms"][i] = f.age_s, f.shown_ms
+        out["item_age_s"][i], out["shown_ms"][i], out["followed"][i] = f.age_s, f.shown_ms, f.followed
     for i, record in enumerate(records):
         out["weight"][i], out["ids"][i] = record.weight, record.id
         if isinstance(record, Reversal):

@@ -44,6 +44,7 @@ class Known:
     positive: list[Behaviour]  # of the user, all domains
     negative: list[Behaviour]
     counts: dict[str, list[float]]  # scope -> exposures and labels, decayed; and the item's popularity
+    followed: float  # share of what others took right after the user's last item
 
 
 @dataclass(eq=False)
@@ -220,7 +221,10 @@ class Story:
         counts = {name: [decayed(rows, column, ts, RATE_HALF_LIFE_H) for column in COUNTS] for name, rows in scopes.items()}
         counts["popularity"] = [decayed(scopes["item"], "popular", ts, half_life_h) for half_life_h in HALF_LIVES_H]
         families = ([row for (of, _), rows in family.items() if of == user for row in rows] for family in (self.positive, self.negative))
-        return Known(*families, counts)
+        last = self.before(user, "", ts)
+        after = [(c.item, 2.0 ** ((c.ts - ts) / (30 * 86_400_000))) for c in self.counts if last is not None and c.after == last]
+        share = sum(n for of, n in after if of == item) / (2 + sum(n for _, n in after))
+        return Known(*families, counts, share)
 
     def act(self, one: Shown, act: Act) -> tuple[Labels, Labels]:
         """(Labels that this act set, labels that it took back.)"""

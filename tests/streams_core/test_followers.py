@@ -3,11 +3,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from online_model.batch import Batch
+from online_model.features import FIELDS
 from online_model.history import COLLECT, FULL_PLAY, append
+from online_model.trainer import Prediction
 from streams.core import followers
 from streams.core.events import Event
 from streams.core.followers import EACH, HALF_LIFE_MS, Followers
@@ -104,6 +108,13 @@ def test_the_past_is_of_all_domains_newest_first_and_each_item_once() -> None:
     assert followers.past([]) == []
 
 
+def test_a_share_is_of_decayed_counts_and_two_others() -> None:
+    row = folded([(10, START)] * 3 + [(11, START)])
+    assert followers.shares(row, START) == {10: pytest.approx(3 / 6), 11: pytest.approx(1 / 6)}
+    later = START + HALF_LIFE_MS
+    assert followers.shares(row, later) == {10: pytest.approx(1.5 / 4), 11: pytest.approx(0.5 / 4)}
+
+
 def listening(house: House, of: Mapping[str, str]) -> None:
     """Users play one and, a minute later, another."""
     for n, (first, second) in enumerate(of.items()):
@@ -126,6 +137,28 @@ def test_what_others_played_next_is_a_candidate_though_it_is_not_popular() -> No
     without = House([Item(item_id=i) for i in "abcde"], RecommendSettings(explore_share=0.0, co_listened_candidates=0))
     listening(without, {"d": "e"})
     assert {item.source for item in without.ask(by_name("eabcd"), user_id="v0", ts=START + 180_000)[0].items} <= {"popular", "fresh"}
+
+
+def test_what_is_served_and_learned_by_it_is_one_share() -> None:
+    house, seen = House([Item(item_id=i, domain="song") for i in "abc"], FEW), list[Batch]()
+    for n in range(4):
+        house.take(event("play", "a", f"v{n}", START, full=True), event("play", "bc"[n == 3], f"v{n}", START + 60_000, full=True))
+    house.take(event("play", "a", "u", START + 120_000, full=True))
+
+    def score(batch: Batch, gamma_user: float, gamma_item: float) -> Prediction:
+        seen.append(batch)
+        return by_name("abc")(batch, gamma_user, gamma_item)
+
+    for minutes, wanted in ((3, {"b": 3 / 6, "c": 1 / 6, "a": 0.0}), (63, {"b": 0.0, "c": 0.0, "a": 0.0})):  # then a is no longer the last
+        at = START + minutes * 60_000
+        _, exposure = house.ask(score, user_id="u", k=3, candidates=("a", "b", "c"), ts=at, request_id=f"r{minutes}")
+        served = dict(zip(seen[-1].fields[:, FIELDS.index("item")].tolist(), seen[-1].followed.tolist(), strict=True))
+        assert served == {k(item): pytest.approx(share, rel=1e-3, abs=1e-9) for item, share in wanted.items()}
+        assert exposure is not None
+        plays = [event("play", i, at=at + 1, request_id=f"r{minutes}", full=True) for i in "abc"]
+        for example in house.take(exposure, *plays):
+            item = int(np.frombuffer(example.features.fields, "<u8")[FIELDS.index("item")])
+            assert np.float32(example.features.followed) == np.float32(served[item])
 
 
 def test_what_must_not_be_shown_is_no_candidate_by_being_followed() -> None:

@@ -92,7 +92,7 @@ def known(f: Features, called: dict[int, str]) -> Known:
     assert f.related == b""  # nor an artist or a category
     counts = {scope: row.tolist() for scope, row in zip(SCOPES, np.frombuffer(f.counts, "<f4").reshape(len(SCOPES), -1), strict=True)}
     assert counts.pop("user_category") == [0.0] * len(COUNTS)  # there is no catalog
-    return Known(*families, counts | {"popularity": np.frombuffer(f.popularity, "<f4").tolist()})
+    return Known(*families, counts | {"popularity": np.frombuffer(f.popularity, "<f4").tolist()}, f.followed)
 
 
 def by_time(one: Shown) -> list[list[Behaviour]]:
@@ -110,6 +110,7 @@ def same_features(slots: Iterable[Shown], wanted: Iterable[Shown]) -> None:
             assert by_time(one) == by_time(by_place[place])
             for scope, figures in by_place[place].known.counts.items():  # type: ignore[union-attr]
                 assert one.known.counts[scope] == pytest.approx(figures, rel=1e-5, abs=1e-5), scope  # type: ignore[union-attr]
+            assert one.known.followed == pytest.approx(by_place[place].known.followed, abs=1e-9)  # type: ignore[union-attr]
 
 
 def told(slots: Iterable[Shown]) -> Counter[object]:
