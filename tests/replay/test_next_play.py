@@ -317,3 +317,26 @@ def test_records_of_one_moment_are_a_batch() -> None:
     asking = NextPlay(NextSettings(k=1), RecommendSettings(), partition, learner)
     numbered: list[Numbered] = list(prequential.of_file(plays("0 u a", "0 v b", "1 u b", "2 u a", "2 u b")))
     assert [len(batch) for batch in asking.batches(iter(numbered))] == [2, 1, 2]
+
+
+@pytest.mark.real_log
+@pytest.mark.prove
+def test_on_30music_the_list_has_the_next_song_more_often_than_the_last_ones_successors(data_dir: Path) -> None:
+    """The whole log, at every 20th play that follows another; steps span ten minutes, since the log is of a year."""
+    call = ["replay", str(data_dir / "30music" / "sessions.csv.gz"), "--format", "30music", "--next", "20", "--json"]
+    told = CliRunner().invoke(segue, [*call, "--set", "learner.micro_batch_span_ms=600000"], catch_exceptions=False)
+    assert told.exit_code == 0
+    (found,) = msgspec.json.decode(told.stdout)["evidence"]
+    assert found["plays"] == 152_749
+    orders = {order["name"]: order for order in found["orders"]}
+    print(f"{found['questions']:,} questions of {found['users']:,} users; Segue's hits by source: {found['sources']}")
+    for name, order in orders.items():
+        figures = " ".join(f"{what} {_interval(order[what])}" for what in ("hit", "mrr"))
+        less = " ".join(f"{what} {_interval(order[f'{what}_less'])}" for what in ("hit", "mrr") if order[f"{what}_less"])
+        print(f"{name:24}{figures}" + (f"; Segue's less it: {less}" if less else ""))
+    assert orders[AFTER]["hit_less"]["low"] > 0
+    assert orders[NOW]["hit_less"]["low"] > 0
+
+
+def _interval(of: dict[str, float]) -> str:
+    return f"{of['value']:.4f} [{of['low']:.4f}, {of['high']:.4f}]"
