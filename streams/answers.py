@@ -99,7 +99,7 @@ class Answers:
             self._later(self._meet, names)
 
     def begin(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
-        """Popularity as it was kept, by item: rows of one partition, or of all, parts of an item then under one key each."""
+        """Popularity as it was kept, by item, and what followed it: rows of one partition, or of all, parts then under one key each."""
         self._later(self._begin, rows)
 
     async def _made(self, make: Callable[..., T], *given: Any) -> T:

@@ -17,20 +17,19 @@ import heapq
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import exp2, inf, log1p, log2
+from math import exp2, inf, log2
 
 import numpy as np
 
 from online_model.popularity import POPULAR, Increment
 from streams.core import keys
 from streams.core.catalog import Known
-from streams.core.followers import Followers
+from streams.core.followers import Followers, summed
 
 TOP = 500  # best of a shelf that are kept in order; what a user has just had is skipped, so more than a request takes
 REMEMBERED = 1 << 20  # deleted items still known as deleted; and items with events that no catalog knows
 POPULAR_HALF_LIFE_H = 24.0  # of the popularity that candidates are ordered by: a day, so that nobody's night decides
 GIVEN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE = "given", "co-listened", "popular", "fresh", "explore"  # sources of candidates
-_LN2 = 0.6931471805599453
 _NONE = (-inf, 0)
 _LEAST = 1e-9  # a popularity below it is none: what an undo leaves of rounding
 
@@ -206,8 +205,7 @@ class Shelves:
             self.followers.add(increment.after, key, increment.ts)
         at, score = increment.ts / self._half_life_ms, self._scores.get(key, -inf)
         if increment.sign > 0:
-            high, low = max(at, score), min(at, score)
-            self._score(key, high + log1p(exp2(low - high)) / _LN2)
+            self._score(key, summed(score, at))
         elif score > -inf:
             left = 1.0 - exp2(min(at - score, 0.0))
             self._score(key, score + log2(left) if left > _LEAST else -inf)

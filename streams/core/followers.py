@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from math import exp2, log1p
+from math import exp2, inf, log1p
 
 import numpy as np
 
 from online_model.history import BEHAVIOUR, newest
 from streams.core import keys
 
-EACH = 32  # followers kept of an item: the rarest goes first. Twice what is drawn of one
-ITEMS = 1 << 17  # whose followers are in memory: 512 bytes each, and twice that of what holds them
+EACH = 32  # followers kept of an item: the rarest goes first
+ITEMS = 1 << 17  # whose followers are in memory: rows of 512 bytes at most
 WITHIN_MS = keys.HOUR_MS  # of the last item: what is taken later begins something new
 HALF_LIFE_MS = 30 * 24 * keys.HOUR_MS  # what goes together changes slowly
 PRIOR = 2.0
@@ -41,7 +41,7 @@ def item(key: bytes) -> int | None:
 def add(row: bytes | None, item: int, ts: int) -> bytes:
     """The row with one more follower. Of more than EACH, the one with the lowest score goes (of equal ones the smallest key)."""
     scores = dict(_PAIR.iter_unpack(row or b""))
-    scores[item] = _sum(scores.get(item), ts / HALF_LIFE_MS)
+    scores[item] = summed(scores.get(item, -inf), ts / HALF_LIFE_MS)
     if len(scores) > EACH:
         del scores[min(scores, key=lambda other: (scores[other], other))]
     return b"".join(_PAIR.pack(*pair) for pair in scores.items())
@@ -52,7 +52,7 @@ def merge(rows: Iterable[bytes]) -> bytes:
     scores: dict[int, float] = {}
     for row in rows:
         for item, score in _PAIR.iter_unpack(row):
-            scores[item] = _sum(scores.get(item), score)
+            scores[item] = summed(scores.get(item, -inf), score)
     best = sorted(scores.items(), key=lambda pair: (-pair[1], -pair[0]))[:EACH]
     return b"".join(_PAIR.pack(*pair) for pair in best)
 
@@ -116,8 +116,7 @@ def past(histories: Iterable[bytes]) -> list[int]:
     return list(dict.fromkeys(rows["item"][np.argsort(-rows["ts"], kind="stable")].tolist()))[:PAST]
 
 
-def _sum(score: float | None, more: float) -> float:
-    if score is None:
-        return more
+def summed(score: float, more: float) -> float:
+    """Two such scores as one; -inf is that of nothing."""
     high, low = max(score, more), min(score, more)
     return high + log1p(exp2(low - high)) / _LN2
