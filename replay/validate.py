@@ -85,7 +85,7 @@ def message(reason: Reason, detail: str, raw: bytes) -> str:
 
 def _hint(name: str, reason: Reason, found: Any) -> str:
     if name == "ts" and isinstance(found, str):
-        return "convert it or pass --time iso" if _is_iso(found) else "convert it to ms since 1970, UTC"
+        return "convert it or pass --time iso" if _is_iso(found) else "neither ms since 1970, UTC, nor an ISO 8601 date"
     if name == "ts" and isinstance(found, float):
         return "convert it or pass --time s"
     if reason is Reason.UNKNOWN_ACTION and isinstance(found, str):

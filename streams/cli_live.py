@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from streams.settings import Loaded
 
 CROWD_PACE = 200.0  # of `segue run`: a list takes an hour / 200 = 18 s at most, and its join window is 20 s
+WINDOWS = {"5m": 300_000, "1h": 3_600_000, "1d": 86_400_000}  # those of online_model.metrics, which is slow to import
 PAGE_SHARE = 0.5  # of `segue run`: a minute then closes some 50 pages a strategy, and as many visits show what lists come to
 
 
@@ -182,10 +183,11 @@ def learner(loaded: Loaded) -> None:
 @verb("segue broker -- sh -c 'segue topics --create && segue metrics --seconds 1'")
 @click.option("--seconds", type=click.FloatRange(min=0), help="stop after so long  [default: go on]")
 @click.option("--new", is_flag=True, help="only what comes from now on")
+@click.option("--window", "width", type=click.Choice(list(WINDOWS)), help="tasks by windows of this width alone  [default: all]")
 @with_settings
 @at_a_broker
 @as_json
-def metrics(seconds: float | None, new: bool, loaded: Loaded, as_json: bool) -> None:
+def metrics(seconds: float | None, new: bool, width: str | None, loaded: Loaded, as_json: bool) -> None:
     """Print what Segue measures as it comes: closed windows of event time, by task and strategy; how worker and learner stand.
 
     With --json a line a record, whole.
@@ -194,10 +196,18 @@ def metrics(seconds: float | None, new: bool, loaded: Loaded, as_json: bool) -> 
     from streams.follow import metrics as follow
 
     for record in follow(loaded.settings.topics, not new, seconds):
+        if not _asked(record, width):
+            continue
         if as_json:
             emit_line(record)
         else:
             click.echo("\n".join(_told(record)))
+
+
+def _asked(record: Any, width: str | None) -> bool:
+    """Is it no window of tasks, or one of this width?"""
+    windowed = isinstance(record, dict) and "width_ms" in record
+    return width is None or not windowed or record["width_ms"] == WINDOWS[width]
 
 
 def _told(record: Any) -> Iterator[str]:

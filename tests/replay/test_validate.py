@@ -24,7 +24,7 @@ def event(**fields: object) -> bytes:
     ("line", "message"),
     [
         (event(ts="2024-01-01"), '1: $.ts: expected int (ms UTC), got "2024-01-01"; convert it or pass --time iso'),
-        (event(ts="soon"), '1: $.ts: expected int (ms UTC), got "soon"; convert it to ms since 1970, UTC'),
+        (event(ts="soon"), '1: $.ts: expected int (ms UTC), got "soon"; neither ms since 1970, UTC, nor an ISO 8601 date'),
         (event(ts=1704067200.5), "1: $.ts: expected int (ms UTC), got 1704067200.5; convert it or pass --time s"),
         (event(ts=1_704_067_200), "1: $.ts: 1704067200 as ms is 1970-01-20; if these are seconds, pass --time s"),
         (

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from replay.simulator import WorldSettings
 from streams.cli import segue
-from streams.cli_live import _told
+from streams.cli_live import WINDOWS, _asked, _told
 from streams.cli_offline import PROOFS
 from streams.core.live_value import StrategyValue
 
@@ -124,6 +124,19 @@ def test_a_strategys_hour_is_a_line_with_its_value_and_what_stands_behind_it() -
     assert list(_told(msgspec.json.decode(msgspec.json.encode(hour)))) == [
         "2023-11-14 23:00 +60 min  page blend-0.25      experience 0.2500 ± 0.0312  revenue 0.5000  chosen 80 of 1,200  ESS 64"
     ]
+
+
+def test_windows_that_metrics_can_be_asked_for_are_those_there_are() -> None:
+    from online_model.metrics import WIDTHS_MS
+
+    assert tuple(WINDOWS.values()) == WIDTHS_MS
+
+
+def test_a_width_leaves_windows_of_others_out_and_all_that_has_none_in() -> None:
+    five, hour, stands = {"width_ms": 300_000, "tasks": {}}, {"width_ms": 3_600_000, "tasks": {}}, {"kind": "worker"}
+    assert [[_asked(record, width) for record in (five, hour, stands)] for width in (None, "5m", "1h")] == [
+        [True, True, True], [True, False, True], [False, True, True],
+    ]  # fmt: skip
 
 
 def test_package_of_another_is_named_with_the_way_out(tmp_path: Path) -> None:
