@@ -79,7 +79,7 @@ class Partition:
 
     def _following(self, state: UserState, ts: int) -> bytes:
         """The followers of the user's last item, of all partitions."""
-        before = followers.last([positive for positive, _ in state.histories.values()], 0, ts)
+        before = followers.last(state.liked, 0, ts)
         if not before:
             return b""
         key, parts = followers.key(before), {**self.foreign, self.number: self.tables.popularity}
@@ -154,7 +154,7 @@ class Partition:
             self._joins.save(user, list_key, shown)
         elif acts and not (event.request_id is not None and self._joins.wait(user, keys.once("request", event.request_id), act)):
             self.progress.count("unjoined")
-        after = followers.last([positive for positive, _ in state.histories.values()], item, event.ts) if said.popular else 0
+        after = followers.last(state.liked, item, event.ts) if said.popular else 0
         undone |= self._behave(state, domain, item, event.ts, said)
         self._add(state, item, domain, event.ts, (fresh << 1) | said.popular, after=after)
         self._add(state, item, domain, event.ts, undone << 1, sign=-1)

@@ -235,7 +235,7 @@ class Recommender:
             return _Pool(dict.fromkeys(names, GIVEN), names, len(names), explores.tolist(), shuffled(names, int(explores.sum()), rng))
         s, shelf = self.settings, self.shelves.of(keys.key("domain", request.domain) if request.domain is not None else None)
         items = gate.count(shelf)
-        following = self.shelves.followers.after(past(positive for positive, _ in state.histories.values()))
+        following = self.shelves.followers.after(past(state.liked))
         sources = retrieve(
             shelf, gate, s.popular_candidates, s.fresh_candidates, s.explore_candidates, request.k, rng, following, s.co_listened_candidates
         )

@@ -175,7 +175,7 @@ class Scorer:
             return Scored([], {}, {}, None)
         user = keys.key("user", asked.user_id) if asked.user_id is not None else 0
         domain = keys.key("domain", asked.domain) if asked.domain is not None else None
-        following = self.shelves.followers.row(followers.last([positive for positive, _ in state.histories.values()], 0, ts))
+        following = self.shelves.followers.row(followers.last(state.liked, 0, ts))
         part, moment = self.view.user(user, state, asked.context, ts), Moment(self.view, user, state, ts, following)
         slots = []
         for key in ordered:

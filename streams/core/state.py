@@ -36,6 +36,11 @@ class UserState(msgspec.Struct, array_like=True):
     shown: bytes = b""  # (item uint64, ts int64) rows, oldest first
     related: dict[int, bytes] = {}  # artist or category -> its last behaviours of both families; least recently changed first
 
+    @property
+    def liked(self) -> list[bytes]:
+        """What the user liked, packed, of each domain, in the order of `histories`."""
+        return [positive for positive, _ in self.histories.values()]
+
 
 class Act(msgspec.Struct, array_like=True):
     """An act that waits for its exposure."""
