@@ -31,6 +31,7 @@ from streams.core.records import Outgoing
 from streams.core.reservoir import Reservoir
 from streams.core.rewarded import Rewarded
 from streams.core.surfaces import by_default
+from streams.core.waiting import NONE_DROPPED, Waiting
 
 if TYPE_CHECKING:  # settings are read without torch
     from online_model.trainer import StepReport, Trainer
@@ -50,8 +51,8 @@ class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     micro_batch_examples: int = 256  # at most; a 128th of what has been learned, from 64 on: small steps teach more while all is new
     micro_batch_span_ms: int = 200  # of event time: what an act waits for its step at most while events flow
-    open_predictions: int = 1_000_000  # kept until their exposure's window closes; 52 bytes each
-    listed_exposures: int = 20_000  # kept until their list closes, to be compared with the others in it; up to 4 kB each
+    open_predictions: int = 1_000_000  # kept until their exposure's window closes, 52 bytes each; where full, whole lists go
+    listed_exposures: int = 20_000  # kept until their list closes, to be compared in it, up to 4 kB each; where full, whole lists go
 
     reservoir_share: float = 0.0  # of the rows that dense layers see: examples of the last week once more, rare tiers as often; 0.1 does
     drift_reaction: bool = False  # an alarm of drift triples the rates, decaying over an hour; off until a log shows that it pays
@@ -108,7 +109,7 @@ class Learner:
         self.watchers: list[Watcher] = []  # are told of every scored list; no part of the state
         self._batch: list[Example | Reversal] = []
         self._closed: list[Closed] = []
-        self._predicted: dict[int, Predicted] = {}
+        self._predicted = Waiting[Predicted](settings.open_predictions, lambda predicted: (predicted.user, predicted.shown_ms))
         self._lists = Lists(settings.listed_exposures)
         self._reservoir = Reservoir()
         self._settled_ms = -1  # shown before: scored, once all that closes at this moment is
@@ -254,13 +255,14 @@ class Learner:
         for i, record in enumerate(records):
             if isinstance(record, Example):
                 said = logits[i].tobytes(), probabilities[i].tobytes()
-                self._predicted[record.id] = Predicted(int(users[i]), int(shown_ms[i]), *said, int(places[i]), record.weight)
-        while len(self._predicted) > self.settings.open_predictions:
-            del self._predicted[next(iter(self._predicted))]  # counted as unscored when it closes
+                predicted = Predicted(int(users[i]), int(shown_ms[i]), *said, int(places[i]), record.weight)
+                self._predicted.put(record.id, predicted)  # what is dropped is counted as unscored when it closes
 
     def _score(self) -> None:
         closed, self._closed = self._closed, []
-        found = [(self._predicted.pop(i, None), labels) for record in closed for i, labels in zip(record.ids, record.labels, strict=True)]
+        found = [(self._predicted.pop(i), labels) for record in closed for i, labels in zip(record.ids, record.labels, strict=True)]
+        if closed:
+            self._predicted.settle(max(record.shown_before_ms for record in closed))
         shown_ms, columns = _columns([(p, labels) for p, labels in found if p is not None])
         asked = at = 0
         for record in closed:
@@ -291,7 +293,8 @@ class Learner:
         return {
             **{f"trainer.{n}": a for n, a in self.trainer.arrays().items()},
             **{f"metrics.{n}": a for n, a in self.metrics.arrays().items()},
-            "open.predicted": _packed(list(self._predicted.items())),
+            "open.predicted": _packed(list(self._predicted.rows.items())),
+            "open.predicted_share": np.array(self._predicted.meta(), np.int64),
             "open.batch": _packed(self._batch),
             "open.closed": _packed(self._closed),
             **{f"open.lists.{n}": a for n, a in self._lists.arrays().items()},
@@ -325,7 +328,9 @@ class Learner:
         self.marks = {source: (offset, index, n) for source, offset, index, n in meta["marks"]}
         self.windows = msgspec.convert(meta["windows"], list[WindowResult])
         self._settled_ms, self._ended = meta["settled_ms"], set(meta["ended"])
-        self._predicted = dict(msgspec.msgpack.decode(arrays["open.predicted"].tobytes(), type=list[tuple[int, Predicted]]))
+        predicted = msgspec.msgpack.decode(arrays["open.predicted"].tobytes(), type=list[tuple[int, Predicted]])
+        share = arrays["open.predicted_share"].tolist() if "open.predicted_share" in arrays else NONE_DROPPED
+        self._predicted.load(predicted, share)
         self._batch = msgspec.msgpack.decode(arrays["open.batch"].tobytes(), type=list[Example | Reversal])
         self._closed = msgspec.msgpack.decode(arrays["open.closed"].tobytes(), type=list[Closed])
         self._lists.load({n[11:]: a for n, a in arrays.items() if n.startswith("open.lists.")})

@@ -15,6 +15,7 @@ import numpy as np
 from online_model.batch import Compared
 from online_model.features import Closed, Features
 from online_model.pairs import TIER_OF
+from streams.core.waiting import NONE_DROPPED, Key, Waiting
 
 TOGETHER_MS = 1_800_000  # exposures without a request, from the first to the last of a list
 TOGETHER = 32  # such exposures a list
@@ -33,27 +34,24 @@ class Lists:
     def __init__(self, limit: int) -> None:
         """`limit` bounds both kinds of waiting exposures."""
         self.limit = limit
-        self._open: dict[int, Features] = {}
+        self._open = Waiting[Features](limit, _list)
         self._alone: dict[int, list[Row]] = {}  # by user, the longest waiting first
         self._n_alone = 0
         self._ready = deque[list[Row]]()
         self.ready = 0  # rows in them
 
     def show(self, exposure: int, features: Features) -> int:
-        """An exposure whose list is open. How many of those that wait gave way to it."""
-        self._open[exposure] = features
-        if len(self._open) <= self.limit:
-            return 0
-        del self._open[next(iter(self._open))]
-        return 1
+        """An exposure whose list is open. How many were dropped, this one or others."""
+        return self._open.put(exposure, features)
 
     def close(self, record: Closed) -> None:
         """A list has closed."""
         rows = [
             Row(found, TIER_OF[labels])
             for exposure, labels in zip(record.ids, record.labels, strict=True)
-            if (found := self._open.pop(exposure, None)) is not None
+            if (found := self._open.pop(exposure)) is not None
         ]
+        self._open.settle(record.shown_before_ms)
         if len(record.ids) + record.sampled_out > 1:
             self._finish(rows)
         elif rows:
@@ -83,7 +81,7 @@ class Lists:
         return next(iter(self._alone.values()))[0]
 
     def _gather(self, row: Row) -> None:
-        user = int.from_bytes(row.features.fields[:8], "little")
+        user = user_of(row.features)
         there = self._alone.get(user)
         if there and (len(there) >= TOGETHER or abs(row.features.shown_ms - there[0].features.shown_ms) > TOGETHER_MS):
             self._part(user)
@@ -103,18 +101,29 @@ class Lists:
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything, for a checkpoint."""
         return {
-            "open": _packed(list(self._open.items())),
+            "open": _packed(list(self._open.rows.items())),
+            "open_share": np.array(self._open.meta(), np.int64),
             "alone": _packed(list(self._alone.items())),
             "ready": _packed(list(self._ready)),
         }
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
         """The state that `arrays` gave."""
-        self._open = dict(msgspec.msgpack.decode(arrays["open"].tobytes(), type=list[tuple[int, Features]]))
+        rows = msgspec.msgpack.decode(arrays["open"].tobytes(), type=list[tuple[int, Features]])
+        self._open.load(rows, arrays["open_share"].tolist() if "open_share" in arrays else NONE_DROPPED)
         self._alone = dict(msgspec.msgpack.decode(arrays["alone"].tobytes(), type=list[tuple[int, list[Row]]]))
         self._n_alone = sum(map(len, self._alone.values()))
         self._ready = deque(msgspec.msgpack.decode(arrays["ready"].tobytes(), type=list[list[Row]]))
         self.ready = sum(map(len, self._ready))
+
+
+def user_of(features: Features) -> int:
+    """The user's key."""
+    return int.from_bytes(features.fields[:8], "little")
+
+
+def _list(features: Features) -> Key:
+    return user_of(features), features.shown_ms
 
 
 def _packed(rows: Any) -> np.ndarray:

@@ -102,15 +102,24 @@ def test_lists_of_exposures_without_a_request_are_those_of_a_loop(rows: list[tup
     assert sorted(taken(lists)) == sorted(wanted)
 
 
-def test_what_waits_is_bounded_and_what_gave_way_is_counted() -> None:
+def test_what_waits_is_bounded_by_whole_lists_and_what_was_dropped_is_counted() -> None:
     lists = Lists(3)
-    assert [lists.show(exposure, shown(exposure)) for exposure in range(5)] == [0, 0, 0, 1, 1]
-    close(lists, dict.fromkeys(range(4), 0) | {4: FULL})
-    assert taken(lists) == [[(2, 0), (3, 0), (4, 2)]]
+    dropped = sum(lists.show(exposure, shown(exposure, user=exposure // 2)) for exposure in range(8))
+    left = 0
+    for first in range(0, 8, 2):
+        close(lists, {first: 0, first + 1: FULL})
+        found = taken(lists)
+        assert found in ([], [[(first, 0), (first + 1, 2)]])
+        left += 2 * len(found)
+    assert 0 < left == 8 - dropped
+
+
+def test_those_without_a_request_are_bounded_and_the_longest_waiting_part() -> None:
+    lists = Lists(3)
     for exposure in range(10, 20):
         lists.show(exposure, shown(exposure, user=exposure // 2))
         close(lists, {exposure: FULL if exposure % 2 else 0})
-    assert taken(lists) == [[(10, 0), (11, 2)], [(12, 0), (13, 2)], [(14, 0), (15, 2)], [(16, 0), (17, 2)]]  # the longest waiting parted
+    assert taken(lists) == [[(10, 0), (11, 2)], [(12, 0), (13, 2)], [(14, 0), (15, 2)], [(16, 0), (17, 2)]]
 
 
 def test_restored_it_goes_on() -> None:
