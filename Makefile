@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 run: install  ## broker, worker, learner, listeners and a live panel on this machine; ARGS="--seconds 60 --json"
 	@exec $(BIN)/segue run $(ARGS)
 
-test: install  ## every test that needs no GPU; ARGS="-k words -x"
+test: install  ## every test but the long proofs and those that need a GPU; ARGS="-k words -x"
 	@$(BIN)/python -m pytest -m "$(MARKERS) and not broker" -n $(JOBS) --dist loadfile $(ARGS) || [ $$? -eq $(NONE) ]
 	@$(BIN)/python -m pytest -m "$(MARKERS) and broker" $(ARGS) || [ $$? -eq $(NONE) ]
 

@@ -21,7 +21,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     causal: bool = True  # what user and popularity add is kept apart, to be taken away when serving
     cin_layers: tuple[int, ...] = (32, 32)  # feature maps of each layer of products
     domain_places: int = 6  # domains with towers of their own; the last is shared by all that come later
-    domain_rows: bool = True  # a row of the user in each domain; off: one for all, which costs the dense domain (MODEL.md section 5)
+    domain_rows: bool = True  # a row of the user in each domain; off: one for all, which costs the dense domain
     map_penalty: float = 0.01  # that keeps the maps between two domains each other's inverse
     effect_rate: float = 0.05  # of the popularity effect
     effect_start: float = 1.0  # first square of its weights

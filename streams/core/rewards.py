@@ -29,7 +29,7 @@ _KEYS = 1 << 64
 class RewardSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What acts are worth to whom they were made for; the same figures as in what lists are ordered by."""
 
-    full_play: float = 0.5  # utility of a label, as the next four (MODEL.md section 1)
+    full_play: float = 0.5  # utility of a label, as the next four
     collect: float = 2.0
     share: float = 2.0
     skip: float = -0.5

@@ -19,9 +19,9 @@ class PartitionSettings(msgspec.Struct, frozen=True, kw_only=True):
     negative_rate: float = 1.0  # share of exposures without an act that is learned from; less costs precision, not calibration
     full_play_ratio: float = 0.9  # played / duration from which a play is full
     partial_play_ratio: float = 0.3  # below it a play says nothing good of the item
-    related_limit: int = 8  # behaviours kept a user and artist or category (MODEL.md section 2)
+    related_limit: int = 8  # behaviours kept a user and artist or category
     related_keys: int = 64  # artists and categories with such behaviours, a user
-    history_limit: int = 50  # behaviours kept a user, domain and family (MODEL.md section 2)
+    history_limit: int = 50  # behaviours kept a user, domain and family
     rate_half_life_h: float = 168.0  # of the counts behind rates: a week, so that weekdays don't swing them
     shown_limit: int = 100  # of the last shown items kept a user, for the no-repeat window
     domain_limit: int = 16  # domains remembered a user
