@@ -21,7 +21,8 @@ class BaseRates:
 
     def rates(self) -> Array:
         """[T], inside (0, 1)."""
-        return np.clip(self.positives / self.n, _LEAST, 1 - _LEAST)
+        faded = max(PRIOR_N - self.n, 0.0)  # after a long silence the prior is worth what it was in the beginning
+        return np.clip((self.positives + faded * np.array(PRIOR)) / (self.n + faded), _LEAST, 1 - _LEAST)
 
     def logits(self) -> Array:
         """[T]"""

@@ -19,6 +19,13 @@ def test_counts_fade_with_event_time() -> None:
     assert base.rates()[0] == pytest.approx(((PRIOR_N * PRIOR[0] + 40) / 2 + 10) / n)
 
 
+def test_after_a_long_silence_one_example_is_not_all_that_is_known() -> None:
+    base = BaseRates()
+    base.add(1_000, np.full(5, 500.0), 1_000)
+    base.add(1, np.array([1.0, 0, 0, 0, 0]), 1_000 + 200 * int(HALF_LIFE_MS))
+    assert base.rates().tolist() == pytest.approx([(19 * PRIOR[0] + 1) / 20, *(19 * rate / 20 for rate in PRIOR[1:])])
+
+
 def test_a_late_record_does_not_make_counts_grow() -> None:
     base = BaseRates()
     base.add(100, np.zeros(5), 1_000_000)
