@@ -233,8 +233,11 @@ class Trainer:
         self.waiting.rows.remove(keys)
         self.ids.rows.remove(keys)
         self.wide.rows.remove(keys)
-        self.levels.table.rows.remove(keys)
-        return {"ids": keys, "wide": keys, "levels": keys}
+        own = np.unique(self.domains.own_rows(keys))
+        self.ids.rows.remove(own)
+        for table in (self.levels.table, self.cross, self.feed):
+            table.rows.remove(keys)
+        return {"ids": np.concatenate([keys, own]), "wide": keys, "levels": keys, "cross": keys, "feed": keys}
 
     def delta(self, touched: dict[str, Array], dense: bool) -> bytes:
         """Rows of the touched keys as they stand now, tombstones for those that went, and the dense part if wanted."""

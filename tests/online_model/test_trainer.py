@@ -246,6 +246,22 @@ def test_erased_ids_have_no_row() -> None:
     assert made.ids.rows.find(keys).tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("column", ["user", "item"])
+def test_of_an_erased_id_no_table_has_a_row_whatever_it_is_keyed_by(column: str) -> None:
+    """Tables of pairs aside: an id that is learned again afterwards is as one that never was."""
+    made = trained()
+    one = batch(4, 99)
+    made.step(one, T0 + 10_000)
+    keys = np.unique(one.fields[:, FIELDS.index(column)])
+    asked = dict.fromkeys(made.tables(), keys) | {"ids": np.concatenate([keys, np.unique(made.domains.own_rows(keys))])}
+    there = {name for name, table in made.tables().items() if table.rows.find(asked[name]).any()}
+    assert {"ids", "wide"} <= there and (column == "user" or {"cross", "levels"} <= there)
+    gone = made.forget(keys)
+    for name, table in made.tables().items():
+        assert not table.rows.find(asked[name]).any(), name
+        assert set(asked[name].tolist()) <= set(gone[name].tolist()), name
+
+
 def test_tables_stay_within_their_capacity() -> None:
     made = Trainer(ModelSettings(id_capacity=50, wide_capacity=300, floor_h=0.0))
     for at in range(40):
