@@ -50,7 +50,6 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str] = {}
     device: str = "cpu"
     threads: int = 1
-    compiled: bool = False
     settings: dict[str, Any] = {}
 
 
