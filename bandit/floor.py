@@ -48,4 +48,4 @@ class Floor:
         weight, self.total, self.rounds = array[:3].tolist()
         if self.settings.revenue_floor:
             self.weight = weight
-        self.waiting = int(array[3])
+        self.waiting = min(int(array[3]), self.settings.floor_rounds - 1)  # as many were enough for a step when they were seen

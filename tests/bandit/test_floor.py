@@ -28,6 +28,16 @@ def test_a_batch_is_its_rounds_one_by_one() -> None:
     assert whole.array() == pytest.approx(single.array(), abs=1e-12)
 
 
+def test_restored_with_a_shorter_step_it_goes_on() -> None:
+    """Rounds that waited for a step of a hundred are more than a step of two has."""
+    before = Floor(BanditSettings(revenue_floor=0.2, floor_rounds=100))
+    before.see(np.full(60, 0.1))
+    after = Floor(SETTINGS)
+    after.load(before.array())
+    assert after.see(np.full(3, 0.1)) and after.waiting == 0
+    assert after.rounds == pytest.approx(((before.rounds / 2 + 1) / 2 + 1) / 2 + 1)
+
+
 def test_a_fixed_weight_never_moves_and_both_are_refused() -> None:
     floor = Floor(BanditSettings(revenue_weight=0.7))
     assert not floor.see(np.zeros(10_000))
