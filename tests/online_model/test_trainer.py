@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from online_model import forward
 from online_model.batch import Batch
 from online_model.features import BAG_LIMIT, BAGS, COUNTS, DOMAIN_LIMIT, FIELDS, SCOPES, TASKS
 from online_model.trainer import ModelSettings, Trainer
@@ -244,6 +245,16 @@ def test_erased_ids_have_no_row() -> None:
     keys = made.ids.rows.keys[made.ids.rows.keys != 0][:3]
     made.forget(keys)
     assert made.ids.rows.find(keys).tolist() == [0, 0, 0]
+
+
+def test_with_nothing_taken_away_the_logits_are_those_put_together_without_the_switch() -> None:
+    made, one = trained(), batch(16, 77)
+    run = forward.run(made, one, len(one), learns=False)
+    whole = forward.with_heard(made, run, forward.blended(made, run)).astype(np.float32)
+    np.testing.assert_array_equal(made.predict(one, 0.0, 0.0).logits, whole)
+    taken = made.predict(one, 0.25, 0.5)
+    assert np.abs(taken.logits - whole).max() > 1e-3
+    np.testing.assert_allclose(taken.logits, whole - 0.25 * taken.user - 0.5 * taken.popularity, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("column", ["user", "item"])
