@@ -71,7 +71,9 @@ class Asked:
     def _score(self, shown: Shown) -> None:
         rounds, record = self._rounds, shown.record
         make = featured(self._machine, record.user_id, record.context, record.ts)
-        modules = {slot.position: slot.module for slot in record.slots} if isinstance(record, Exposure) else {}
+        modules: dict[str, str | None] = {}
+        for slot in record.slots if isinstance(record, Exposure) else ():
+            modules.setdefault(slot.item_id, slot.module)  # positions begin anew in each module
         module = record.module if isinstance(record, Event) else None
         asked: list[Array] = []
         rows = []
@@ -80,7 +82,8 @@ class Asked:
             asked.append(np.append(chosen, rounds.arm[n]))
             at = int(rounds.position[n])
             position = record.position if isinstance(record, Event) else at
-            rows += [make(rounds.arms[arm], record.domain, modules.get(at, module), position) for arm in asked[-1].tolist()]
+            where = modules.get(rounds.arms[rounds.arm[n]], module)
+            rows += [make(rounds.arms[arm], record.domain, where, position) for arm in asked[-1].tolist()]
         said = np.concatenate([
             self._trainer.predict(of_candidates(rows[at : at + MOST])).probabilities[:, self._task] for at in range(0, len(rows), MOST)
         ])  # fmt: skip

@@ -1,16 +1,23 @@
 """The ranker as the model of the reward: asked before it learns, about every arm of the policy."""
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import numpy as np
 import pytest
 
+from online_model.features import Features
 from online_model.model_settings import ModelSettings
+from replay import ranker_model
+from replay.judge import featured
 from replay.logs import LogRow
 from replay.policies import Chances, chances, down
 from replay.ranker_model import predicted
 from replay.rounds import read
+from streams.core.events import Context
 from streams.core.learn import LearnerSettings
+from streams.core.partition import Partition
 from streams.core.settings import PartitionSettings
 
 T = 1_704_067_200_000
@@ -52,3 +59,26 @@ def test_the_policys_expectation_is_that_of_its_arms() -> None:
         same = found.table[0, arms] == 1
         assert same.any(), place
         assert q_policy[same] == pytest.approx(q[same], rel=1e-4)
+
+
+def test_each_module_of_a_page_is_asked_about_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Positions begin anew in each module, and so can't tell which one a row is of."""
+    asked_for: list[tuple[str, str | None, int | None]] = []
+
+    def noted(machine: Partition, user_id: str, context: Context, ts: int) -> Callable[..., Features]:
+        make = featured(machine, user_id, context, ts)
+
+        def made(item_id: str, domain: str | None, module: str | None, position: int | None) -> Features:
+            asked_for.append((item_id, module, position))
+            return make(item_id, domain, module, position)
+
+        return made
+
+    monkeypatch.setattr(ranker_model, "featured", noted)
+    slots = [
+        {"item_id": f"i{2 * m + at}", "position": at, "module": module, "propensity": 0.25}
+        for m, module in enumerate(("rock", "jazz")) for at in range(2)
+    ]  # fmt: skip
+    page = {"kind": "exposure", "event_id": "p", "ts": T, "user_id": "u", "request_id": "r", "slots": slots}
+    asked([LogRow(1, msgspec.json.encode(page), None)], "uniform")
+    assert {(module, at) for item, module, at in asked_for if item == "i0"} == {(m, at) for m in ("rock", "jazz") for at in range(2)}
