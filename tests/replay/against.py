@@ -22,7 +22,7 @@ Array = np.ndarray
 OURS = "segue"
 FIRST = 10_000
 FEW = 10  # positives (in the rows at hand) below which nothing is said
-RESAMPLES = int(os.environ.get("SEGUE_RESAMPLES", "1000"))
+RESAMPLES = int(os.environ.get("RESAMPLES", "1000"))
 
 
 @dataclass(slots=True)

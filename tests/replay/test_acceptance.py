@@ -1,6 +1,7 @@
 """The developers' log of KuaiRand with defaults, one pass, set against other systems' predictions for the same rows where there are any.
 
-SEGUE_PEERS names the file of the others' predictions (`against.py` says how it looks); without it ours stand alone, with intervals.
+PEERS names the file of the others' predictions (`against.py` says how it looks); without it ours stand alone, with intervals, and
+nothing is said of others. (Not SEGUE_PEERS: that would be a setting that `segue` does not know.)
 """
 from __future__ import annotations
 
@@ -63,9 +64,10 @@ def one_pass(path: Path) -> Pass:
 def test_every_task_is_ranked_and_calibrated_as_well_as_by_the_strongest_alternative(data_dir: Path) -> None:
     torch.set_num_threads(1)
     done = one_pass(data_dir / LOG)
-    theirs = os.environ.get("SEGUE_PEERS")
+    theirs = os.environ.get("PEERS")
     found = said(done.judged, OURS, frozen_name(OURS), Path(theirs) if theirs else None)
     told: dict[tuple[str, str], Verdict] = {}
+    print(f"set against {theirs or 'nobody: PEERS names no file'}")
     print(f"{len(done.judged):,} exposures, {done.rate:,.0f} a second predicted and learned, one core")
     for verdict in verdicts(done.judged, found, SINCE_MS):
         told[verdict.task, verdict.what] = verdict

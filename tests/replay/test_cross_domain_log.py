@@ -6,7 +6,6 @@ for both. Figures say how well a reviewed item is told from an equally popular o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -38,7 +37,7 @@ PARTITION = PartitionSettings(rate_half_life_h=24 * 365.0)
 COLLECT = TASKS.index("collect")
 
 
-def lift(path: Path, model: ModelSettings, rows: int | None = None) -> dict[str, tuple[Interval, Interval, Interval, int]]:
+def lift(path: Path, model: ModelSettings) -> dict[str, tuple[Interval, Interval, Interval, int]]:
     """By domain, over the second half of the exposures: AUC of collect with MV-CoNet and without, the difference, and positives."""
     catalog = Catalog()
     for item in logs.items([path], logs.Format.AMAZON_CROSS_DOMAIN):
@@ -48,7 +47,7 @@ def lift(path: Path, model: ModelSettings, rows: int | None = None) -> dict[str,
     first, second = (Rival(name, each, LEARNING, "cpu", ledger) for name, each in models.items())
     first.trainer.before.append(lambda batch, now_ms: ledger.shown(batch))
     first.trainer.before.append(lambda batch, now_ms: domains.append(batch.fields[batch.is_example > 0, FIELDS.index("domain")]))
-    numbered = islice(prequential.of_file(logs.read([path], logs.Format.AMAZON_CROSS_DOMAIN, logs.Columns())), rows)
+    numbered = prequential.of_file(logs.read([path], logs.Format.AMAZON_CROSS_DOMAIN, logs.Columns()))
 
     def also(source: int, records: Sequence[Outgoing]) -> None:
         ledger.closed(records)
