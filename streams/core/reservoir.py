@@ -1,6 +1,7 @@
 """Examples of the last week that are shown to the dense layers once more, so that rare tiers are not forgotten (MODEL.md section 7).
 
-A stratum a tier; a tier is that of an example when it was made, its labels are kept up to date by reversals. A stratum that is full
+A stratum a tier; a tier is that of an example when it was made, its labels are kept up to date by reversals
+(a partial play is no label: such examples are in the lowest tier here). A stratum that is full
 takes a new example with the chance SLOTS / (its arrivals of a week) into a place drawn by hash: what it holds is then about a week old
 at most, and older rows are not drawn. Every stratum is drawn as often; a row weighs as much as its tier's decayed share, so that
 neither rates nor calibration move. All chances are hashes of ids and of the model's version: a rerun draws the same.
