@@ -2,7 +2,7 @@
 
 A round is one item shown: a slot of an exposure, an impression, or an act that carries a propensity and stands for its own
 impression. Acts join by request id and item, else by the last time this user was shown this item, within `partition.join_window_ms`
-of it; what an act means is decided where replay decides it (`streams.core.acts`). An act that nothing was shown for is no round: it says
+after it; what an act means is decided where replay decides it (`streams.core.acts`). An act that nothing was shown for is no round: it says
 nothing of what a policy earns.
 Shapes: N rounds.
 """
@@ -194,7 +194,7 @@ class Reader:
 
     def _join(self, event: Event) -> None:
         at = self._round(event)
-        if at is None:
+        if at is None or (event.request_id is None and event.ts < self._rows[at][6]):  # what is shown later was not what was meant
             self._waiting.append(event)  # its exposure may come later; at the end it is unjoined
             return
         if event.ts - self._rows[at][6] > self.settings.join_window_ms:

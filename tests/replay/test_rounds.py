@@ -64,6 +64,16 @@ def test_an_undo_takes_the_collect_back_and_an_act_may_come_before_its_exposure(
     assert found.join_rate == 1.0
 
 
+def test_an_act_of_no_request_is_not_about_what_is_shown_later() -> None:
+    found = taken(
+        act(T, "a", "play", full=True),  # found by the listener alone
+        exposure(T + 5, "r", ("a", 0.5), ("b", 0.25)),
+        act(T + 6, "b", "play", full=True),
+    )
+    assert found.reward("full_play").tolist() == [0, 1]
+    assert (found.acts, found.unjoined) == (2, 1)
+
+
 def test_one_event_may_be_a_whole_round_and_a_repetition_is_none() -> None:
     whole = act(T, "a", "impression", also=["play"], full=True, propensity=0.3, event_id="same")
     found = taken(whole, whole, act(T + 1, "b", "play", propensity=0.2))
