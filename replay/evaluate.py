@@ -34,6 +34,7 @@ TUNED = {"switch-dr": slope.TAUS, "dros": slope.LAMBDAS, "clipped": slope.MOSTS,
 Q_HATS = ("cross-fitted", "out-of-time", "ranker")
 LEVELS = {"items": ("full_play", "ranker"), "strategies": ("experience", "out-of-time")}  # reward and q̂ where none is named
 Predicted = Callable[[Rounds, Chances, Down], tuple[Array, Array]]  # q̂ [N] and q̂_π [N]
+WHATEVER_ABOVE = "propensities hold whatever stands above an item (slots carry `source`): whole lists need them given that"
 SAME = 1e-9  # relative: propensities of a uniform log
 
 
@@ -80,6 +81,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     q_hat: str
     rows: int
     unseen: int  # lists left out, since they were on no screen as far as is known
+    named: int  # lists left out, since their request named the strategy: it had no chance
     requests: int
     arms: int
     rejected: int
@@ -144,9 +146,9 @@ def _told(rounds: Rounds | StrategyRounds, settings: Settings, families: list[Fa
     of = rounds if isinstance(rounds, StrategyRounds) else None
     return Evaluation(
         policy=settings.policy, surface=of.surface if of else None, reward=settings.reward, q_hat=settings.q_hat, rows=len(rounds.arm),
-        unseen=of.unseen if of else 0, requests=len(rounds.request_ids), arms=len(rounds.arms), rejected=rounds.rejected,
-        acts=rounds.acts, unjoined=rounds.unjoined, late=rounds.late, answers=all(family.answers for family in families),
-        families=families,
+        unseen=of.unseen if of else 0, named=of.named if of else 0, requests=len(rounds.request_ids), arms=len(rounds.arms),
+        rejected=rounds.rejected, acts=rounds.acts, unjoined=rounds.unjoined, late=rounds.late,
+        answers=all(family.answers for family in families), families=families,
     )  # fmt: skip
 
 
@@ -228,6 +230,8 @@ class Used:
         complaint = self.rounds.complaint()
         if of in ("slots", "lists") and not self.rounds.listed.any():
             reasons = ["the log names no requests: there are no lists to judge"]
+        elif of == "lists" and self.rounds.marginal:
+            reasons = [WHATEVER_ABOVE]
         else:
             reasons = [complaint] if complaint else list(verdict.reasons(found))
         settings, estimates = self.settings, []
@@ -313,7 +317,9 @@ def prospects(rounds: Rounds) -> Iterator[str]:
         yield "drawn uniformly: replay of deterministic policies too"
     shown = np.bincount(rounds.arm, minlength=len(rounds.arms))
     yield f"{int((shown > 0).sum()):,} of {len(rounds.arms):,} arms were shown; of the others it says nothing"
-    if rounds.listed.any():
+    if rounds.listed.any() and rounds.marginal:
+        yield f"lists: slot by slot (iips), not as a whole: {WHATEVER_ABOVE}"
+    elif rounds.listed.any():
         yield f"lists: {len(set(rounds.request[rounds.listed].tolist())):,} requests with their slots (iips, rips, sips, cascade-dr)"
     else:
         yield "no requests are named: items by themselves, no lists"

@@ -23,6 +23,8 @@ def summary(found: Evaluation) -> Iterator[Table | str]:
     shown = f"{found.rows:,} shown items in {found.requests:,} requests, {found.arms:,} arms"
     if found.surface:
         shown = f"{found.rows:,} {found.surface}s, {found.arms:,} strategies; {found.unseen:,} more were on no screen as far as is known"
+        if found.named:
+            shown += f", of {found.named:,} the request named the strategy"
     yield (
         f"{found.policy}: {found.reward} of {shown}; "
         f"{found.acts:,} acts, {found.unjoined:,} of them unjoined, {found.late:,} late; {found.rejected:,} records rejected"
@@ -59,7 +61,8 @@ def page(found: Evaluation, title: str) -> str:
     answer = "The log answers." if found.answers else "The log cannot answer."
     cards = [("shown items", found.rows), ("requests", found.requests), ("arms", found.arms), ("unjoined acts", found.unjoined)]
     if found.surface:
-        cards = [(f"{found.surface}s", found.rows), ("on no screen", found.unseen), ("strategies", found.arms), cards[-1]]
+        left_out = [("on no screen", found.unseen), ("strategy named by the request", found.named)]
+        cards = [(f"{found.surface}s", found.rows), *left_out, ("strategies", found.arms), cards[-1]]
     parts = [
         f"<h1>{html.escape(found.policy)} on {html.escape(title)}</h1>",
         f"<p class=lead>{answer} Reward: {found.reward}. q̂: {found.q_hat}. Intervals: 95 %, bootstrap of requests.</p>",

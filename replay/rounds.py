@@ -55,6 +55,10 @@ class Drawn(Protocol):
         """Int [N]: rounds by request, each list from the top."""
 
     @property
+    def marginal(self) -> bool:
+        """Whether a propensity is the chance of an item at its place whatever stands above; else given what does."""
+
+    @property
     def coverage(self) -> float:
         """Share of rounds with a propensity."""
 
@@ -92,6 +96,7 @@ class Rounds:
     late: int  # of these, after the join window: not counted as a reward
     rejected: int
     bad: dict[str, tuple[int, int]]  # what is wrong with propensities -> how often, line of the first
+    marginal: bool = False  # a propensity is the chance of an item at its place whatever stands above: so Segue logs its own
 
     def reward(self, name: str) -> Array:
         """[N] 0 or 1."""
@@ -136,6 +141,7 @@ class Reader:
     _seen: set[int] = field(default_factory=set)
     _waiting: list[Event] = field(default_factory=list)
     _bad: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _marginal: bool = False
     _acts: int = 0
     _late: int = 0
     _rejected: int = 0
@@ -159,6 +165,7 @@ class Reader:
                 self._seen.add(key)
             if isinstance(record, Exposure):
                 for slot in record.slots:
+                    self._marginal |= slot.source is not None
                     self._show(record, slot.item_id, slot.position, self._chance(slot.propensity, row), record.domain, slot.module)
             else:
                 self._event(record, row)
@@ -179,7 +186,7 @@ class Reader:
             arm=np.array(columns[0], np.int64), module=np.array(columns[7], np.int64), position=np.array(columns[1], np.int64),
             labels=np.array(self._labels, np.int64), propensity=np.array(columns[2], float), request=np.array(columns[3], np.int64),
             listed=np.array(columns[4], bool), domain=list(columns[5]), request_ids=self._request_ids, ts=np.array(columns[6], np.int64),
-            acts=self._acts, unjoined=len(self._waiting), late=self._late, rejected=self._rejected, bad=self._bad,
+            acts=self._acts, unjoined=len(self._waiting), late=self._late, rejected=self._rejected, bad=self._bad, marginal=self._marginal,
         )  # fmt: skip
 
     def _event(self, event: Event, row: LogRow) -> None:

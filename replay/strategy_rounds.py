@@ -79,6 +79,10 @@ class StrategyRounds:
         return np.arange(len(self.arm))
 
     @property
+    def marginal(self) -> bool:
+        return False
+
+    @property
     def coverage(self) -> float:
         return 1.0
 

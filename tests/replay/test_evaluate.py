@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -16,7 +17,9 @@ from replay.open_loop import write_items, write_log
 from replay.simulator import WorldSettings
 from streams import cli_offline
 from streams.cli import segue
+from streams.core.explore import arrange, propensities
 
+T = 1_704_067_200_000
 RATES = (0.2, 0.4, 0.6)  # of items a, b, c
 CHANCES = (0.5, 0.3, 0.2)
 
@@ -189,6 +192,43 @@ def test_lists_of_the_simulator_are_judged_by_their_own_weights(tmp_path: Path) 
     for each in (rips, cascade):
         assert each["low"] < iips["interval"]["value"] < each["high"]
     assert families["lists"]["diagnostics"]["ess"] < families["slots"]["diagnostics"]["ess"] / 10
+
+
+def own_lists(path: Path, lists: int, items: int = 12, slots: int = 5, share: float = 0.6) -> str:
+    """Lists arranged as the service arranges them; item i is played to the end with chance i / items."""
+    rng = np.random.default_rng(1)
+    rows: list[dict[str, Any]] = []
+    for n in range(lists):
+        ranked = rng.permutation(items)[: slots + 2].tolist()
+        explores = (rng.random(slots) < share).tolist()
+        shown = arrange(ranked, rng.permutation(items)[: sum(explores)].tolist(), explores)
+        chances = propensities([ranked.index(i) if i in ranked else None for i in shown], items, share)
+        ts, who = T + 60_000 * n, {"user_id": f"u{n % 50}", "request_id": f"r{n}"}
+        row = [
+            {"item_id": f"i{item}", "position": at, "propensity": p, "source": "explore" if explored else "popular"}
+            for at, (item, p, explored) in enumerate(zip(shown, chances, explores, strict=True))
+        ]
+        rows.append({"kind": "exposure", "event_id": f"x{n}", "ts": ts, "slots": row} | who)
+        acts = [item for item in shown if rng.random() < item / items]
+        rows += [{"action": "play", "full": True, "event_id": f"a{n}-{i}", "ts": ts + 1, "item_id": f"i{i}"} | who for i in acts]
+    path.write_bytes(b"\n".join(msgspec.json.encode(row) for row in rows))
+    return str(path)
+
+
+def test_of_lists_that_the_service_arranged_items_and_slots_are_judged_and_whole_lists_refused(tmp_path: Path) -> None:
+    """Their propensities hold whatever stands above: weights of a uniform order are 1 in the mean, in each place."""
+    log = own_lists(tmp_path / "own.jsonl", 3_000)
+    rest = (log, "--format", "jsonl", "--policy", "uniform", "--q-hat", "out-of-time", "--json")
+    done = call("evaluate", *rest, "--estimators", "ips,dr,iips,sips")
+    assert done.exit_code == 1
+    families = {family["of"]: family for family in json.loads(done.stdout)["families"]}
+    for of, truth in (("items", 5.5 / 12), ("slots", 5 * 5.5 / 12)):
+        assert families[of]["answers"] and families[of]["diagnostics"]["mean_weight"] == pytest.approx(1.0, abs=0.03)
+        for each in families[of]["estimates"]:
+            assert each["interval"]["low"] < truth < each["interval"]["high"], each["name"]
+    assert not families["lists"]["answers"] and "whatever stands above" in families["lists"]["reasons"][0]
+    said = call("validate", log, "--format", "jsonl").stdout
+    assert "lists: slot by slot (iips), not as a whole" in " ".join(said.split())
 
 
 def test_validate_says_beforehand(tmp_path: Path) -> None:

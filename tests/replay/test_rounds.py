@@ -74,6 +74,12 @@ def test_an_act_of_no_request_is_not_about_what_is_shown_later() -> None:
     assert (found.acts, found.unjoined) == (2, 1)
 
 
+def test_propensities_of_slots_with_a_source_hold_whatever_stands_above() -> None:
+    plain = exposure(T, "r", ("a", 0.5), ("b", 0.25))
+    assert not taken(plain).marginal
+    assert taken(plain | {"slots": [slot | {"source": "explore"} for slot in plain["slots"]]}).marginal
+
+
 def test_one_event_may_be_a_whole_round_and_a_repetition_is_none() -> None:
     whole = act(T, "a", "impression", also=["play"], full=True, propensity=0.3, event_id="same")
     found = taken(whole, whole, act(T + 1, "b", "play", propensity=0.2))
