@@ -23,6 +23,7 @@ WIDEST = 132  # columns
 WIDE = 104  # columns from which figures and tasks stand side by side
 FRESH_P50_MS, FRESH_P99_MS = 300, 1_000  # what is promised
 NONE = "–"
+_FIGURES, _REVENUE = 51, 9  # columns of a strategy's figures, and of its revenue where there is room
 _FRAME, _FLOW, _TASKS, _ADDRESSES = 2, 9, 7, 4  # lines of the parts; tasks are five, with a header and a note
 
 GOOD, BAD, QUIET, LABEL, CURVE = "bold green", "bold red", "bright_black", "cyan", "blue"
@@ -174,9 +175,11 @@ def _strategies(readings: Readings, width: int, most: int) -> RenderableType:
     table.add_column(heading, style=LABEL, no_wrap=True)
     for name in ("rounds", "chance"):
         table.add_column(name, justify="right", no_wrap=True)
-    bar = max(min(width - 51 - max(len(heading), *(len(name) for name, _ in rows)), 20), 0)
+    names = max(len(heading), *(len(name) for name, _ in rows))
+    earns = width >= names + _FIGURES + _REVENUE
+    bar = max(min(width - names - _FIGURES - earns * _REVENUE, 20), 0)
     table.add_column("", no_wrap=True)
-    for name in ("experience", "this hour"):
+    for name in ("experience", *(["revenue"] if earns else []), "this hour"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("ESS", justify="right", style=QUIET, no_wrap=True)
     top = max(s.chance for _, s in rows)
@@ -184,8 +187,8 @@ def _strategies(readings: Readings, width: int, most: int) -> RenderableType:
         value = f"{_figure(s.value, '.3f')} ±{_figure(s.value_error, '.3f')}" if s.value is not None else NONE
         shown = "█" * round(bar * s.chance / top)
         table.add_row(
-            name, f"{s.rounds:,.0f}", Text(f"{s.chance:.1%}", "bold"), Text(shown.ljust(bar), CURVE), f"{s.experience:.3f}", value,
-            f"{s.ess:,.0f}",
+            name, f"{s.rounds:,.0f}", Text(f"{s.chance:.1%}", "bold"), Text(shown.ljust(bar), CURVE), f"{s.experience:.3f}",
+            *([f"{s.revenue:.3f}"] if earns else []), value, f"{s.ess:,.0f}",
         )  # fmt: skip
     return table
 

@@ -80,7 +80,8 @@ def lines(summary: Summary) -> Iterator[str]:
         yield f"{surface}s by strategy; revenue weighs {of.revenue_weight:g} against experience's 1"
         for name, one in of.strategies.items():
             value = f"{one.value:.3f} ± {one.value_error:.3f}" if one.value is not None and one.value_error is not None else "–"
-            yield f"{name:15} rounds {one.rounds:.0f}  chance {one.chance:.1%}  experience {one.experience:.3f}  this hour {value}"
+            earned = f"experience {one.experience:.3f}  revenue {one.revenue:.3f}  this hour {value}"
+            yield f"{name:15} rounds {one.rounds:.0f}  chance {one.chance:.1%}  {earned}"
     if s.collect_rate is not None and s.dislikes_per_1000_plays is not None:
         yield f"collect rate {s.collect_rate:.1%}; {s.dislikes_per_1000_plays:.1f} dislikes per 1,000 plays"
     if s.rejected:

@@ -94,6 +94,22 @@ def test_strategies_that_find_no_room_are_those_drawn_least() -> None:
     assert len([line for line in drawn(readings, HEARD, 80, 50) if "±" in line]) == 14
 
 
+@pytest.mark.parametrize("width", [80, 104, 120, 132])
+def test_what_strategies_earn_is_whole_and_their_revenue_is_told_where_there_is_room(width: int) -> None:
+    readings = running()
+    assert readings.learner is not None
+    readings.learner = msgspec.structs.replace(readings.learner, surfaces={"page": SURFACE})
+    told = drawn(readings, HEARD, width, 50)
+    rows = [line for line in told if "±" in line]
+    assert len(rows) == len(ARMS) and all(len(line) <= width for line in told)
+    for n, row in enumerate(rows):
+        figures = [f"{0.2 + n / 100:.3f}", *(["0.500"] if width >= 104 else []), f"{0.25 + n / 100:.3f} ±0.031", f"{40 + n}"]
+        at = [row.find(figure) for figure in figures]
+        assert min(at) > 0 and at == sorted(at), row
+    (head,) = (line.split() for line in told if "experience" in line)
+    assert head.count("revenue") == 1 + (width >= 104)  # what it weighs stands first
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_panel_of_a_run_that_has_just_begun_says_what_is_missing(width: int) -> None:
     told = "\n".join(drawn(Readings(), Heard(), width, seconds=90.0))

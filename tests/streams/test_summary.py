@@ -55,8 +55,8 @@ def test_lines_tell_people_what_came_of_it() -> None:
         "skip       auc 0.7500  ne 0.9000  copc 1.0100  n 1,234",
         "share        n 0",
         "pages by strategy; revenue weighs 0.25 against experience's 1",
-        "tail            rounds 42  chance 31.4%  experience 0.200  this hour 0.250 ± 0.030",
-        "fixed           rounds 0  chance 68.6%  experience 0.200  this hour –",
+        "tail            rounds 42  chance 31.4%  experience 0.200  revenue 0.500  this hour 0.250 ± 0.030",
+        "fixed           rounds 0  chance 68.6%  experience 0.200  revenue 0.500  this hour –",
         "collect rate 8.0%; 20.0 dislikes per 1,000 plays",
         "rejected: late 2",
     ]
