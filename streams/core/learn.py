@@ -231,6 +231,7 @@ class Learner:
         if report.skipped:
             self._count(f"skipped:{report.skipped}")
             self._count("rolled_back", int(report.rolled_back))
+        self._count("rowless", sum(table.rows.refused for table in self.trainer.tables().values()) - self.counted.get("rowless", 0))
         return Step(
             version=self.version,
             watermark_ms=self.watermark_ms,

@@ -361,6 +361,19 @@ def test_settings_must_be_positive(name: str) -> None:
         LearnerSettings(**{name: 0})
 
 
+def test_ids_that_find_no_row_are_counted() -> None:
+    """Tables of two rows, each used just now, so that none goes for another."""
+    made = Learner(LearnerSettings(micro_batch_examples=COUNT), Trainer(ModelSettings(id_capacity=2, item_admission_events=1)))
+    made.apply(0, numbered([example(n) for n in range(COUNT)]))
+    refused = {name: table.rows.refused for name, table in made.trainer.tables().items()}
+    assert refused["ids"] > 0 and made.counted["rowless"] == sum(refused.values())
+    again = Learner(LearnerSettings(micro_batch_examples=COUNT), Trainer(ModelSettings(id_capacity=2, item_admission_events=1)))
+    again.load(made.arrays(), msgspec.msgpack.decode(msgspec.msgpack.encode(made.meta())))
+    for learner in (made, again):
+        learner.apply(0, numbered([example(n, 1) for n in range(COUNT, 2 * COUNT)], COUNT))
+    assert again.counted == made.counted and made.counted["rowless"] > sum(refused.values())
+
+
 def test_gates_and_identification_are_watched_as_it_learns_and_tell_of_the_last_minute() -> None:
     made = learner()
     assert np.isnan(made.identified[:3]).all() and made.identified[3] == 0
