@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from bandit.policy import Policy
 from bandit.segments import SEGMENTS
@@ -69,6 +70,25 @@ def test_before_the_first_reward_all_have_equal_chances_and_the_number_picks_one
     # Beta(20 * .05, 20 * .95), Beta(20 * .025, 20 * .975): pessimistic, half of what is expected (MODEL.md section 6).
     assert np.array(choice.experience) == pytest.approx(np.array([(0.05, 0.05 * 0.95 / 21)] * 3))
     assert np.array(choice.revenue) == pytest.approx(np.array([(0.025, 0.025 * 0.975 / 21)] * 3))
+
+
+@pytest.mark.parametrize("settings", [BanditSettings(), FLOOR])
+def test_half_a_million_choices_are_as_frequent_as_what_is_logged_with_each(settings: BanditSettings) -> None:
+    """In four segments; both settings together are 10^6."""
+    choosing, rng, n = Choosing(ARMS, settings), np.random.default_rng(4), 500_000
+    rounds(choosing, 2_000, 3)
+    users = [(float(activity), domain) for activity in (0, 20) for domain in (1, 4)]
+    drawn = {user: dict.fromkeys(ARMS["page"], 0) for user in users}
+    logged = {user: choosing.choose("page", *user, 0.0)[1].chances for user in users}
+    for who, uniform in zip(rng.integers(0, 4, n).tolist(), rng.random(n).tolist(), strict=True):
+        name, choice = choosing.choose("page", *users[who], uniform)
+        drawn[users[who]][name] += 1
+        assert choice.chances is logged[users[who]] or choice.chances == logged[users[who]]
+    for user, counts in drawn.items():
+        assert sum(logged[user]) == pytest.approx(1, abs=1e-9)
+        seen = [counts[arm] for arm in ARMS["page"]]
+        assert stats.chisquare(seen, [sum(seen) * chance for chance in logged[user]]).pvalue > 0.001
+    assert len({choosing.choose("page", *user, 0.0)[1].segment for user in users}) > 1
 
 
 def test_a_choice_says_by_what_it_was_made_and_its_chances_sum_to_1() -> None:
