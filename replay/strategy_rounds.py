@@ -229,5 +229,5 @@ def prospects(reader: Reader) -> Iterator[str]:
         if rounds.unseen:
             share = rounds.unseen / (n + rounds.unseen)
             yield f"{share:.1%} of {n + rounds.unseen:,} {surface}s were on no screen as far as is known, and are left out"
-
-
+    if reader.named:
+        yield f"strategies: of {reader.named:,} lists the request named the strategy; it had no chance, and they are left out"

@@ -284,6 +284,20 @@ def test_validate_says_beforehand(tmp_path: Path) -> None:
     assert f"of {len(kept)} pages were on no screen" in said
 
 
+def test_lists_whose_request_named_the_strategy_are_left_out_and_counted(tmp_path: Path) -> None:
+    def change(rows: Rows) -> None:
+        for row in rows[0:400:4]:  # each second page of the first 200
+            del row["choice"]
+
+    path = written(tmp_path / "log.jsonl", change, n=1_000)
+    _, found = judged(path, "logged", "--q-hat", "cross-fitted")
+    assert (found["rows"], found["named"], found["unseen"]) == (900, 100, 0)
+    done = call("evaluate", path, "--format", "jsonl", "--policy", "logged", "--q-hat", "cross-fitted")
+    assert "of 100 the request named the strategy" in " ".join(done.stdout.split())
+    said = " ".join(call("validate", path, "--format", "jsonl").stdout.split())
+    assert "of 100 lists the request named the strategy" in said
+
+
 def test_validate_of_a_log_without_choices(tmp_path: Path) -> None:
     def change(rows: Rows) -> None:
         for row in rows:
