@@ -4,6 +4,7 @@ Shapes: B examples, W of them learned from (the others are compared within their
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,9 +181,7 @@ class Trainer:
             gradients.append(torch.full_like(penalty, self.settings.map_penalty * len(batch)))
         leaves = [run.ids.values, run.cross.values, run.feed.values]
         if self.ranks:
-            rows, cross, feed, *dense = torch.autograd.grad(
-                outputs, [*leaves, *self._parameters], gradients, allow_unused=True, materialize_grads=True
-            )
+            rows, cross, feed, *dense = _pulled(outputs, gradients, [*leaves, *self._parameters])
         else:
             rows, cross, feed, *dense = (torch.zeros_like(leaf) for leaf in [*leaves, self.flat[:0]])
         with torch.no_grad():
@@ -222,7 +221,7 @@ class Trainer:
         stands_for = self.to((batch.is_example / batch.weight)[:, None])
         with torch.no_grad():
             _, deep = logit_gradient(run.paths, self.to(batch.labels), self.to(batch.sign), stands_for)
-        parts = torch.autograd.grad([run.scores.deep], self._parameters, [deep], allow_unused=True, materialize_grads=True)
+        parts = _pulled([run.scores.deep], [deep], self._parameters)
         with torch.no_grad():
             gradient = torch.cat([g.reshape(-1) for g in parts], out=self._gradient)
             if np.isfinite(gradient.norm().item()):
@@ -360,3 +359,12 @@ class Trainer:
 
 def _sigmoid(z: Array) -> Array:
     return 1 / (1 + np.exp(-z))
+
+
+def _pulled(outputs: Sequence[Tensor], gradients: Sequence[Tensor], leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Gradients of the outputs, carried back to the leaves; zeros where none arrives.
+
+    As the gradient of one number, their dot products: given gradients, torch compares shapes by sympy, which takes .6 s to import.
+    """
+    dots = [torch.dot(output.reshape(-1), gradient.reshape(-1)) for output, gradient in zip(outputs, gradients, strict=True)]
+    return torch.autograd.grad(torch.stack(dots).sum(), leaves, allow_unused=True, materialize_grads=True)

@@ -44,8 +44,10 @@ def test_a_restored_detector_gives_the_alarms_of_one_that_never_stopped(stop: in
         one = slice(at, at + 1)
         assert second.see(segment[one], arm[one], reward[one]) == whole.see(segment[one], arm[one], reward[one])
     assert whole.alarms.sum() >= 1
+    third = Drift(2, 3, 0.002)
+    third.load(whole.arrays(), [0, 1, 2])  # and is written down again before it has seen anything
     for name, array in whole.arrays().items():
-        assert second.arrays()[name].tolist() == array.tolist()
+        assert second.arrays()[name].tolist() == third.arrays()[name].tolist() == array.tolist()
 
 
 def test_a_new_arm_begins_anew_between_others_that_go_on() -> None:

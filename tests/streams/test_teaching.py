@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +23,8 @@ from streams.settings import Settings
 from streams.settings import learner as config_of
 from streams.teaching import LearnerConfig, LearnerProcessSettings, Teaching, _Work, _write
 from tests.streams_core.test_learn import COUNT, SMALL, T0, example, numbered, reward
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def config(folder: Path, **more: Any) -> LearnerConfig:
@@ -109,3 +113,24 @@ def test_the_learner_chooses_among_what_pages_and_lists_are_set_to(tmp_path: Pat
     assert of.arms == {"page": ("blend-0.5", "tail", "explore", "fixed"), "list": ("ranked", "popular")}
     choosing = Choosing(of.arms, of.bandit)
     assert (choosing.policies["list"].names, choosing.policies["page"].settings.explore) == (("ranked", "popular"), 0.2)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_learner_learns_before_what_takes_seconds_to_import_is_there(tmp_path: Path, again: bool) -> None:
+    """From the first turn or from a checkpoint, drift's windows in it, to the next checkpoint."""
+    if again:
+        made = teaching(config(tmp_path))
+        turn(made, [*(example(n) for n in range(COUNT)), reward(1, 1), Tick(T0 + 3, False)], 0)
+        assert made.learner is not None and made.learner.choosing.policies["page"].drift.arrays()["lengths"].any()
+        save(made, tmp_path)
+    code = f"""
+import sys
+from pathlib import Path
+from tests.streams.test_teaching import COUNT, config, example, save, teaching, turn
+made = teaching(config(Path({str(tmp_path)!r})))
+assert (made.applied, turn(made, [example(n) for n in range(COUNT)], 10) is not None) == (-1, True)
+save(made, Path({str(tmp_path)!r}))
+print(sorted({{"river", "sympy", "pandas", "sklearn", "scipy.stats"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
