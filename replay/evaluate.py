@@ -7,6 +7,7 @@ figures, only the reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -18,7 +19,7 @@ from bandit.verdict import Diagnostics
 from replay import rounds as item_rounds
 from replay import strategy_rounds
 from replay.logs import LogError
-from replay.policies import Chances, Down, chances, down, expected
+from replay.policies import Chances, Down, by_place, chances, down, expected
 from replay.rounds import Drawn, Rounds
 from replay.strategy_rounds import StrategyRounds
 
@@ -33,8 +34,8 @@ MODEL_FREE = ("replay", "ips", "snips", "clipped", "iips", "sips", "rips")
 TUNED = {"switch-dr": slope.TAUS, "dros": slope.LAMBDAS, "clipped": slope.MOSTS, "sub-gaussian": slope.BENDS}
 Q_HATS = ("cross-fitted", "out-of-time", "ranker")
 LEVELS = {"items": ("full_play", "ranker"), "strategies": ("experience", "out-of-time")}  # reward and q̂ where none is named
-Predicted = Callable[[Rounds, Chances, Down], tuple[Array, Array]]  # q̂ [N] and q̂_π [N]
-WHATEVER_ABOVE = "propensities hold whatever stands above an item (slots carry `source`): whole lists need them given that"
+Predicted = Callable[[Rounds, Chances, Sequence[Down]], tuple[Array, Array]]  # q̂ [N] and q̂_π [W, N] by way
+WHATEVER_ABOVE = "propensities hold whatever stands above an item, and no slot has `propensity_given_above`: whole lists need that"
 SAME = 1e-9  # relative: propensities of a uniform log
 
 
@@ -114,8 +115,7 @@ def evaluate(rounds: Rounds, settings: Settings, ranker: Predicted | None = None
     wanted = _wanted(settings, item_rounds.REWARDS, NAMES)
     policy = chances(settings.policy, rounds)
     modelled = any(name not in MODEL_FREE for name, _ in wanted)
-    model = ranker(rounds, policy, down(policy, rounds)) if ranker and settings.q_hat == "ranker" and modelled else None
-    used = Used(rounds, policy, settings, model)
+    used = Used(rounds, policy, settings, ranker if settings.q_hat == "ranker" and modelled else None)
     families = [
         family
         for of, names in (("items", ITEMS), ("slots", SLOTS), ("lists", LISTS))
@@ -152,26 +152,31 @@ def _told(rounds: Rounds | StrategyRounds, settings: Settings, families: list[Fa
     )  # fmt: skip
 
 
+class Weighed(NamedTuple):
+    """Rounds against one kind of propensities; shapes: N."""
+
+    propensity: Array
+    there: Array  # bool
+    w: Array
+    q_policy: Array
+
+
 class Used:
     """The rounds that have a propensity, weighed; shapes: N of them."""
 
-    def __init__(
-        self, rounds: Drawn, policy: Chances, settings: Settings, model: tuple[Array, Array] | None, cells: bool = False
-    ) -> None:
-        """`model`: q̂ [N] and q̂_π [N]; without, means by arm and position (`cells`: of each pair by itself)."""
-        self.rounds, self.settings, self.cells = rounds, settings, cells
-        self.way: Down = down(policy, rounds)
-        self.policy = policy
-        self.there = np.isfinite(rounds.propensity)
+    def __init__(self, rounds: Drawn, policy: Chances, settings: Settings, ranker: Predicted | None, cells: bool = False) -> None:
+        """`ranker`: the model; without, means by arm and position (`cells`: of each pair by itself)."""
+        self.rounds, self.settings, self.cells, self.policy = rounds, settings, cells, policy
+        whole = down(policy, rounds)
+        ways = [by_place(policy, rounds), whole] if rounds.marginal else [whole]
         self.reward = rounds.reward(settings.reward)
-        with np.errstate(invalid="ignore"):
-            self.w = self.way.chance / rounds.propensity
-        self.unseen = _unseen(policy, rounds, self.there)
         _, self.place = np.unique(rounds.position, return_inverse=True)
-        self.q, self.q_policy = model or self._model()
+        self.q, q_policy = ranker(rounds, policy, ways) if ranker and isinstance(rounds, Rounds) else self._model(ways)
+        weighed = [_weighed(way, p, q) for way, p, q in zip(ways, (rounds.propensity, rounds.above), q_policy, strict=False)]
+        self.rows, self.lists = weighed[0], weighed[-1]  # the same where a log has one kind
 
-    def _model(self) -> tuple[Array, Array]:
-        """q̂ [N] of the logged arm and q̂_π [N], of all rounds; learned where there is a propensity or not."""
+    def _model(self, ways: Sequence[Down]) -> tuple[Array, Array]:
+        """q̂ [N] of the logged arm and q̂_π [W, N], of all rounds; learned where there is a propensity or not."""
         rounds, by_time = self.rounds, self.settings.q_hat == "out-of-time"
         request = rounds.request
         fold = reward_model.time_blocks(request, rounds.ts) if by_time else reward_model.random_folds(request, self.settings.seed)
@@ -179,17 +184,18 @@ class Used:
         fitted = reward_model.fitted(rounds.arm, self.place, self.reward, fold, len(rounds.arms), places, by_time, self.cells)
         group = fold * places + self.place
         flat = fitted.reshape(len(fitted) * places, len(rounds.arms))
-        return flat[group, rounds.arm] if len(group) else np.zeros(0), expected(self.policy, self.way, rounds, flat, group)
+        logged = flat[group, rounds.arm] if len(group) else np.zeros(0)
+        return logged, np.stack([expected(self.policy, way, rounds, flat, group) for way in ways])
 
     def family(self, of: str, wanted: list[tuple[str, float | None]]) -> Family:
         """Estimates of one kind, if the log can give them."""
         return self._lists(of, wanted) if of in ("slots", "lists") else self._rows(of, wanted)
 
     def _rows(self, of: str, wanted: list[tuple[str, float | None]]) -> Family:
-        at = np.flatnonzero(self.there)
-        w, r, q, q_policy = (column[at] for column in (self.w, self.reward, self.q, self.q_policy))
+        rows = self.rows
+        at = np.flatnonzero(rows.there)
+        w, r, q, q_policy, p = (column[at] for column in (rows.w, self.reward, self.q, rows.q_policy, rows.propensity))
         _, cluster = np.unique(self.rounds.request[at], return_inverse=True)
-        p = self.rounds.propensity[at]
         uniform = bool(len(p)) and float(np.ptp(p)) <= SAME * float(p.max())
         made: list[Made] = []
         for name, parameter in wanted:
@@ -208,11 +214,12 @@ class Used:
         return self._family(of, w, self.rounds.coverage, cluster, estimators.ips(np.ones(len(r)), r), made)
 
     def _lists(self, of: str, wanted: list[tuple[str, float | None]]) -> Family:
+        by = self.lists if of == "lists" else self.rows
         at, there = _padded(self.rounds)
-        whole = ~(there & ~self.there[at]).any(1)
+        whole = ~(there & ~by.there[at]).any(1)
         coverage = float(whole.mean()) if len(whole) else 0.0
         at, there = at[whole], there[whole]
-        w, r, q, q_policy = (column[at] if len(at) else np.zeros(at.shape) for column in (self.w, self.reward, self.q, self.q_policy))
+        w, r, q, q_policy = (column[at] if len(at) else np.zeros(at.shape) for column in (by.w, self.reward, self.q, by.q_policy))
         ones = np.ones(len(at))
         each = {"iips": slate_estimators.iips, "sips": slate_estimators.sips, "rips": slate_estimators.rips}
         made: list[Made] = []
@@ -226,11 +233,12 @@ class Used:
         return self._family(of, weights, coverage, np.arange(len(at)), [((r * there).sum(1), ones)], made)
 
     def _family(self, of: str, w: Array, coverage: float, cluster: Array, own: Ratios, made: list[Made]) -> Family:
-        found = verdict.diagnostics(w, coverage, self.unseen, self.rounds.join_rate)
+        by = self.lists if of == "lists" else self.rows
+        found = verdict.diagnostics(w, coverage, _unseen(self.policy, self.rounds, by.there), self.rounds.join_rate)
         complaint = self.rounds.complaint()
         if of in ("slots", "lists") and not self.rounds.listed.any():
             reasons = ["the log names no requests: there are no lists to judge"]
-        elif of == "lists" and self.rounds.marginal:
+        elif of == "lists" and self.rounds.marginal and not by.there.any():
             reasons = [WHATEVER_ABOVE]
         else:
             reasons = [complaint] if complaint else list(verdict.reasons(found))
@@ -251,6 +259,11 @@ class Used:
             of=of, diagnostics=found, answers=not reasons, reasons=reasons, own=bootstrap.interval(read[:, 0], own, cluster),
             estimates=estimates, weights=spread,
         )  # fmt: skip
+
+
+def _weighed(way: Down, propensity: Array, q_policy: Array) -> Weighed:
+    with np.errstate(invalid="ignore"):
+        return Weighed(propensity, np.isfinite(propensity), way.chance / propensity, q_policy)
 
 
 def _of_items(name: str, w: Array, r: Array, q: Array, q_policy: Array) -> Callable[[float], Ratios]:
@@ -317,7 +330,7 @@ def prospects(rounds: Rounds) -> Iterator[str]:
         yield "drawn uniformly: replay of deterministic policies too"
     shown = np.bincount(rounds.arm, minlength=len(rounds.arms))
     yield f"{int((shown > 0).sum()):,} of {len(rounds.arms):,} arms were shown; of the others it says nothing"
-    if rounds.listed.any() and rounds.marginal:
+    if rounds.listed.any() and not np.isfinite(rounds.above).any():
         yield f"lists: slot by slot (iips), not as a whole: {WHATEVER_ABOVE}"
     elif rounds.listed.any():
         yield f"lists: {len(set(rounds.request[rounds.listed].tolist())):,} requests with their slots (iips, rips, sips, cascade-dr)"

@@ -5,9 +5,9 @@
     open-bandit-bts   what Open Bandit's Thompson sampling did in production, by its published priors
     FILE              CSV or JSON lines: item_id, probability, and, where it matters, position and request_id
 
-In a list nothing stands twice: down a list a policy draws from what is left, in proportion to its chances. Where the log's propensities
-hold whatever stands above (Segue's own do), the table is taken as chances of that kind, too: a uniform order has every item in every
-place as often.
+In a list nothing stands twice: down a list a policy draws from what is left, in proportion to its chances. Where propensities hold
+whatever stands above (Segue's own do), items and slots are weighed by the table as chances of that kind, too: a uniform order has every
+item in every place as often.
 Shapes: N rounds, C contexts, A arms.
 """
 from __future__ import annotations
@@ -182,8 +182,6 @@ class Down:
 def down(c: Chances, rounds: Drawn) -> Down:
     """Rounds of a list stand in the order of its modules and positions, then of the log."""
     n = len(rounds.arm)
-    if rounds.marginal:
-        return Down(c.table[c.context, rounds.arm], np.ones(n), [])
     left, pairs = np.ones(n), []
     order = rounds.order
     request = rounds.request[order]
@@ -199,6 +197,11 @@ def down(c: Chances, rounds: Drawn) -> Down:
     there = left > 1e-9
     chance = np.where(there, c.table[c.context, rounds.arm] / np.where(there, left, 1.0), 0.0)
     return Down(chance, np.where(there, left, np.inf), pairs)
+
+
+def by_place(c: Chances, rounds: Drawn) -> Down:
+    """The same of chances that hold whatever stands above."""
+    return Down(c.table[c.context, rounds.arm], np.ones(len(rounds.arm)), [])
 
 
 Expected = Callable[[Array], Array]

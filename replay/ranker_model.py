@@ -2,11 +2,11 @@
 
 The log runs through the very code that runs live; just before a record that shows something is applied, the parameters as they stand
 score, for each of its places, the arm that was logged and all that the policy may choose there, with the features that serving would make.
-Shapes: N rounds.
+Shapes: N rounds, W ways to go down a list.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -46,16 +46,18 @@ class Asked:
     """Looks at a log's rounds one record ahead of its replay."""
 
     def __init__(
-        self, shown: Iterator[Shown], machine: Partition, trainer: Trainer, rounds: Rounds, policy: Chances, way: Down, task: int
-    ) -> None:
+        self, shown: Iterator[Shown], machine: Partition, trainer: Trainer, rounds: Rounds, policy: Chances, ways: Sequence[Down],
+        task: int,
+    ) -> None:  # fmt: skip
         self._shown, self._machine, self._trainer, self._task = shown, machine, trainer, task
-        self._rounds, self._policy, self._way = rounds, policy, way
+        self._rounds, self._policy, self._ways = rounds, policy, ways
         self._next = next(shown, None)
-        self._above: dict[int, list[int]] = {}
-        for below, above in way.above:
-            for one, other in zip(below.tolist(), above.tolist(), strict=True):
-                self._above.setdefault(one, []).append(int(rounds.arm[other]))
-        self.q, self.q_policy = np.zeros(len(rounds.arm)), np.zeros(len(rounds.arm))
+        self._above: list[dict[int, list[int]]] = [{} for _ in ways]
+        for gone, way in zip(self._above, ways, strict=True):
+            for below, above in way.above:
+                for one, other in zip(below.tolist(), above.tolist(), strict=True):
+                    gone.setdefault(one, []).append(int(rounds.arm[other]))
+        self.q, self.q_policy = np.zeros(len(rounds.arm)), np.zeros((len(ways), len(rounds.arm)))
 
     def due(self, moment_ms: int) -> bool:
         return self._next is not None and self._next.record.ts <= moment_ms
@@ -90,16 +92,18 @@ class Asked:
         ends = np.cumsum([0, *map(len, asked)]).tolist()
         for n, arms, (start, end) in zip(shown.rounds, asked, pairwise(ends), strict=True):
             chance = self._policy.table[self._policy.context[n], arms[:-1]]
-            left = ~np.isin(arms[:-1], self._above.get(n, []))
             self.q[n] = said[end - 1]
-            self.q_policy[n] = float((chance * left) @ said[start : end - 1]) / self._way.left[n]
+            for at, (gone, way) in enumerate(zip(self._above, self._ways, strict=True)):
+                left = ~np.isin(arms[:-1], gone.get(n, []))
+                self.q_policy[at, n] = float((chance * left) @ said[start : end - 1]) / way.left[n]
 
 
 def predicted(
-    rows: Callable[[], Iterable[LogRow]], items: dict[str, Item], rounds: Rounds, policy: Chances, way: Down, reward: str,
-    partition: PartitionSettings, learning: LearnerSettings, model: ModelSettings, threads: int, told: Callable[[int, int], None],
+    rows: Callable[[], Iterable[LogRow]], items: dict[str, Item], rounds: Rounds, policy: Chances, ways: Sequence[Down],
+    reward: str, partition: PartitionSettings, learning: LearnerSettings, model: ModelSettings, threads: int,
+    told: Callable[[int, int], None],
 ) -> tuple[Array, Array]:  # fmt: skip
-    """q̂ [N] of the logged arms and q̂_π [N]; `rows`: the log, read anew each time."""
+    """q̂ [N] of the logged arms and q̂_π [W, N] by way; `rows`: the log, read anew each time."""
     if reward not in TASKS:
         raise LogError(f"--q-hat ranker: it predicts {', '.join(TASKS)}, not {reward}; pass --q-hat cross-fitted")
     devices.use_threads(threads)
@@ -108,7 +112,7 @@ def predicted(
         catalog.put(item)
     machine = Partition(partition, Tables.over(), catalog)
     trainer = Trainer(model, "cpu")
-    asked = Asked(_shown(rows(), Reader(partition, items)), machine, trainer, rounds, policy, way, TASKS.index(reward))
+    asked = Asked(_shown(rows(), Reader(partition, items)), machine, trainer, rounds, policy, ways, TASKS.index(reward))
     learner = Learner(learning, trainer)
     prequential.run(prequential.of_file(rows()), machine, learner, closing=True, progress=told, batches=stopping([asked]))
     return asked.q, asked.q_policy

@@ -18,7 +18,7 @@ import numpy as np
 from online_model.features import TASKS
 from replay.logs import LogRow
 from streams.core.acts import COLLECT, meaning
-from streams.core.events import Action, Event, Exposure, Rejected, decode
+from streams.core.events import Action, Event, Exposure, Rejected, Slot, decode
 from streams.core.items import Item
 from streams.core.settings import PartitionSettings
 
@@ -41,6 +41,10 @@ class Drawn(Protocol):
     @property
     def propensity(self) -> Array:
         """Float [N]; NaN where the log has none."""
+
+    @property
+    def above(self) -> Array:
+        """The same, given what stands above in the list; NaN where the log has none of that kind."""
 
     @property
     def request(self) -> Array:
@@ -86,6 +90,7 @@ class Rounds:
     position: Array  # int [N], as logged, within the module; 0 where there is none
     labels: Array  # int [N], bit t = TASKS[t], then PLAY
     propensity: Array  # float [N]; NaN where the log has none
+    above: Array  # float [N], the same given what stands above; NaN where the log has none of that kind
     request: Array  # int [N], 0 … U − 1: rounds of one request are alike
     listed: Array  # bool [N]: of a request that was named
     domain: list[str | None]  # of each round
@@ -132,7 +137,7 @@ class Reader:
     catalog: dict[str, Item] = field(default_factory=dict)
     _arms: dict[str, int] = field(default_factory=dict)
     _domains: list[str | None] = field(default_factory=list)
-    _rows: list[tuple[int, int, float, int, bool, str | None, int, int]] = field(default_factory=list)
+    _rows: list[tuple[int, int, float, float, int, bool, str | None, int, int]] = field(default_factory=list)
     _labels: list[int] = field(default_factory=list)
     _requests: dict[str, int] = field(default_factory=dict)
     _request_ids: list[str] = field(default_factory=list)
@@ -165,8 +170,7 @@ class Reader:
                 self._seen.add(key)
             if isinstance(record, Exposure):
                 for slot in record.slots:
-                    self._marginal |= slot.source is not None
-                    self._show(record, slot.item_id, slot.position, self._chance(slot.propensity, row), record.domain, slot.module)
+                    self._slot(record, slot, row)
             else:
                 self._event(record, row)
 
@@ -178,16 +182,28 @@ class Reader:
         for item in self.catalog.values():
             self._arm(item.item_id, item.domain)
         known = [self.catalog.get(arm, Item(item_id=arm)) for arm in self._arms]
-        columns = list(zip(*self._rows, strict=True)) or [()] * 8
+        columns = list(zip(*self._rows, strict=True)) or [()] * 9
         return Rounds(
             arms=list(self._arms), domains=self._domains,
             published=np.array([-np.inf if item.published_ts is None else item.published_ts for item in known], float),
             expires=np.array([-np.inf if item.hidden else np.inf if item.expires_ts is None else item.expires_ts for item in known], float),
-            arm=np.array(columns[0], np.int64), module=np.array(columns[7], np.int64), position=np.array(columns[1], np.int64),
-            labels=np.array(self._labels, np.int64), propensity=np.array(columns[2], float), request=np.array(columns[3], np.int64),
-            listed=np.array(columns[4], bool), domain=list(columns[5]), request_ids=self._request_ids, ts=np.array(columns[6], np.int64),
+            arm=np.array(columns[0], np.int64), module=np.array(columns[8], np.int64), position=np.array(columns[1], np.int64),
+            labels=np.array(self._labels, np.int64), propensity=np.array(columns[2], float), above=np.array(columns[3], float),
+            request=np.array(columns[4], np.int64), listed=np.array(columns[5], bool), domain=list(columns[6]),
+            request_ids=self._request_ids, ts=np.array(columns[7], np.int64),
             acts=self._acts, unjoined=len(self._waiting), late=self._late, rejected=self._rejected, bad=self._bad, marginal=self._marginal,
         )  # fmt: skip
+
+    def _slot(self, record: Exposure, slot: Slot, row: LogRow) -> None:
+        """One that Segue filled says both kinds of chances, each in its module; the first of a module brings the module with it."""
+        chance, above = self._chance(slot.propensity, row), None
+        if slot.source is not None:
+            self._marginal = True
+            above = self._chance(slot.propensity_given_above, row)
+            request = self._requests.get(record.request_id or "")
+            if slot.module_propensity is not None and (request is None or slot.module not in self._modules.get(request, {})):
+                above *= slot.module_propensity
+        self._show(record, slot.item_id, slot.position, chance, record.domain, slot.module, above)
 
     def _event(self, event: Event, row: LogRow) -> None:
         said = meaning(event, self.settings)
@@ -201,10 +217,10 @@ class Reader:
 
     def _join(self, event: Event) -> None:
         at = self._round(event)
-        if at is None or (event.request_id is None and event.ts < self._rows[at][6]):  # what is shown later was not what was meant
+        if at is None or (event.request_id is None and event.ts < self._rows[at][7]):  # what is shown later was not what was meant
             self._waiting.append(event)  # its exposure may come later; at the end it is unjoined
             return
-        if event.ts - self._rows[at][6] > self.settings.join_window_ms:
+        if event.ts - self._rows[at][7] > self.settings.join_window_ms:
             self._late += 1
             return
         said = meaning(event, self.settings)
@@ -217,8 +233,10 @@ class Reader:
         return self._shown.get((event.user_id, event.item_id, False))
 
     def _show(
-        self, record: Event | Exposure, item: str, position: int, chance: float, domain: str | None, module: str | None
-    ) -> None:
+        self, record: Event | Exposure, item: str, position: int, chance: float, domain: str | None, module: str | None,
+        above: float | None = None,
+    ) -> None:  # fmt: skip
+        """`above`: the chance given what stands above, where it is another one."""
         at = len(self._rows)
         name = record.request_id
         if name is not None:
@@ -233,7 +251,8 @@ class Reader:
                 self._requests[name] = request
         self._shown[record.user_id, item, False] = at
         which = self._module(request, module)
-        self._rows.append((self._arm(item, domain), position, chance, request, name is not None, domain, record.ts, which))
+        given = chance if above is None else above
+        self._rows.append((self._arm(item, domain), position, chance, given, request, name is not None, domain, record.ts, which))
         self._labels.append(0)
 
     def _module(self, request: int, module: str | None) -> int:

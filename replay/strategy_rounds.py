@@ -63,6 +63,10 @@ class StrategyRounds:
         return self.chances[np.arange(len(self.arm)), self.arm]
 
     @property
+    def above(self) -> Array:
+        return self.propensity
+
+    @property
     def request(self) -> Array:
         return np.arange(len(self.arm))
 

@@ -272,10 +272,12 @@ def evaluate(
     s, items = loaded.settings, {item.item_id: item for item in log.items()}
     with progress("rows") as told:
 
-        def ranker(rounds: Any, chances: Any, way: Any) -> Any:
+        def ranker(rounds: Any, chances: Any, ways: Any) -> Any:
             from replay.ranker_model import predicted
 
-            return predicted(log.rows, items, rounds, chances, way, chosen.reward, s.partition, s.learner, s.model, s.process.threads, told)
+            return predicted(
+                log.rows, items, rounds, chances, ways, chosen.reward, s.partition, s.learner, s.model, s.process.threads, told
+            )  # fmt: skip
 
         if level == "strategies":
             rounds = strategy_rounds.read(log.rows(), s.partition, items, surface, told)

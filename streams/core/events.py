@@ -91,7 +91,8 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     item_id: Id
     position: Annotated[int, Meta(ge=0, le=10_000)]
-    propensity: Probability | None = None
+    propensity: Probability | None = None  # of the item in its slot; in lists that Segue made: whatever stands in the others
+    propensity_given_above: Probability | None = None  # the same, given the slots above it: what the whole list is judged by
     score: float | None = None
     popularity: Annotated[tuple[float, ...], Meta(max_length=8)] = ()  # the figures it was scored with
     source: ShortId | None = None  # of the candidate: given, popular, fresh, explore

@@ -11,7 +11,7 @@ import numpy as np
 
 from bandit.strategies import Strategy, order, scores
 from streams.core.candidates import EXPLORE, FRESH, POPULAR_NOW, Gate
-from streams.core.explore import arrange, propensities
+from streams.core.explore import arrange, given_above, propensities
 from streams.core.fusion import Fusion
 from streams.core.preference import Pool, figures, likely, pool, ranked
 from streams.core.scoring import Asked, Predict, Scored, Scorer
@@ -31,6 +31,7 @@ class Row:
     listed: list[int]
     sources: list[str]
     chances: list[float]  # of each item in its slot
+    given: list[float]  # the same, given the slots above it in this module
     preference: float | None = None
     monetization: float | None = None
     score: float | None = None
@@ -101,7 +102,7 @@ class Modules:
         for name, source, best in ((POPULAR, POPULAR_NOW, shelf.popular()), (NEW, FRESH, shelf.fresh())):
             gate = Gate(self.shelves, m.blocked | placed)
             listed = list(islice((key for key in best if gate.open(key)), m.per_module))
-            rows.append(Row(name, None, listed, [source] * len(listed), [1.0] * len(listed)))
+            rows.append(Row(name, None, listed, [source] * len(listed), [1.0] * len(listed), [1.0] * len(listed)))
             placed.update(listed)
             if len(rows) == m.modules:
                 break
@@ -140,6 +141,7 @@ def _row(
     """The best candidates, and what was drawn where a slot explores, as in a list."""
     listed = arrange(best, pool.drawn, pool.explores)
     rank = {key: n for n, key in enumerate(best)}
-    chances = propensities([rank.get(key) for key in listed], pool.items, share)
+    ranks = [rank.get(key) for key in listed]
+    chances, given = propensities(ranks, pool.items, share), given_above(ranks, pool.items, share)
     sources = [EXPLORE if explores else pool.sources[key] for key, explores in zip(listed, pool.explores, strict=True)]
-    return Row(name, category, listed, sources, chances, preference, monetization, score, propensity)
+    return Row(name, category, listed, sources, chances, given, preference, monetization, score, propensity)

@@ -190,7 +190,7 @@ class PageMaker:
             return None
         slots = [
             slot for row, items in laid
-            for slot in self.scorer.slots(row.listed, items, m.item_counts, m.ts, row.name, row.propensity)
+            for slot in self.scorer.slots(row.listed, items, row.given, m.item_counts, m.ts, row.name, row.propensity)
         ]  # fmt: skip
         return Exposure(
             ts=m.ts, user_id=m.asked.user_id, request_id=page.request_id, slots=tuple(slots), domain=m.asked.domain,

@@ -23,7 +23,7 @@ from streams.core.candidates import EXPLORE, GIVEN, Gate, Shelves, draw, retriev
 from streams.core.catalog import Catalog
 from streams.core.events import MAX_ARMS, MAX_SLOTS, Choice, Exposure, Id, ShortId
 from streams.core.explain import Trace
-from streams.core.explore import arrange, propensities
+from streams.core.explore import arrange, given_above, propensities
 from streams.core.followers import past
 from streams.core.fusion import GAMMA, SCALE, WEIGHT, RequestError, Weights, chosen, within
 from streams.core.scoring import MAX_IDS, Asked, Look, Predict, Ranked, Scorer, told
@@ -207,7 +207,8 @@ class Recommender:
         ranked = [key for key in scored.order if key in pool.sources]
         listed = arrange(ranked, pool.drawn, pool.explores)
         rank = {key: n for n, key in enumerate(ranked)}
-        chances = propensities([rank.get(key) for key in listed], pool.items, share)
+        ranks = [rank.get(key) for key in listed]
+        chances = propensities(ranks, pool.items, share)
         sources = [EXPLORE if explores else pool.sources[key] for key, explores in zip(listed, pool.explores, strict=True)]
         items = self.scorer.items(listed, sources, chances, scored, pool.names)
         flags = {COLD: cold, GUEST: request.user_id is None, SHORT: len(items) < request.k, STALE: stale}
@@ -220,7 +221,8 @@ class Recommender:
             items=[i.item_id for i in items], sources=sources, propensities=chances, scores=[i.score for i in items],
             numbers=told(scored, listed, fusion, request.user_id is None), modules=[request.module] * len(items), choice=choice,
         )  # fmt: skip
-        return Made(answer, self._exposure(request, answer, listed, choice, item_counts, ts), trace)
+        given = given_above(ranks, pool.items, share)
+        return Made(answer, self._exposure(request, answer, listed, given, choice, item_counts, ts), trace)
 
     def name(self, key: int) -> str | None:
         """The id of an item that is known."""
@@ -250,13 +252,14 @@ class Recommender:
         self.scorer.check(request)
 
     def _exposure(
-        self, request: Request, answer: Answer, listed: list[int], choice: Choice | None, item_counts: ItemCounts, ts: int
-    ) -> Exposure | None:
+        self, request: Request, answer: Answer, listed: list[int], given: list[float], choice: Choice | None, item_counts: ItemCounts,
+        ts: int,
+    ) -> Exposure | None:  # fmt: skip
         if request.user_id is None or not answer.items:
             return None
         return Exposure(
             ts=ts, user_id=request.user_id, request_id=answer.request_id,
-            slots=tuple(self.scorer.slots(listed, answer.items, item_counts, ts, request.module)), domain=request.domain,
+            slots=tuple(self.scorer.slots(listed, answer.items, given, item_counts, ts, request.module)), domain=request.domain,
             strategy=answer.strategy, choice=choice, context=request.context,
             model_version=answer.model_version or 0, model_age_ms=answer.model_age_ms,
         )  # fmt: skip

@@ -210,17 +210,17 @@ class Scorer:
         ]
 
     def slots(
-        self, listed: Sequence[int], items: Sequence[Ranked], item_counts: ItemCounts, ts: int, module: str | None,
-        module_propensity: float | None = None,
+        self, listed: Sequence[int], items: Sequence[Ranked], given: Sequence[float], item_counts: ItemCounts, ts: int,
+        module: str | None, module_propensity: float | None = None,
     ) -> list[Slot]:  # fmt: skip
-        """The same as they are written down."""
+        """The same as they are written down. `given`: chances given the slots above."""
         out = []
-        for key, item in zip(listed, items, strict=True):
+        for key, item, chance in zip(listed, items, given, strict=True):
             known = self.catalog.get(key)
             out.append(
                 Slot(
-                    item_id=item.item_id, position=item.position, propensity=item.propensity, score=item.score,
-                    popularity=item_counts(key, ts)[: len(POPULARITY_HALF_LIVES_H)], source=item.source, module=module,
+                    item_id=item.item_id, position=item.position, propensity=item.propensity, propensity_given_above=chance,
+                    score=item.score, popularity=item_counts(key, ts)[: len(POPULARITY_HALF_LIVES_H)], source=item.source, module=module,
                     monetization=known.item.monetization if known else None, module_propensity=module_propensity,
                 )
             )  # fmt: skip

@@ -17,7 +17,7 @@ from replay.open_loop import write_items, write_log
 from replay.simulator import WorldSettings
 from streams import cli_offline
 from streams.cli import segue
-from streams.core.explore import arrange, propensities
+from streams.core.explore import arrange, given_above, propensities
 
 T = 1_704_067_200_000
 RATES = (0.2, 0.4, 0.6)  # of items a, b, c
@@ -194,19 +194,21 @@ def test_lists_of_the_simulator_are_judged_by_their_own_weights(tmp_path: Path) 
     assert families["lists"]["diagnostics"]["ess"] < families["slots"]["diagnostics"]["ess"] / 10
 
 
-def own_lists(path: Path, lists: int, items: int = 12, slots: int = 5, share: float = 0.6) -> str:
-    """Lists arranged as the service arranges them; item i is played to the end with chance i / items."""
+def own_lists(path: Path, lists: int, given: bool = True, items: int = 12, slots: int = 5, share: float = 0.6) -> str:
+    """Lists arranged as the service arranges them (`given`: and written down so); item i is played to the end with chance i / items."""
     rng = np.random.default_rng(1)
     rows: list[dict[str, Any]] = []
     for n in range(lists):
         ranked = rng.permutation(items)[: slots + 2].tolist()
         explores = (rng.random(slots) < share).tolist()
         shown = arrange(ranked, rng.permutation(items)[: sum(explores)].tolist(), explores)
-        chances = propensities([ranked.index(i) if i in ranked else None for i in shown], items, share)
+        ranks = [ranked.index(i) if i in ranked else None for i in shown]
+        chances, above = propensities(ranks, items, share), given_above(ranks, items, share)
         ts, who = T + 60_000 * n, {"user_id": f"u{n % 50}", "request_id": f"r{n}"}
         row = [
             {"item_id": f"i{item}", "position": at, "propensity": p, "source": "explore" if explored else "popular"}
-            for at, (item, p, explored) in enumerate(zip(shown, chances, explores, strict=True))
+            | ({"propensity_given_above": q} if given else {})
+            for at, (item, p, q, explored) in enumerate(zip(shown, chances, above, explores, strict=True))
         ]
         rows.append({"kind": "exposure", "event_id": f"x{n}", "ts": ts, "slots": row} | who)
         acts = [item for item in shown if rng.random() < item / items]
@@ -215,9 +217,24 @@ def own_lists(path: Path, lists: int, items: int = 12, slots: int = 5, share: fl
     return str(path)
 
 
-def test_of_lists_that_the_service_arranged_items_and_slots_are_judged_and_whole_lists_refused(tmp_path: Path) -> None:
-    """Their propensities hold whatever stands above: weights of a uniform order are 1 in the mean, in each place."""
-    log = own_lists(tmp_path / "own.jsonl", 3_000)
+@pytest.mark.parametrize("q_hat", ["cross-fitted", "out-of-time", "ranker"])
+def test_lists_that_the_service_arranged_are_judged_item_by_item_slot_by_slot_and_whole(tmp_path: Path, q_hat: str) -> None:
+    """Each family by propensities of its kind: weights of a uniform order are 1 in the mean."""
+    log = own_lists(tmp_path / "own.jsonl", 1_000 if q_hat == "ranker" else 4_000)
+    rest = (log, "--format", "jsonl", "--policy", "uniform", "--q-hat", q_hat, "--json")
+    done = call("evaluate", *rest, "--estimators", "ips,dr,iips,sips,rips,cascade-dr")
+    assert done.exit_code == 0
+    families = {family["of"]: family for family in json.loads(done.stdout)["families"]}
+    for of, truth, slack in (("items", 5.5 / 12, 0.04), ("slots", 5 * 5.5 / 12, 0.04), ("lists", 5 * 5.5 / 12, 0.1)):
+        assert families[of]["diagnostics"]["mean_weight"] == pytest.approx(1.0, abs=slack)
+        for each in families[of]["estimates"]:
+            assert each["interval"]["low"] < truth < each["interval"]["high"], each["name"]
+    said = call("validate", log, "--format", "jsonl").stdout
+    assert "requests with their slots (iips, rips, sips, cascade-dr)" in " ".join(said.split())
+
+
+def test_lists_without_what_is_given_above_are_judged_by_items_and_slots_and_refused_whole(tmp_path: Path) -> None:
+    log = own_lists(tmp_path / "own.jsonl", 3_000, given=False)
     rest = (log, "--format", "jsonl", "--policy", "uniform", "--q-hat", "out-of-time", "--json")
     done = call("evaluate", *rest, "--estimators", "ips,dr,iips,sips")
     assert done.exit_code == 1

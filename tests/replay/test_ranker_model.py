@@ -40,7 +40,8 @@ def asked(rows: list[LogRow], policy: str) -> tuple[np.ndarray, np.ndarray, np.n
     rounds = read(rows, SETTINGS, {}, lambda *_: None)
     found = chances(policy, rounds)
     args = (SETTINGS, LearnerSettings(), ModelSettings(), 1, lambda *_: None)
-    return *predicted(lambda: rows, {}, rounds, found, down(found, rounds), "full_play", *args), rounds.arm, found
+    q, (q_policy,) = predicted(lambda: rows, {}, rounds, found, [down(found, rounds)], "full_play", *args)
+    return q, q_policy, rounds.arm, found
 
 
 def test_no_prediction_knows_its_own_reward_nor_a_later_one() -> None:

@@ -80,6 +80,19 @@ def test_propensities_of_slots_with_a_source_hold_whatever_stands_above() -> Non
     assert taken(plain | {"slots": [slot | {"source": "explore"} for slot in plain["slots"]]}).marginal
 
 
+def test_what_is_given_above_is_within_a_module_and_its_first_slot_brings_the_module() -> None:
+    page = exposure(T, "r", ("a", 0.5), ("b", 0.25), ("c", 0.5))
+    for slot, (module, position, given, chance) in zip(
+        page["slots"], [("m", 0, 0.5, 0.75), ("m", 1, 0.125, 0.75), ("n", 0, 0.25, 0.5)], strict=True
+    ):
+        more = {"propensity_given_above": given, "module_propensity": chance, "source": "popular"}
+        slot |= {"module": module, "position": position} | more
+    found = taken(page)
+    assert (found.propensity.tolist(), found.above.tolist()) == ([0.5, 0.25, 0.5], [0.375, 0.125, 0.125])
+    plain = taken(exposure(T, "r", ("a", 0.5), ("b", None)))  # of another system: each given what stands above
+    assert plain.above[0] == 0.5 and np.isnan(plain.above[1])
+
+
 def test_one_event_may_be_a_whole_round_and_a_repetition_is_none() -> None:
     whole = act(T, "a", "impression", also=["play"], full=True, propensity=0.3, event_id="same")
     found = taken(whole, whole, act(T + 1, "b", "play", propensity=0.2))

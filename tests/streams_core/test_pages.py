@@ -268,6 +268,24 @@ def test_propensities_of_items_are_the_frequencies_of_many_pages(strategy: str) 
                 assert stats.chisquare(counts, [n * p for p in said_]).pvalue > 0.001
 
 
+def test_chances_given_what_stands_above_make_up_the_frequencies_of_whole_pages() -> None:
+    """Of a module in its place, and of an item in its module: together of all that a page shows."""
+    house, n = PageHouse(shelf_of("rock", "jazz", "folk", each=3), RecommendSettings(explore_share=0.4)), 4_000
+    score = worth({f"{c}{i}": 0.9 - 0.1 * i - (c == "jazz") * 0.05 for c in ("rock", "jazz", "folk") for i in range(3)})
+    seen: dict[str, int] = {}
+    chance: dict[str, float] = {}
+    for seed in range(n):
+        page, exposure, _ = house.page(score, user_id="u", strategy="explore", modules=2, per_module=2, tasters=0, seed=seed)
+        assert exposure is not None
+        shown = " ".join(slot.item_id for slot in exposure.slots)
+        seen[shown] = seen.get(shown, 0) + 1
+        chance[shown] = math.prod([m.propensity for m in page.modules] + [slot.propensity_given_above or 0.0 for slot in exposure.slots])
+    often = [shown for shown in seen if n * chance[shown] >= 5]
+    rest = 1 - math.fsum(chance[shown] for shown in often)
+    counts = [*(seen[shown] for shown in often), n - sum(seen[shown] for shown in often)]
+    assert len(often) > 30 and stats.chisquare(counts, [n * p for p in (*(chance[shown] for shown in often), rest)]).pvalue > 0.001
+
+
 def test_chances_of_tasters_and_of_their_items_are_the_frequencies_of_many_pages() -> None:
     """Orders by chance, slots that explore: of the same module, what stands in a taster's one place comes as often as it says."""
     house, n = PageHouse(shelf_of("rock", "jazz", "folk", each=4), RecommendSettings(explore_share=0.4)), 3_000

@@ -1,6 +1,7 @@
 """What a list promises: nothing in it that must not be, the order by the weights, exact chances, no trace of guests."""
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -227,6 +228,23 @@ def test_propensities_are_the_frequencies_of_many_requests(offered: tuple[str, .
     assert said.sum(axis=0) == pytest.approx(np.ones(slots))
     for slot in range(slots):
         assert stats.chisquare(seen[:, slot], said[:, slot] * n).pvalue > 0.001
+
+
+def test_chances_given_the_slots_above_make_up_the_frequencies_of_whole_lists() -> None:
+    house = House([Item(item_id=name) for name in "abcdef"], RecommendSettings(explore_share=0.4))
+    seen: dict[str, int] = {}
+    chance: dict[str, float] = {}
+    n = 6_000
+    for seed in range(n):
+        exposure = house.ask(by_name("abcdef"), user_id="u", seed=seed, k=3)[1]
+        assert exposure is not None
+        shown = "".join(slot.item_id for slot in exposure.slots)
+        seen[shown] = seen.get(shown, 0) + 1
+        chance[shown] = math.prod(slot.propensity_given_above or 0.0 for slot in exposure.slots)
+    often = [shown for shown in seen if n * chance[shown] >= 5]
+    rest = 1 - math.fsum(chance[shown] for shown in often)
+    counts = [*(seen[shown] for shown in often), n - sum(seen[shown] for shown in often)]
+    assert len(often) > 50 and stats.chisquare(counts, [n * p for p in (*(chance[shown] for shown in often), rest)]).pvalue > 0.001
 
 
 def test_explored_slots_say_so_and_reach_what_the_ranking_does_not() -> None:
