@@ -5,12 +5,22 @@ the simulated day, at the rate the caller asks; acts carry the caller's time and
 """
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
+from math import isnan
+from typing import NamedTuple
+
 import msgspec
 
+from replay.page_curves import categories, overlap
 from replay.page_reactions import Place, read, records
-from replay.reactions import event, react
+from replay.reactions import Act, event, looked, react
 from replay.simulator import Session, World
-from streams.core.events import Context, Event
+from streams.core.events import Action, Context, Event
+from streams.core.variety import ALL, Varieties, Variety
+
+LAST = 256  # lists or pages of a strategy that its figures are of
+STRATEGIES = 64  # of a surface that are told apart
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +42,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     """The answer, as far as listeners look; items in order."""
 
     request_id: str
+    strategy: str = ""
     items: list[ServedItem]
 
 
@@ -54,7 +65,17 @@ class ServedPage(msgspec.Struct, frozen=True, kw_only=True):
     """The answer, as far as listeners look; modules in order."""
 
     request_id: str
+    strategy: str = ""
     modules: list[ServedModule]
+
+
+class Seen(NamedTuple):
+    """What a listener looked at in one list or page, and did."""
+
+    listener: int
+    items: list[int]
+    plays: int
+    dislikes: int
 
 
 class Crowd:
@@ -65,6 +86,8 @@ class Crowd:
         self._sessions = world.sessions(seed)
         self._name = f"{world.settings.start_ms:x}-{seed}"  # of events: never that of an earlier run
         self._acts = self._pages = 0
+        self._category = world.item_domain * world.settings.categories + world.item_category
+        self._seen: dict[str, dict[str, deque[Seen]]] = {}  # surface -> strategy, ALL first -> the last ones
 
     def ask(self, now_ms: int) -> tuple[bytes, Session]:
         """The next listener's request (JSON), and what `react` wants back."""
@@ -95,6 +118,7 @@ class Crowd:
         found = read(self.world, session, page, now_ms, self.pace)
         out = records(self.world, session, page, found, f"{self._name}-p{self._pages}", served.request_id)
         self._pages += 1
+        self._see("page", served.strategy, session, [place.item for place in found.looked], found.acts)
         for record in out:
             self.world.observe(record)
         return out
@@ -105,7 +129,10 @@ class Crowd:
         index = self.world.index
         places = [(n, index[item.item_id]) for n, item in enumerate(served.items) if item.item_id in index]
         out = []
-        for act in react(self.world, session, [item for _, item in places], now_ms, self.pace):
+        acts = react(self.world, session, [item for _, item in places], now_ms, self.pace)
+        seen = looked(self.world.settings, session, len(places))
+        self._see("list", served.strategy, session, [item for _, item in places[:seen]], acts)
+        for act in acts:
             record = event(
                 self.world, session, act._replace(position=places[act.position][0]), f"{self._name}-{self._acts}", served.request_id
             )
@@ -113,3 +140,26 @@ class Crowd:
             self.world.observe(record)
             out.append(record)
         return out
+
+    def variety(self) -> Varieties:
+        """Of the last LAST lists or pages of each strategy."""
+        return {surface: {name: self._figures(seen) for name, seen in by.items()} for surface, by in self._seen.items()}
+
+    def _see(self, surface: str, strategy: str, session: Session, items: list[int], acts: Sequence[Act]) -> None:
+        done = [{act.action, *act.also} for act in acts]
+        seen = Seen(session.listener, items, sum(Action.PLAY in each for each in done), sum(Action.DISLIKE in each for each in done))
+        by = self._seen.setdefault(surface, {ALL: deque(maxlen=LAST)})
+        by[ALL].append(seen)
+        if strategy in by or len(by) <= STRATEGIES:
+            by.setdefault(strategy, deque(maxlen=LAST)).append(seen)
+
+    def _figures(self, seen: Sequence[Seen]) -> Variety:
+        items: dict[int, set[int]] = {}
+        for one in seen:
+            items.setdefault(one.listener, set()).update(one.items)
+        plays, shared = sum(one.plays for one in seen), overlap(list(items.values()), 0)
+        return Variety(
+            shown=len(seen), categories_per_user=categories(items, self._category) if seen else None,
+            overlap=None if isnan(shared) else shared, distinct_items=len(set().union(*items.values())),
+            dislikes_per_1000_plays=1_000 * sum(one.dislikes for one in seen) / plays if plays else None,
+        )  # fmt: skip

@@ -6,7 +6,7 @@ number of pages that are looked at: compare runs, or strategies that made about 
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -87,28 +87,25 @@ def figures(visits: Sequence[Visit], category: Array, seed: int = 0) -> Figures:
         shown=sum(v.shown for v in visits),
         experience=float(np.mean([v.experience for v in visits])) if visits else float("nan"),
         revenue=float(np.mean([v.revenue for v in visits])) if visits else float("nan"),
-        categories_per_user=_categories(items, category),
-        liked_categories_per_user=_categories(liked, category),
-        overlap=overlap(list(items.values()), len(category), seed),
+        categories_per_user=categories(items, category),
+        liked_categories_per_user=categories(liked, category),
+        overlap=overlap(list(items.values()), seed),
         dislikes_per_1000_plays=1_000 * sum(v.dislikes for v in visits) / plays if plays else float("nan"),
         likely_dislikes_per_1000_plays=1_000 * sum(v.likely_dislikes for v in visits) / likely if likely else float("nan"),
         distinct_items=len(set().union(*items.values())) if items else 0,
     )
 
 
-def overlap(items: Sequence[set[int]], many: int, seed: int) -> float:
-    """Mean over pairs of listeners of what both were shown over what either was (Jaccard); of SAMPLED listeners, if there are more.
-
-    `many`: items of the world.
-    """
+def overlap(items: Sequence[set[int]], seed: int) -> float:
+    """Mean over pairs of listeners of what both were shown over what either was (Jaccard); of SAMPLED listeners, if there are more."""
     there = [sorted(of) for of in items if of]
     if len(there) > SAMPLED:
         there = [there[k] for k in np.sort(np.random.default_rng(seed).choice(len(there), SAMPLED, replace=False))]
     if len(there) < 2:
         return float("nan")
-    shown = np.zeros((len(there), many))
-    for row, of in enumerate(there):
-        shown[row, of] = 1
+    found, at = np.unique(np.concatenate(there), return_inverse=True)
+    shown = np.zeros((len(there), len(found)))
+    shown[np.repeat(np.arange(len(there)), [len(of) for of in there]), at] = 1
     both, size = shown @ shown.T, shown.sum(1)
     pair = np.triu_indices(len(there), 1)
     return float((both[pair] / (size[:, None] + size - both)[pair]).mean())
@@ -185,6 +182,6 @@ def regret(hindsight: Sequence[Hindsight]) -> Regret | None:
     )  # fmt: skip
 
 
-def _categories(items: dict[int, set[int]], category: Array) -> float:
+def categories(items: Mapping[int, set[int]], category: Array) -> float:
     """Mean number over listeners."""
     return float(np.mean([len(np.unique(category[sorted(of)])) for of in items.values()])) if items else float("nan")

@@ -136,7 +136,7 @@ def run(
         seconds=seconds, events_per_s=events_per_s, page_share=pages, seed=seed,
     )  # fmt: skip
     ways = Way(listeners.ask, listeners.react), Way(listeners.ask_page, listeners.react_page)
-    told = runs.run(plan, runs.Crowd(listeners.world.catalog(), *ways), lambda text: click.echo(text, err=True))
+    told = runs.run(plan, runs.Crowd(listeners.world.catalog(), *ways, listeners.variety), lambda text: click.echo(text, err=True))
     if as_json:
         emit(told)
     else:

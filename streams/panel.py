@@ -14,7 +14,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from streams import strategy_tables
+from streams.core.variety import Varieties
 from streams.listeners import Heard
+from streams.panel_style import BAD, CURVE, GOOD, LABEL, QUIET, figure
 from streams.readings import Readings, bars
 
 PANEL_S = 0.5  # between two pictures; a record of how the system stands comes once a second
@@ -22,11 +25,7 @@ LINE_S = 5.0
 WIDEST = 132  # columns
 WIDE = 104  # columns from which figures and tasks stand side by side
 FRESH_P50_MS, FRESH_P99_MS = 300, 1_000  # what is promised
-NONE = "–"
-_FIGURES, _REVENUE = 51, 9  # columns of a strategy's figures, and of its revenue where there is room
 _FRAME, _FLOW, _TASKS, _ADDRESSES = 2, 9, 7, 4  # lines of the parts; tasks are five, with a header and a note
-
-GOOD, BAD, QUIET, LABEL, CURVE = "bold green", "bold red", "bright_black", "cyan", "blue"
 
 
 @dataclass(slots=True)
@@ -44,23 +43,29 @@ class Facts:
     seconds: float | None  # None: until Ctrl-C
 
 
-async def show(facts: Facts, readings: Readings, heard: Heard, passed: Callable[[], float]) -> None:
-    """On stderr, until cancelled: the panel on a terminal, else a line every few seconds."""
+async def show(
+    facts: Facts, readings: Readings, heard: Heard, passed: Callable[[], float], variety: Callable[[], Varieties]
+) -> None:  # fmt: skip
+    """On stderr, until cancelled: the panel on a terminal, else a line every few seconds. `variety`: of what listeners were shown."""
     console = Console(stderr=True)
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
-            await _picture(live, facts, readings, heard, passed)
+            await _picture(live, facts, readings, heard, passed, variety)
     while True:
         readings.hear(_now_ms(), heard.actions)
         await asyncio.sleep(LINE_S)
         readings.hear(_now_ms(), heard.actions)
+        readings.look(_now_ms(), variety)
         console.print(line(readings, heard, passed()), soft_wrap=True, highlight=False)
 
 
-async def _picture(live: Live, facts: Facts, readings: Readings, heard: Heard, passed: Callable[[], float]) -> None:
+async def _picture(
+    live: Live, facts: Facts, readings: Readings, heard: Heard, passed: Callable[[], float], variety: Callable[[], Varieties]
+) -> None:  # fmt: skip
     """A terminal that goes away is a hang-up, also where the kernel tells another process of it (make, say)."""
     while live.console.is_terminal:
         readings.hear(_now_ms(), heard.actions)
+        readings.look(_now_ms(), variety)
         width, height = min(live.console.width, WIDEST), live.console.height
         live.update(panel(facts, readings, heard, passed(), width, height), refresh=True)
         await asyncio.sleep(PANEL_S)
@@ -73,12 +78,12 @@ def panel(facts: Facts, readings: Readings, heard: Heard, passed_s: float, width
     wide = width >= WIDE
     inner = width - 4
     left = min(inner, 58) if wide else inner
-    rows = max(sum(len(of.strategies) for of in readings.surfaces.values()), 1)
+    rows = max(strategy_tables.rows(readings), 1)
     full = _FRAME + _FLOW + (0 if wide else 1 + _TASKS) + 1 + (1 + rows) + 1 + _ADDRESSES
     brief, gap = height < full and not wide, [] if height < full else [Text()]
     fixed = _FRAME + _FLOW + (1 if brief or wide else 2 + _TASKS) + 1 + _ADDRESSES
     flow, addresses = _flow(facts, readings, heard, left), _addresses(facts)
-    strategies = _strategies(readings, inner, max(height - fixed, 1))
+    strategies = strategy_tables.table(readings, inner, max(height - fixed, 1), passed_s)
     body: list[RenderableType]
     if wide:
         both = Table.grid(padding=(0, 3, 0, 0))
@@ -98,13 +103,13 @@ def panel(facts: Facts, readings: Readings, heard: Heard, passed_s: float, width
 def line(readings: Readings, heard: Heard, passed_s: float) -> str:
     """The same for a log: no colours, one line."""
     fresh, (collects, dislikes) = readings.recent_freshness(), readings.recent_shares()
-    aucs = "  ".join(f"{task} {_figure(m['auc'], '.3f')}" for task, m in readings.figures().items() if m["auc"] is not None)
+    aucs = "  ".join(f"{task} {figure(m['auc'], '.3f')}" for task, m in readings.figures().items() if m["auc"] is not None)
     likeliest = {surface: max(of.strategies.items(), key=lambda s: s[1].chance) for surface, of in readings.surfaces.items()}
     told = "".join(f"  {surface}s most often {name} {s.chance:.0%}" for surface, (name, s) in likeliest.items())
     return (
-        f"{_clock(passed_s)}  {readings.rate('events'):.0f} events/s  lag {_figure(readings.lag, ',')}"
-        f"  {readings.rate('examples'):.0f} examples/s  freshness p50 {_figure(fresh.p50, ',')} p99 {_figure(fresh.p99, ',')} ms"
-        f"  collect rate {_figure(collects, '.1%')}  dislikes/1,000 plays {_figure(dislikes, '.1f')}"
+        f"{_clock(passed_s)}  {readings.rate('events'):.0f} events/s  lag {figure(readings.lag, ',')}"
+        f"  {readings.rate('examples'):.0f} examples/s  freshness p50 {figure(fresh.p50, ',')} p99 {figure(fresh.p99, ',')} ms"
+        f"  collect rate {figure(collects, '.1%')}  dislikes/1,000 plays {figure(dislikes, '.1f')}"
         + (f"  AUC {aucs}" if aucs else "") + told
     )  # fmt: skip
 
@@ -127,11 +132,11 @@ def _flow(facts: Facts, readings: Readings, heard: Heard, width: int) -> Table:
     top = 1.5 * facts.events_per_s
     row("events/s", Text(f"{readings.rate('events'):,.0f}", "bold"), f"{readings.events:,} in all", "events", top)
     row("examples/s", Text(f"{readings.rate('examples'):,.0f}", "bold"), f"{readings.examples:,} in all", "examples", top)
-    row("lag", Text(_figure(lag, ","), "bold" if lag is None or lag < facts.events_per_s else BAD), "records to take in")
+    row("lag", Text(figure(lag, ","), "bold" if lag is None or lag < facts.events_per_s else BAD), "records to take in")
     row("freshness p50", _judged(fresh.p50, FRESH_P50_MS), f"{FRESH_P50_MS} ms promised", "p50", 1.5 * FRESH_P50_MS)
     row("freshness p99", _judged(fresh.p99, FRESH_P99_MS), f"{FRESH_P99_MS:,} ms promised", "p99", 1.5 * FRESH_P99_MS)
-    row("collect rate", Text(_figure(collects, ".1%"), "bold"), "of plays", "collects")
-    row("dislikes", Text(_figure(dislikes, ".1f"), "bold"), "per 1,000 plays", "dislikes")
+    row("collect rate", Text(figure(collects, ".1%"), "bold"), "of plays", "collects")
+    row("dislikes", Text(figure(dislikes, ".1f"), "bold"), "per 1,000 plays", "dislikes")
     row("lists", Text(f"{heard.lists:,}", "bold"), _troubles(readings, heard))
     row("pages", Text(f"{heard.pages:,}", "bold"), "of modules")
     return grid
@@ -147,7 +152,7 @@ def _tasks(readings: Readings, width: int) -> RenderableType:
     curve = max(min(width - 34, 30), 8)
     for task, m in readings.figures().items():
         points = bars(readings.curves.get(task, ()), curve)
-        table.add_row(task, Text(_figure(m["auc"], ".3f"), "bold"), Text(points.ljust(curve), CURVE), _figure(m["n"], ",.0f"))
+        table.add_row(task, Text(figure(m["auc"], ".3f"), "bold"), Text(points.ljust(curve), CURVE), figure(m["n"], ",.0f"))
     if not table.row_count:
         table.add_row(Text("nothing scored yet: that takes a join window", QUIET))
     return Group(table, Text("predicted before learned; fading, half-life 1 h", QUIET))
@@ -155,42 +160,10 @@ def _tasks(readings: Readings, width: int) -> RenderableType:
 
 def _aucs(readings: Readings) -> Text:
     """The same in a line."""
-    told = [(f"{task} ", _figure(m["auc"], ".3f")) for task, m in readings.figures().items()]
+    told = [(f"{task} ", figure(m["auc"], ".3f")) for task, m in readings.figures().items()]
     if not told:
         return Text("nothing scored yet: that takes a join window", QUIET)
     return Text.assemble(("AUC  ", LABEL), *(part for task, auc in told for part in ((task, QUIET), (f"{auc}  ", "bold"))), no_wrap=True)
-
-
-def _strategies(readings: Readings, width: int, most: int) -> RenderableType:
-    """What each strategy is thought to earn, and how often it is drawn for it; a header and `most` lines."""
-    surfaces = readings.surfaces
-    if not surfaces:
-        return Text("no strategy has earned anything yet: that takes a join window", QUIET)
-    rows = [(f"{surface} {name}", s) for surface, of in surfaces.items() for name, s in of.strategies.items()]
-    if len(rows) > most:
-        rows = sorted(rows, key=lambda row: -row[1].chance)[: max(most, 1)]
-    weight = next(iter(surfaces.values())).revenue_weight
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=QUIET)
-    heading = f"revenue weighs {weight:.2g}"
-    table.add_column(heading, style=LABEL, no_wrap=True)
-    for name in ("rounds", "chance"):
-        table.add_column(name, justify="right", no_wrap=True)
-    names = max(len(heading), *(len(name) for name, _ in rows))
-    earns = width >= names + _FIGURES + _REVENUE
-    bar = max(min(width - names - _FIGURES - earns * _REVENUE, 20), 0)
-    table.add_column("", no_wrap=True)
-    for name in ("experience", *(["revenue"] if earns else []), "this hour"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("ESS", justify="right", style=QUIET, no_wrap=True)
-    top = max(s.chance for _, s in rows)
-    for name, s in rows:
-        value = f"{_figure(s.value, '.3f')} ±{_figure(s.value_error, '.3f')}" if s.value is not None else NONE
-        shown = "█" * round(bar * s.chance / top)
-        table.add_row(
-            name, f"{s.rounds:,.0f}", Text(f"{s.chance:.1%}", "bold"), Text(shown.ljust(bar), CURVE), f"{s.experience:.3f}",
-            *([f"{s.revenue:.3f}"] if earns else []), value, f"{s.ess:,.0f}",
-        )  # fmt: skip
-    return table
 
 
 def _addresses(facts: Facts) -> Table:
@@ -222,11 +195,7 @@ def _troubles(readings: Readings, heard: Heard) -> str:
 
 
 def _judged(value: int | None, promised: int) -> Text:
-    return Text(f"{_figure(value, ',')} ms", "bold" if value is None else GOOD if value < promised else BAD)
-
-
-def _figure(value: float | None, form: str) -> str:
-    return NONE if value is None else format(value, form)
+    return Text(f"{figure(value, ',')} ms", "bold" if value is None else GOOD if value < promised else BAD)
 
 
 def _clock(seconds: float) -> str:

@@ -3,19 +3,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.core.live_value import StrategyValue
+from streams.core.variety import ALL, Varieties
 from streams.standing import Histogram, LearnerStanding, Standing, StrategyStanding, SurfaceStanding, WorkerStanding, quantile
 from streams.topics import TopicSettings, names
 
 RATE_MS = 5_000  # a rate is over so long: a second of 200 events is noise
 RECENT_MS = 60_000  # freshness "now" is that of the last minute
 POINTS = 60  # of a curve
+LOOK_MS = 5_000  # between two points of a strategy's curves
+FIGURES = ("experience", "revenue", "regret", "categories", "overlap", "items", "dislikes")  # of a strategy; regret: to the best one
 FADING_MS = 3_600_000  # a scored exposure weighs half after an hour of event time (metrics.HALF_LIVES_MS)
 replace = msgspec.structs.replace
 
@@ -36,8 +39,10 @@ class Readings:
         self.workers: dict[str, WorkerStanding] = {}
         self.learner: LearnerStanding | None = None
         self.fresh: Counter[int] = Counter()  # of all acts so far
-        self.curves: dict[str, deque[float]] = {}  # events/s, examples/s, freshness p50 and p99, AUC by task, shares of plays
+        self.curves: dict[str, deque[float]] = {}  # events/s, examples/s, freshness, AUC by task, shares of plays, FIGURES by strategy
+        self.variety: Varieties = {}  # of what simulated listeners were shown, as it was last looked at
         self.news = asyncio.Event()  # set by every record
+        self._looked_ms = -LOOK_MS
         self._hours: dict[tuple[str, str], StrategyValue] = {}  # of strategies, the last ones that closed
         self._recent: deque[tuple[int, Histogram]] = deque()
         self._actions: deque[tuple[int, dict[str, int]]] = deque()
@@ -89,6 +94,16 @@ class Readings:
         for curve, share in zip(("collects", "dislikes"), self.recent_shares(), strict=True):
             if share is not None:
                 self._point(curve, share)
+
+    def look(self, at_ms: int, variety: Callable[[], Varieties]) -> None:
+        """What listeners were shown; asked every LOOK_MS."""
+        if at_ms < self._looked_ms + LOOK_MS:
+            return
+        self._looked_ms, self.variety = at_ms, variety()
+        for row, figures in self.strategies().items():
+            for name, value in figures.items():
+                if value is not None:
+                    self._point(f"{row} {name}", value)
 
     def recent_shares(self) -> tuple[float | None, float | None]:
         """`shares` of the last minute."""
@@ -142,6 +157,22 @@ class Readings:
         """Of the acts that were learned in the last minute."""
         counts: Counter[int] = sum((Counter(h) for _, h in self._recent), Counter())
         return Freshness(quantile(counts, 0.5), quantile(counts, 0.99))
+
+    def strategies(self) -> dict[str, dict[str, float | None]]:
+        """FIGURES by surface and strategy ("page tail"), all of a surface first, then the likeliest; None: not known yet."""
+        out: dict[str, dict[str, float | None]] = {}
+        for surface, of in self.surfaces.items():
+            best = max(one.experience for one in of.strategies.values())
+            experience = sum(one.chance * one.experience for one in of.strategies.values())
+            revenue = sum(one.chance * one.revenue for one in of.strategies.values())
+            earned = {ALL: (experience, revenue)} | {
+                name: (one.experience, one.revenue) for name, one in sorted(of.strategies.items(), key=lambda s: -s[1].chance)
+            }
+            for name, (experience, revenue) in earned.items():
+                v = self.variety.get(surface, {}).get(name)
+                seen = (v.categories_per_user, v.overlap, v.distinct_items, v.dislikes_per_1000_plays) if v else (None,) * 4
+                out[f"{surface} {name}"] = dict(zip(FIGURES, (experience, revenue, best - experience, *seen), strict=True))
+        return out
 
     @property
     def surfaces(self) -> dict[str, SurfaceStanding]:

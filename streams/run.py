@@ -31,6 +31,7 @@ from streams.broker import EmbeddedBroker
 from streams.children import Child
 from streams.contracts import Readiness
 from streams.core.items import Item
+from streams.core.variety import Varieties
 from streams.follow import PATIENCE
 from streams.interrupts import Interrupted, Signals
 from streams.listeners import Heard, Listeners, Way
@@ -78,6 +79,7 @@ class Crowd(NamedTuple):
     items: list[Item]
     lists: Way[Any]
     pages: Way[Any]
+    variety: Callable[[], Varieties]  # of what they were shown so far
 
 
 def settings_for(loaded: Loaded, stamp: str, port: int = 0) -> tuple[Settings, bool]:
@@ -186,12 +188,13 @@ class _Live:
         def passed() -> float:
             return (ended[0] if ended else time.monotonic()) - listened
 
-        self._beside += [listening, asyncio.create_task(show(self._facts, self._readings, listeners.heard, passed))]
+        self._beside += [listening, asyncio.create_task(show(self._facts, self._readings, listeners.heard, passed, crowd.variety))]
         complete = await self._until(_pause(plan.seconds))
         ended.append(time.monotonic())
         self._beside.remove(listening)
         over.set()
         await listening
+        self._readings.variety = crowd.variety()
         complete = complete and await self._until(self._close())
         return await self._sum_up(listeners.heard, complete, passed(), listened - began)
 

@@ -10,6 +10,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from streams.core.variety import Varieties
 from streams.listeners import Heard
 from streams.readings import Readings, shares
 from streams.standing import SurfaceStanding
@@ -36,6 +37,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     pages: int
     empty: int  # of both, those that nothing was done with
     surfaces: dict[str, SurfaceStanding]  # page, list -> how strategies stood at the end, where one was drawn
+    variety: Varieties  # page, list -> strategy -> how the last of what it made was
     collect_rate: float | None  # collects / plays
     dislikes_per_1000_plays: float | None
     rejected: dict[str, int]  # by reason
@@ -59,7 +61,7 @@ def figures(
         exposures=counted["exposures"], examples=readings.examples, reversals=learner.counted.get("reversals", 0) if learner else 0,
         freshness_p50_ms=fresh.p50, freshness_p99_ms=fresh.p99, unlearned=unlearned,
         metrics=readings.figures() if metrics is None else metrics,
-        lists=heard.lists, pages=heard.pages, empty=heard.empty, surfaces=readings.surfaces,
+        lists=heard.lists, pages=heard.pages, empty=heard.empty, surfaces=readings.surfaces, variety=readings.variety,
         collect_rate=collects, dislikes_per_1000_plays=dislikes,
         rejected=readings.rejected, unjoined=counted["unjoined"], failed_requests=heard.failed,
         model_version=learner.version if learner else 0, **rest,
@@ -82,6 +84,14 @@ def lines(summary: Summary) -> Iterator[str]:
             value = f"{one.value:.3f} ± {one.value_error:.3f}" if one.value is not None and one.value_error is not None else "–"
             earned = f"experience {one.experience:.3f}  revenue {one.revenue:.3f}  this hour {value}"
             yield f"{name:15} rounds {one.rounds:.0f}  chance {one.chance:.1%}  {earned}"
+    for surface, by_strategy in s.variety.items():
+        yield f"{surface}s as listeners saw them; of each strategy the last ones"
+        for name, v in by_strategy.items():
+            parts = [f"shown {v.shown}", f"distinct items {v.distinct_items:,}"]
+            parts += [f"categories per user {v.categories_per_user:.2f}"] if v.categories_per_user is not None else []
+            parts += [f"overlap {v.overlap:.3f}"] if v.overlap is not None else []
+            parts += [f"dislikes per 1,000 plays {v.dislikes_per_1000_plays:.1f}"] if v.dislikes_per_1000_plays is not None else []
+            yield f"{name:15} {'  '.join(parts)}"
     if s.collect_rate is not None and s.dislikes_per_1000_plays is not None:
         yield f"collect rate {s.collect_rate:.1%}; {s.dislikes_per_1000_plays:.1f} dislikes per 1,000 plays"
     if s.rejected:

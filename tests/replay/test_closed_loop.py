@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import msgspec
@@ -8,9 +9,10 @@ import pytest
 from scipy import stats
 
 from replay.closed_loop import ClosedLoop, Oracle, Outcome, Popular, Recent, Recommend, Uniform, interval
-from replay.crowd import Ask, AskPage, Crowd
+from replay.crowd import LAST, Ask, AskPage, Crowd
 from replay.simulator import DAY_MS, World, WorldSettings
 from streams.core.events import Action, Context, Event, Exposure, Slot, decode
+from streams.core.variety import ALL
 
 
 class Modest:
@@ -176,6 +178,34 @@ def test_a_crowd_asks_as_listeners_do_and_reacts_to_what_the_answer_says() -> No
         assert max(act.ts for act in firsts) - now < 20_000  # inside the join window of `segue run`
     assert len(ids) > 150
     assert world.popularity(np.arange(400), now + 60_000).sum() > 0
+
+
+def test_a_crowd_tells_how_varied_the_last_pages_of_each_strategy_were() -> None:
+    """Against a loop over what was looked at: five slots of each page, since all go on."""
+    world = World(WorldSettings(slots=5, attention=1.0), 1)
+    crowd, now = Crowd(world, 1, pace=200.0), world.settings.start_ms + 5_000
+    told: dict[str, list[tuple[int, list[int], list[Event]]]] = {"tail": [], "fixed": []}
+    for n in range(2 * LAST + 40):
+        _, session = crowd.ask_page(now)
+        strategy = "tail" if n % 4 else "fixed"
+        at = np.random.default_rng(n).permutation(world.available(session.domain, now))[:5].tolist()
+        modules = [{"name": "m", "items": [{"item_id": world.item_ids[i]} for i in at]}]
+        acts = crowd.react_page(session, msgspec.json.encode({"request_id": f"r{n}", "strategy": strategy, "modules": modules}), now)
+        told[strategy].append((session.listener, at, acts))
+    assert crowd.variety().keys() == {"page"} and list(crowd.variety()["page"]) == [ALL, "fixed", "tail"]
+    for strategy, pages in told.items():
+        found, last = crowd.variety()["page"][strategy], pages[-LAST:]
+        by_user: dict[int, set[int]] = {}
+        for listener, at, _ in last:
+            by_user.setdefault(listener, set()).update(at)
+        kinds = [len({(world.item_domain[i], world.item_category[i]) for i in items}) for items in by_user.values()]
+        pairs = [len(a & b) / len(a | b) for a, b in itertools.combinations(by_user.values(), 2)]
+        done = [{act.action, *act.also} for _, _, acts in last for act in acts]
+        plays, dislikes = (sum(action in each for each in done) for action in (Action.PLAY, Action.DISLIKE))
+        assert found.shown == len(last) == min(len(pages), LAST)
+        assert found.categories_per_user == pytest.approx(np.mean(kinds)) and found.overlap == pytest.approx(np.mean(pairs))
+        assert found.distinct_items == len(set().union(*by_user.values()))
+        assert found.dislikes_per_1000_plays == pytest.approx(1_000 * dislikes / plays)
 
 
 def test_a_crowd_asks_for_pages_and_reacts_to_what_it_knows_of_them() -> None:

@@ -36,17 +36,17 @@ def test_overlap_is_the_mean_of_a_naive_loop_over_pairs() -> None:
     rng = np.random.default_rng(1)
     sets = [set(rng.integers(50, size=rng.integers(1, 20)).tolist()) for _ in range(40)]
     naive = [len(a & b) / len(a | b) for a, b in itertools.combinations(sets, 2)]
-    assert overlap([*sets, set()], 50, 0) == pytest.approx(np.mean(naive), abs=1e-12)
-    assert overlap([{1}, {1}], 50, 0) == 1
-    assert np.isnan(overlap([{1}], 50, 0))
+    assert overlap([*sets, set()], 0) == pytest.approx(np.mean(naive), abs=1e-12)
+    assert overlap([{1}, {1}], 0) == 1
+    assert np.isnan(overlap([{1}], 0))
 
 
 def test_overlap_of_a_sample_is_near_that_of_all() -> None:
     rng = np.random.default_rng(1)
     sets = [set(rng.integers(50, size=15).tolist()) for _ in range(600)]
     naive = np.mean([len(a & b) / len(a | b) for a, b in itertools.combinations(sets, 2)])
-    assert overlap(sets, 50, 0) == overlap(sets, 50, 0) != overlap(sets, 50, 1)
-    assert overlap(sets, 50, 0) == pytest.approx(naive, abs=0.01)
+    assert overlap(sets, 0) == overlap(sets, 0) != overlap(sets, 1)
+    assert overlap(sets, 0) == pytest.approx(naive, abs=0.01)
 
 
 def test_strategies_have_figures_of_their_own_pages() -> None:

@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 
 from online_model.features import TASKS
+from streams.core.variety import ALL, Variety
 from streams.listeners import Heard
 from streams.panel import Facts, line, panel
-from streams.readings import FADING_MS, Readings
+from streams.readings import FADING_MS, FIGURES, POINTS, Readings
 from streams.standing import LearnerStanding, PartitionStanding, StrategyStanding, SurfaceStanding, WorkerStanding
 
 TERMINAL_LINES = 24
@@ -61,10 +62,12 @@ def running() -> Readings:
 HEARD = Heard(lists=1_203, pages=1_204, acts=17_889)
 
 
-def drawn(readings: Readings, heard: Heard, width: int, height: int = TERMINAL_LINES, **other: Any) -> list[str]:
+def drawn(
+    readings: Readings, heard: Heard, width: int, height: int = TERMINAL_LINES, passed_s: float = 144.0, **other: Any
+) -> list[str]:  # fmt: skip
     console = Console(width=width, file=io.StringIO(), legacy_windows=False)
     with console.capture() as capture:
-        console.print(panel(facts(**other), readings, heard, 83.2, width, height))
+        console.print(panel(facts(**other), readings, heard, passed_s, width, height))
     return capture.get().splitlines()
 
 
@@ -73,7 +76,7 @@ def test_panel_fits_a_terminal_and_tells_all_figures(width: int, height: int) ->
     lines = drawn(running(), HEARD, width, height)
     assert len(lines) <= height and {len(line) for line in lines} == {width}
     told = "\n".join(lines)
-    figures = ["201", "17,889 in all", "187", "180 ms", "390 ms", "3.1%", "5.0", "20 s", "0.589", "1:23", "2 records rejected"]
+    figures = ["201", "17,889 in all", "187", "180 ms", "390 ms", "3.1%", "5.0", "20 s", "0.589", "2:24", "2 records rejected"]
     figures += ["1,203", "1,204", "revenue weighs 0.25", "28.6%", "0.260", "0.310 ±0.031"]  # of `fixed`: 6/21, .2 + .06, .25 + .06
     figures += ["12,345"] if (width, height) != (80, 24) else []  # where there is room
     assert [figure for figure in figures if figure not in told] == []
@@ -110,9 +113,54 @@ def test_what_strategies_earn_is_whole_and_their_revenue_is_told_where_there_is_
     assert head.count("revenue") == 1 + (width >= 104)  # what it weighs stands first
 
 
+def varied(readings: Readings, looks: int = 12) -> Readings:
+    """Looked at every five seconds: figures of `tail` rise, those of the others stand still."""
+    for look in range(looks):
+        of = {
+            name: Variety(
+                shown=100 + look, categories_per_user=3.0 + look * (name == "tail"), overlap=0.125, distinct_items=1_000 + n,
+                dislikes_per_1000_plays=None if name == "fixed" else 4.5,
+            )
+            for n, name in enumerate([ALL, *ARMS])
+        }  # fmt: skip
+        readings.look(5_000 * (look + 1), lambda of=of: {"page": of})  # type: ignore[misc]
+    return readings
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 50), (120, 30), (132, 50)])
+def test_by_turns_the_panel_shows_every_figure_of_every_strategy_with_its_curve(width: int, height: int) -> None:
+    readings = varied(running())
+    shown: dict[str, dict[str, list[str]]] = {}
+    for second in range(60):
+        lines = drawn(readings, HEARD, width, height, passed_s=float(second))
+        assert len(lines) <= height and {len(line) for line in lines} == {width}
+        heads = [line.split()[1:-1] for line in lines if line.split()[1:-1] and set(line.split()[1:-1]) <= set(FIGURES)]
+        for text in lines:
+            words = text.strip("│ ").split()
+            if heads and words[:1] == ["page"] and words[1] in (ALL, *ARMS):
+                shown.setdefault(words[1], {}).update({name: words[2 + 2 * n : 4 + 2 * n] for n, name in enumerate(heads[0])})
+    assert list(shown)[0] == ALL and set(shown[ALL]) == set(FIGURES)  # the likeliest follow, as far as there is room
+    assert shown["tail"]["categories"][0] == "14.00" and shown["tail"]["categories"][1].endswith("█")
+    assert set(shown["explore"]["categories"][1]) == {"▁"} and shown["explore"]["items"][0] == "1,006"
+    assert (shown["tail"]["experience"][0], shown["tail"]["revenue"][0], shown["tail"]["overlap"][0]) == ("0.240", "0.500", "0.125")
+    assert shown["tail"]["regret"][0] == "0.020" and shown["fixed"]["regret"][0] == "0.000"  # .26 - .24
+    chances = [n / 21 for n in range(7)]
+    assert shown[ALL]["regret"][0] == f"{0.26 - sum(c * (0.2 + n / 100) for n, c in enumerate(chances)):.3f}"
+    assert shown["tail"]["dislikes"][0] == "4.5" and shown["fixed"]["dislikes"][0] == "–"
+
+
+def test_curves_are_looked_at_every_five_seconds_and_bounded() -> None:
+    asked: list[int] = []
+    readings = running()
+    for second in range(400):
+        readings.look(1_000 * second, lambda: asked.append(1) or {})  # type: ignore[func-returns-value]
+    assert len(asked) == 80 and len(readings.curves["page tail experience"]) == POINTS
+    assert "page tail overlap" not in readings.curves  # nothing known of it
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_panel_of_a_run_that_has_just_begun_says_what_is_missing(width: int) -> None:
-    told = "\n".join(drawn(Readings(), Heard(), width, seconds=90.0))
+    told = "\n".join(drawn(Readings(), Heard(), width, seconds=150.0))
     assert "nothing scored yet" in told and "no strategy has earned anything yet" in told
     assert "0:06 to go" in told and "nan" not in told and "None" not in told
 

@@ -10,6 +10,7 @@ import pytest
 from online_model import checkpoint
 from online_model.features import TASKS
 from online_model.metrics import Prequential
+from streams.core.variety import Variety
 from streams.listeners import Heard
 from streams.readings import Readings
 from streams.standing import LearnerStanding, StrategyStanding, SurfaceStanding, WorkerStanding
@@ -20,7 +21,8 @@ REFERENCE = (Path(__file__).resolve().parents[2] / "docs" / "reference.md").read
 
 TABLES = [
     ("| field | meaning |", Summary), ("| field of a worker |", WorkerStanding), ("| field of the learner |", LearnerStanding),
-    ("| field of a surface |", SurfaceStanding), ("| field of a strategy's standing |", StrategyStanding),
+    ("| field of `variety` |", Variety), ("| field of a surface |", SurfaceStanding),
+    ("| field of a strategy's standing |", StrategyStanding),
 ]  # fmt: skip
 
 
@@ -48,7 +50,9 @@ def test_lines_tell_people_what_came_of_it() -> None:
     one = StrategyStanding(rounds=41.6, chance=0.314, experience=0.2, revenue=0.5, value=0.25, value_error=0.03, ess=30.0)
     none = msgspec.structs.replace(one, rounds=0.0, chance=0.686, value=None, value_error=None)
     surfaces = {"page": SurfaceStanding(revenue_weight=0.25, strategies={"tail": one, "fixed": none})}
-    told = msgspec.structs.replace(told, surfaces=surfaces)
+    seen = Variety(shown=256, categories_per_user=3.25, overlap=0.0625, distinct_items=1_234, dislikes_per_1000_plays=4.0)
+    few = Variety(shown=1, categories_per_user=None, overlap=None, distinct_items=8, dislikes_per_1000_plays=None)
+    told = msgspec.structs.replace(told, surfaces=surfaces, variety={"page": {"all": seen, "tail": few}})
     assert list(lines(told)) == [
         "100 events in 60 s (0/s) on 10 lists and 7 pages; 90 examples learned",
         "lag 0; freshness p50 150 ms, p99 1,200 ms; 0 acts unlearned",
@@ -57,6 +61,9 @@ def test_lines_tell_people_what_came_of_it() -> None:
         "pages by strategy; revenue weighs 0.25 against experience's 1",
         "tail            rounds 42  chance 31.4%  experience 0.200  revenue 0.500  this hour 0.250 ± 0.030",
         "fixed           rounds 0  chance 68.6%  experience 0.200  revenue 0.500  this hour –",
+        "pages as listeners saw them; of each strategy the last ones",
+        "all             shown 256  distinct items 1,234  categories per user 3.25  overlap 0.062  dislikes per 1,000 plays 4.0",
+        "tail            shown 1  distinct items 8",
         "collect rate 8.0%; 20.0 dislikes per 1,000 plays",
         "rejected: late 2",
     ]

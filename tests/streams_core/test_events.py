@@ -203,7 +203,8 @@ CHOICE_BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
 }  # fmt: skip
 SLOT_BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "item_id": TEXT256, "position": PLACE, "propensity": CHANCE, "score": ([-1e9, None], []), "source": TEXT64, "module": TEXT64,
-    "module_propensity": CHANCE, "propensity_given_above": CHANCE, "popularity": ([[], [0.5] * 8], [[0.5] * 9]), "monetization": ([-1.0, 0.0, 1e9, None], []),
+    "module_propensity": CHANCE, "propensity_given_above": CHANCE, "popularity": ([[], [0.5] * 8], [[0.5] * 9]),
+    "monetization": ([-1.0, 0.0, 1e9, None], []),
 }  # fmt: skip
 
 
