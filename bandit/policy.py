@@ -42,7 +42,9 @@ class Policy:
             raise ValueError(f"at least two arms of different names, not {list(names)}")
         self.names, self.segments, self.settings = tuple(names), segments, settings
         self.arms = arms.fresh(segments, len(names))
-        self.drift = Drift(segments, len(names), settings.alarm) if settings.alarm else None
+        weighs = settings.revenue_floor > 0 or settings.revenue_weight > 0
+        watched = ("experience", "revenue") if weighs else ("experience",)  # what a choice depends on; one alarm, shared among them
+        self.drift = {of: Drift(segments, len(names), settings.alarm / len(watched)) for of in watched if settings.alarm}
         self.floor = Floor(settings)
         self.version = 0  # of all that chances depend on
         self.memory = max(settings.memory_rounds, _SUCCESSES * len(names) / settings.experience_rate)
@@ -107,10 +109,11 @@ class Policy:
         if not (np.isfinite(experience).all() and np.isfinite(revenue).all()):
             raise ValueError("a reward is not a finite number")
         experience, revenue = np.clip(experience, 0.0, 1.0), np.clip(revenue, 0.0, s.revenue_most)
-        changed = self.drift.see(segment, arm, experience) if self.drift else []
+        rewards = np.stack([experience, revenue / s.revenue_most])
+        seen = {"experience": rewards[arms.EXPERIENCE], "revenue": rewards[arms.REVENUE]}
+        changed = sorted({g for of, drift in self.drift.items() for g in drift.see(segment, arm, seen[of])})
         for g in changed:
             self.arms.cut(g, s.keep)
-        rewards = np.stack([experience, revenue / s.revenue_most])
         self.arms.add(segment, arm, rewards, self.memory)
         if self.linear is not None:
             if changed:
@@ -137,8 +140,7 @@ class Policy:
 
     def checkpoint(self) -> dict[str, Array]:
         """Everything; `learned` says what it means."""
-        drift = {f"drift.{name}": array for name, array in self.drift.arrays().items()} if self.drift else {}
-        return self.arrays() | drift
+        return self.arrays() | {f"drift.{of}.{name}": a for of, drift in self.drift.items() for name, a in drift.arrays().items()}
 
     def load(self, arrays: dict[str, Array], learned: Learned) -> None:
         """What `checkpoint` (or, of the same arms, `arrays`) gave. Arms of the same name keep what they learned, new ones begin."""
@@ -159,8 +161,10 @@ class Policy:
         if self.linear is not None:
             of_linear = {name.removeprefix("linear."): array for name, array in arrays.items() if name.startswith("linear.")}
             self.linear.load(of_linear, here, there)
-        if self.drift and "drift.bytes" in arrays:
-            self.drift.load({name.removeprefix("drift."): array for name, array in arrays.items() if name.startswith("drift.")}, old)
+        for of, drift in self.drift.items():
+            saved = {name.removeprefix(f"drift.{of}."): array for name, array in arrays.items() if name.startswith(f"drift.{of}.")}
+            if saved:
+                drift.load(saved, old)
         self.floor.load(arrays["floor"])
         self.version = int(arrays["version"])
         self._chances.clear()

@@ -17,7 +17,7 @@ class BanditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     revenue_rate: float = 0.05  # the same of revenue, as a share of revenue_most
     revenue_most: float = 1.0  # revenue of a round is cut at it; a weight of revenue is that of a share of it
     explore: float = 0.02  # share of choices that are uniform: no weight of a log exceeds arms / this
-    alarm: float = 0.002  # chance of a false alarm of drift, over all arms of a segment; 0: no detection
+    alarm: float = 0.002  # chance of a false alarm of drift, in experience or, where it weighs, revenue, of all arms of a segment; 0: none
     keep: float = 0.1  # of a segment's counts after an alarm: a prior, no longer a verdict
     memory_rounds: float = 100_000.0  # of a segment, that count as new; only a far cap: any forgetting costs when nothing moves
     linear_memory_rounds: float = 20_000.0  # of a surface, that count as new: the ranker moves on

@@ -87,7 +87,8 @@ def test_after_5000_rounds_and_a_restart_the_next_choices_are_those_of_a_twin(se
     _taught(settings, 5_000, 8, restored)
     for name, array in whole.checkpoint().items():
         assert restored.checkpoint()[name].tolist() == array.tolist(), name
-    assert whole.drift is not None and whole.drift.alarms.sum() > 0
+    assert whole.drift["experience"].alarms.sum() > 0
+    assert ("revenue" in whole.drift) == (settings.revenue_floor + settings.revenue_weight > 0)
 
 
 def test_a_copy_that_follows_answers_the_same_without_the_detectors() -> None:
@@ -102,8 +103,8 @@ def test_arms_that_come_and_go_leave_the_others_what_they_learned() -> None:
     new.load(old.checkpoint(), old.learned())
     assert new.arms.won[:, :, [0, 2]].tolist() == old.arms.won[:, :, [3, 0]].tolist()
     assert new.arms.won[:, :, 1].tolist() == [[0, 0], [0, 0]]
-    assert new.drift is not None and old.drift is not None
-    assert new.drift.detectors[1][2].width == old.drift.detectors[1][0].width > 0
+    (now,), (before,) = new.drift.values(), old.drift.values()
+    assert now.detectors[1][2].width == before.detectors[1][0].width > 0
 
 
 def test_what_can_not_be_carried_over_is_refused_by_name() -> None:
@@ -147,3 +148,20 @@ def test_one_arm_or_two_of_a_name_are_refused() -> None:
 def test_memory_is_never_so_short_that_an_arm_has_no_successes() -> None:
     # 4 arms at .1: 50 successes an arm need 2,000 rounds
     assert Policy(NAMES, 1, BanditSettings(memory_rounds=10)).memory == 2_000
+
+
+@pytest.mark.parametrize(("more", "noticed"), [({}, False), ({"revenue_floor": 0.3}, True), ({"revenue_weight": 0.5}, True)])
+def test_revenue_that_changes_is_noticed_where_it_weighs_and_only_there(more: dict[str, float], noticed: bool) -> None:
+    """Experience stands still; what each round pays falls from .6 to .1 at the half."""
+    policy, rng = Policy(NAMES, 2, BanditSettings(**more)), np.random.default_rng(2)
+    alarms = []
+    for paid in (0.6, 0.1):
+        for _ in range(20):
+            zeros = np.zeros(100, np.int64)
+            alarms.append(policy.learn(zeros, zeros, (rng.random(100) < 0.2).astype(float), (rng.random(100) < paid).astype(float)))
+    assert alarms[:20] == [[]] * 20 and ([0] in alarms[20:]) == noticed
+    if noticed:  # what was paid before is a prior then, no longer a verdict
+        assert policy.posteriors(0)[0][1, 0] < 0.2
+        assert policy.drift["revenue"].alarms[0, 0] >= 1 and policy.drift["experience"].alarms.sum() == 0
+    else:
+        assert policy.posteriors(0)[0][1, 0] > 0.3

@@ -121,7 +121,7 @@ def test_a_learner_learns_before_what_takes_seconds_to_import_is_there(tmp_path:
     if again:
         made = teaching(config(tmp_path))
         turn(made, [*(example(n) for n in range(COUNT)), reward(1, 1), Tick(T0 + 3, False)], 0)
-        assert made.learner is not None and made.learner.choosing.policies["page"].drift.arrays()["lengths"].any()
+        assert made.learner is not None and made.learner.choosing.policies["page"].drift["experience"].arrays()["lengths"].any()
         save(made, tmp_path)
     code = f"""
 import sys

@@ -250,8 +250,8 @@ def test_windows_of_drift_of_another_river_begin_anew_and_nothing_else_does() ->
     rounds(before, 1_000, 1)
     after.load(before.arrays(), before.meta() | {"river": "0.0.0"})
     assert ask(after, 50, 2) == ask(before, 50, 2)
-    drift = after.policies["page"].drift
-    assert drift is not None and {d.width for row in drift.detectors for d in row} == {0}
+    drift = after.policies["page"].drift["experience"]
+    assert {d.width for row in drift.detectors for d in row} == {0}
 
 
 def test_surfaces_and_numbers_of_arms_are_checked() -> None:
