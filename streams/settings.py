@@ -68,8 +68,8 @@ def worker(s: Settings) -> WorkerSettings:
 def learner(s: Settings) -> LearnerConfig:
     """What a learner takes of the tree."""
     return LearnerConfig(
-        topics=s.topics, learner=s.learner, model=s.model, bandit=s.bandit, arms=arms(s.pages, s.recommend), process=s.process,
-        faust=s.faust,
+        topics=s.topics, learner=s.learner, model=s.model, bandit=s.bandit, arms=arms(s.pages, s.recommend),
+        reward=s.partition.reward, presets=s.recommend.presets, process=s.process, faust=s.faust,
     )  # fmt: skip
 
 

@@ -25,6 +25,8 @@ from streams import messages
 from streams.app import FaustSettings
 from streams.core.choosing import Choosing
 from streams.core.learn import Learner, LearnerSettings, Step
+from streams.core.recommend import Preset
+from streams.core.rewards import RewardSettings
 from streams.core.surfaces import by_default
 from streams.delivery import Delivery
 from streams.gaps import LogReader
@@ -68,6 +70,8 @@ class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelSettings = ModelSettings()
     bandit: BanditSettings = BanditSettings()
     arms: dict[str, tuple[str, ...]] = msgspec.field(default_factory=by_default)  # what is chosen among, by surface
+    reward: RewardSettings = RewardSettings()  # that workers say what strategies earned by
+    presets: dict[str, Preset] = {}  # what the strategies of these names are
     process: LearnerProcessSettings = LearnerProcessSettings()
     faust: FaustSettings = FaustSettings()
 
@@ -388,12 +392,22 @@ class Teaching:
             return learner, "", -1
         for refused in found.refused:
             log.warning("a newer checkpoint was passed over: %s", refused)
-        counted = found.meta.get("posteriors", {}).get("choosing", {}).get("counted", {})
-        fixed = ("settings.bandit.arms", "settings.bandit.revenue_most") if any(of["learned"] for of in counted.values()) else ()
-        for line in checkpoint.differences(found.conditions, self._conditions(), ("settings.model", *fixed)):
+        for line in checkpoint.differences(found.conditions, self._conditions(), ("settings.model", *self._meant(found))):
             log.warning("the checkpoint was made under other conditions: %s", line)
         learner.load(found.arrays, found.meta)
         return learner, found.name, int(found.meta["offset"])
+
+    def _meant(self, found: checkpoint.Checkpoint) -> list[str]:
+        """Settings without which posteriors that have learned mean nothing: units of rewards, and what names of strategies stand for."""
+        choosing = found.meta.get("posteriors", {}).get("choosing", {})
+        if not any(of["learned"] for of in choosing.get("counted", {}).values()):
+            return []
+        out = ["settings.bandit.arms", "settings.bandit.revenue_most"]
+        if "partition" in found.conditions.settings:  # earlier builds did not write them down
+            learned = {name for of in choosing["learned"].values() for name in of["names"]}
+            out.append("settings.partition.reward")
+            out += [f"settings.recommend.presets.{name}" for name in sorted(learned & self.config.presets.keys())]
+        return out
 
     def _conditions(self) -> Conditions:
         from online_model import devices
@@ -401,7 +415,8 @@ class Teaching:
         c = self.config
         return Conditions(
             versions=checkpoint.versions(), device=devices.chosen(c.process.device), threads=c.process.threads,
-            settings={name: msgspec.to_builtins(getattr(c, name)) for name in ("model", "learner", "bandit", "arms")},
+            settings={name: msgspec.to_builtins(getattr(c, name)) for name in ("model", "learner", "bandit", "arms")}
+            | {"partition": {"reward": msgspec.to_builtins(c.reward)}, "recommend": {"presets": msgspec.to_builtins(c.presets)}},
         )  # fmt: skip
 
     async def _watch(self, records: list[Any]) -> None:

@@ -18,6 +18,8 @@ from online_model.features import ExampleRecord, Tick
 from streams import messages
 from streams.core.choosing import Choosing
 from streams.core.learn import LearnerSettings
+from streams.core.recommend import Preset
+from streams.core.rewards import RewardSettings
 from streams.messages import Delta, Examples
 from streams.settings import Settings
 from streams.settings import learner as config_of
@@ -91,6 +93,8 @@ def test_a_start_with_other_arms_keeps_what_the_others_learned_and_says_what_dif
     [
         ({"bandit": BanditSettings(arms="gaussian")}, "settings.bandit.arms: beta -> gaussian"),
         ({"bandit": BanditSettings(revenue_most=3.0)}, "settings.bandit.revenue_most: 1.0 -> 3.0"),
+        ({"reward": RewardSettings(experience_full=4.0)}, "settings.partition.reward.experience_full: 2.0 -> 4.0"),
+        ({"presets": {"tail": Preset(gamma_item=0.5)}}, r"settings.recommend.presets.tail.gamma_item: \(not set\) -> 0.5"),
         ({"arms": {"page": ("tail", "fixed"), "list": ("x", "y")}}, r"recommend.chosen.*none of the arms \['x', 'y'\]"),
     ],
 )
@@ -104,7 +108,9 @@ def test_a_start_that_does_not_fit_what_was_learned_ends_by_the_name_of_the_sett
     save(made, tmp_path)
     with pytest.raises(ValueError, match=named) as error:
         teaching(config(tmp_path, **changed))
-    assert isinstance(error.value, Incompatible) == ("bandit" in changed)
+    assert isinstance(error.value, Incompatible) == ("arms" not in changed)
+    other = Preset(gamma_item=0.5)  # of a name that nothing was learned of
+    assert teaching(config(tmp_path, presets={"other": other})).learner is not None
 
 
 def test_the_learner_chooses_among_what_pages_and_lists_are_set_to(tmp_path: Path) -> None:
