@@ -35,7 +35,7 @@ TUNED = {"switch-dr": slope.TAUS, "dros": slope.LAMBDAS, "clipped": slope.MOSTS,
 Q_HATS = ("cross-fitted", "out-of-time", "ranker")
 LEVELS = {"items": ("full_play", "ranker"), "strategies": ("experience", "out-of-time")}  # reward and q̂ where none is named
 Predicted = Callable[[Rounds, Chances, Sequence[Down]], tuple[Array, Array]]  # q̂ [N] and q̂_π [W, N] by way
-WHATEVER_ABOVE = "propensities hold whatever stands above an item, and no slot has `propensity_given_above`: whole lists need that"
+WHATEVER_ABOVE = "propensities hold whatever stands above an item; {:.1%} of slots have `propensity_given_above`, which whole lists need"
 SAME = 1e-9  # relative: propensities of a uniform log
 
 
@@ -238,8 +238,8 @@ class Used:
         complaint = self.rounds.complaint()
         if of in ("slots", "lists") and not self.rounds.listed.any():
             reasons = ["the log names no requests: there are no lists to judge"]
-        elif of == "lists" and self.rounds.marginal and not by.there.any():
-            reasons = [WHATEVER_ABOVE]
+        elif of == "lists" and not complaint and (given := _given_above(self.rounds)) < verdict.LEAST_COVERAGE:
+            reasons = [WHATEVER_ABOVE.format(given)]
         else:
             reasons = [complaint] if complaint else list(verdict.reasons(found))
         settings, estimates = self.settings, []
@@ -291,6 +291,12 @@ def _of_items(name: str, w: Array, r: Array, q: Array, q_policy: Array) -> Calla
             return lambda lam: estimators.dr(estimators.sub_gaussian(w, lam), r, q, q_policy)
 
 
+def _given_above(rounds: Drawn) -> float:
+    """Share of the propensities that hold whatever stands above which have one of the other kind beside them."""
+    known = np.isfinite(rounds.propensity) & rounds.listed
+    return float(np.isfinite(rounds.above[known]).mean()) if rounds.marginal and known.any() else 1.0
+
+
 def _unseen(policy: Chances, rounds: Drawn, there: Array) -> float:
     """Share of the policy's chance on arms that no round with a propensity shows."""
     seen = np.zeros(len(rounds.arms), bool)
@@ -330,8 +336,8 @@ def prospects(rounds: Rounds) -> Iterator[str]:
         yield "drawn uniformly: replay of deterministic policies too"
     shown = np.bincount(rounds.arm, minlength=len(rounds.arms))
     yield f"{int((shown > 0).sum()):,} of {len(rounds.arms):,} arms were shown; of the others it says nothing"
-    if rounds.listed.any() and not np.isfinite(rounds.above).any():
-        yield f"lists: slot by slot (iips), not as a whole: {WHATEVER_ABOVE}"
+    if rounds.listed.any() and (given := _given_above(rounds)) < verdict.LEAST_COVERAGE:
+        yield f"lists: slot by slot (iips), not as a whole: {WHATEVER_ABOVE.format(given)}"
     elif rounds.listed.any():
         yield f"lists: {len(set(rounds.request[rounds.listed].tolist())):,} requests with their slots (iips, rips, sips, cascade-dr)"
     else:

@@ -26,7 +26,8 @@ Array = np.ndarray
 
 REWARDS = (*TASKS, "play")
 PLAY = 1 << len(TASKS)
-_NO_NUMBER = re.compile(rb'"propensity"\s*:\s*(null|-?NaN|-?Infinity|")')
+_NO_NUMBER = re.compile(rb'"(?:module_)?propensity(?:_given_above)?"\s*:\s*(null|-?NaN|-?Infinity|")')
+_NAMED = re.compile("propensity(_given_above)?`")
 ZERO, NO_NUMBER, BEYOND = "0", "no number", "below 0 or above 1"
 
 
@@ -202,7 +203,7 @@ class Reader:
             above = self._chance(slot.propensity_given_above, row)
             request = self._requests.get(record.request_id or "")
             if slot.module_propensity is not None and (request is None or slot.module not in self._modules.get(request, {})):
-                above *= slot.module_propensity
+                above *= self._chance(slot.module_propensity, row)
         self._show(record, slot.item_id, slot.position, chance, record.domain, slot.module, above)
 
     def _event(self, event: Event, row: LogRow) -> None:
@@ -278,8 +279,9 @@ class Reader:
         return propensity
 
     def _blame(self, rejected: Rejected, line: int) -> None:
-        if "propensity`" in rejected.detail or _NO_NUMBER.search(rejected.raw):
-            beyond = "propensity`" in rejected.detail and "`float`" in rejected.detail and ("=" in rejected.detail)
+        named = _NAMED.search(rejected.detail)
+        if named or _NO_NUMBER.search(rejected.raw):
+            beyond = named and "`float`" in rejected.detail and ("=" in rejected.detail)
             self._count(BEYOND if beyond else NO_NUMBER, line)
 
     def _count(self, what: str, line: int) -> None:

@@ -182,7 +182,7 @@ class _LearnerFigures(Collector):
 def _chosen(choosing: Choosing) -> Iterator[Metric]:
     """Of each surface; strategies are at most MAX_ARMS."""
     rewards = CounterMetricFamily("segue_rewards", "lists whose strategy was chosen, by what was learned", labels=["surface", "what"])
-    alarms = CounterMetricFamily("segue_strategy_alarms", "times that the experience a strategy earns has changed", labels=["surface"])
+    alarms = CounterMetricFamily("segue_strategy_alarms", "times that what a strategy earns has changed", labels=["surface"])
     weight = GaugeMetricFamily("segue_revenue_weight", "of revenue against experience, in the choice of a strategy", labels=["surface"])
     chance = GaugeMetricFamily("segue_strategy_chance", "mean chance with which it was chosen lately", labels=["surface", "strategy"])
     for surface, policy in choosing.policies.items():

@@ -55,7 +55,6 @@ async def show(
         readings.hear(_now_ms(), heard.actions)
         await asyncio.sleep(LINE_S)
         readings.hear(_now_ms(), heard.actions)
-        readings.look(_now_ms(), variety)
         console.print(line(readings, heard, passed()), soft_wrap=True, highlight=False)
 
 

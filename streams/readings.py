@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
@@ -232,6 +233,13 @@ def shares(actions: Mapping[str, int]) -> tuple[float | None, float | None]:
     if not plays:
         return None, None
     return actions.get("collect", 0) / plays, 1000 * actions.get("dislike", 0) / plays
+
+
+def squeezed(values: Sequence[float], width: int) -> list[float]:
+    """At most `width` values: means of what stands side by side."""
+    shown, n = list(values), min(width, len(values))
+    cuts = [len(shown) * k // n for k in range(n + 1)] if n else []
+    return [sum(shown[a:b]) / (b - a) for a, b in pairwise(cuts)]
 
 
 def bars(values: Sequence[float], width: int, low: float | None = None, high: float | None = None) -> str:

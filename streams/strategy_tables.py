@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.panel_style import CURVE, LABEL, NONE, QUIET, figure
-from streams.readings import FIGURES, Readings, bars
+from streams.readings import FIGURES, Readings, bars, squeezed
 
 EARNS_S, TURN_S = 8.0, 4.0  # that the first table stands, and each of those with curves
 _FIGURES, _REVENUE = 51, 9  # columns of a strategy's figures, and of its revenue where there is room
@@ -15,8 +15,8 @@ _VALUE, _GAP, _LEAST = 6, 2, 6  # columns of a value, between two figures, of th
 
 
 def rows(readings: Readings) -> int:
-    """Lines that a table may need, without its header."""
-    return sum(len(of.strategies) for of in readings.surfaces.values())
+    """Lines that a table may need, without its header: ALL of a surface has one, too."""
+    return sum(1 + len(of.strategies) for of in readings.surfaces.values())
 
 
 def table(readings: Readings, width: int, most: int, passed_s: float) -> RenderableType:
@@ -74,7 +74,7 @@ def _curves(readings: Readings, figures: dict[str, dict[str, float | None]], sho
     for row, of in list(figures.items())[: max(most, 1)]:
         cells = []
         for name in shown:
-            told = bars(readings.curves.get(f"{row} {name}", ()), max(curve - 1, 1))
+            told = bars(squeezed(readings.curves.get(f"{row} {name}", ()), max(curve - 1, 1)), curve)
             cells.append(Text.assemble((figure(of.get(name), _FORMS[name]).rjust(_VALUE), "bold"), " ", (told, CURVE)))
         out.add_row(row, *cells)
     return out

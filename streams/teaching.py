@@ -398,15 +398,15 @@ class Teaching:
         return learner, found.name, int(found.meta["offset"])
 
     def _meant(self, found: checkpoint.Checkpoint) -> list[str]:
-        """Settings without which posteriors that have learned mean nothing: units of rewards, and what names of strategies stand for."""
+        """Settings without which posteriors that have learned mean nothing: units of rewards, and what presets are."""
         choosing = found.meta.get("posteriors", {}).get("choosing", {})
         if not any(of["learned"] for of in choosing.get("counted", {}).values()):
             return []
         out = ["settings.bandit.arms", "settings.bandit.revenue_most"]
         if "partition" in found.conditions.settings:  # earlier builds did not write them down
-            learned = {name for of in choosing["learned"].values() for name in of["names"]}
             out.append("settings.partition.reward")
-            out += [f"settings.recommend.presets.{name}" for name in sorted(learned & self.config.presets.keys())]
+            if choosing["counted"].get("list", {}).get("learned"):
+                out += [f"settings.recommend.presets.{name}" for name in choosing["learned"]["list"]["names"]]
         return out
 
     def _conditions(self) -> Conditions:

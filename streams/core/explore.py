@@ -61,29 +61,30 @@ def propensities(ranks: Sequence[int | None], items: int, share: float) -> list[
 def given_above(ranks: Sequence[int | None], items: int, share: float) -> list[float]:
     """Of the same list, slot by slot, each given the slots above it; their product is the probability of the list.
 
-    Shapes: L slots (j: the last that is looked at, i: the last of E), K kinds of m.
+    Shapes: L slots, P pairs of a slot j and an m that some choice of E has there.
     """
     slots = len(ranks)
     if share == 0.0 or not slots:
         return [1.0] * slots
     near = np.array([min(r, slots) if r is not None else slots for r in ranks])
-    at = np.arange(slots)
-    missing = near - np.cumsum(near[:, None] < near, 0)  # [j, i]: m
+    n, at = np.arange(slots + 1), np.arange(slots)
+    missing = near - np.cumsum(near[:, None] < near, 0)  # [j, i]: m, where slot i is the last of E
     can = (near < slots) & (at <= at[:, None]) & (missing < slots - at[:, None])  # no more than can be drawn below
-    j, i = np.nonzero(can)
-    m, kind = np.unique(missing[can], return_inverse=True)
-    last = np.zeros((slots, len(m), slots))
-    last[j, kind, i] = 1.0
-    ways = last @ _ascending(near)  # [j, K, e - 1]: how many E
-    ranked = at + 1  # e
-    explored = at[:, None] - at  # [j, e - 1]: a
-    logs = _falling(np.array([items]), slots)[0]
+    pairs, pair = np.unique((at[:, None] * slots + missing)[can], return_inverse=True)
+    j, m = pairs // slots, pairs % slots
+    order = np.argsort(pair, kind="stable")
+    ways = np.zeros((len(pairs), slots))  # [P, e - 1]: how many E
+    if len(pairs):
+        ways = np.add.reduceat(_ascending(near)[np.nonzero(can)[1][order]], np.searchsorted(pair[order], np.arange(len(pairs))))
     with np.errstate(divide="ignore"):
-        each = np.log(ways) + (ranked * np.log1p(-share) + explored * np.log(share) - logs[explored])[:, None, :]
-        each += np.log(_below(m, items, slots, share)[explored, :, at[:, None]]).transpose(0, 2, 1) - (m * np.log(items))[:, None]
-    each[np.broadcast_to((explored < 0)[:, None, :], each.shape)] = -np.inf
-    none = ranked * np.log(share) - logs[ranked]  # E is empty
-    whole = np.logaddexp.reduce(np.concatenate([none[:, None], each.reshape(slots, -1)], 1), 1)
+        tail = np.cumsum(np.concatenate([[0.0], np.log(np.arange(items - slots + 1, items + 1))]))  # log x!/(N-L)!, x = N-L .. N
+        all_draws = n * np.log(share) - tail[slots] + tail[slots - n]  # [a]: log s^a / (N)_a
+        a = j[:, None] - at
+        found, scale = _below(j, m, items, slots, share, tail)
+        each = np.log(ways * np.take_along_axis(found, np.maximum(a, 0), 1)) + all_draws[a] + scale[:, None]
+        each += (at + 1) * np.log1p(-share) if share < 1.0 else -np.inf
+    whole = all_draws[1:].copy()  # [j]: where E is empty
+    np.logaddexp.at(whole, j, np.logaddexp.reduce(each, 1, initial=-np.inf))
     return np.minimum(np.exp(np.diff(whole, prepend=0.0)), 1.0).tolist()
 
 
@@ -98,34 +99,30 @@ def _ascending(near: Array) -> Array:
     return out
 
 
-def _below(m: Array, items: int, slots: int, share: float) -> Array:
-    """[a, K, j]: the chance that draws for the slots below j, after a draws, hold all of m named items and none of the ranked ones, times
-    items^m, so that it stays a number where it is tiny."""
+def _below(j: Array, m: Array, items: int, slots: int, share: float, tail: Array) -> tuple[Array, Array]:
+    """[P, a], times exp of [P]: the chance that draws for the slots below j, after a draws, hold all of m named items and no ranked one."""
     n = np.arange(slots + 1)
-    j, b = n[:-1, None], n[:-1]
-    rest = b - m[:, None]  # [K, b]
-    scale = n * np.log(items)
-    others = _falling((items - 1 - j - m).ravel(), slots).reshape(slots, len(m), slots + 1) - scale
-    logs = _factorials(slots)
-    with np.errstate(divide="ignore"):
-        drawn = np.log(_binomials(slots, share))[:, None, :] + logs[b] - logs[rest]
-    drawn += others[j[:, :, None], np.arange(len(m))[:, None], rest]
-    drawn[:, rest < 0] = -np.inf
-    all_drawn = np.where(b[:, None] + b <= slots, (_falling(items - b, slots) - scale)[:, :-1], np.inf)  # no more than there are slots
-    out = np.exp(-all_drawn) @ np.exp(drawn).reshape(slots * len(m), slots).T
-    return out.reshape(slots, slots, len(m)).transpose(0, 2, 1)
-
-
-@lru_cache(maxsize=1 << 10)
-def _chances(slots: int, share: float) -> list[Array]:
-    """By n below `slots`: the chances that so many of n slots explore."""
-    return [_binomial(n, share) for n in range(slots)]
+    b, below, every = n[:-1], (slots - 1 - j)[:, None], n * np.log(items)
+    rest, logs = b - m[:, None], _factorials(slots)
+    drawn = np.log(_binomials(slots, share)[j]) + logs[b] - logs[np.maximum(rest, 0)] - every[np.maximum(rest, 0)]
+    drawn += tail[below - m[:, None]] - tail[np.maximum(below - b, 0)]
+    drawn[rest < 0] = -np.inf
+    most = drawn.max(1, initial=-np.inf)
+    left = every[:-1] - tail[slots - n][:, None] + tail[np.maximum(slots - n[:, None] - b, 0)]  # [a, b]: log N^b / (N-a)_b
+    left[n[:, None] + b > slots] = -np.inf  # no more draws than slots
+    return np.exp(drawn - most[:, None]) @ np.exp(left).T, most - m * np.log(items)
 
 
 @lru_cache(maxsize=1 << 6)
 def _binomials(slots: int, share: float) -> Array:
     """[j, b]: the chances that b of the slots below j explore."""
     return np.stack([np.pad(_binomial(n, share), (0, slots - 1 - n)) for n in range(slots - 1, -1, -1)])
+
+
+@lru_cache(maxsize=1 << 10)
+def _chances(slots: int, share: float) -> list[Array]:
+    """By n below `slots`: the chances that so many of n slots explore."""
+    return [_binomial(n, share) for n in range(slots)]
 
 
 @lru_cache(maxsize=1 << 10)

@@ -29,6 +29,7 @@ from streams.core.fusion import GAMMA, SCALE, WEIGHT, RequestError, Weights, cho
 from streams.core.scoring import MAX_IDS, Asked, Look, Predict, Ranked, Scorer, told
 from streams.core.settings import HOUR_MS, PartitionSettings
 from streams.core.state import UserState
+from streams.core.variety import ALL
 from streams.core.view import ItemCounts
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
         if len(self.presets) > MAX_PRESETS:
             raise ValueError(f"at most {MAX_PRESETS} presets, got {len(self.presets)}")
         for name, preset in self.presets.items():
-            if not re.fullmatch("[A-Za-z0-9_-]{1,64}", name) or name in (*STRATEGIES, AUTO):
-                taken = ", ".join((*STRATEGIES, AUTO))
+            if not re.fullmatch("[A-Za-z0-9_-]{1,64}", name) or name in (*STRATEGIES, AUTO, ALL):
+                taken = ", ".join((*STRATEGIES, AUTO, ALL))
                 raise ValueError(f"presets.{name}: a name of 1 to 64 letters, digits, - and _, and none of {taken}")
             try:
                 chosen(self.weights, preset.weights)
@@ -221,7 +222,7 @@ class Recommender:
             items=[i.item_id for i in items], sources=sources, propensities=chances, scores=[i.score for i in items],
             numbers=told(scored, listed, fusion, request.user_id is None), modules=[request.module] * len(items), choice=choice,
         )  # fmt: skip
-        given = given_above(ranks, pool.items, share)
+        given = given_above(ranks, pool.items, share) if request.user_id is not None else []  # of guests nothing is written down
         return Made(answer, self._exposure(request, answer, listed, given, choice, item_counts, ts), trace)
 
     def name(self, key: int) -> str | None:

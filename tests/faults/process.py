@@ -46,7 +46,8 @@ def _learner(settings: bytes) -> None:
     async def tell(process: LearnerProcess) -> None:
         while True:
             t = process.teaching
-            _say(applied=t.applied, checkpoints=t.checkpoints, turns=t.turns, version=t.learner.version if t.learner else -1)
+            _say(applied=t.applied, checkpoints=t.checkpoints, turns=t.turns, version=t.learner.version if t.learner else -1,
+                 river="river.drift" in sys.modules)  # fmt: skip
             await asyncio.sleep(EVERY_S)
 
     run_learner(msgspec.json.decode(settings, type=LearnerConfig), [tell])

@@ -134,6 +134,7 @@ def kill_learners(broker: EmbeddedBroker, folder: Path, events: int, kills: int)
     end = len(values(settings, topics.names(settings.prefix).examples)) - 1
     learner = Process("learner", config, folder, folder / "learner.log")
     learner.wait(lambda said: said["applied"] == end, 300)
+    learner.wait(lambda said: said["river"])  # in time for the first reward, of which this log has none
     assert learner.terminate() == 0
 
     print(f"\n{kills} kills, steps to be learned again {again}, worker's unacknowledged {unsent}")

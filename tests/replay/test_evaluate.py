@@ -194,8 +194,8 @@ def test_lists_of_the_simulator_are_judged_by_their_own_weights(tmp_path: Path) 
     assert families["lists"]["diagnostics"]["ess"] < families["slots"]["diagnostics"]["ess"] / 10
 
 
-def own_lists(path: Path, lists: int, given: bool = True, items: int = 12, slots: int = 5, share: float = 0.6) -> str:
-    """Lists arranged as the service arranges them (`given`: and written down so); item i is played to the end with chance i / items."""
+def own_lists(path: Path, lists: int, given: float = 1.0, items: int = 12, slots: int = 5, share: float = 0.6) -> str:
+    """Lists as the service arranges them, a share with what is `given` above; item i is played to the end with chance i / items."""
     rng = np.random.default_rng(1)
     rows: list[dict[str, Any]] = []
     for n in range(lists):
@@ -207,7 +207,7 @@ def own_lists(path: Path, lists: int, given: bool = True, items: int = 12, slots
         ts, who = T + 60_000 * n, {"user_id": f"u{n % 50}", "request_id": f"r{n}"}
         row = [
             {"item_id": f"i{item}", "position": at, "propensity": p, "source": "explore" if explored else "popular"}
-            | ({"propensity_given_above": q} if given else {})
+            | ({"propensity_given_above": q} if n % 10 < 10 * given else {})
             for at, (item, p, q, explored) in enumerate(zip(shown, chances, above, explores, strict=True))
         ]
         rows.append({"kind": "exposure", "event_id": f"x{n}", "ts": ts, "slots": row} | who)
@@ -233,8 +233,10 @@ def test_lists_that_the_service_arranged_are_judged_item_by_item_slot_by_slot_an
     assert "requests with their slots (iips, rips, sips, cascade-dr)" in " ".join(said.split())
 
 
-def test_lists_without_what_is_given_above_are_judged_by_items_and_slots_and_refused_whole(tmp_path: Path) -> None:
-    log = own_lists(tmp_path / "own.jsonl", 3_000, given=False)
+@pytest.mark.parametrize("given", [0.0, 0.5])
+def test_lists_without_what_is_given_above_are_judged_by_items_and_slots_and_refused_whole(tmp_path: Path, given: float) -> None:
+    """A log of an earlier build, and one across the change."""
+    log = own_lists(tmp_path / "own.jsonl", 3_000, given)
     rest = (log, "--format", "jsonl", "--policy", "uniform", "--q-hat", "out-of-time", "--json")
     done = call("evaluate", *rest, "--estimators", "ips,dr,iips,sips")
     assert done.exit_code == 1
@@ -243,9 +245,24 @@ def test_lists_without_what_is_given_above_are_judged_by_items_and_slots_and_ref
         assert families[of]["answers"] and families[of]["diagnostics"]["mean_weight"] == pytest.approx(1.0, abs=0.03)
         for each in families[of]["estimates"]:
             assert each["interval"]["low"] < truth < each["interval"]["high"], each["name"]
-    assert not families["lists"]["answers"] and "whatever stands above" in families["lists"]["reasons"][0]
+    assert not families["lists"]["answers"] and f"{given:.1%} of slots have `propensity_given_above`" in families["lists"]["reasons"][0]
     said = call("validate", log, "--format", "jsonl").stdout
     assert "lists: slot by slot (iips), not as a whole" in " ".join(said.split())
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("propensity_given_above", 1.5), ("propensity_given_above", None), ("propensity_given_above", 0), ("module_propensity", 0)
+])  # fmt: skip
+def test_a_propensity_of_any_kind_that_is_no_chance_is_complained_of(tmp_path: Path, field: str, value: object) -> None:
+    path = tmp_path / "own.jsonl"
+    own_lists(path, 300)
+    rows = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+    next(row for row in rows[90:] if row.get("slots"))["slots"][0] |= {"module_propensity": 0.5, field: value}
+    path.write_bytes(b"\n".join(msgspec.json.encode(row) for row in rows))
+    rest = ("--format", "jsonl", "--policy", "uniform", "--q-hat", "out-of-time", "--estimators", "ips,sips", "--json")
+    done = call("evaluate", str(path), *rest)
+    families = json.loads(done.stdout)["families"]
+    assert done.exit_code == 1 and all("can't be the chance" in family["reasons"][0] for family in families)
 
 
 def test_validate_says_beforehand(tmp_path: Path) -> None:

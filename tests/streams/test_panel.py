@@ -127,6 +127,17 @@ def varied(readings: Readings, looks: int = 12) -> Readings:
     return readings
 
 
+@pytest.mark.parametrize("width", [80, 104, 132])
+def test_at_no_height_and_no_time_is_the_panel_higher_than_the_terminal(width: int) -> None:
+    readings = varied(running())
+    assert readings.learner is not None
+    for surfaces in ({"page": SURFACE}, {"page": SURFACE, "list": SURFACE}):
+        readings.learner = msgspec.structs.replace(readings.learner, surfaces=surfaces)
+        for height in range(TERMINAL_LINES, 52):
+            for second in (0.0, 9.0, 13.0, 17.0):
+                assert len(drawn(readings, HEARD, width, height, passed_s=second)) <= height
+
+
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 50), (120, 30), (132, 50)])
 def test_by_turns_the_panel_shows_every_figure_of_every_strategy_with_its_curve(width: int, height: int) -> None:
     readings = varied(running())
@@ -146,6 +157,8 @@ def test_by_turns_the_panel_shows_every_figure_of_every_strategy_with_its_curve(
     assert shown["tail"]["regret"][0] == "0.020" and shown["fixed"]["regret"][0] == "0.000"  # .26 - .24
     chances = [n / 21 for n in range(7)]
     assert shown[ALL]["regret"][0] == f"{0.26 - sum(c * (0.2 + n / 100) for n, c in enumerate(chances)):.3f}"
+    for name, of in shown["tail"].items():  # of the whole time, not of its end
+        assert len(of) == 1 or 5 <= len(of[1]) <= 14, name
     assert shown["tail"]["dislikes"][0] == "4.5" and shown["fixed"]["dislikes"][0] == "–"
 
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from streams.core.live_value import StrategyValue
-from streams.readings import FADING_MS, Readings, bars, shares
+from streams.readings import FADING_MS, Readings, bars, shares, squeezed
 from streams.standing import LearnerStanding, PartitionStanding, StrategyStanding, SurfaceStanding, WorkerStanding
 
 
@@ -125,3 +125,11 @@ def test_bars_stand_for_the_last_values_on_the_given_scale() -> None:
     assert bars([4, 4], 8, low=0, high=8) == "▅▅"
     assert bars([16, -1], 8, low=0, high=8) == "█▁"  # the scale grows upwards, and has a floor
     assert (bars([], 8), bars([3, 3], 8)) == ("", "▁▁")
+
+
+@pytest.mark.parametrize(
+    ("values", "width", "wanted"),
+    [([], 4, []), ([1.0, 2.0], 4, [1.0, 2.0]), ([1.0, 3.0, 5.0, 7.0], 2, [2.0, 6.0]), ([1.0, 2.0, 3.0, 4.0, 5.0], 2, [1.5, 4.0])],
+)
+def test_a_long_curve_is_squeezed_into_a_short_one(values: list[float], width: int, wanted: list[float]) -> None:
+    assert squeezed(values, width) == wanted

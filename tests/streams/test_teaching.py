@@ -109,8 +109,8 @@ def test_a_start_that_does_not_fit_what_was_learned_ends_by_the_name_of_the_sett
     with pytest.raises(ValueError, match=named) as error:
         teaching(config(tmp_path, **changed))
     assert isinstance(error.value, Incompatible) == ("arms" not in changed)
-    other = Preset(gamma_item=0.5)  # of a name that nothing was learned of
-    assert teaching(config(tmp_path, presets={"other": other})).learner is not None
+    for name in ("other", "fixed"):  # nothing was learned of the first; the second is an arm of pages, which presets are not
+        assert teaching(config(tmp_path, presets={name: Preset(gamma_item=0.5)})).learner is not None
 
 
 def test_the_learner_chooses_among_what_pages_and_lists_are_set_to(tmp_path: Path) -> None:

@@ -64,6 +64,18 @@ def test_given_the_slots_above_of_a_long_list_the_chances_of_all_that_may_stand_
         assert sum(chances[:-1]) + others * chances[-1] == pytest.approx(1.0, rel=1e-9)
 
 
+@pytest.mark.parametrize(("items", "slots", "share"), [(200, 200, 0.2), (200, 200, 0.5), (400, 200, 1.0), (10_000_000, 200, 0.001)])
+def test_chances_given_the_slots_above_stay_numbers(items: int, slots: int, share: float) -> None:
+    """The longest lists that settings allow."""
+    rng = np.random.default_rng(5)
+    explores = rng.random(slots) < max(share, 0.1)
+    shown = arrange(range(slots), rng.permutation(items)[: explores.sum()].tolist(), explores.tolist())
+    ours = given_above([item if item < slots else None for item in shown], items, share)
+    assert np.isfinite(ours).all() and min(ours) > 0 and max(ours) <= 1
+    if share == 1.0:
+        assert ours == pytest.approx(1 / (items - np.arange(slots)))
+
+
 def test_long_lists_over_many_items_add_up() -> None:
     items, slots = 100_000, 100
     ours = np.array([propensities([r] * slots, items, 0.05) for r in range(slots)])
