@@ -270,7 +270,7 @@ def test_propensities_of_items_are_the_frequencies_of_many_pages(strategy: str) 
 
 def test_chances_given_what_stands_above_make_up_the_frequencies_of_whole_pages() -> None:
     """Of a module in its place, and of an item in its module: together of all that a page shows."""
-    house, n = PageHouse(shelf_of("rock", "jazz", "folk", each=3), RecommendSettings(explore_share=0.4)), 4_000
+    house, n = PageHouse(shelf_of("rock", "jazz", "folk", each=3), RecommendSettings(explore_share=0.4)), 2_500
     score = worth({f"{c}{i}": 0.9 - 0.1 * i - (c == "jazz") * 0.05 for c in ("rock", "jazz", "folk") for i in range(3)})
     seen: dict[str, int] = {}
     chance: dict[str, float] = {}

@@ -234,7 +234,7 @@ def test_chances_given_the_slots_above_make_up_the_frequencies_of_whole_lists() 
     house = House([Item(item_id=name) for name in "abcdef"], RecommendSettings(explore_share=0.4))
     seen: dict[str, int] = {}
     chance: dict[str, float] = {}
-    n = 6_000
+    n = 4_000
     for seed in range(n):
         exposure = house.ask(by_name("abcdef"), user_id="u", seed=seed, k=3)[1]
         assert exposure is not None
