@@ -142,8 +142,11 @@ class Teaching:
         self._stopping = False
         self._running: asyncio.Task[None] | None = None
 
+    def load(self) -> None:
+        """Begin to; whoever is assigned waits for it."""
+        self._loading = asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+
     async def start(self) -> None:
-        self._loading = asyncio.get_running_loop().run_in_executor(self._thread, self._load)  # while Faust joins its group
         await self._log.start()
         self._running = asyncio.create_task(self._run())
 
