@@ -159,7 +159,7 @@ class Crowd:
             items.setdefault(one.listener, set()).update(one.items)
         plays, shared = sum(one.plays for one in seen), overlap(list(items.values()), 0)
         return Variety(
-            shown=len(seen), categories_per_user=categories(items, self._category) if seen else None,
+            shown=len(seen), categories_per_user=categories(items, self._category),
             overlap=None if isnan(shared) else shared, distinct_items=len(set().union(*items.values())),
             dislikes_per_1000_plays=1_000 * sum(one.dislikes for one in seen) / plays if plays else None,
         )  # fmt: skip

@@ -87,8 +87,7 @@ def lines(summary: Summary) -> Iterator[str]:
     for surface, by_strategy in s.variety.items():
         yield f"{surface}s as listeners saw them; of each strategy the last ones"
         for name, v in by_strategy.items():
-            parts = [f"shown {v.shown}", f"distinct items {v.distinct_items:,}"]
-            parts += [f"categories per user {v.categories_per_user:.2f}"] if v.categories_per_user is not None else []
+            parts = [f"shown {v.shown}", f"distinct items {v.distinct_items:,}", f"categories per user {v.categories_per_user:.2f}"]
             parts += [f"overlap {v.overlap:.3f}"] if v.overlap is not None else []
             parts += [f"dislikes per 1,000 plays {v.dislikes_per_1000_plays:.1f}"] if v.dislikes_per_1000_plays is not None else []
             yield f"{name:15} {'  '.join(parts)}"

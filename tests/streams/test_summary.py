@@ -51,7 +51,7 @@ def test_lines_tell_people_what_came_of_it() -> None:
     none = msgspec.structs.replace(one, rounds=0.0, chance=0.686, value=None, value_error=None)
     surfaces = {"page": SurfaceStanding(revenue_weight=0.25, strategies={"tail": one, "fixed": none})}
     seen = Variety(shown=256, categories_per_user=3.25, overlap=0.0625, distinct_items=1_234, dislikes_per_1000_plays=4.0)
-    few = Variety(shown=1, categories_per_user=None, overlap=None, distinct_items=8, dislikes_per_1000_plays=None)
+    few = Variety(shown=1, categories_per_user=2.0, overlap=None, distinct_items=8, dislikes_per_1000_plays=None)
     told = msgspec.structs.replace(told, surfaces=surfaces, variety={"page": {"all": seen, "tail": few}})
     assert list(lines(told)) == [
         "100 events in 60 s (0/s) on 10 lists and 7 pages; 90 examples learned",
@@ -63,7 +63,7 @@ def test_lines_tell_people_what_came_of_it() -> None:
         "fixed           rounds 0  chance 68.6%  experience 0.200  revenue 0.500  this hour –",
         "pages as listeners saw them; of each strategy the last ones",
         "all             shown 256  distinct items 1,234  categories per user 3.25  overlap 0.062  dislikes per 1,000 plays 4.0",
-        "tail            shown 1  distinct items 8",
+        "tail            shown 1  distinct items 8  categories per user 2.00",
         "collect rate 8.0%; 20.0 dislikes per 1,000 plays",
         "rejected: late 2",
     ]
