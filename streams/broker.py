@@ -25,12 +25,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from streams.children import tied
+from streams.children import run, tied
+from streams.interrupts import held
 
 KAFKA = "4.4.0"
 # slf4j-simple, since with log4j-slf4j-impl in the list jgo mixes in older kafka-clients and the broker dies
 COORDINATES = f"org.apache.kafka:kafka_2.13:{KAFKA}+org.slf4j:slf4j-simple:1.7.36@kafka.Kafka"
 START_S = 60.0  # 3 s is normal; a loaded machine recovering a big log takes longer
+FETCH_S = 600.0  # of Kafka's jars
 STOP_S = 8.0  # SIGTERM normally takes 2 s; then SIGKILL, which loses nothing that was acknowledged
 LOG_LIMIT_BYTES = 16 << 20  # of broker.log, which then starts anew
 
@@ -185,10 +187,9 @@ class EmbeddedBroker:
         if (self.data_dir / "logs" / "meta.properties").exists():
             return
         cluster = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
-        done = subprocess.run(  # noqa: S603 - our own command line
+        done = run(
             [java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{jars}/*", "kafka.tools.StorageTool",
              "format", f"--cluster-id={cluster}", "--config", str(config)],
-            capture_output=True, check=False,
         )  # fmt: skip
         if done.returncode:
             raise BrokerError(f"can't format {self.data_dir}: {(done.stderr or done.stdout).decode(errors='replace')[-2000:]}")
@@ -219,8 +220,9 @@ class EmbeddedBroker:
                 started.set()
             process.wait()
 
-        threading.Thread(target=keep, name="broker", daemon=True).start()
-        started.wait()
+        with held():
+            threading.Thread(target=keep, name="broker", daemon=True).start()
+            started.wait()
         if failed:
             raise BrokerError(f"can't start {java}: {failed[0]}")
 
@@ -267,12 +269,9 @@ def ensure_jars(cache_dir: Path | None = None) -> Path:
 def _resolve(folder: Path) -> None:
     for arguments in (["init", COORDINATES], ["--links", "copy", "sync"]):
         try:
-            done = subprocess.run(  # noqa: S603 - our own command line
-                [sys.executable, "-m", "jgo", "--resolver", "python", *arguments],
-                cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False,
-            )  # fmt: skip
+            done = run([sys.executable, "-m", "jgo", "--resolver", "python", *arguments], folder, FETCH_S)
         except subprocess.TimeoutExpired:
-            raise BrokerError(f"Kafka's jars did not arrive from Maven Central within 10 min. {_OTHER_WAYS}") from None
+            raise BrokerError(f"Kafka's jars did not arrive from Maven Central within {FETCH_S / 60:.0f} min. {_OTHER_WAYS}") from None
         if done.returncode:
             said = (done.stderr or done.stdout).decode(errors="replace").strip()[-600:]
             missing = "No module named jgo" in said

@@ -1,8 +1,10 @@
 """What SIGINT, SIGTERM and SIGHUP do to a process that has something to stop in order."""
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -42,3 +44,33 @@ class Signals:
         if self._then is None:
             raise Interrupted(f"stopped by {signal.Signals(number).name} before anything ran")
         self._then()
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """A signal that comes meanwhile is taken afterwards. For what happens whole or not at all, such as the start of a
+    process: interrupted halfway, it runs and nobody knows it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are taken in the main thread
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    came: list[int] = []
+    holding = True
+
+    def take(number: int, frame: FrameType | None) -> None:
+        then = before[signal.Signals(number)]
+        if holding:
+            came.append(number)
+        elif callable(then):
+            then(number, frame)
+
+    try:
+        for number in SIGNALS:
+            signal.signal(number, take)
+        yield
+    finally:
+        holding = False  # the first that is given back may raise at once
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for seen in came:
+            signal.raise_signal(seen)

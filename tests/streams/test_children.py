@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from streams.children import Child, stop
+import pytest
+
+from streams.broker import EmbeddedBroker
+from streams.children import Child, run, stop
+from streams.interrupts import Interrupted, Signals
 
 ROOT = Path(__file__).resolve().parents[2]
+SLEEP = str(shutil.which("sleep"))
 
 
 def child(tmp_path: Path, code: str, name: str = "child") -> Child:
@@ -28,6 +35,57 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except FileNotFoundError:
         return False
+
+
+def ours() -> set[int]:
+    """Processes that this one has started and that run."""
+    found = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    return {pid for children in found for pid in map(int, children.read_text().split()) if running(pid)}
+
+
+def through_run(folder: Path) -> None:
+    run([SLEEP, "60"])
+
+
+def through_broker(folder: Path) -> None:
+    broker = EmbeddedBroker(folder)
+    try:
+        broker._launch(str(folder / "java"), folder, folder / "properties")
+        time.sleep(60)
+    finally:
+        broker.stop(5.0)
+
+
+@pytest.mark.parametrize("begin", [through_run, through_broker])
+def test_whenever_a_signal_comes_no_process_is_left(begin: Callable[[Path], None], tmp_path: Path) -> None:
+    """At 40 moments of the first 20 ms, where a process takes 1 to 5 to begin."""
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\nexec sleep 60\n")
+    java.chmod(0o700)
+
+    def interrupt(number: int, frame: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    before, known = signal.signal(signal.SIGALRM, interrupt), ours()
+    try:
+        for moment in range(1, 41):
+            signal.setitimer(signal.ITIMER_REAL, moment * 5e-4)
+            with Signals(), pytest.raises(Interrupted, match="SIGTERM"):
+                begin(tmp_path)
+            assert ours() == known, f"{moment * 0.5} ms after the beginning"
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_process_that_is_waited_for_says_its_words_or_is_too_late(tmp_path: Path) -> None:
+    done = run([sys.executable, "-c", "import os, sys; print(os.getcwd()); print('alas', file=sys.stderr); sys.exit(3)"], tmp_path)
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (3, f"{tmp_path}\n", b"alas\n")
+    slowly = "import time; print('a' * 150_000, flush=True); time.sleep(0.2); print('b' * 150_000)"  # more than a pipe holds
+    assert run([sys.executable, "-c", slowly]).stdout == b"a" * 150_000 + b"\n" + b"b" * 150_000 + b"\n"
+    known = ours()
+    with pytest.raises(subprocess.TimeoutExpired, match=r"sleep', '60'.*0\.3 seconds"):
+        run([SLEEP, "60"], limit_s=0.3)
+    assert ours() == known
 
 
 def test_an_ending_tells_code_or_signal_and_the_last_words(tmp_path: Path) -> None:
