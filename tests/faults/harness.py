@@ -42,7 +42,7 @@ class Process:
         file.write_bytes(msgspec.json.encode(settings))
         self.started = time.monotonic()
         self.last: dict[str, Any] = {}
-        self.first_work_s: float | None = None  # from the start of the process to its first flush, or records applied
+        self._first_work_s: float | None = None
         with log.open("ab") as err:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.process", kind, str(file)],
@@ -58,8 +58,14 @@ class Process:
                 self.last = json.loads(line)
             except ValueError:
                 continue  # cut off by the kill
-            if self.first_work_s is None and (self.last.get("flushes") or self.last.get("turns")):
-                self.first_work_s = time.monotonic() - self.started
+            if self._first_work_s is None and (self.last.get("flushes") or self.last.get("turns")):
+                self._first_work_s = time.monotonic() - self.started
+
+    @property
+    def worked_after_s(self) -> float:
+        """From the start of the process to its first flush, or records applied."""
+        assert self._first_work_s is not None
+        return self._first_work_s
 
     def wait(self, until: Callable[[dict[str, Any]], bool], limit_s: float = 120.0) -> dict[str, Any]:
         """Until what it says last fulfils this; fails where the process ends or takes too long."""
