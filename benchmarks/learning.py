@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import numpy as np
@@ -20,8 +21,9 @@ from torch import Tensor
 
 from benchmarks import obvious
 from benchmarks.figure import Figure
-from online_model import devices
+from online_model import behaviour_attention, devices
 from online_model.batch import Batch, Compared, of_records
+from online_model.cin import CIN
 from online_model.embedding import Table, occurrences
 from online_model.features import TASKS, Closed, Example, Reversal
 from online_model.forward import Found
@@ -206,6 +208,37 @@ class PlainAdam:
         return True
 
 
+def unfolded(self: CIN, x: Tensor) -> Tensor:
+    """`CIN.forward`, layer by layer: every product of two fields in its two orders, pools summed up behind the filters."""
+    last, pools = x, []
+    for weights in self.filters:
+        products = (last[:, :, None] * x[:, None]).view(len(x), -1, x.shape[2])  # [B, H' * F, D]
+        last = weights.view(len(weights), -1) @ products
+        pools.append(last.sum(2))
+    return torch.cat(pools, 1)
+
+
+def everywhere(there: Tensor) -> bool:
+    """For `behaviour_attention._sparse`: scores are computed of empty places, too."""
+    return False
+
+
+def with_other(target: Any, name: str, other: Callable[..., Any]) -> Side:
+    """Ours, with another function in the place of that one."""
+    side = ours()
+
+    def learn(step: Step) -> Array:
+        with patch.object(target, name, other):
+            return side.learn(step)
+
+    return Side(learn)
+
+
+def own_halves(records: Sequence[Example | Reversal], compared: Sequence[Compared] = ()) -> Batch:
+    """`of_records`, each row with its user's half to itself."""
+    return of_records(records, compared).apart()
+
+
 class Unflattened(Trainer):
     """With `PlainAdam`."""
 
@@ -288,6 +321,9 @@ def measures(log: Sequence[Step]) -> Iterator[Figure]:
         "keys looked up and rows gathered wherever they occur": ours(of=EveryOccurrence),
         "torch.optim.Adam, parameter by parameter": ours(of=Unflattened),
         "features built row by row in Python": ours(batch=obvious.batch),
+        "a user's half, the histories, for each row anew": ours(batch=own_halves),
+        "attention over empty places of histories, too": with_other(behaviour_attention, "_sparse", everywhere),
+        "products of fields in both orders, pooled behind the filters": with_other(CIN, "forward", unfolded),
     }
     whole = ours()
     take_turns([whole, *off.values()], pieces(log, PIECE)[:PIECES])
