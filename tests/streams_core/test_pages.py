@@ -25,6 +25,7 @@ from streams.core.keys import HOUR_MS, key
 from streams.core.pages import MadePage, Page, PageMaker, PageRequest, PageSettings
 from streams.core.recommend import RecommendSettings
 from streams.core.scoring import GuestAct, Predict
+from tests import frequencies
 from tests.streams_core.test_recommend import ITEM, START, House, event, judged, k, said
 
 SETTLED = RecommendSettings(explore_share=0.0, explore_candidates=0)
@@ -280,10 +281,7 @@ def test_chances_given_what_stands_above_make_up_the_frequencies_of_whole_pages(
         shown = " ".join(slot.item_id for slot in exposure.slots)
         seen[shown] = seen.get(shown, 0) + 1
         chance[shown] = math.prod([m.propensity for m in page.modules] + [slot.propensity_given_above or 0.0 for slot in exposure.slots])
-    often = [shown for shown in seen if n * chance[shown] >= 5]
-    rest = 1 - math.fsum(chance[shown] for shown in often)
-    counts = [*(seen[shown] for shown in often), n - sum(seen[shown] for shown in often)]
-    assert len(often) > 30 and stats.chisquare(counts, [n * p for p in (*(chance[shown] for shown in often), rest)]).pvalue > 0.001
+    assert frequencies.p_value(seen, chance, 31) > 0.001
 
 
 def test_chances_of_tasters_and_of_their_items_are_the_frequencies_of_many_pages() -> None:

@@ -29,6 +29,7 @@ from streams.core.records import Arrived
 from streams.core.scoring import GuestAct, Predict
 from streams.core.settings import PartitionSettings
 from streams.core.state import Tables, UserState, digest
+from tests import frequencies
 
 START = 1_700_000_000_000
 ITEM = FIELDS.index("item")
@@ -241,10 +242,7 @@ def test_chances_given_the_slots_above_make_up_the_frequencies_of_whole_lists() 
         shown = "".join(slot.item_id for slot in exposure.slots)
         seen[shown] = seen.get(shown, 0) + 1
         chance[shown] = math.prod(slot.propensity_given_above or 0.0 for slot in exposure.slots)
-    often = [shown for shown in seen if n * chance[shown] >= 5]
-    rest = 1 - math.fsum(chance[shown] for shown in often)
-    counts = [*(seen[shown] for shown in often), n - sum(seen[shown] for shown in often)]
-    assert len(often) > 50 and stats.chisquare(counts, [n * p for p in (*(chance[shown] for shown in often), rest)]).pvalue > 0.001
+    assert frequencies.p_value(seen, chance, 51) > 0.001
 
 
 def test_explored_slots_say_so_and_reach_what_the_ranking_does_not() -> None:
