@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The products of a step are small: a second thread spends its time waiting for the first, all the more where other work runs.
 export OMP_NUM_THREADS ?= 1
 MARKERS := not gpu and not prove
-# Tests at a time; those with a broker run one by one, with the machine to themselves. pytest's word for "nothing was selected" is 5.
+# Tests at a time; those of a whole live system run by themselves. To pytest, 5 means that nothing was selected.
 JOBS ?= 2
 NONE := 5
 
@@ -29,8 +29,8 @@ run: install  ## broker, worker, learner, listeners and a live panel on this mac
 	@exec $(BIN)/segue run $(ARGS)
 
 test: install  ## every test but the long proofs and those that need a GPU; ARGS="-k words -x"
-	@$(BIN)/python -m pytest -m "$(MARKERS) and not broker" -n $(JOBS) --dist loadfile $(ARGS) || [ $$? -eq $(NONE) ]
-	@$(BIN)/python -m pytest -m "$(MARKERS) and broker" $(ARGS) || [ $$? -eq $(NONE) ]
+	@$(BIN)/python -m pytest -m "$(MARKERS) and not alone" -n $(JOBS) --dist loadfile $(ARGS) || [ $$? -eq $(NONE) ]
+	@$(BIN)/python -m pytest -m "$(MARKERS) and alone" $(ARGS) || [ $$? -eq $(NONE) ]
 
 check: install  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

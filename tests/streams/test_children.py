@@ -72,7 +72,7 @@ def test_whenever_a_signal_comes_no_process_is_left(begin: Callable[[Path], None
             signal.setitimer(signal.ITIMER_REAL, moment * 5e-4)
             with Signals(), pytest.raises(Interrupted, match="SIGTERM"):
                 begin(tmp_path)
-            assert ours() == known, f"{moment * 0.5} ms after the beginning"
+            assert ours() <= known, f"{moment * 0.5} ms after the beginning"
     finally:
         signal.signal(signal.SIGALRM, before)
 
@@ -85,7 +85,7 @@ def test_a_process_that_is_waited_for_says_its_words_or_is_too_late(tmp_path: Pa
     known = ours()
     with pytest.raises(subprocess.TimeoutExpired, match=r"sleep', '60'.*0\.3 seconds"):
         run([SLEEP, "60"], limit_s=0.3)
-    assert ours() == known
+    assert ours() <= known
 
 
 def test_an_ending_tells_code_or_signal_and_the_last_words(tmp_path: Path) -> None:
