@@ -321,9 +321,9 @@ def measures(log: Sequence[Step]) -> Iterator[Figure]:
         "keys looked up and rows gathered wherever they occur": ours(of=EveryOccurrence),
         "torch.optim.Adam, parameter by parameter": ours(of=Unflattened),
         "features built row by row in Python": ours(batch=obvious.batch),
-        "a user's half, the histories, for each row anew": ours(batch=own_halves),
+        "a user's half, the histories, copied to each row": ours(batch=own_halves),
         "attention over empty places of histories, too": with_other(behaviour_attention, "_sparse", everywhere),
-        "products of fields in both orders, pooled behind the filters": with_other(CIN, "forward", unfolded),
+        "products of fields in both orders and short rows, pooled behind the filters": with_other(CIN, "forward", unfolded),
     }
     whole = ours()
     take_turns([whole, *off.values()], pieces(log, PIECE)[:PIECES])

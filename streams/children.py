@@ -35,7 +35,7 @@ def tied(command: Sequence[str], by: signal.Signals) -> list[str]:
 
 
 def run(command: Sequence[str], cwd: Path | None = None, limit_s: float | None = None) -> subprocess.CompletedProcess[bytes]:
-    """`subprocess.run`, its words captured, and no signal leaves the process behind. From the main thread, like a `Child`.
+    """`subprocess.run`, its words captured, and no signal leaves the process behind. `command` begins with a path.
 
     Raises subprocess.TimeoutExpired, and OSError where `cwd` is no folder."""
     process: subprocess.Popen[bytes] | None = None
@@ -47,11 +47,21 @@ def run(command: Sequence[str], cwd: Path | None = None, limit_s: float | None =
             )  # fmt: skip
         out, err = process.communicate(timeout=limit_s)
     except BaseException:
-        if process is not None:
-            process.kill()
-            process.communicate()
+        with held():
+            if process is not None:
+                _kill(process)
         raise
     return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """With whatever it has started; and no word of it is read."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 class Child:

@@ -53,24 +53,25 @@ def held() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are taken in the main thread
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not None}
     came: list[int] = []
     holding = True
 
     def take(number: int, frame: FrameType | None) -> None:
-        then = before[signal.Signals(number)]
         if holding:
             came.append(number)
-        elif callable(then):
-            then(number, frame)
+        else:  # another was given back and raised at once, before this one was
+            signal.signal(number, before[signal.Signals(number)])
+            signal.raise_signal(number)
 
     try:
-        for number in SIGNALS:
+        for number in before:
             signal.signal(number, take)
         yield
     finally:
-        holding = False  # the first that is given back may raise at once
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for seen in came:
-            signal.raise_signal(seen)
+        holding = False
+        with contextlib.ExitStack() as last_first:  # all of it, whatever one of them raises
+            for seen in came:
+                last_first.callback(signal.raise_signal, seen)
+            for number, handler in before.items():
+                last_first.callback(signal.signal, number, handler)

@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -64,7 +66,7 @@ class Process:
     @property
     def worked_after_s(self) -> float:
         """From the start of the process to its first flush, or records applied."""
-        assert self._first_work_s is not None
+        assert self._first_work_s is not None, f"it found nothing to do; it had said {self.last}"
         return self._first_work_s
 
     def wait(self, until: Callable[[dict[str, Any]], bool], limit_s: float = 120.0) -> dict[str, Any]:
@@ -77,7 +79,8 @@ class Process:
             if self._process.poll() is not None:
                 raise AssertionError(f"the process ended with {self._process.returncode}; it had said {self.last}")
             if time.monotonic() > deadline:
-                raise AssertionError(f"waited {limit_s} s; the process says {self.last}")
+                self.kill()
+                raise AssertionError(f"waited {limit_s} s; the process said {self.last}")
             time.sleep(0.002)
 
     def poll(self) -> int | None:
@@ -105,12 +108,14 @@ class Process:
 
 
 def unacknowledged(stores: StoreSettings, topics: TopicSettings, partition: int = 0) -> int:
-    """Outbox rows in the store of a partition, looked at while no worker runs."""
-    store = PartitionStore(partition_path(stores, names(topics.prefix).events, partition), stores, {}, wait_s=5)
-    try:
-        return len(store.outbox())
-    finally:
-        store.close()
+    """Outbox rows in the store of a partition, looked at while no worker runs, in a copy: to open a store is to recover it."""
+    path = partition_path(stores, names(topics.prefix).events, partition)
+    with tempfile.TemporaryDirectory() as folder:
+        store = PartitionStore(shutil.copytree(path, Path(folder) / path.name), stores, {}, wait_s=5)
+        try:
+            return len(store.outbox())
+        finally:
+            store.close()
 
 
 def stored_digest(stores: StoreSettings, topics: TopicSettings, partition: int = 0) -> dict[str, str]:

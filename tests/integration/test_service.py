@@ -514,6 +514,7 @@ def test_stalled_worker_is_not_alive_and_one_without_partitions_is_not_ready(top
     asyncio.run(main())
 
 
+@pytest.mark.alone
 def test_with_a_learner_lists_come_from_the_model_and_without_it_grow_stale(topic_settings: MakeTopics, tmp_path: Path) -> None:
     topics = topic_settings(1)
     process = LearnerProcessSettings(checkpoint_dir=str(tmp_path / "checkpoints"), device="cpu")
@@ -649,6 +650,7 @@ def test_partition_that_moves_while_a_list_is_made_is_503(
     assert exposures(topics) == []
 
 
+@pytest.mark.alone
 def test_while_kafka_stands_still_lists_are_flagged_and_the_rest_is_503_and_all_of_it_arrives_later(
     own_broker: EmbeddedBroker, tmp_path: Path
 ) -> None:

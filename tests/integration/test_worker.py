@@ -226,6 +226,7 @@ def test_20_mb_in_one_record_is_a_dead_letter_alone_and_between_good_ones(topic_
         assert (letter.reason, letter.length, len(letter.original)) == (Reason.OVERSIZED, len(huge), 64 << 10)
 
 
+@pytest.mark.alone
 def test_after_quiet_a_tick_closes_what_is_open_and_then_all_is_still(topic_settings: MakeTopics, tmp_path: Path) -> None:
     """play ── 200 ms ── tick, then one a second while the join is open (window 2 s) ── closed: no more ticks."""
     topics = topic_settings(1)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,14 +35,17 @@ def until_said(log: Path, word: str) -> None:
 def running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
 def ours() -> set[int]:
     """Processes that this one has started and that run."""
-    found = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    return {pid for children in found for pid in map(int, children.read_text().split()) if running(pid)}
+    found = set()
+    for children in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has just ended
+            found |= {int(pid) for pid in children.read_text().split()}
+    return {pid for pid in found if running(pid)}
 
 
 def through_run(folder: Path) -> None:
@@ -63,18 +68,14 @@ def test_whenever_a_signal_comes_no_process_is_left(begin: Callable[[Path], None
     java.write_text("#!/bin/sh\nexec sleep 60\n")
     java.chmod(0o700)
 
-    def interrupt(number: int, frame: object) -> None:
-        signal.raise_signal(signal.SIGTERM)
-
-    before, known = signal.signal(signal.SIGALRM, interrupt), ours()
-    try:
-        for moment in range(1, 41):
-            signal.setitimer(signal.ITIMER_REAL, moment * 5e-4)
-            with Signals(), pytest.raises(Interrupted, match="SIGTERM"):
-                begin(tmp_path)
-            assert ours() <= known, f"{moment * 0.5} ms after the beginning"
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    known = ours()
+    for moment in range(1, 41):
+        with Signals(), pytest.raises(Interrupted, match="SIGTERM"):
+            threading.Timer(moment * 5e-4, signal.pthread_kill, (threading.main_thread().ident, signal.SIGTERM)).start()
+            begin(tmp_path)
+        assert ours() <= known, f"{moment * 0.5} ms after the beginning"
+    time.sleep(0.1)
+    assert ours() <= known
 
 
 def test_a_process_that_is_waited_for_says_its_words_or_is_too_late(tmp_path: Path) -> None:
@@ -89,9 +90,11 @@ def test_a_process_that_is_waited_for_says_its_words_or_is_too_late(tmp_path: Pa
 
 
 def test_an_ending_tells_code_or_signal_and_the_last_words(tmp_path: Path) -> None:
+    known = ours()
     ended, killed = child(tmp_path, "print('so be it'); raise SystemExit(3)"), child(tmp_path, "import time; time.sleep(60)", "killed")
     assert ended.wait(20) and not ended.alive
     assert ended.ending == f"ended with 3; the end of {ended.log_file}:\nso be it"
+    assert killed.pid in ours() - known
     killed.signal(signal.SIGKILL)
     assert killed.wait(20)
     assert killed.ending == f"was ended by SIGKILL, and said nothing ({killed.log_file})"

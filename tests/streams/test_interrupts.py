@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -32,3 +33,35 @@ def test_a_held_signal_comes_afterwards(number: signal.Signals) -> None:
         assert done == ["whole"] and signal.getsignal(number) == before
         with pytest.raises(Interrupted, match=number.name):
             signal.raise_signal(number)
+
+
+def test_of_several_held_signals_none_is_lost_and_every_handler_is_as_it_was() -> None:
+    before, heard = [signal.getsignal(number) for number in SIGNALS], list[int]()
+
+    def hear(number: int, frame: object) -> None:
+        heard.append(number)
+        raise Interrupted
+
+    try:
+        for number in SIGNALS:
+            signal.signal(number, hear)
+        with pytest.raises(Interrupted), held():
+            for number in SIGNALS:
+                signal.raise_signal(number)
+            assert heard == []
+        assert sorted(heard) == sorted(SIGNALS)
+        assert all(signal.getsignal(number) is hear for number in SIGNALS)
+    finally:
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)
+
+
+def test_a_thread_that_takes_no_signals_holds_none() -> None:
+    with ThreadPoolExecutor(1) as thread, Signals():
+        before = signal.getsignal(signal.SIGTERM)
+
+        def within() -> object:
+            with held():
+                return signal.getsignal(signal.SIGTERM)
+
+        assert thread.submit(within).result() == before
