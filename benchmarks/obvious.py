@@ -32,9 +32,8 @@ Number = TypeVar("Number", int, float)
 
 _USER, _ITEM, _DOMAIN = (FIELDS.index(name) for name in ("user", "item", "domain"))
 _RECENCY_S = (600.0, 3_600.0, 86_400.0)  # as in numeric.py
-_LIKED_S = 7 * 86_400.0  # as in trainer.py
+_DAY_S = 86_400.0
 _POPULARITY = 6  # inputs of its effect, as in popularity_effect.py
-_NO_WEIGHT = 1e-6
 
 
 @dataclass(slots=True)
@@ -276,8 +275,13 @@ class Obvious(nn.Module):
         for n, r in enumerate(rows):
             for domain, exposures in r.domains:
                 been[n, self.places.get(domain, last), 0] += exposures
+            newest = dict[int, float]()
+            for domain, age in zip(r.positive.domains, r.positive.ages_s, strict=True):
+                place = self.places.get(domain, last)
+                newest[place] = min(age, newest.get(place, age))
             for at, (domain, age) in enumerate(zip(r.positive.domains, r.positive.ages_s, strict=True)):
-                liked[n, self.places.get(domain, last), at] = 2.0 ** (-age / _LIKED_S)
+                place = self.places.get(domain, last)
+                liked[n, place, at] = 2.0 ** ((newest[place] - age) / (s.liked_half_life_d * _DAY_S))
         been[..., 1] = (been[..., 0] > 0).float()
         been[..., 0] = torch.log1p(been[..., 0].clamp(min=0)) / 4
         own = [[self._id((r.fields[_USER], place)) if r.fields[_USER] else 0 for place in range(s.domain_places)] for r in rows]
@@ -299,7 +303,7 @@ class Obvious(nn.Module):
             cross=self.cross(torch.tensor([self._id(r.fields[_ITEM]) for r in rows])),
             feed=self.feed(items[0]),
             own=self.ids(torch.tensor(own)),
-            liked=torch.matmul(liked / liked.sum(2, keepdim=True).clamp(min=_NO_WEIGHT), history[0].detach()),
+            liked=torch.matmul(liked / liked.sum(2, keepdim=True).clamp(min=1), history[0].detach()),
             been=been,
             target=torch.tensor([self.places.get(r.fields[_DOMAIN], last) for r in rows]),
             owner=None,

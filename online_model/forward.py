@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from online_model import id_cross, popularity_effect
+from online_model import id_cross, liked, popularity_effect
 from online_model.batch import Batch
 from online_model.embedding import Occurrences
 from online_model.features import BAG_LIMIT, BAGS, COUNTS, FIELDS, SCOPES, TASKS
@@ -29,7 +29,7 @@ Array = np.ndarray
 
 COLUMNS = len(FIELDS) + len(BAGS) * BAG_LIMIT
 _USER, _ITEM, _DOMAIN = (FIELDS.index(name) for name in ("user", "item", "domain"))
-_LIKED_S = 7 * 86_400.0  # half-life of what a user liked in a domain
+_DAY_S = 86_400.0
 _NONE, _ZERO = np.zeros(0, np.int64), np.zeros(1, np.uint64)
 
 
@@ -188,10 +188,8 @@ def _inputs(
 
 def _liked(trainer: Trainer, batch: Batch, rows: Tensor, there: Array) -> Tensor:
     """Decayed mean of the rows [S, L, D] of what was liked, by domain [S, N, D]."""
-    weight = there * np.exp2(batch.age_s[:, 0] * (-1 / _LIKED_S))
-    in_place = trainer.domains.places(batch.where[:, 0])[..., None] == np.arange(trainer.settings.domain_places)
-    each = (weight[..., None] * in_place).astype(np.float32)  # [S, L, N]
-    each /= np.maximum(each.sum(1, keepdims=True), 1e-6)
+    s, place = trainer.settings, trainer.domains.places(batch.where[:, 0])
+    each = liked.shares(place, batch.age_s[:, 0], there, s.domain_places, s.liked_half_life_d * _DAY_S)
     return torch.matmul(trainer.to(np.ascontiguousarray(each.transpose(0, 2, 1))), rows)
 
 

@@ -22,6 +22,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     cin_layers: tuple[int, ...] = (32, 32)  # feature maps of each layer of products
     domain_places: int = 6  # domains with towers of their own; the last is shared by all that come later
     domain_rows: bool = True  # a row of the user in each domain; off: one for all, which costs the dense domain
+    liked_half_life_d: float = 7.0  # of what a user liked in a domain, in the mean that stands for it there
     map_penalty: float = 0.01  # that keeps the maps between two domains each other's inverse
     effect_rate: float = 0.05  # of the popularity effect
     effect_start: float = 1.0  # first square of its weights

@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.real_log, pytest.mark.prove]
 
 LOG = "amazon-beauty-electronics/abe_50_preprocessed.txt.gz"
 YEARS_D = 20 * 365.0
-MODEL = ModelSettings(expire_d=YEARS_D, square_half_life_d=YEARS_D, pairs=0.0)  # the rank head is not judged here
+MODEL = ModelSettings(expire_d=YEARS_D, square_half_life_d=YEARS_D, liked_half_life_d=YEARS_D, pairs=0.0)  # rank head: not judged here
 LEARNING = LearnerSettings(micro_batch_span_ms=30 * 86_400_000)  # so that a list is predicted whole, before any of it is learned
 PARTITION = PartitionSettings(rate_half_life_h=24 * 365.0)
 COLLECT = TASKS.index("collect")
