@@ -3,9 +3,10 @@
 `Judge`: a second log of the same days, so that what chance has shown judges a model that learned from what a policy showed. Labels are
 each row's own acts, as KuaiRand and Open Bandit have them. Rows are predicted in groups: by the parameters as they stand when a group
 is full.
-`Tail`: the log's own end, by what was known when it began: neither parameters nor histories and counts have moved since (with counts
-that move, a user's own rate falls behind its every act, and AUC within users falls below what the order is worth). Labels come with the
-log itself.
+`Tail`: the log's own end, as if all of it had been asked for when it began: neither parameters nor histories and counts have moved
+since (with counts that move, a user's own rate falls behind its every act, and AUC within users falls below what the order is worth), nor
+has the time that counts fade by: days later, frozen counts would say of every item that nobody looks at it any more. Labels come with
+the log itself.
 
 Features are those that serving would make of the first log's state (`View`); nothing looked at enters state or parameters.
 """
@@ -142,7 +143,7 @@ class Tail:
             user = keys.key("user", record.user_id)
             request = record.request_id
             once = ("request", request) if request is not None else ("event", record.event_id or arrived.default_id)
-            part = featured(self._partition, record.user_id, record.context, record.ts)
+            part = featured(self._partition, record.user_id, record.context, self._from_ms)
             for slot in record.slots if isinstance(record, Exposure) else (record,):
                 module, position = slot.module, slot.position
                 id_ = xxhash.xxh3_64_intdigest(_SLOT_ID.pack(user, keys.once(*once), keys.key("item", slot.item_id), record.ts))

@@ -157,6 +157,23 @@ def test_tail_is_predicted_by_what_was_known_when_it_began() -> None:
     assert all(np.isfinite(judged.logits[frozen_name(rival.name)][there]).all() for rival in whole._rivals)
 
 
+def test_time_that_passes_in_the_tail_takes_nothing_from_what_was_known() -> None:
+    """Frozen counts that fade on would say of every item that nobody looks at it any more."""
+    head, tail, from_ms = log(hours=4), log(hours=5)[4 * 40 : 4 * 40 + 10], T + 4 * 3_600_000
+
+    def asked(apart_ms: int) -> np.ndarray:
+        records = [msgspec.json.decode(row.raw) for row in tail]
+        moved = [msgspec.json.encode(each | {"ts": each["ts"] + n * apart_ms}) for n, each in enumerate(records)]
+        rows = [*head, *(LogRow(row.line, raw, None) for row, raw in zip(tail, moved, strict=True))]
+        partition, answers = machine(), list[np.ndarray]()
+        learner = Learner(LEARNING, Trainer(SMALL))
+        stop = Tail(lambda: prequential.of_file(rows), partition, lambda b: answers.append(learner.trainer.predict(b).logits), from_ms)
+        prequential.run(prequential.of_file(rows), partition, learner, closing=False, batches=stopping([stop]))
+        return np.concatenate(answers)
+
+    assert len(asked(0)) == 10 and np.array_equal(asked(0), asked(24 * 3_600_000))
+
+
 def test_tail_finds_the_exposures_of_served_lists() -> None:
     served = [
         {"kind": "exposure", "event_id": f"x{k}", "ts": T + k * 1000, "user_id": "u1", "request_id": f"r{k}",
