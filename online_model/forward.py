@@ -190,7 +190,7 @@ def _liked(trainer: Trainer, batch: Batch, rows: Tensor, there: Array) -> Tensor
     """Decayed mean of the rows [S, L, D] of what was liked, by domain [S, N, D]."""
     s, place = trainer.settings, trainer.domains.places(batch.where[:, 0])
     each = liked.shares(place, batch.age_s[:, 0], there, s.domain_places, s.liked_half_life_d * _DAY_S)
-    return torch.matmul(trainer.to(np.ascontiguousarray(each.transpose(0, 2, 1))), rows)
+    return torch.matmul(trainer.to(each), rows)
 
 
 def _been(place: Array, exposures: Array, places: int) -> Array:

@@ -10,14 +10,14 @@ Array = np.ndarray
 
 
 def shares(place: Array, age_s: Array, there: Array, places: int, half_life_s: float) -> Array:
-    """Domains [S, L], ages [S, L] and presence [S, L] of behaviours -> float32 [S, L, N]: sums to 1 over the behaviours of a domain, or 0.
+    """Domains [S, L], ages [S, L] and presence [S, L] of behaviours -> float32 [S, N, L]: sums to 1 over the behaviours of a domain, or 0.
 
     A behaviour counts half for each half-life by which it is older than that domain's newest: a user who was last there a year ago is
     known by what was liked then as well as one who was there today.
     """
-    inside = there[..., None] & (place[..., None] == np.arange(places))
-    newest = np.where(inside, age_s[..., None], np.inf).min(1)
+    inside = there[:, None] & (place[:, None] == np.arange(places)[:, None])
+    newest = np.where(inside, age_s[:, None], np.inf).min(2)
     older_s = np.where(there, age_s - np.take_along_axis(newest, place, 1), np.inf)
-    out = (np.exp2(older_s * (-1 / half_life_s))[..., None] * inside).astype(np.float32)
-    out /= np.maximum(out.sum(1, keepdims=True), 1)
+    out = (np.exp2(older_s * (-1 / half_life_s))[:, None] * inside).astype(np.float32, copy=False)
+    out /= np.maximum(out.sum(2, keepdims=True), 1)
     return out
