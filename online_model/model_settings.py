@@ -1,7 +1,22 @@
 """What the model runs by. Without torch, so that a process can read its settings before, or without, loading it."""
 from __future__ import annotations
 
+import math
+
 import msgspec
+
+_COUNTS = (
+    "embedding_dim", "attention_units", "shared_experts", "expert_units", "tower_units", "domain_places", "dense_batch", "id_capacity",
+    "wide_capacity", "item_admission_events",
+)  # fmt: skip
+_POSITIVE = (
+    "liked_half_life_d", "effect_start", "row_start", "wide_start", "number_start", "count_strength", "square_half_life_d", "clip_norm",
+    "logit_clip", "expire_d",
+)  # fmt: skip
+_NOT_NEGATIVE = (
+    "map_penalty", "effect_rate", "user_effect_alone", "pairs", "pair_exponent", "cross_rate", "row_rate", "row_spread", "wide_rate",
+    "number_rate", "dense_rate", "floor_h",
+)  # fmt: skip
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,6 +43,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     effect_start: float = 1.0  # first square of its weights
     user_effect_alone: float = 0.3  # weight of the loss of the user's effect by itself
     pairs: float = 0.1  # weight of the pairwise loss on the rank head; 0 = none
+    pair_exponent: float = 0.5  # of how rare a kind of pair is among all, in what a pair weighs; 0 = all alike
     cross_rate: float = 0.05  # of ID-Cross rows
     wide: bool = True  # off: the linear path has no ids and pairs, only the numbers
     row_rate: float = 0.05  # of the deep path's rows; AUC is flat between 0.04 and 0.2 (KuaiRand before 28 April)
@@ -50,3 +66,21 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     expire_d: float = 14.0  # unused for so long, a row goes
     floor_h: float = 1.0  # used within it, a row does not go for another
     item_admission_events: int = 3  # of an item, before it has a row; users have one at once
+
+    def __post_init__(self) -> None:
+        """Raises ValueError, naming the setting, where a value would end the first step or mean nothing."""
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in _POSITIVE:
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
+        for name in _NOT_NEGATIVE:
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be 0 or above and finite, got {getattr(self, name)}")
+        if not all(width >= 1 for width in self.cin_layers) or not self.cin_layers:
+            raise ValueError(f"cin_layers must name one or more widths of at least 1, got {self.cin_layers}; cin = false leaves it out")
+        if not all(0 <= beta < 1 for beta in self.dense_betas):
+            raise ValueError(f"dense_betas must be in [0, 1), got {self.dense_betas}")
+        if not all(math.isfinite(lift) for lift in self.number_lifts):
+            raise ValueError(f"number_lifts must be finite, got {self.number_lifts}")

@@ -113,7 +113,7 @@ class Trainer:
         self.domains = Domains(s.domain_places)
         self.effect = PopularityEffect(s.effect_rate, s.effect_start, self.device)
         self.levels = Levels(Rows(s.id_capacity, expire, floor), len(popularity_effect.INPUTS))
-        self.tier_weights = TierWeights()
+        self.tier_weights = TierWeights(s.pair_exponent)
         self.waiting = Admission(Rows(s.id_capacity, expire, floor))
         self.number_weights = NumberWeights(s.number_lifts, s.number_rate, s.number_start, self.device)
         if s.causal:  # else the linear path would take over what popularity adds
