@@ -6,7 +6,8 @@ connections); Li & Tuzhilin, "DDTCDR", 1910.05189 (dual, near-orthogonal maps). 
 
 Departs from MODEL.md, whose h1_d adds what is sent to the own part: what is heard has towers of its own and gives logits of its own,
 which learn what all the rest leaves over, move nothing else, and count by a share that they earn (`blend.py`). Added to the own part, it
-was noise wherever tastes in the domains have nothing in common.
+was noise wherever tastes in the domains have nothing in common. And maps are whole however many domains have a place
+(`ModelSettings.domain_places`); those that come later share the last, where MODEL.md has maps of rank 8 past six.
 Shapes: B examples, S users (B, 1, or as many as `owner` tells apart), N domains, I inputs, H width, E item inputs, O output,
 T tasks.
 """

@@ -1,7 +1,8 @@
 """Ordered pairs within one list: which act a listener perceives as better, and how much each kind of pair counts.
 
 Tiers (MODEL.md section 1): 3 collect or share, 2 full play, 1 partial play, 0 skip, dislike, seen without play; a dislike forces 0.
-Only within a list: what all its items share (mood, hour, device) cancels there, across lists it would teach who is active.
+Only within a list: what all its items share (mood, hour, device) cancels there, across lists it would teach who is active. A list is
+compared once, when it has closed: an act that comes later still corrects its own task, not the pairs.
 Shapes: B rows, Q pairs, T tasks.
 """
 from __future__ import annotations
