@@ -8,6 +8,8 @@ Shapes: B examples, N domains, T tasks.
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 Array = np.ndarray
 
@@ -22,13 +24,14 @@ class Blend:
         self.share = np.full(tasks, START)
         self.squares = np.ones(tasks)
 
-    def __call__(self, linear: Array, deep: Array) -> Array:
-        """Logits [B, T] of both paths -> blended, float64."""
-        return linear + self.share * (deep.astype(np.float64) - linear)
+    def __call__(self, linear: Tensor, deep: Tensor) -> Tensor:
+        """Logits [B, T] of both paths -> blended, float64, where they are."""
+        whole = linear.double()
+        return whole + torch.from_numpy(self.share).to(linear.device, non_blocking=True) * (deep.double() - whole)
 
     def step(self, linear: Array, deep: Array, gradient: Array) -> None:
-        """Gradients [B, T] of the blended logits."""
-        slope = (gradient * (deep.astype(np.float64) - linear)).sum(0)
+        """Gradients [B, T] of the blended logits, and the logits of both paths, all float64."""
+        slope = (gradient * (deep - linear)).sum(0)
         self.squares += slope * slope
         self.share = np.clip(self.share - RATE * slope / np.sqrt(self.squares), 0.0, 1.0)
 
@@ -42,13 +45,13 @@ class Hearsay:
         self.share = np.zeros((domains, tasks))
         self.squares = np.full((domains, tasks), self.SQUARE)
 
-    def __call__(self, z: Array, heard: Array, place: Array) -> Array:
-        """Logits [B, T], what is heard [B, T] and the places of the examples' domains [B] -> logits, float64."""
-        return z + self.share[place] * heard.astype(np.float64)
+    def __call__(self, z: Tensor, heard: Tensor, place: Array) -> Tensor:
+        """Logits [B, T], float64, what is heard [B, T] and the places of the examples' domains [B] -> logits, float64, where they are."""
+        return z + torch.from_numpy(self.share[place]).to(z.device, non_blocking=True) * heard.double()
 
     def step(self, heard: Array, place: Array, gradient: Array) -> None:
-        """Gradients [B, T] of the logits that it gave."""
+        """Gradients [B, T] of the logits that it gave, and what was heard, float64."""
         slope = np.zeros_like(self.share)
-        np.add.at(slope, place, gradient * heard.astype(np.float64))
+        np.add.at(slope, place, gradient * heard)
         self.squares += slope * slope
         self.share = np.clip(self.share - self.RATE * slope / np.sqrt(self.squares), 0.0, 1.0)

@@ -155,7 +155,8 @@ class Table:
     def _birth(self, keys: Array) -> Tensor:
         if not self.spread.any():
             return torch.zeros(len(keys), self.width, device=self.weights.device)
-        return torch.from_numpy(uniform(keys, self.width, self.seed) * self.spread).to(self.weights.device)
+        born = uniform(keys, self.width, self.seed) * self.spread
+        return torch.from_numpy(born).to(self.weights.device, non_blocking=True)
 
     def _grow(self) -> None:
         more = len(self.rows.keys) - len(self.weights)

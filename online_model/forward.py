@@ -135,15 +135,15 @@ def _popular(trainer: Trainer, batch: Batch, whole: int) -> Popular:
     return Popular(raw, trainer.to(now), trainer.to((now - level[:whole]) * known[:whole]), kept)
 
 
-def blended(trainer: Trainer, run: Pass) -> Array:
+def blended(trainer: Trainer, run: Pass) -> Tensor:
     """Logits [W, T] of both paths together, float64."""
-    linear, deep = run.paths.numpy(force=True)
-    return trainer.blend(linear, deep) if trainer.settings.deep else linear.astype(np.float64)
+    linear, deep = run.paths
+    return trainer.blend(linear, deep) if trainer.settings.deep else linear.double()
 
 
-def with_heard(trainer: Trainer, run: Pass, z: Array) -> Array:
+def with_heard(trainer: Trainer, run: Pass, z: Tensor) -> Tensor:
     """Logits [W, T] with what other domains say of the user, by the share that it has earned."""
-    return z if run.scores.heard is None else trainer.hearsay(z, run.scores.heard.numpy(force=True), run.place)
+    return z if run.scores.heard is None else trainer.hearsay(z, run.scores.heard.detach(), run.place)
 
 
 def _inputs(

@@ -139,7 +139,7 @@ class Trainer:
         """
         with torch.inference_mode():
             run = forward.run(self, batch, len(batch), learns=False)
-            z = forward.with_heard(self, run, forward.blended(self, run))
+            z = forward.with_heard(self, run, forward.blended(self, run)).numpy(force=True)
             user, popularity = run.added.numpy(force=True)
             rank = run.scores.rank.numpy(force=True)
         if gamma_user or gamma_item:
@@ -151,15 +151,14 @@ class Trainer:
         self.dense.rate = self.haste * self.settings.dense_rate
         n = batch.learned
         run = forward.run(self, batch, n, learns=True)
-        alone = forward.blended(self, run)
-        z = forward.with_heard(self, run, alone)
-        logits, probabilities = z.astype(np.float32), self._probabilities(z)
         labels, sign = self.to(batch.labels[:n]), self.to(batch.sign[:n])
         stands_for = self.to((batch.is_example[:n] / batch.weight[:n])[:, None])
         better, worse = pairs.pairs(batch.tier, batch.lists, self.settings.seed) if self.settings.pairs else (_NONE, _NONE)
         with torch.no_grad():
+            alone = forward.blended(self, run)
+            whole = forward.with_heard(self, run, alone)
             linear, deep = logit_gradient(run.paths, labels, sign, stands_for)
-            common = logit_gradient(self.to(z.astype(np.float32)), labels, sign, stands_for)
+            common = logit_gradient(whole.float(), labels, sign, stands_for)
         outputs, gradients = [run.scores.deep], [deep]
         if run.scores.user is not None:
             with torch.no_grad():
@@ -169,7 +168,7 @@ class Trainer:
         if run.scores.heard is not None:  # learns what the rest leaves over, whatever its share
             with torch.no_grad():
                 outputs.append(run.scores.heard)
-                gradients.append(logit_gradient(self.to(alone.astype(np.float32)) + run.scores.heard, labels, sign, stands_for))
+                gradients.append(logit_gradient(alone.float() + run.scores.heard, labels, sign, stands_for))
         if len(better):
             omega = self.tier_weights(batch.tier[better], batch.tier[worse])
             ordered = pair_loss(run.scores.rank, self.to(better), self.to(worse), self.to(omega))
@@ -186,12 +185,15 @@ class Trainer:
             rows, cross, feed, *dense = (torch.zeros_like(leaf) for leaf in [*leaves, self.flat[:0]])
         with torch.no_grad():
             gradient = torch.cat([g.reshape(-1) for g in dense], out=self._gradient if self.ranks else None)
-            norm, *sums = torch.stack([gradient.norm(), rows.sum(), cross.sum(), feed.sum(), linear.sum()]).tolist()
+            checks = torch.stack([gradient.norm(), rows.sum(), cross.sum(), feed.sum(), linear.sum()])
+            heard = [run.scores.heard] if run.scores.heard is not None else []
+            [norm, *sums], z, paths, *said = _fetched(checks, whole, run.paths, *heard)
+            logits, probabilities = z.astype(np.float32), self._probabilities(z)
             if not (np.isfinite([norm, *sums]).all() and np.isfinite(z).all()):
                 self.skipped += 1
                 back = self.last_good.give_up()
                 touched = trainer_state.roll_back(self) if back else {}
-                return StepReport(logits, probabilities, float("nan"), norm, "non-finite gradient", touched, back)
+                return StepReport(logits, probabilities, float("nan"), float(norm), "non-finite gradient", touched, back)
             touched = self._learn_ids(batch, run, rows, now_ms) if self.ranks else {}
             if self.settings.id_cross and self.ranks:
                 touched |= self._learn_cross(run, cross, feed, now_ms)
@@ -207,11 +209,11 @@ class Trainer:
             gone = self._sweep(now_ms)  # after the batch's own rows were used: their numbers must hold until here
         self.domains.learn(batch.fields[:, _DOMAIN])
         self.tier_weights.add(batch.tier[better], batch.tier[worse], now_ms)
-        loss = self._calibrate(batch, run, z, now_ms)
+        loss = self._calibrate(batch, run.place, z, paths, said, now_ms)
         touched = {name: np.concatenate([keys, gone[name]]) for name, keys in touched.items()}
         if self.last_good.due():
             self.last_good.keep(trainer_state.dense_arrays(self))
-        return StepReport(logits, probabilities, loss, norm / len(batch), None, touched, gates=self._look(run, now_ms))
+        return StepReport(logits, probabilities, loss, float(norm) / len(batch), None, touched, gates=self._look(run, now_ms))
 
     def rehearse(self, batch: Batch) -> None:
         """Move the dense part by examples that were learned before; rows overfit at second sight, so they and all else stay."""
@@ -333,7 +335,7 @@ class Trainer:
         self.waiting.rows.expire(now_ms)
         return {name: table.rows.expire(now_ms) for name, table in self.tables().items()}
 
-    def _calibrate(self, batch: Batch, run: Pass, z: Array, now_ms: int) -> float:
+    def _calibrate(self, batch: Batch, place: Array, z: Array, paths: Array, heard: Sequence[Array], now_ms: int) -> float:
         n = len(z)
         labels, sign, is_example = batch.labels[:n], batch.sign[:n], batch.is_example[:n]
         stands_for = (is_example.astype(np.float64) / batch.weight[:n])[:, None]
@@ -341,11 +343,11 @@ class Trainer:
         loss = float((log_loss(calibrated, labels) * stands_for).sum() / max(1.0, stands_for.sum()))
         gradient = (_sigmoid(calibrated) - labels) * stands_for - sign
         self.platt.step(z, self.base.logits(), gradient, stands_for)
-        linear, deep = run.paths.numpy(force=True)
         left = (_sigmoid(z) - labels) * stands_for - sign
+        linear, deep = paths
         self.blend.step(linear, deep, left)
-        if run.scores.heard is not None:
-            self.hearsay.step(run.scores.heard.numpy(force=True), run.place, left)
+        for other in heard:
+            self.hearsay.step(other, place, left)
         self.base.add(float(stands_for.sum()), (labels * stands_for + sign).sum(0), now_ms)
         return loss
 
@@ -359,6 +361,13 @@ class Trainer:
 
 def _sigmoid(z: Array) -> Array:
     return 1 / (1 + np.exp(-z))
+
+
+def _fetched(*parts: Tensor) -> list[Array]:
+    """On the host, float64, in one copy: all that a step waits for its device for."""
+    flat = torch.cat([part.detach().double().reshape(-1) for part in parts]).numpy(force=True)
+    ends = np.cumsum([part.numel() for part in parts])
+    return [values.reshape(part.shape) for values, part in zip(np.split(flat, ends[:-1]), parts, strict=True)]
 
 
 def _pulled(outputs: Sequence[Tensor], gradients: Sequence[Tensor], leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -1,6 +1,8 @@
 """A trainer on CUDA is the trainer on the CPU: the losses of 200 steps, what it then predicts, and what it saves and publishes."""
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -80,3 +82,20 @@ def test_a_serving_copy_on_the_cpu_follows_a_learner_on_cuda_by_its_deltas(log: 
         copy.apply_delta(gpu.delta(report.touched, dense=True))
     batch = of_records(log[20].records)
     np.testing.assert_allclose(copy.predict(batch).probabilities, gpu.predict(batch).probabilities, rtol=0, atol=CLOSE)
+
+
+def test_a_step_waits_for_the_device_once(log: list[Step]) -> None:
+    """CUDA's own account of what the host waits for. Not among them: the first steps, which set up; a look at the gates, once a minute."""
+    gpu = Trainer(ModelSettings(), DEVICE)
+    learn(gpu, log[:40])
+    for step in log[40:60]:
+        gpu.looked_ms = step.now_ms
+        batch = of_records(step.records, step.compared)
+        with warnings.catch_warnings(record=True) as waited:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                gpu.step(batch, step.now_ms)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        assert len([w for w in waited if "synchronizing" in str(w.message)]) == 1, [str(w.message) for w in waited]

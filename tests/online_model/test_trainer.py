@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+import torch
 
-from online_model import forward
+from online_model import behaviour_attention, forward
 from online_model.batch import Batch
 from online_model.features import BAG_LIMIT, BAGS, COUNTS, DOMAIN_LIMIT, FIELDS, SCOPES, TASKS
 from online_model.trainer import ModelSettings, Trainer
@@ -200,6 +202,32 @@ def test_a_delta_without_the_dense_part_is_small_and_moves_the_touched_rows() ->
     )
 
 
+def test_a_step_waits_for_its_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else it read back would make a GPU stand still. Attention takes whole rows, as it does there; levels lie on the host."""
+    made, read = trained(), list[str]()
+    host = (made.levels.table.weights, made.levels.table.squares)
+
+    def told(name: str) -> None:
+        original = getattr(torch.Tensor, name)
+
+        def reading(self: torch.Tensor, *args: Any, **more: Any) -> Any:
+            if all(self is not tensor for tensor in host):
+                read.append(name)
+            return original(self, *args, **more)
+
+        monkeypatch.setattr(torch.Tensor, name, reading)
+
+    monkeypatch.setattr(behaviour_attention, "_sparse", lambda there: False)
+    for name in ("numpy", "tolist", "item", "cpu", "nonzero", "__bool__", "__int__", "__float__", "__index__"):
+        told(name)
+    listed = batch(8, 61)
+    listed.lists, listed.tier = np.array([-1] * 4 + [0] * 4), np.array([0] * 4 + [3, 2, 1, 0])
+    for at, given in enumerate((batch(6, 60), listed, batch(1, 62))):
+        read.clear()
+        assert made.step(given, made.looked_ms + at).skipped is None
+        assert read == ["numpy"]
+
+
 def test_a_step_that_is_not_finite_is_skipped_and_counted() -> None:
     made, broken = trained(), batch(2, 60)
     broken.counts[0, 0, 0] = np.nan
@@ -250,7 +278,7 @@ def test_erased_ids_have_no_row() -> None:
 def test_with_nothing_taken_away_the_logits_are_those_put_together_without_the_switch() -> None:
     made, one = trained(), batch(16, 77)
     run = forward.run(made, one, len(one), learns=False)
-    whole = forward.with_heard(made, run, forward.blended(made, run)).astype(np.float32)
+    whole = forward.with_heard(made, run, forward.blended(made, run)).float().numpy()
     np.testing.assert_array_equal(made.predict(one, 0.0, 0.0).logits, whole)
     taken = made.predict(one, 0.25, 0.5)
     assert np.abs(taken.logits - whole).max() > 1e-3
