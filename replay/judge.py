@@ -28,7 +28,7 @@ from streams.core.acts import LABELS, meaning
 from streams.core.events import Context, Event, Exposure, Rejected
 from streams.core.partition import Partition
 from streams.core.records import Outgoing
-from streams.core.view import NEVER, features
+from streams.core.view import NEVER, Moment, features
 
 _SLOT_ID = struct.Struct("<QQQq")  # as `join.py` packs what an exposed slot's id is the hash of
 GROUP = 64  # rows predicted at once, as many as a micro-batch has
@@ -161,12 +161,12 @@ def featured(
     """Makes features of an item (with domain, module, position) for a user at a moment, as the state stands."""
     user = keys.key("user", user_id)
     state = machine.user(user) or NEVER
-    part = machine.view.user(user, state, context, ts)
+    part, moment = machine.view.user(user, state, context, ts), Moment(machine.view, user, state, ts, machine.following(state, ts))
 
     def made(item_id: str, domain: str | None, module: str | None, position: int | None) -> Features:
         item = keys.key("item", item_id)
         known = machine.catalog.get(item)
         where = keys.key("domain", domain) if domain is not None else known.domain if known else 0
-        return features(part, machine.view.slot(user, state, item, known, where, module, position, ts, machine.item_counts))
+        return features(part, moment.slot(item, known, where, module, position, machine.item_counts))
 
     return made

@@ -77,7 +77,7 @@ class Partition:
         parts[self.number] = own
         return merge([parts[n] for n in sorted(parts)])
 
-    def _following(self, state: UserState, ts: int) -> bytes:
+    def following(self, state: UserState, ts: int) -> bytes:
         """The followers of the user's last item, of all partitions."""
         before = followers.last(state.liked, 0, ts)
         if not before:
@@ -186,7 +186,7 @@ class Partition:
                 return None
             list_key = keys.once("event", event.event_id or arrived.default_id)
         part = self.view.user(user, state, event.context, event.ts)
-        moment = Moment(self.view, user, state, event.ts, self._following(state, event.ts))
+        moment = Moment(self.view, user, state, event.ts, self.following(state, event.ts))
         slot = moment.slot(item, self.catalog.get(item), domain, event.module, event.position, self.item_counts)
         slot.implied = not said.impression
         shown = self._joins.show(user, list_key, part, [slot])
@@ -201,7 +201,7 @@ class Partition:
         before = self._joins.find(user, list_key)
         there = {s.item for s in before.slots} if before else set()
         slots, domains = [], []
-        moment = Moment(self.view, user, state, exposure.ts, self._following(state, exposure.ts))
+        moment = Moment(self.view, user, state, exposure.ts, self.following(state, exposure.ts))
         for shown in exposure.slots:
             item = keys.key("item", shown.item_id)
             if item not in there:

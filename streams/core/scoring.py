@@ -155,7 +155,7 @@ class Scorer:
         user = keys.key("user", asked.user_id) if asked.user_id is not None else 0
         domain = keys.key("domain", asked.domain) if asked.domain is not None else 0
         part = self.view.user(user, state, asked.context, ts)
-        nothing = self.view.slot(user, state, 0, None, domain, None, None, ts, item_counts)
+        nothing = Moment(self.view, user, state, ts).slot(0, None, domain, None, None, item_counts)
         return tuple(np.round(look(of_candidates([features(part, nothing)]))[0], 4).tolist())
 
     def popular(self, candidates: Iterable[int], item_counts: ItemCounts, ts: int) -> Scored:

@@ -51,13 +51,6 @@ class View:
             counts=_USER_COUNTS.pack(*self.scopes.read(state.counts, ts)),
         )
 
-    def slot(
-        self, user: int, state: UserState, item: int, known: Known | None, domain: int, module: str | None, place: int | None, ts: int,
-        item_counts: ItemCounts,
-    ) -> Slot:  # fmt: skip
-        """The other half, of one candidate; `id` is left to whoever shows it."""
-        return Moment(self, user, state, ts).slot(item, known, domain, module, place, item_counts)
-
 
 class Moment:
     """A user at one moment, for one candidate after another: what several of them have in common is made once."""
@@ -74,7 +67,7 @@ class Moment:
         self._shares = followers.shares(following, ts) if following else {}
 
     def slot(self, item: int, known: Known | None, domain: int, module: str | None, place: int | None, item_counts: ItemCounts) -> Slot:
-        """As `View.slot`."""
+        """The other half, of one candidate; `id` is left to whoever shows it."""
         state, ts = self._state, self._ts
         artist, category = both = (known.artist, known.category) if known else (0, 0)
         figures = item_counts(item, ts)
