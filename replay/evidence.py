@@ -116,11 +116,13 @@ class Evidence:
             rows = measured(judged, names, [("all", everything)], q.resamples, [frozen_name(n) for n in names], tail, rates=rates)
             out.append(Finding(kind="ablation", title="Blocks switched off, one at a time", rows=rows, notes=[_TAIL_NOTE]))
         if q.spans_ms:
-            names = [span_name(span) for span in q.spans_ms]
-            ready = judged.shown_ms >= judged.shown_ms.min(initial=0) + 2 * max(q.spans_ms)
+            fits, begun_ms = _fitting(q.spans_ms, judged.shown_ms)
+            names = [span_name(span) for span in fits]
+            ready = judged.shown_ms >= begun_ms + 2 * max(fits)
             parts = [("all", ready), *((name, ready & (judged.age_s >= low) & (judged.age_s < high)) for name, low, high in AGES)]
             rows = measured(judged, names, parts, q.resamples)
-            out.append(Finding(kind="freshness", title="Parameters published every so often", rows=rows, notes=[_SPAN_NOTE]))
+            notes = _span_notes(q.spans_ms, fits)
+            out.append(Finding(kind="freshness", title="Parameters published every so often", rows=rows, notes=notes))
         if q.gammas:
             names = [gamma_name(ALL_ON, gamma) for gamma in q.gammas]
             still = [gamma_name(frozen_name(ALL_ON), gamma) for gamma in q.gammas]
@@ -142,6 +144,7 @@ def tail_ms(arrivals: Iterable[Numbered]) -> int:
 
 _TAIL_NOTE = "AUC, NE and COPC are of one pass; GAUC is of the last 30 % of the log, predicted by what was known before it."
 _SPAN_NOTE = "Judged on what was shown after every copy had been published to twice. GAUC is of one pass, alike for all."
+_SPANS = 4  # that a log must last: the first two are not judged
 _GAMMA_NOTE = f"top: mean label of the {TOP:.0%} of each user's exposures that are scored highest. {_TAIL_NOTE}"
 
 
@@ -150,6 +153,20 @@ def switched_off(model: ModelSettings) -> dict[str, ModelSettings]:
     switches = {f.name: False for f in msgspec.structs.fields(ModelSettings) if f.type is bool and getattr(model, f.name)}
     off: dict[str, bool | float] = {**switches, **({"pairs": 0.0} if model.pairs else {})}
     return {f"no {name}": msgspec.structs.replace(model, **{name: value}) for name, value in off.items()}
+
+
+def _fitting(spans_ms: Sequence[int], shown_ms: Array) -> tuple[list[int], int]:
+    """The spans that a log is long enough for, the first always, and when it began."""
+    if not len(shown_ms):
+        return [spans_ms[0]], 0
+    begun_ms = int(shown_ms.min())
+    lasted_ms = int(shown_ms.max()) - begun_ms
+    return [span for at, span in enumerate(spans_ms) if not at or _SPANS * span <= lasted_ms], begun_ms
+
+
+def _span_notes(spans_ms: Sequence[int], fits: Sequence[int]) -> list[str]:
+    short = ", ".join(span_name(span) for span in spans_ms if span not in fits)
+    return [_SPAN_NOTE, *([f"Left out, since the log does not last {_SPANS} times as long: {short}."] if short else [])]
 
 
 def span_name(span_ms: int) -> str:

@@ -253,6 +253,14 @@ def test_rows_of_a_table_are_what_the_figures_say() -> None:
     assert (a.top + b.top) / 2 == pytest.approx(labels[:, 0].mean())
 
 
+def test_what_came_before_every_copy_was_published_to_twice_is_not_judged() -> None:
+    """12 hours of 40: of a copy of two hours the first four are not judged; one of four hours would want sixteen."""
+    evidence = Evidence(Question(spans_ms=(0, 7_200_000, 14_400_000), resamples=5), SMALL, LEARNING, "cpu")
+    (found,) = evidence.findings(run(evidence, log()))
+    assert {(row.name, row.n) for row in found.rows if row.part == "all"} == {("at once", 320), ("every 2 h", 320)}
+    assert found.notes[1:] == ["Left out, since the log does not last 4 times as long: every 4 h."]
+
+
 def test_tail_begins_where_seventy_percent_of_the_records_are_done() -> None:
     assert tail_ms(prequential.of_file(log())) == T + 8 * 3_600_000 + 16  # record 336 of 480
 
