@@ -47,10 +47,10 @@ class Users:
         return np.stack([np.bincount(self.of_row, column, self.n) for column in columns], 1)
 
     def read(self, figures: Sequence[Figure], resamples: int = RESAMPLES, seed: int = SEED) -> Array:
-        """[1 + R, figures]: first as the rows are, then by resample."""
+        """[1 + R, figures]: first as the rows are, then by resample; of one user all resamples are alike, which says nothing: NaN."""
         rng = np.random.default_rng(seed)
-        out = np.empty((1 + resamples, len(figures)))
-        for r in range(1 + resamples):
+        out = np.full((1 + resamples, len(figures)), np.nan)
+        for r in range(1 + resamples if self.n > 1 else 1):
             weights = np.bincount(rng.integers(self.n, size=self.n), minlength=self.n).astype(float) if r else np.ones(self.n)
             out[r] = [figure(weights) for figure in figures]
         return out

@@ -52,6 +52,13 @@ def test_undefined_figures_are_nan() -> None:
     assert np.isnan(of_figure(np.full((5, 1), np.nan), 0).low)
 
 
+def test_one_user_alone_has_a_figure_but_no_interval() -> None:
+    _, scores, labels = rows()
+    users = Users(np.full(len(scores), 7))
+    found = of_figure(users.read([users.auc(scores, labels)], 20), 0)
+    assert 0 < found.value < 1 and np.isnan(found.low) and np.isnan(found.high)
+
+
 def test_draws_are_paired_and_seeded() -> None:
     keys, scores, labels = rows()
     users = Users(keys)
