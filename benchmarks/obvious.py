@@ -145,6 +145,7 @@ def numbers(r: Row, base: Sequence[float], strength: float) -> list[float]:
     lifts, amounts = [], []
     for exposures, *positives in r.counts:
         for positive, prior in zip(positives, base, strict=True):
+            positive = max(positive, 0.0)
             rate = (positive + strength * prior) / (exposures + strength)
             rate = min(max(rate, 1e-6), 1 - 1e-6)
             lifts.append(min(max(math.log(rate / (1 - rate)) - math.log(prior / (1 - prior)), -3.0), 3.0))

@@ -40,7 +40,8 @@ def numbers(batch: Batch, base: Array, strength: float) -> Array:
     A rate enters as logit((positives + strength * base) / (exposures + strength)) - logit(base): 0 where nothing is known.
     """
     n = len(batch)
-    exposures, positives = batch.counts[:, :, :1], batch.counts[:, :, 1:]
+    counts = np.maximum(batch.counts, 0)  # an undo is taken away whole, though what it undoes has faded
+    exposures, positives = counts[:, :, :1], counts[:, :, 1:]
     rate = (positives + strength * base) / (exposures + strength)
     rate = np.clip(rate, 1e-6, 1 - 1e-6)
     lift = np.clip(np.log(rate / (1 - rate)) - np.log(base / (1 - base)), -3, 3)

@@ -117,6 +117,14 @@ def test_what_popularity_left_in_an_items_rates_is_taken_off() -> None:
     assert not run.popular.moved[5].any() and run.popular.now[5].any()
 
 
+def test_a_rate_of_which_more_was_taken_back_than_is_left_is_that_of_no_positive() -> None:
+    """A collect fades, its undo a week later is taken away whole: below nothing there is no rate."""
+    one, none = batch(2, 4), batch(2, 4)
+    one.counts[:, :, 1:], none.counts[:, :, 1:] = -0.5, 0.0
+    base = np.full(T, 0.1)
+    np.testing.assert_array_equal(numbers(one, base, 10.0), numbers(none, base, 10.0))
+
+
 def test_a_rate_is_its_counts_own_in_the_share_that_it_is_drawn_with() -> None:
     assert trust(np.array([0.0, 10.0, 30.0]), 10.0).tolist() == [0, 0.5, 0.75]
 
