@@ -2,9 +2,9 @@
 
 A stratum a tier; a tier is that of an example when it was made, its labels are kept up to date by reversals
 (a partial play is no label: such examples are in the lowest tier here). A stratum that is full
-takes a new example with the chance SLOTS / (its arrivals of a week) into a place drawn by hash: what it holds is then about a week old
-at most, and older rows are not drawn. Every stratum is drawn as often; a row weighs as much as its tier's decayed share, so that
-neither rates nor calibration move. All chances are hashes of ids and of the model's version: a rerun draws the same.
+takes a new example with the chance SLOTS / (its arrivals of a week) into a place drawn by hash. Rows older than a week are not drawn:
+of a rare tier that may be most. Every stratum that has younger ones is drawn as often; a row weighs as much as its tier's decayed share,
+so that neither rates nor calibration move. All chances are hashes of ids and of the model's version: a rerun draws the same.
 """
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Reservoir:
     def __init__(self, slots: int = SLOTS) -> None:
         self.slots = slots
         self.kept: list[list[Example]] = [[] for _ in range(TIERS)]
+        self._shown = np.zeros((TIERS, slots), np.int64)  # their event times
         self.counts = np.zeros(TIERS)  # arrivals, fading by e in LIFE_MS
         self.at_ms = 0
         self._owed = 0.0  # draws, below one
@@ -45,29 +46,32 @@ class Reservoir:
             self.counts[tier] += 1
             kept, chance = self.kept[tier], _hash(record.id, 0)
             if len(kept) < self.slots:
-                self._at[record.id] = tier, len(kept)
+                place = len(kept)
                 kept.append(record)
             elif chance * max(self.counts[tier], self.slots) < self.slots:
                 place = int(_hash(record.id, 1) * self.slots)
                 self._at.pop(kept[place].id, None)
-                self._at[record.id] = tier, place
                 kept[place] = record
+            else:
+                continue
+            self._at[record.id] = tier, place
+            self._shown[tier, place] = record.ts
 
     def draw(self, learned: int, share: float, version: int, now_ms: int) -> list[Example]:
         """Rows beside so many that were learned, such that rows drawn are a share of all; weighed back to the tiers' own shares."""
         self._owed += learned * share / (1 - share)
         n = int(self._owed)
         self._owed -= n
-        there = [tier for tier in range(TIERS) if self.kept[tier]]
+        fresh = [np.flatnonzero(self._shown[tier, : len(kept)] + LIFE_MS >= now_ms) for tier, kept in enumerate(self.kept)]
+        there = [tier for tier in range(TIERS) if len(fresh[tier])]
         if not there:
             return []
         stands_for = self.counts / self.counts[there].sum() * len(there)
         out = []
         for at in range(n):
             tier = there[int(_hash(version, 2 * at + 2) * len(there))]
-            row = self.kept[tier][int(_hash(version, 2 * at + 3) * len(self.kept[tier]))]
-            if row.ts + LIFE_MS >= now_ms:
-                out.append(msgspec.structs.replace(row, weight=row.weight / float(stands_for[tier])))
+            row = self.kept[tier][fresh[tier][int(_hash(version, 2 * at + 3) * len(fresh[tier]))]]
+            out.append(msgspec.structs.replace(row, weight=row.weight / float(stands_for[tier])))
         return out
 
     def _turn(self, record: Reversal) -> None:
@@ -91,6 +95,9 @@ class Reservoir:
         """The state that `arrays` gave."""
         self.kept = msgspec.msgpack.decode(arrays["rows"].tobytes(), type=list[list[Example]])
         self.counts, self.at_ms, self._owed = arrays["counts"].copy(), int(arrays["at_ms"]), float(arrays["owed"])
+        self._shown[:] = 0
+        for tier, rows in enumerate(self.kept):
+            self._shown[tier, : len(rows)] = [row.ts for row in rows]
         self._at = {row.id: (tier, place) for tier, rows in enumerate(self.kept) for place, row in enumerate(rows)}
 
 

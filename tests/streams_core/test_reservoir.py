@@ -51,6 +51,22 @@ def test_tiers_are_drawn_alike_and_weigh_as_they_came() -> None:
     assert sum(1 / row.weight for row in drawn) == pytest.approx(3_000, rel=0.06)  # as many rows as there are, on the whole
 
 
+def test_a_tier_that_is_mostly_old_weighs_as_it_came_all_the_same() -> None:
+    """Of a rare tier most of what is kept is older than a week, and is not drawn: the rest stands for all of it."""
+    rng, made, hours = np.random.default_rng(4), Reservoir(), 15 * 7 * 24
+    for hour in range(hours):
+        common = [example(int(key), hour * 3_600_000, 0) for key in rng.integers(1, 2**60, 40)]
+        rare = [example(int(rng.integers(1, 2**60)), hour * 3_600_000, COLLECT)] if hour % 2 else []
+        made.add([*common, *rare])
+    now = T0 + hours * 3_600_000
+    ages = np.array([now - row.ts for row in made.kept[3]])
+    assert len(ages) == 512 and (ages > LIFE_MS).mean() > 0.5
+    drawn = made.draw(27_000, 0.1, 3, now)
+    assert len(drawn) == 3_000 and all(row.ts >= now - LIFE_MS for row in drawn)
+    weight = sum(1 / row.weight for row in drawn if tier(row) == 3) / sum(1 / row.weight for row in drawn)
+    assert weight == pytest.approx(0.5 / 40.5, rel=0.15)  # 4 standard errors of half of 3,000
+
+
 def test_what_is_owed_is_drawn_in_the_end_and_another_version_draws_others() -> None:
     made = Reservoir()
     made.add(stream(500, 100))
