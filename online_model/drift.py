@@ -29,9 +29,15 @@ class Drift:
         self._windows = [[Adwin(DELTA / (len(TASKS) * places)) for _ in range(places)] for _ in TASKS]
         self._sums = np.zeros((len(TASKS), places))
         self._n = np.zeros(places, np.int64)
+        self._most = 1.0  # that a row has stood for
 
-    def see(self, place: Array, residuals: Array, now_ms: int) -> int:
-        """Places [N] and residuals [N, T], in order; how many alarms they gave."""
+    def see(self, place: Array, residuals: Array, stands_for: Array, now_ms: int) -> int:
+        """Places [N] and residuals [N, T], in order, of rows that stand for so many [N]; how many alarms they gave.
+
+        What is watched is in shares of the most that a row has stood for: the detector's bound is for values within [-1, 1].
+        """
+        self._most = max(self._most, float(stands_for.max(initial=1.0)))
+        residuals = residuals * (stands_for / self._most)[:, None]
         given = 0
         for at in np.unique(place).tolist():
             rows = residuals[place == at]
@@ -72,12 +78,14 @@ class Drift:
             "windows": np.frombuffer(msgspec.msgpack.encode(windows), np.uint8),
             "sums": self._sums.copy(),
             "n": self._n.copy(),
+            "most": np.array(self._most),
         }
 
     def load(self, arrays: dict[str, Array]) -> None:
         """The state that `arrays` gave."""
         self.alarms, self.alarm_ms = arrays["alarms"].copy(), int(arrays["alarm_ms"])
         self._sums, self._n = arrays["sums"].copy(), arrays["n"].copy()
+        self._most = float(arrays.get("most", 1.0))  # earlier checkpoints have none
         saved = msgspec.msgpack.decode(arrays["windows"].tobytes(), type=list[list[_Window]])
         for row, states in zip(self._windows, saved, strict=True):
             for window, state in zip(row, states, strict=True):

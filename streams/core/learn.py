@@ -55,7 +55,7 @@ class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     listed_exposures: int = 20_000  # kept until their list closes, to be compared in it, up to 4 kB each; where full, whole lists go
 
     reservoir_share: float = 0.0  # of the rows that dense layers see: examples of the last week once more, rare tiers as often; 0.1 does
-    drift_reaction: bool = False  # an alarm of drift triples the rates, decaying over an hour; off until a log shows that it pays
+    drift_reaction: bool = False  # an alarm of drift triples the rates of rows and dense part, for an hour; off until a log shows a gain
 
     def __post_init__(self) -> None:
         if not 0 <= self.reservoir_share < 1:
@@ -281,9 +281,9 @@ class Learner:
                 for score in (self.metrics.score, *self.watchers):
                     score(ts, *(column[rows] for column in columns[:-1]))
         _, _, probabilities, labels, stands_for, places = columns
-        residuals = (labels - probabilities) * stands_for[:, None]
+        residuals = labels - probabilities
         said = np.isfinite(residuals).all(1)  # a step that was skipped may have said nothing
-        self._count("drift", self.drift.see(places[said], residuals[said], self.watermark_ms))
+        self._count("drift", self.drift.see(places[said], residuals[said], stands_for[said], self.watermark_ms))
 
     def _count(self, what: str, n: int = 1) -> None:
         if n:

@@ -17,11 +17,26 @@ def residuals(rng: np.random.Generator, n: int, rates: np.ndarray = P) -> np.nda
     return (rng.random((n, len(TASKS))) < rates) - P
 
 
+def see(made: Drift, place: np.ndarray, rows: np.ndarray, now_ms: int = T0) -> int:
+    return made.see(place, rows, np.ones(len(rows)), now_ms)
+
+
+@pytest.mark.parametrize(("keep", "rate", "alarmed"), [(0.001, 0.3, False), (0.02, 0.6, True)])
+def test_thinned_negatives_give_no_false_alarm_and_a_shift_gives_one_all_the_same(keep: float, rate: float, alarmed: bool) -> None:
+    """A kept negative stands for 1 / keep. As they come, residuals of up to -300 are no values that ADWIN is for: 30 alarms."""
+    rng, made = np.random.default_rng(3), Drift(1)
+    positive = rng.random(400_000) < np.where(np.arange(400_000) < 200_000, 0.3, rate)
+    there = positive | (rng.random(len(positive)) < keep)
+    rows = np.repeat(positive[there, None] - 0.3, len(TASKS), 1)
+    alarms = made.see(np.zeros(len(rows), np.int64), rows, np.where(positive, 1.0, 1 / keep)[there], T0)
+    assert (alarms > 0) is alarmed and made.arrays()["most"] == 1 / keep
+
+
 def test_a_stationary_day_gives_no_alarm_and_a_shift_gives_one_where_it_is() -> None:
     rng, made = np.random.default_rng(1), Drift(PLACES)
-    assert made.see(rng.integers(0, PLACES, 40_000), residuals(rng, 40_000), T0) == 0
+    assert see(made, rng.integers(0, PLACES, 40_000), residuals(rng, 40_000)) == 0
     shifted = P + np.array([0.2, 0, 0, 0, 0])
-    given = made.see(np.full(3_000, 1), residuals(rng, 3_000, shifted), T0 + 5)
+    given = see(made, np.full(3_000, 1), residuals(rng, 3_000, shifted), T0 + 5)
     assert given >= 1 and made.alarms.sum() == made.alarms[0, 1] == given
     assert made.alarm_ms == T0 + 5
 
@@ -39,11 +54,11 @@ def test_one_by_one_at_once_or_restored_it_is_the_same(cut: int) -> None:
     place = rng.integers(0, PLACES, 8_000)
     rows = np.concatenate([residuals(rng, 3_000), residuals(rng, 5_000, P + 0.3)])
     whole, first, again = Drift(PLACES), Drift(PLACES), Drift(PLACES)
-    whole.see(place, rows, T0)
+    see(whole, place, rows)
     for i in range(cut):
-        first.see(place[i : i + 1], rows[i : i + 1], T0)
+        see(first, place[i : i + 1], rows[i : i + 1])
     again.load(first.arrays())
-    again.see(place[cut:], rows[cut:], T0)
+    see(again, place[cut:], rows[cut:])
     assert whole.alarms.sum() > 0
     assert all(np.array_equal(a, b) for a, b in zip(whole.arrays().values(), again.arrays().values(), strict=True))
 
