@@ -47,6 +47,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A way to rank that has a name: a strategy of its own. What it leaves out is as the settings have it."""
 
     weights: dict[str, float] = {}
+    gamma_user: float | None = None
     gamma_item: float | None = None
     explore_share: float | None = None
 
@@ -65,7 +66,7 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
     co_listened_candidates: int = 50  # what others played right after the user's last plays: in place of as many popular ones
     explore_share: float = 0.02  # of slots, at random: without it, what is never shown is never known (MODEL.md section 4)
     explore_share_more: float = 0.2  # the same of the strategy `explore`: ten times the usual, and four of five slots still ranked
-    presets: dict[str, Preset] = {}  # further strategies by name: weights, gamma_item, explore_share; at most 8
+    presets: dict[str, Preset] = {}  # further strategies by name: weights, gamma_user, gamma_item, explore_share; at most 8
     chosen: tuple[str, ...] = (RANKED, TAIL, EXPLORE_MORE)  # strategies that `auto` draws one of, by what each has earned
     no_repeat_window_ms: int = 6 * HOUR_MS  # shown or played within: not again; an evening. Bounded by partition.shown_limit
     max_k: int = 100  # items of one answer
@@ -100,8 +101,9 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"presets.{name}: a name of 1 to 64 letters, digits, - and _, and none of {taken}")
             try:
                 chosen(self.weights, preset.weights)
-                if preset.gamma_item is not None:
-                    within("gamma_item", preset.gamma_item, GAMMA)
+                for gamma in ("gamma_user", "gamma_item"):
+                    if getattr(preset, gamma) is not None:
+                        within(gamma, getattr(preset, gamma), GAMMA)
                 if preset.explore_share is not None:
                     within("explore_share", preset.explore_share, (0.0, 1.0))
             except RequestError as error:
@@ -122,6 +124,7 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
         share = {POPULAR: 0.0, EXPLORE_MORE: self.explore_share_more}.get(strategy, self.explore_share)
         return Preset(
             weights=preset.weights,
+            gamma_user=preset.gamma_user if preset.gamma_user is not None else self.gamma_user,
             gamma_item=preset.gamma_item if preset.gamma_item is not None else usual,
             explore_share=preset.explore_share if preset.explore_share is not None else share,
         )

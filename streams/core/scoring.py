@@ -114,10 +114,12 @@ class Scorer:
     def fusion(self, asked: Asked, way: Preset) -> Fusion:
         """What the request asks for, else what the strategy does, which is what the settings say. Raises RequestError."""
         s = self.settings
-        gamma_item = way.gamma_item if way.gamma_item is not None else s.gamma_item
+        gamma_user, gamma_item = (
+            own if own is not None else usual for own, usual in ((way.gamma_user, s.gamma_user), (way.gamma_item, s.gamma_item))
+        )
         wanted = {
             "rank_scale": (asked.rank_scale, s.rank_scale, SCALE),
-            "gamma_user": (asked.gamma_user, s.gamma_user, GAMMA),
+            "gamma_user": (asked.gamma_user, gamma_user, GAMMA),
             "gamma_item": (asked.gamma_item, gamma_item, GAMMA),
         }
         more = {name: within(name, own, bounds) if own is not None else usual for name, (own, usual, bounds) in wanted.items()}

@@ -439,7 +439,8 @@ def test_settings_that_cannot_be_are_refused() -> None:
 PRESETS = RecommendSettings(
     explore_share=0.1,
     presets={
-        "calm": Preset(weights={"dislike": -40.0}, gamma_item=0.2), "wild": Preset(explore_share=0.5), "plain": Preset(explore_share=0.0),
+        "calm": Preset(weights={"dislike": -40.0}, gamma_user=0.3, gamma_item=0.2), "wild": Preset(explore_share=0.5),
+        "plain": Preset(explore_share=0.0),
     },
     chosen=("ranked", "calm", "wild", "plain"),
 )  # fmt: skip
@@ -451,10 +452,10 @@ def choosing(settings: RecommendSettings) -> Choosing:
 
 def test_each_strategy_asks_the_model_and_chance_in_its_own_way() -> None:
     """A preset is a strategy by its name; what a request asks for itself comes first."""
-    house, asked = House([Item(item_id=f"n{n}") for n in range(30)], PRESETS), list[float]()
+    house, asked = House([Item(item_id=f"n{n}") for n in range(30)], PRESETS), list[tuple[float, float]]()
 
     def score(batch: Batch, gamma_user: float, gamma_item: float) -> Prediction:
-        asked.append(gamma_item)
+        asked.append((gamma_user, gamma_item))
         return said(np.full((len(batch), len(TASKS)), 0.25, np.float32))
 
     scores, explored = {}, {}
@@ -462,7 +463,7 @@ def test_each_strategy_asks_the_model_and_chance_in_its_own_way() -> None:
         lists = [house.ask(score, strategy=strategy, k=20, seed=seed)[0].items for seed in range(40)]
         scores[strategy] = lists[0][0].score
         explored[strategy] = sum(item.source == "explore" for items in lists for item in items)
-    assert asked[::40] == [0.7, 1.0, 0.7, 0.2, 0.7, 0.7]
+    assert asked[::40] == [(0.0, 0.7), (0.0, 1.0), (0.0, 0.7), (0.3, 0.2), (0.0, 0.7), (0.0, 0.7)]
     # by hand: .25 x (.5 + 2 + 2 - .5 - 4) = 0, and with -40 in place of -4: -9
     assert scores == pytest.approx({"ranked": 0.0, "tail": 0.0, "explore": 0.0, "calm": -9.0, "wild": 0.0, "plain": 0.0})
     # 800 slots each; all 30 are candidates, none is drawn for lack of another: shares .1, .1, .2, .1, .5, 0 (binomial, p > .001)
@@ -471,7 +472,9 @@ def test_each_strategy_asks_the_model_and_chance_in_its_own_way() -> None:
     assert explored["plain"] == 0
     assert house.ask(score, strategy="calm", weights={"dislike": 0.0})[0].items[0].score == pytest.approx(1.0)
     house.ask(score, strategy="calm", gamma_item=0.9)
-    assert asked[-1] == 0.9
+    assert asked[-1] == (0.3, 0.9)
+    house.ask(score, strategy="calm", gamma_user=0.1)
+    assert asked[-1] == (0.1, 0.2)
 
 
 def test_propensities_of_a_preset_are_those_of_its_own_share() -> None:
@@ -561,6 +564,7 @@ def test_slots_say_what_an_exposure_of_theirs_is_worth() -> None:
         ({"presets": {"a b": Preset()}}, "presets.a b: a name of"),
         ({"presets": {f"p{n}": Preset() for n in range(9)}}, "at most 8 presets"),
         ({"presets": {"p": Preset(weights={"likes": 1.0})}}, r"presets.p: \$.weights.likes: no such weight"),
+        ({"presets": {"p": Preset(gamma_user=2.0)}}, r"presets.p: \$.gamma_user: must be in"),
         ({"presets": {"p": Preset(gamma_item=2.0)}}, r"presets.p: \$.gamma_item: must be in"),
         ({"presets": {"p": Preset(explore_share=float("nan"))}}, r"presets.p: \$.explore_share: must be in"),
         ({"chosen": ("ranked", "p")}, "chosen must name 2 to 12 different strategies of ranked, tail, explore, popular, got ranked, p"),
