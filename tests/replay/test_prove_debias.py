@@ -27,8 +27,8 @@ def test_ndcg_by_hand() -> None:
 
 def test_nothing_taken_away_is_the_plain_score() -> None:
     found = prove_debias.figures(1, SMALL)
-    assert found["1 ndcg plain"] == found["1 ndcg default"]
-    assert found["1 spearman plain"] == found["1 spearman default"]
+    assert found["1 ndcg plain"] == found["1 ndcg without"]
+    assert found["1 spearman plain"] == found["1 spearman without"]
     assert found["0 slope"] < found["0.5 slope"] < found["1 slope"]
 
 
