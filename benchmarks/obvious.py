@@ -200,22 +200,19 @@ class Obvious(nn.Module):
         linear, deep, rank, user = self.paths(rows)
         base = torch.tensor(self.base.logits(), dtype=torch.float32)
         z = (linear + deep + base)[: len(records)]
-        loss = torch.zeros(())
-        positives = [0.0] * len(TASKS)
+        labels, weights, signs = np.zeros((len(records), len(TASKS))), np.zeros((len(records), 1)), np.zeros((len(records), len(TASKS)))
         for n, record in enumerate(records):
             if isinstance(record, Reversal):
-                loss = loss - record.sign * z[n, record.task]
-                positives[record.task] += record.sign
-                continue
-            labels = [float(record.labels >> task & 1) for task in range(len(TASKS))]
-            positives = [a + b for a, b in zip(positives, labels, strict=True)]
-            truth = torch.tensor(labels)
-            own = functional.binary_cross_entropy_with_logits(z[n], truth, reduction="sum")
-            if user is not None:
-                alone = functional.binary_cross_entropy_with_logits(user[n] + base, truth, reduction="sum")
-                own = own + self.settings.user_effect_alone * alone
-            loss = loss + own / record.weight
-        loss = loss / len(records)
+                signs[n, record.task] = record.sign
+            else:
+                labels[n] = [record.labels >> task & 1 for task in range(len(TASKS))]
+                weights[n] = 1 / record.weight
+        truth, weight, sign = (torch.tensor(part, dtype=torch.float32) for part in (labels, weights, signs))
+        own = functional.binary_cross_entropy_with_logits(z, truth, reduction="none")
+        if user is not None:
+            alone = functional.binary_cross_entropy_with_logits(user[: len(records)] + base, truth, reduction="none")
+            own = own + self.settings.user_effect_alone * alone
+        loss = (weight * own - sign * z).sum() / len(records)
         if self.settings.pairs:
             loss = loss + self.settings.pairs * self._compare(rank[len(records) :], compared)
         if self.ranker.domains is not None and self.settings.map_penalty:
@@ -223,7 +220,7 @@ class Obvious(nn.Module):
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self.base.add(sum(isinstance(r, Example) for r in records), np.array(positives), now_ms)
+        self.base.add(sum(isinstance(r, Example) for r in records), (labels + signs).sum(0), now_ms)
         for r in rows:
             if r.fields[_DOMAIN] not in self.places and len(self.places) < self.settings.domain_places - 1:
                 self.places[r.fields[_DOMAIN]] = len(self.places)
@@ -244,13 +241,10 @@ class Obvious(nn.Module):
         return linear, scores.deep, scores.rank, scores.user
 
     def _compare(self, rank: Tensor, compared: Sequence[Compared]) -> Tensor:
-        losses = [
-            functional.softplus(rank[j] - rank[i])
-            for i, a in enumerate(compared)
-            for j, b in enumerate(compared)
-            if a.list == b.list and a.tier > b.tier
-        ]
-        return torch.stack(losses).mean() if losses else torch.zeros(())
+        lists = torch.tensor([c.list for c in compared])
+        tiers = torch.tensor([c.tier for c in compared])
+        better, worse = torch.nonzero((lists[:, None] == lists) & (tiers[:, None] > tiers), as_tuple=True)
+        return functional.softplus(rank[worse] - rank[better]).mean() if len(better) else torch.zeros(())
 
     def _id(self, key: int | tuple[int, int]) -> int:
         return self.known.setdefault(key, 1 + len(self.known)) if key else 0
