@@ -355,7 +355,7 @@ def dense_steps(log: Sequence[Step]) -> Iterator[Figure]:
 
 
 def cuda(log: Sequence[Step]) -> Iterator[Figure]:
-    """Steps a second on the GPU, and what bounds them: launches of kernels, and bytes that must move.
+    """Steps a second on the GPU, and what bounds them: launches of kernels, each at least an empty one's time, and bytes that must move.
 
     Bytes at the least: Adam reads six and writes four buffers of the dense parameters, and each forward and backward reads them once;
     the bandwidth is that of a large copy on this device.
@@ -385,8 +385,26 @@ def cuda(log: Sequence[Step]) -> Iterator[Figure]:
     launches = sum(e.count for e in events) / PIECE
     yield Figure(what=f"a step on {name}", unit="ms", ours=wall * 1e3, baseline=f"its {launches:,.0f} kernels alone", theirs=busy * 1e3)
     moved = 12 * 4 * sum(p.numel() for p in trainer.ranker.parameters())
+    bytes_s, launches_s = moved / _bandwidth(), launches * _empty_launch_s()
     yield Figure(what="its kernels", unit="ms", ours=busy * 1e3, baseline=f"{moved / 1e6:,.1f} MB at the copy's bandwidth",
-                 theirs=moved / _bandwidth() * 1e3)  # fmt: skip
+                 theirs=bytes_s * 1e3)  # fmt: skip
+    bound = "bytes" if bytes_s > launches_s else f"{launches:,.0f} empty launches"
+    yield Figure(what="share of the bound", unit="", ours=max(bytes_s, launches_s) / wall, baseline=f"the larger: {bound}", theirs=1.0,
+                 budget=">= 0.5")  # fmt: skip
+
+
+def _empty_launch_s(n: int = 2_000) -> float:
+    """Of a kernel that does nothing to speak of, one after another."""
+    one = torch.zeros(1, device="cuda")
+    best = float("inf")
+    for _ in range(5):
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        for _ in range(n):
+            one.zero_()
+        torch.cuda.synchronize()
+        best = min(best, (time.perf_counter() - began) / n)
+    return best
 
 
 def _bandwidth() -> float:
