@@ -55,8 +55,9 @@ TRIED = 60  # steps that each rate is tried on
 LIGHT = ModelSettings(deep=False, causal=False, pairs=0.0)  # the linear path alone: nothing else is computed
 ATTENDING = ModelSettings(cin=False, related=False, id_cross=False, cross_domain=False, causal=False, pairs=0.0)
 BLOCKS: dict[str, dict[str, bool | float]] = {
-    "CIN": {"cin": False}, "related behaviours": {"related": False}, "ID-Cross": {"id_cross": False},
-    "cross-domain towers": {"cross_domain": False}, "causal part": {"causal": False}, "linear ids and pairs": {"wide": False},
+    "attention": {"attention": False}, "CIN": {"cin": False}, "related behaviours": {"related": False}, "ID-Cross": {"id_cross": False},
+    "cross-domain towers": {"cross_domain": False}, "causal part": {"causal": False},
+    "gates": {"gates": False}, "Platt": {"platt": False}, "linear ids and pairs": {"wide": False},
     "comparing lists": {"pairs": 0.0},
 }  # fmt: skip
 

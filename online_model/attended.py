@@ -23,7 +23,7 @@ _ITEM = FIELDS.index("item")
 class Attended:
     """Weights that sum up to 1 in each row; first that of the null slot, then those of the behaviours in the batch's order."""
 
-    history: Array  # float32 [B, 2, 1 + L], the positive family first
+    history: Array | None  # float32 [B, 2, 1 + L], the positive family first; None where that block is off
     related: Array | None  # float32 [B, 1 + R]; None where that block is off
 
 
@@ -32,14 +32,15 @@ def attended(trainer: Trainer, batch: Batch) -> Attended:
     ranker = trainer.ranker
     with torch.inference_mode():
         query = _rows(trainer, batch.fields[:, _ITEM])
-        history = ranker.attention.weights(
-            query, _rows(trainer, batch.history).transpose(0, 1), *_behaviours(trainer, batch.action, batch.age_s, batch.history)
-        )
-        related = None
+        history = related = None
+        if ranker.attention is not None:
+            given_history = _behaviours(trainer, batch.action, batch.age_s, batch.history)
+            weights = ranker.attention.weights(query, _rows(trainer, batch.history).transpose(0, 1), *given_history)
+            history = weights.transpose(0, 1).numpy(force=True)
         if ranker.related is not None:
             given = (array[:, None] for array in (batch.related_action, batch.related_age_s, batch.related))
             related = ranker.related.weights(query, _rows(trainer, batch.related)[None], *_behaviours(trainer, *given))[0].numpy(force=True)
-        return Attended(history.transpose(0, 1).numpy(force=True), related)
+        return Attended(history, related)
 
 
 def _rows(trainer: Trainer, keys: Array) -> Tensor:

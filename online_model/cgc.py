@@ -25,9 +25,10 @@ class GateUse:
 class CGC(nn.Module):
     """Experts in the order: own ones by task, then the shared ones. A gate's columns: own, then shared."""
 
-    def __init__(self, inputs: int, tasks: int, shared: int, expert: int, tower: int) -> None:
+    def __init__(self, inputs: int, tasks: int, shared: int, expert: int, tower: int, gated: bool = True) -> None:
+        """`gated`: off, every gate stands still at the mean of the shared experts (a shared bottom), and own ones are not heard."""
         super().__init__()
-        self.tasks, self.shared, self.expert = tasks, shared, expert
+        self.tasks, self.shared, self.expert, self.gated = tasks, shared, expert, gated
         self.experts = nn.Parameter(torch.empty(inputs, (tasks + shared) * expert))
         self.experts_bias = nn.Parameter(torch.zeros((tasks + shared) * expert))
         self.scale = nn.Parameter(torch.ones(tasks + shared, expert))
@@ -72,6 +73,8 @@ class CGC(nn.Module):
 
     def weigh(self, x: Tensor) -> Tensor:
         """[B, I] -> gates [B, T, 1 + S], each summing to 1."""
+        if not self.gated:
+            return functional.pad(x.new_full((len(x), self.tasks, self.shared), 1 / self.shared), (1, 0))
         return torch.softmax((x @ self.gates).view(len(x), self.tasks, -1), -1)
 
     def use(self, x: Tensor) -> GateUse:

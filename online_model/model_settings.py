@@ -29,10 +29,13 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     expert_units: int = 64
     tower_units: int = 32  # of a task's head
     deep: bool = True  # off: the linear path alone answers; with pairs = 0 and causal off as well, the rest is not computed either
+    attention: bool = True  # over the last behaviours, positive and negative apart
     cin: bool = True  # products of fields
     related: bool = True  # attention over behaviours with the candidate's artist or category
     id_cross: bool = True  # a candidate's own little network over the user's behaviours
     cross_domain: bool = True  # a user vector a domain, helped by the others
+    gates: bool = True  # each task mixes its own expert with the shared ones; off: all take the shared ones' mean
+    platt: bool = True  # logits are calibrated by a line a task before they are probabilities
     causal: bool = True  # what user and popularity add is kept apart, to be taken away when serving
     cin_layers: tuple[int, ...] = (32, 32)  # feature maps of each layer of products
     domain_places: int = 6  # domains with towers of their own; the last is shared by all that come later

@@ -74,7 +74,7 @@ class Ranker(nn.Module):
         super().__init__()
         dim = s.embedding_dim
         fields = len(FIELDS) + len(BAGS)
-        self.attention = BehaviourAttention(FAMILIES, ACTIONS, dim, s.attention_units)
+        self.attention = BehaviourAttention(FAMILIES, ACTIONS, dim, s.attention_units) if s.attention else None
         self.related = BehaviourAttention(1, ACTIONS, dim, s.attention_units) if s.related else None
         self.cin = CIN(fields, s.cin_layers) if s.cin else None
         self.id_cross = s.id_cross
@@ -82,20 +82,23 @@ class Ranker(nn.Module):
         self.effect = nn.Linear(2 * dim, len(TASKS)) if s.causal else None
         if self.effect is not None:
             nn.init.zeros_(self.effect.weight)
-        inputs = dim * (fields + FAMILIES) + WIDTH
+        inputs = dim * fields + WIDTH
+        inputs += dim * FAMILIES if s.attention else 0
         inputs += dim if s.related else 0
         inputs += self.cin.width if self.cin else 0
         inputs += id_cross.OUT if s.id_cross else 0
         inputs += OUT + 1 if s.cross_domain else 0
-        self.tasks = CGC(inputs, len(TASKS) + 1, s.shared_experts, s.expert_units, s.tower_units)
+        self.tasks = CGC(inputs, len(TASKS) + 1, s.shared_experts, s.expert_units, s.tower_units, s.gates)
 
     def forward(self, x: Inputs) -> Scores:
         """All blocks; see `Scores`."""
         n = len(x.fields)
         bags = x.bags.sum(2) / x.bag_sizes
         query = x.fields[:, _ITEM]
-        attended = self.attention(query, x.history, x.action, x.age_s, x.there, x.owner)
-        parts = [x.fields.reshape(n, -1), bags.view(n, -1), attended, x.lasting]
+        parts = [x.fields.reshape(n, -1), bags.view(n, -1)]
+        if self.attention is not None:
+            parts.append(self.attention(query, x.history, x.action, x.age_s, x.there, x.owner))
+        parts.append(x.lasting)
         if self.related is not None:
             parts.append(self.related(query, x.related, x.related_action, x.related_age_s, x.related_there))
         if self.cin is not None:

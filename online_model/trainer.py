@@ -321,7 +321,7 @@ class Trainer:
         return np.concatenate([keys[keys != 0], lost])
 
     def _look(self, run: Pass, now_ms: int) -> tuple[Array, Array] | None:
-        if now_ms < self.looked_ms + LOOK_MS or not self.ranks:
+        if now_ms < self.looked_ms + LOOK_MS or not (self.ranks and self.settings.gates):
             return None
         self.looked_ms = now_ms
         use = self.ranker.tasks.use(run.scores.entering)
@@ -339,10 +339,11 @@ class Trainer:
         n = len(z)
         labels, sign, is_example = batch.labels[:n], batch.sign[:n], batch.is_example[:n]
         stands_for = (is_example.astype(np.float64) / batch.weight[:n])[:, None]
-        calibrated = self.platt(z)
+        calibrated = self._calibrated(z)
         loss = float((log_loss(calibrated, labels) * stands_for).sum() / max(1.0, stands_for.sum()))
         gradient = (_sigmoid(calibrated) - labels) * stands_for - sign
-        self.platt.step(z, self.base.logits(), gradient, stands_for)
+        if self.settings.platt:
+            self.platt.step(z, self.base.logits(), gradient, stands_for)
         left = (_sigmoid(z) - labels) * stands_for - sign
         linear, deep = paths
         self.blend.step(linear, deep, left)
@@ -351,8 +352,11 @@ class Trainer:
         self.base.add(float(stands_for.sum()), (labels * stands_for + sign).sum(0), now_ms)
         return loss
 
+    def _calibrated(self, z: Array) -> Array:
+        return self.platt(z) if self.settings.platt else z
+
     def _probabilities(self, z: Array) -> Array:
-        return _sigmoid(self.platt(z)).astype(np.float32)
+        return _sigmoid(self._calibrated(z)).astype(np.float32)
 
     def to(self, array: Array) -> Tensor:
         """On the device."""

@@ -240,10 +240,12 @@ def _attention(n: Numbers, name: Name, attend: Attend | None) -> list[list[Atten
     weights = attend(batch)
     out = []
     for k in range(len(batch)):
-        of = [
-            _weighed(over, weights.history[k, f], batch.history[0, f], batch.action[0, f], batch.age_s[0, f], name)
-            for f, over in enumerate(FAMILIES)
-        ]
+        of = []
+        if weights.history is not None:
+            own = weights.history[k]
+            of += [
+                _weighed(over, own[f], batch.history[0, f], batch.action[0, f], batch.age_s[0, f], name) for f, over in enumerate(FAMILIES)
+            ]
         if weights.related is not None:
             of.append(_weighed(RELATED, weights.related[k], batch.related[k], batch.related_action[k], batch.related_age_s[k], name))
         out.append(of)

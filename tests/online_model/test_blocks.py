@@ -221,7 +221,7 @@ def test_gradients_are_finite(name: str, scale: float) -> None:
 
 # --- the whole trainer
 
-SWITCHES = ("deep", "wide", "cin", "related", "id_cross", "cross_domain", "causal")
+SWITCHES = ("deep", "wide", "attention", "cin", "related", "id_cross", "cross_domain", "gates", "platt", "causal")
 BEHAVIOURS = ("history", "action", "age_s", "where")
 RELATED = ("related", "related_action", "related_age_s")
 USER, ITEM = FIELDS.index("user"), FIELDS.index("item")
@@ -376,28 +376,61 @@ def test_the_trainers_gradients_are_finite(form: str) -> None:
         assert np.isfinite(array).all(), name
 
 
-@pytest.mark.parametrize(
-    ("form", "names"),
-    [
-        ("deep", ("history",)),
-        ("cin", ("fields",)),
-        ("related", ("related",)),
-        ("id_cross", ("history",)),
-        ("cross_domain", ("domain_exposures",)),
-        ("causal", ("popularity",)),
-    ],
-)
-def test_a_switch_is_heard(form: str, names: tuple[str, ...]) -> None:
-    """What only this block reads moves the prediction where it is on, and not where it is off; the properties above are about something."""
-    on, off, of = trained(FORMS[form]), trained(FORMS["deep"]), asked(59)
+INPUTS = {"attention": 32, "cin": 64, "related": 16, "id_cross": 16, "cross_domain": 17}  # what a block gives the experts
+
+
+def silenced(name: str, made: Trainer, patch: pytest.MonkeyPatch) -> None:
+    """The block as if it said nothing."""
+    ranker = made.ranker
+    blocks = {"attention": ranker.attention, "cin": ranker.cin, "related": ranker.related}
+    if name in blocks:
+        block, width = blocks[name], INPUTS[name]
+        patch.setattr(block, "forward", lambda *x: x[0].new_zeros(len(x[0]), width))
+    elif name == "id_cross":
+        patch.setattr("online_model.id_cross.id_cross", lambda rows, *rest: rows.new_zeros(len(rows), INPUTS[name]))
+    elif name == "cross_domain":
+        assert ranker.domains is not None
+        said = ranker.domains.forward
+        patch.setattr(ranker.domains, "forward", lambda *x: tuple(0 * part for part in said(*x)))
+    elif name == "causal":
+        assert ranker.effect is not None
+        patch.setattr(ranker.effect, "forward", lambda x: x.new_zeros(len(x), len(TASKS)))
+    elif name == "gates":
+        patch.setattr(ranker.tasks, "gated", False)
+    elif name == "deep":
+        patch.setattr(made.blend, "share", 0 * made.blend.share)
+    elif name == "wide":
+        patch.setattr(made.wide, "weights", 0 * made.wide.weights)
+    elif name == "platt":
+        patch.setattr(made.platt, "slope", 1 + 0 * made.platt.slope)
+        patch.setattr(made.platt, "offset", 0 * made.platt.offset)
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_a_switch_is_heard(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a block is on, what it says counts, and by its own switch alone; the properties above are about something."""
+    on, off, of = trained(FORMS[name]), trained(FORMS["deep"]), asked(59)
+    said = on.predict(of)
+    with monkeypatch.context() as patch:
+        silenced(name, on, patch)
+        without = on.predict(of)
+    assert different(said.probabilities, without.probabilities)
+    assert different(on.predict(of).logits, without.logits) or name == "platt"
+    width = on.ranker.tasks.experts.shape[0] - off.ranker.tasks.experts.shape[0]
+    assert width == INPUTS.get(name, 0)
+
+
+def test_what_only_one_block_reads_moves_nothing_where_it_is_off() -> None:
+    off, of = trained(FORMS["deep"]), asked(59)
     of.domain_exposures *= np.arange(6, dtype=np.float32)[:, None]
-    turned = changed(of, names, lambda a: np.roll(a, 1, axis=0))
-    assert different(figures(on, turned), figures(on, of))
-    if form in ("related", "cross_domain"):
-        assert not different(figures(off, turned), figures(off, of))
-    assert on.ranker.tasks.experts.shape[0] - off.ranker.tasks.experts.shape[0] == {
-        "deep": 0, "cin": 64, "related": 16, "id_cross": 16, "cross_domain": 17, "causal": 0,
-    }[form]  # fmt: skip
+    for names in (("related",), ("domain_exposures",)):
+        assert not different(figures(off, changed(of, names, lambda a: np.roll(a, 1, axis=0))), figures(off, of))
+
+
+def test_without_platt_probabilities_are_those_of_the_logits() -> None:
+    for form, same_ in (("cin", True), ("platt", False)):
+        said = trained(FORMS[form]).predict(asked(59))
+        assert bool(np.abs(said.probabilities - 1 / (1 + np.exp(-said.logits))).max() < 1e-6) is same_
 
 
 def test_the_rank_head_learns_from_pairs_alone() -> None:
