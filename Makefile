@@ -11,7 +11,7 @@ JOBS ?= 2
 NONE := 5
 
 .DEFAULT_GOAL := help
-.PHONY: install run test check bench prove golden help
+.PHONY: install run test check bench prove gpu golden help
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +41,10 @@ bench: install  ## benchmarks
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 prove: install  ## the statistical and long acceptance lines in full, into benchmarks/RESULTS.md
-	@$(BIN)/python -m pytest -m prove $(ARGS)
+	@$(BIN)/python -m pytest -m "prove and not gpu" $(ARGS)
+
+gpu: install  ## the tests that need a CUDA device; their figures into benchmarks/RESULTS.md
+	@$(BIN)/python -m pytest -m gpu $(ARGS)
 
 golden: install  ## remake the golden files of formats; review the diff
 	@REMAKE_GOLDEN=1 $(BIN)/python -m pytest -m "$(MARKERS)" -k golden $(ARGS)

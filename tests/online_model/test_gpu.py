@@ -16,7 +16,7 @@ DEVICE = "cuda"
 STEPS, SIZE = 200, 32
 CLOSE = 1e-4
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope="module")
