@@ -133,6 +133,8 @@ class Evidence:
                 whole = np.ones(len(uniform), bool)
                 rows += measured(uniform, names, [("second log", whole)], q.resamples, shown=shown, top=TOP)
             out.append(Finding(kind="gamma", title="Popularity's part taken away", rows=rows, notes=[_GAMMA_NOTE]))
+        if self._ledger.thinned:
+            out = [msgspec.structs.replace(finding, notes=[*finding.notes, _THINNED_NOTE]) for finding in out]
         return out
 
 
@@ -144,6 +146,10 @@ def tail_ms(arrivals: Iterable[Numbered]) -> int:
 
 _TAIL_NOTE = "AUC, NE and COPC are of one pass; GAUC is of the last 30 % of the log, predicted by what was known before it."
 _SPAN_NOTE = "Judged on what was shown after every copy had been published to twice. GAUC is of one pass, alike for all."
+_THINNED_NOTE = (
+    "Of the exposures without an act only a share was kept (partition.negative_rate). Here each counts once: NE, COPC and top are of what "
+    "was kept, and differ from those of the replay itself."
+)
 _SPANS = 4  # that a log must last: the first two are not judged
 _GAMMA_NOTE = f"top: mean label of the {TOP:.0%} of each user's exposures that are scored highest. {_TAIL_NOTE}"
 

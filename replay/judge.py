@@ -22,6 +22,7 @@ import xxhash
 from online_model.batch import Batch, of_features
 from online_model.features import Closed, Features
 from replay.ledger import Ledger
+from replay.logs import LogError
 from replay.prequential import BATCH, Numbered
 from streams.core import keys
 from streams.core.acts import LABELS, meaning
@@ -69,13 +70,25 @@ def stopping(stops: Sequence[Stop]) -> Callable[[Iterator[Numbered]], Iterator[l
     return batches
 
 
+def of_acts(rows: Iterable[Numbered]) -> Iterator[Numbered]:
+    """The rows. Raises LogError at one whose acts come in others: it would be judged as if nothing had come of it."""
+    for line, arrived in rows:
+        record = arrived.record
+        apart = "an exposure" if isinstance(record, Exposure) else None
+        if isinstance(record, Event) and record.request_id is not None:
+            apart = f"request_id {record.request_id[:60]!r}"
+        if apart is not None:
+            raise LogError(f"second log, row {line}: {apart}, whose acts may come in other rows; each row has to hold its own (`also`)")
+        yield line, arrived
+
+
 class Judge:
     """A second log, each row at its own time."""
 
     def __init__(self, rows: Iterable[Numbered], partition: Partition, ask: Callable[[Batch], None], ledger: Ledger) -> None:
         """`ask` predicts a batch into the ledger."""
         self._partition, self._ask, self._ledger = partition, ask, ledger
-        self._events = (arrived.record for _, arrived in rows if isinstance(arrived.record, Event))
+        self._events = (arrived.record for _, arrived in of_acts(rows) if isinstance(arrived.record, Event))
         self._next = next(self._events, None)
         self._group: list[Features] = []
         self._labels: list[int] = []

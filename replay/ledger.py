@@ -43,10 +43,12 @@ class Ledger:
         self._rows: list[tuple[Array, Array, Array, Array, Array]] = []  # ids, users, items, shown_ms, age_s
         self._said: dict[str, list[tuple[Array, Array, Array]]] = {}  # ids, logits, probabilities
         self._closed: list[tuple[list[int], list[int]]] = []
+        self.thinned = False  # whether some exposures stand for others that were not kept
 
     def shown(self, batch: Batch) -> None:
         """Remember the exposures of a batch of the model that stands for all: they all see the same ones."""
         at = np.flatnonzero(batch.is_example > 0)
+        self.thinned |= bool((batch.weight[at] < 1).any())
         self._rows.append(
             (batch.ids[at], batch.fields[at, _USER], batch.fields[at, _ITEM], batch.shown_ms[at], batch.item_age_s[at].astype(float))
         )

@@ -138,13 +138,18 @@ def replay(
     with reached, progress("rows") as told:
         if ablate or freshness or gammas:
             from replay.evidence import SPANS_MS, Evidence, Question, tail_ms
-            from replay.judge import Judge, Tail, stopping
+            from replay.judge import Judge, Tail, of_acts, stopping
 
             question = Question(ablate=ablate, spans_ms=SPANS_MS * freshness, gammas=gammas, frozen_from_ms=tail_ms(arrivals()))
             evidence = Evidence(question, settings.model, settings.learner, chosen)
             learner = evidence.learner
-            second = prequential.of_file(log._replace(paths=(judge,)).rows()) if judge else iter(())
-            stops: list[Stop] = [Judge(second, machine, evidence.ask, evidence.uniform)]
+
+            def second() -> Iterator[prequential.Numbered]:
+                return prequential.of_file(log._replace(paths=(judge,)).rows()) if judge else iter(())
+
+            for _ in of_acts(second()):
+                pass  # what can't be judged is known before a long pass
+            stops: list[Stop] = [Judge(second(), machine, evidence.ask, evidence.uniform)]
             if ablate or gammas:
                 stops.append(Tail(arrivals, machine, evidence.ask_tail, question.frozen_from_ms))
             result = prequential.run(

@@ -231,6 +231,29 @@ def test_second_log_has_the_features_that_the_first_would_have_had_at_that_momen
         assert np.abs(one - other).max() < 1e-5 < one.max(), name
 
 
+@pytest.mark.parametrize(("more", "says"), [({"request_id": "r1"}, "request_id 'r1'"), ({"kind": "exposure"}, "an exposure")])
+def test_a_second_log_whose_acts_come_in_rows_of_their_own_is_refused(more: dict[str, str], says: str, tmp_path: Path) -> None:
+    shown = {"ts": T, "user_id": "u", "request_id": "r1", "slots": [{"item_id": "i", "position": 0}], "domain": "a"}
+    plain = {"event_id": "e", "ts": T, "user_id": "u", "item_id": "i", "action": "impression"}
+    record = (shown if "kind" in more else plain) | more
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    first.write_bytes(b"\n".join(row.raw for row in log(hours=1)))
+    second.write_bytes(b"\n".join([msgspec.json.encode(plain), msgspec.json.encode(record)]))
+    told = CliRunner().invoke(segue, ["replay", str(first), "--format", "jsonl", "--gamma", "0,1", "--judge", str(second)])
+    assert told.exit_code == 2 and f"second log, row 2: {says}, whose acts may come in other rows" in " ".join(told.output.split())
+
+
+def test_tables_of_thinned_negatives_say_so() -> None:
+    def notes(rate: float) -> list[str]:
+        evidence = Evidence(Question(gammas=(0.0, 1.0), resamples=5), SMALL, LEARNING, "cpu")
+        bare = [row._replace(raw=row.raw.replace(b'"also":["play"]', b'"also":[]')) for row in log()]
+        partition = Partition(PartitionSettings(negative_rate=rate), Tables.over(), Catalog())
+        result = prequential.run(prequential.of_file(bare), partition, evidence.learner, closing=True, also=evidence.also)
+        return evidence.findings(result)[0].notes
+
+    assert len(notes(1.0)) + 1 == len(notes(0.5)) and "partition.negative_rate" in notes(0.5)[-1]
+
+
 def _moved(raw: bytes, ms: int) -> bytes:
     record = msgspec.json.decode(raw)
     return msgspec.json.encode(record | {"ts": record["ts"] + ms, "event_id": record["event_id"] + str(ms)})
