@@ -15,9 +15,12 @@ RATES = {"full_play": 0.3, "collect": 0.05, "skip": 0.3}  # the rest of all expo
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4, cin=False, id_cross=False, cross_domain=False)
 
 
-def judged(w: float, n: int = 12_000) -> tuple[dict[str, float], int]:
-    """Labels over probabilities in the second half of a log of n exposures, all of which are predicted; how many were learned."""
-    rng = np.random.default_rng(5)
+def judged(*shares: float, n: int = 12_000) -> tuple[dict[str, float], int]:
+    """Labels over probabilities in the second half of a log of n exposures, all of which are predicted; how many were learned.
+
+    `shares`: that were kept, one after the other, each for an equal part of the log.
+    """
+    rng, w = np.random.default_rng(5), np.repeat(shares, n // len(shares))
     act = rng.choice([*RATES, ""], n, p=[*RATES.values(), 1 - sum(RATES.values())])
     kept = (act != "") | (rng.random(n) < w)
     made, learned, of = Trainer(SMALL), 0, {task: [0.0, 0.0] for task in RATES}
@@ -26,7 +29,7 @@ def judged(w: float, n: int = 12_000) -> tuple[dict[str, float], int]:
         one = replace(
             batch(120, at),
             labels=(act[now, None] == np.array(TASKS)).astype(np.float32),
-            weight=np.where(act[now] == "", w, 1.0).astype(np.float32),
+            weight=np.where(act[now] == "", w[now], 1.0).astype(np.float32),
         )
         if at >= n // 2:
             for task, sums in of.items():
@@ -37,10 +40,10 @@ def judged(w: float, n: int = 12_000) -> tuple[dict[str, float], int]:
     return {task: labels / predicted for task, (labels, predicted) in of.items()}, learned
 
 
-@pytest.mark.parametrize(("w", "learned"), [(1.0, 12_000), (0.1, 8_220)])
-def test_copc_is_one_at_any_kept_share(w: float, learned: int) -> None:
+@pytest.mark.parametrize(("w", "learned"), [((1.0,), 12_000), ((0.1,), 8_220), ((1.0, 0.1, 0.5, 0.1), 9_585)])
+def test_copc_is_one_at_any_kept_share_and_where_it_changes(w: tuple[float, ...], learned: int) -> None:
     # 12,000 (.65 + .35 w) are learned from; of 6,000 judged ones 1,800 are full plays and 300 collects: standard errors of .02 and .06
-    copc, n = judged(w)
+    copc, n = judged(*w)
     assert n == pytest.approx(learned, abs=3 * (12_000 * 0.35 * 0.65) ** 0.5)
     assert copc["full_play"] == pytest.approx(1, abs=0.06)
     assert copc["skip"] == pytest.approx(1, abs=0.06)
