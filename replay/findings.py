@@ -26,7 +26,7 @@ def tables(found: Sequence[Finding]) -> Iterator[Table | str]:
             names, *figures = _head(rows)
             table.add_column(names, no_wrap=True)
             for column in figures:
-                table.add_column(column, justify="right", no_wrap=True)
+                table.add_column(column, justify="right", overflow="fold")  # an interval that is cut off says something else
             for row in rows:
                 figure = (f"{value}\n{more.replace(' [', chr(10) + '[')}" for value, more in _figures(row))
                 table.add_row(f"{row.name}\n{row.part}\n{row.positives:,} positives", *figure, *_rest(row))
@@ -82,7 +82,8 @@ def _number(value: float) -> str:
 def _difference(more: Interval) -> str:
     if more.value != more.value or (more.value == more.low == more.high == 0):
         return ""
-    return f"{1000 * more.value:+.1f} [{1000 * more.low:+.1f}, {1000 * more.high:+.1f}]"
+    interval = f" [{1000 * more.low:+.1f}, {1000 * more.high:+.1f}]" if more.low == more.low else ""
+    return f"{1000 * more.value:+.1f}{interval}"
 
 
 def _picture(finding: Finding) -> str:

@@ -2,20 +2,24 @@
 from __future__ import annotations
 
 import html
+import io
+import re
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from online_model.batch import Batch
 from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
 from replay import logs, prequential
-from replay.evidence import ALL_ON, Evidence, Question, measured, span_name, switched_off, tail_ms
+from replay.evidence import ALL_ON, Evidence, Finding, Question, Row, measured, span_name, switched_off, tail_ms
 from replay.findings import sections, tables
+from replay.intervals import Interval
 from replay.judge import Judge, Tail, stopping
 from replay.ledger import Judged, Ledger
 from replay.logs import LogRow
@@ -314,6 +318,26 @@ def test_command_gives_tables_json_and_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [["--gamma", "much"], ["--judge", __file__]])
 def test_call_that_asks_for_nothing_sensible_is_refused(options: list[str]) -> None:
     assert CliRunner().invoke(segue, ["replay", __file__, "--format", "jsonl", *options]).exit_code == 2
+
+
+def test_a_terminal_of_80_columns_shows_every_interval_whole() -> None:
+    wide = Interval(-0.1234, -0.2345, 0.0987)
+    row = Row(
+        name="no cross_domain", part="item under 1 d", task="skip", n=9_999, positives=1_234_567, auc=0.5, ne=1.5, copc=1.0, gauc=0.5,
+        auc_more=wide, ne_more=wide, gauc_more=wide, top=0.5, top_more=wide, rate=12_345.0,
+    )  # fmt: skip
+    out = io.StringIO()
+    found = Finding(kind="gamma", title="t", rows=[row], notes=[])
+    Console(file=out, width=80).print(*tables([found]), sep="\n")
+    assert "…" not in out.getvalue() and out.getvalue().count("-234.5") == out.getvalue().count("+98.7") == 4
+    assert "nan" not in sections_of_one_user()
+
+
+def sections_of_one_user() -> str:
+    """One user alone has no interval."""
+    one = [row._replace(raw=re.sub(rb'"user_id":"u[0-9]+"', b'"user_id":"u1"', row.raw)) for row in log()]
+    evidence = Evidence(Question(gammas=(0.0, 1.0), resamples=5), SMALL, LEARNING, "cpu")
+    return "".join(section.partition("</h3>")[2] for _, section in sections(evidence.findings(run(evidence, one))))
 
 
 def test_table_names_every_figure_once() -> None:
