@@ -29,7 +29,6 @@ class Reservoir:
     def __init__(self, slots: int = SLOTS) -> None:
         self.slots = slots
         self.kept: list[list[Example]] = [[] for _ in range(TIERS)]
-        self._shown = np.zeros((TIERS, slots), np.int64)  # their event times
         self.counts = np.zeros(TIERS)  # arrivals, fading by e in LIFE_MS
         self.at_ms = 0
         self._owed = 0.0  # draws, below one
@@ -46,31 +45,28 @@ class Reservoir:
             self.counts[tier] += 1
             kept, chance = self.kept[tier], _hash(record.id, 0)
             if len(kept) < self.slots:
-                place = len(kept)
+                self._at[record.id] = tier, len(kept)
                 kept.append(record)
             elif chance * max(self.counts[tier], self.slots) < self.slots:
                 place = int(_hash(record.id, 1) * self.slots)
                 self._at.pop(kept[place].id, None)
+                self._at[record.id] = tier, place
                 kept[place] = record
-            else:
-                continue
-            self._at[record.id] = tier, place
-            self._shown[tier, place] = record.ts
 
     def draw(self, learned: int, share: float, version: int, now_ms: int) -> list[Example]:
         """Rows beside so many that were learned, such that rows drawn are a share of all; weighed back to the tiers' own shares."""
         self._owed += learned * share / (1 - share)
         n = int(self._owed)
         self._owed -= n
-        fresh = [np.flatnonzero(self._shown[tier, : len(kept)] + LIFE_MS >= now_ms) for tier, kept in enumerate(self.kept)]
-        there = [tier for tier in range(TIERS) if len(fresh[tier])]
+        fresh = [[row for row in kept if row.ts + LIFE_MS >= now_ms] for kept in self.kept]
+        there = [tier for tier in range(TIERS) if fresh[tier]]
         if not there:
             return []
         stands_for = self.counts / self.counts[there].sum() * len(there)
         out = []
         for at in range(n):
             tier = there[int(_hash(version, 2 * at + 2) * len(there))]
-            row = self.kept[tier][fresh[tier][int(_hash(version, 2 * at + 3) * len(fresh[tier]))]]
+            row = fresh[tier][int(_hash(version, 2 * at + 3) * len(fresh[tier]))]
             out.append(msgspec.structs.replace(row, weight=row.weight / float(stands_for[tier])))
         return out
 
@@ -95,9 +91,6 @@ class Reservoir:
         """The state that `arrays` gave."""
         self.kept = msgspec.msgpack.decode(arrays["rows"].tobytes(), type=list[list[Example]])
         self.counts, self.at_ms, self._owed = arrays["counts"].copy(), int(arrays["at_ms"]), float(arrays["owed"])
-        self._shown[:] = 0
-        for tier, rows in enumerate(self.kept):
-            self._shown[tier, : len(rows)] = [row.ts for row in rows]
         self._at = {row.id: (tier, place) for tier, rows in enumerate(self.kept) for place, row in enumerate(rows)}
 
 
