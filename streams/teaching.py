@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
+from aiokafka.structs import RecordMetadata
 from faust.types import TP, EventT
 
 from bandit.settings import BanditSettings
@@ -135,6 +136,7 @@ class Teaching:
         self._told = 0  # version of the choice among strategies that was last published
         self._dense_due = False  # dense parameters changed since they were last published
         self._updates_offset = 0  # of what model-updates held when the state was as it is
+        self._on_its_way: list[asyncio.Future[RecordMetadata]] = []  # what the last turn had to say
         self._fence: asyncio.Task[None] | None = None
         self._loading: asyncio.Future[tuple[Learner, str, int]] | None = None
         self._saving: asyncio.Task[None] | None = None
@@ -216,7 +218,10 @@ class Teaching:
             end("learning failed", error)
 
     async def _turn(self) -> None:
-        """In this order: learn for a moment; publish what changed; save and acknowledge when it is time."""
+        """In this order: learn for a moment; publish what changed; save and acknowledge when it is time.
+
+        The broker may take its time: what is published is awaited only before the next is, or before a checkpoint.
+        """
         learner = self.learner
         if learner is None:
             return
@@ -231,15 +236,14 @@ class Teaching:
             self.applied = work.event.message.offset
             work.event.message.value = None  # kept only to be acknowledged
             self._unacked.append(work.event)
+        out = [Out("metrics", 0, b"window", msgspec.json.encode(w)) for w in learner.take_windows()]
+        out += [Out("metrics", 0, b"strategy", msgspec.json.encode(v)) for v in learner.take_values()]
         if delta is not None:
-            self._updates_offset = await self._delivery.append(Out("model_updates", 0, None, messages.encode(delta))) + 1
+            out.insert(0, Out("model_updates", 0, None, messages.encode(delta)))
             self._said_at = time.monotonic()
             self.published += 1
             self.acts += len(delta.arrivals_ms)
-        windows, values = learner.take_windows(), learner.take_values()
-        if windows or values:
-            out = [Out("metrics", 0, b"window", msgspec.json.encode(w)) for w in windows]
-            await self._delivery.send([*out, *[Out("metrics", 0, b"strategy", msgspec.json.encode(v)) for v in values]])
+        await self._publish(out)
         if time.monotonic() - self._saved_at >= self.config.process.checkpoint_every_s:
             await self._checkpoint()
 
@@ -306,18 +310,29 @@ class Teaching:
             version, watermark = self.learner.version, self.learner.watermark_ms
             rows = self.learner.trainer.delta({}, True)
             delta = Delta(self.epoch, version, version, watermark, [], rows)
-            self._updates_offset = 1 + await self._delivery.append(Out("model_updates", 0, None, messages.encode(delta)))
+            await self._publish([Out("model_updates", 0, None, messages.encode(delta))])
         if time.monotonic() - self._said_at >= BEAT_S:
             self._said_at = time.monotonic()
-            self._updates_offset = 1 + await self._delivery.append(
-                Out("model_updates", 0, None, messages.encode(Beat(self.epoch, self.learner.version)))
-            )
+            await self._publish([Out("model_updates", 0, None, messages.encode(Beat(self.epoch, self.learner.version)))])
         if self._unacked and time.monotonic() - self._saved_at >= self.config.process.checkpoint_every_s:
             await self._checkpoint()
+
+    async def _publish(self, rows: Iterable[Out]) -> None:
+        """Begin to, in order; what one turn has to say is on its way at most."""
+        await self._published()
+        self._on_its_way = await self._delivery.begin(rows)
+
+    async def _published(self) -> None:
+        """The broker has what the state has said so far."""
+        sent, self._on_its_way = self._on_its_way, []
+        for record in await asyncio.gather(*sent):
+            if record.topic == self._topics.model_updates:
+                self._updates_offset = record.offset + 1
 
     async def _checkpoint(self) -> None:
         """Copy all state (while nothing learns), save it beside further learning, then acknowledge what it contains."""
         await self._saved()
+        await self._published()
         learner = self.learner
         if learner is None:
             return

@@ -1,10 +1,11 @@
 """The learner's process without its topics: what a turn publishes, and what a start makes of a checkpoint of other settings."""
 from __future__ import annotations
 
+import asyncio
 import logging
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 
 from bandit.settings import BanditSettings
+from online_model import checkpoint
 from online_model.checkpoint import Incompatible
 from online_model.features import ExampleRecord, Tick
 from streams import messages
@@ -20,10 +22,11 @@ from streams.core.choosing import Choosing
 from streams.core.learn import LearnerSettings
 from streams.core.recommend import Preset
 from streams.core.rewards import RewardSettings
-from streams.messages import Delta, Examples
+from streams.messages import Delta, Examples, Out
 from streams.settings import Settings
 from streams.settings import learner as config_of
 from streams.teaching import LearnerConfig, LearnerProcessSettings, Teaching, _Work, _write
+from streams.watchdog import Watchdog
 from tests.streams_core.test_learn import COUNT, SMALL, T0, example, numbered, reward
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +55,25 @@ def turn(made: Teaching, records: Sequence[ExampleRecord], at: int) -> Delta | N
     return delta
 
 
+class Slow:
+    """In the place of the producer: records are with the broker when the test says so."""
+
+    def __init__(self) -> None:
+        self.rows: list[Out] = []
+        self.acks: list[asyncio.Future[Any]] = []
+
+    async def begin(self, rows: Iterable[Out]) -> list[asyncio.Future[Any]]:
+        began = [asyncio.get_running_loop().create_future() for _ in rows]
+        self.rows += rows
+        self.acks += began
+        return began
+
+    def acknowledge(self, topic: str) -> None:
+        for offset, ack in enumerate(self.acks):
+            if not ack.done():
+                ack.set_result(SimpleNamespace(topic=topic, offset=100 + offset))
+
+
 def save(made: Teaching, folder: Path) -> None:
     assert made.learner is not None
     _write(folder, made._copy(made.learner), made._conditions(), 3)
@@ -69,6 +91,55 @@ def test_a_delta_holds_posteriors_where_they_changed_and_nothing_else_where_no_s
     assert alone == Delta(1, 2, 2, T0 + 3, [], b"", made.learner.choosing.copy_bytes())
     assert alone.choosing != both.choosing
     assert turn(made, [Tick(T0 + 4, False)], 40) is None
+
+
+def test_the_broker_may_take_its_time_for_one_turn_and_no_checkpoint_is_ahead_of_it(tmp_path: Path) -> None:
+    made, broker = teaching(config(tmp_path)), Slow()
+    made._delivery, made._watchdog = broker, Watchdog(60)  # type: ignore[assignment]
+    assert made.learner is not None
+    learner, acked = made.learner, list[int]()
+
+    async def learned(at: int) -> None:
+        value = messages.encode(Examples(0, numbered([example(at + n) for n in range(COUNT)], at)))
+        event = SimpleNamespace(message=SimpleNamespace(value=value, offset=at), ack=lambda: acked.append(at))
+        made._work.append(_Work(event))  # type: ignore[arg-type]
+        await made._turn()
+
+    async def through() -> None:
+        await learned(0)
+        second = asyncio.create_task(learned(10))
+        while learner.version < 2:  # learned while the first is on its way, and not sent before that is there
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        assert (len(broker.rows), second.done()) == (1, False)
+        broker.acknowledge(made._topics.model_updates)
+        await second
+        saving = asyncio.create_task(made._checkpoint())
+        await asyncio.sleep(0.05)
+        assert not saving.done()
+        broker.acknowledge(made._topics.model_updates)
+        await saving
+        await made._saved()
+
+    asyncio.run(through())
+    sent = [messages.update(row.value) for row in broker.rows]
+    assert [delta.version for delta in sent if isinstance(delta, Delta)] == [1, 2]
+    found = checkpoint.load_newest(tmp_path)
+    assert found is not None and (found.meta["updates_offset"], found.meta["offset"], acked) == (102, 10, [0, 10])
+
+
+def test_what_the_broker_refuses_is_in_no_checkpoint(tmp_path: Path) -> None:
+    made, broker = teaching(config(tmp_path)), Slow()
+    made._delivery = broker  # type: ignore[assignment]
+
+    async def through() -> None:
+        await made._publish([Out("model_updates", 0, None, b"")])
+        broker.acks[0].set_exception(OSError("refused"))
+        await made._checkpoint()
+
+    with pytest.raises(OSError, match="refused"):
+        asyncio.run(through())
+    assert checkpoint.load_newest(tmp_path) is None
 
 
 def test_a_start_with_other_arms_keeps_what_the_others_learned_and_says_what_differs(
