@@ -76,7 +76,7 @@ class Shell:
             with (self.folder / f"{line.split()[1]}.log").open("wb") as log:
                 self.lasting.append(subprocess.Popen(shlex.split(line), cwd=self.folder, env=self._environment, stdout=log, stderr=log))
             return ""
-        done = subprocess.run(["sh", "-c", line], cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(["sh", "-c", line], cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 

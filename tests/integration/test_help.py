@@ -25,6 +25,6 @@ def test_the_last_line_of_help_can_be_pasted_and_works(verb: str, tmp_path: Path
     program.chmod(0o755)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SEGUE_")}
     environment |= {"PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr and "\nsegue: " not in f"\n{done.stderr}", done.stderr
