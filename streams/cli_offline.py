@@ -306,7 +306,7 @@ def evaluate(
 @click.option("--seed", type=int, default=1, show_default=True, help="of the world, and of the log; the first one with --prove")
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="the log: JSON lines")
 @click.option("--items", "items_file", type=click.Path(path_type=Path, dir_okay=False), help="write the catalog there too")
-@click.option("--world", "world", multiple=True, metavar="KEY=VALUE", help="of the world: listeners=400, items=400, days=14 …")
+@click.option("--world", "world", multiple=True, metavar="KEY=VALUE", help="of the world: listeners=400, days=14, switch_days=[1.5] …")
 @click.option("--prove", "what", type=click.Choice(PROOFS), help="write nothing, but prove this of the model; exit 1 if it fails")
 @click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True, help="worlds that --prove looks at")
 @click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="with --prove pages: write curves as a page there")
@@ -330,9 +330,10 @@ def simulate(
     from replay.open_loop import write_items, write_log
     from replay.simulator import WorldSettings
     from streams.console import emit
+    from streams.settings import typed
 
     try:
-        settings = msgspec.convert(pairs("--world", world), WorldSettings, strict=False)
+        settings = msgspec.convert({key: typed(text) for key, text in pairs("--world", world).items()}, WorldSettings)
     except msgspec.ValidationError as error:
         raise CallError(f"--world: {error}") from None
     told: dict[str, Any] = {"log": str(out), "events": write_log(out, settings, events, seed)}

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from replay.simulator import WorldSettings
+from streams import settings
 from streams.cli import segue
 from streams.cli_live import WINDOWS, _asked, _told
 from streams.cli_offline import PROOFS
@@ -147,6 +148,21 @@ def test_package_of_another_is_named_with_the_way_out(tmp_path: Path) -> None:
     assert done.stdout.startswith(f"the package `replay` comes from {tmp_path}, not from {ROOT} (the library replay-rec")
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from streams.cli import stranger; print(stranger())"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path.parent, capture_output=True, text=True, check=True).stdout == "None\n"
+
+
+def test_a_world_can_be_set_in_every_part(tmp_path: Path) -> None:
+    def log(name: str, *world: str) -> str:
+        called = call("simulate", "--events", "200", "-o", str(tmp_path / name), *(word for text in world for word in ("--world", text)))
+        assert called.exit_code == 0, called.output
+        return (tmp_path / name).read_text()
+
+    tables = settings.toml([settings.Value(f"world.{key}", value, "") for key, value in msgspec.to_builtins(WorldSettings()).items()])
+    every = [line.removesuffix("  # ").replace(" = ", "=", 1) for line in tables.splitlines()[1:]]
+    assert len(every) == len(WorldSettings.__struct_fields__)
+    assert log("said", *every) == log("by default")
+    assert log("switched", "switch_days=[0.001]", "switch_share=1") != log("by default again")
+    wrong = call("simulate", "-o", str(tmp_path / "none"), "--world", "switch_days=soon")
+    assert wrong.exit_code == 2 and "--world: Expected `array`, got `str` - at `$.switch_days`" in wrong.output
 
 
 def test_simulate_names_the_proofs_that_there_are() -> None:
