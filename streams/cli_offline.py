@@ -330,10 +330,10 @@ def simulate(
     from replay.open_loop import write_items, write_log
     from replay.simulator import WorldSettings
     from streams.console import emit
-    from streams.settings import typed
+    from streams.settings import parsed
 
     try:
-        settings = msgspec.convert({key: typed(text) for key, text in pairs("--world", world).items()}, WorldSettings)
+        settings = msgspec.convert({key: parsed(text) for key, text in pairs("--world", world).items()}, WorldSettings)
     except msgspec.ValidationError as error:
         raise CallError(f"--world: {error}") from None
     told: dict[str, Any] = {"log": str(out), "events": write_log(out, settings, events, seed)}

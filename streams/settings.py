@@ -196,7 +196,7 @@ def _from_flags(flags: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, An
         yield typed, key.strip(), _Text(text.strip())
 
 
-def typed(text: str) -> Any:
+def parsed(text: str) -> Any:
     """A number, a list or a table as TOML has them, else the word that it is."""
     try:
         return tomllib.loads(f"v = {text}")["v"]
@@ -206,7 +206,7 @@ def typed(text: str) -> Any:
 
 def _converted(key: str, raw: Any, kind: Any, source: str) -> Any:
     """The value in the setting's type. Typed text is read as TOML, and where that doesn't fit, as a word."""
-    readings = [typed(raw), str(raw)] if isinstance(raw, _Text) else [raw]
+    readings = [parsed(raw), str(raw)] if isinstance(raw, _Text) else [raw]
     error: msgspec.ValidationError | None = None
     for reading in readings:
         try:

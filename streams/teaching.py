@@ -243,7 +243,8 @@ class Teaching:
             self._said_at = time.monotonic()
             self.published += 1
             self.acts += len(delta.arrivals_ms)
-        await self._publish(out)
+        if out:
+            await self._publish(out)
         if time.monotonic() - self._saved_at >= self.config.process.checkpoint_every_s:
             await self._checkpoint()
 

@@ -99,8 +99,8 @@ def test_the_broker_may_take_its_time_for_one_turn_and_no_checkpoint_is_ahead_of
     assert made.learner is not None
     learner, acked = made.learner, list[int]()
 
-    async def learned(at: int) -> None:
-        value = messages.encode(Examples(0, numbered([example(at + n) for n in range(COUNT)], at)))
+    async def learned(at: int, *records: ExampleRecord) -> None:
+        value = messages.encode(Examples(0, numbered(records or [example(at + n) for n in range(COUNT)], at)))
         event = SimpleNamespace(message=SimpleNamespace(value=value, offset=at), ack=lambda: acked.append(at))
         made._work.append(_Work(event))  # type: ignore[arg-type]
         await made._turn()
@@ -114,6 +114,7 @@ def test_the_broker_may_take_its_time_for_one_turn_and_no_checkpoint_is_ahead_of
         assert (len(broker.rows), second.done()) == (1, False)
         broker.acknowledge(made._topics.model_updates)
         await second
+        await learned(20, Tick(T0 + 99, False))  # has nothing to say, and waits for nobody
         saving = asyncio.create_task(made._checkpoint())
         await asyncio.sleep(0.05)
         assert not saving.done()
@@ -125,7 +126,7 @@ def test_the_broker_may_take_its_time_for_one_turn_and_no_checkpoint_is_ahead_of
     sent = [messages.update(row.value) for row in broker.rows]
     assert [delta.version for delta in sent if isinstance(delta, Delta)] == [1, 2]
     found = checkpoint.load_newest(tmp_path)
-    assert found is not None and (found.meta["updates_offset"], found.meta["offset"], acked) == (102, 10, [0, 10])
+    assert found is not None and (found.meta["updates_offset"], found.meta["offset"], acked) == (102, 20, [0, 10, 20])
 
 
 def test_what_the_broker_refuses_is_in_no_checkpoint(tmp_path: Path) -> None:
