@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # a worker takes in events before torch is there
     from online_model.trainer import Prediction, Trainer
 
 SAMPLES = 20_000  # of freshness kept, for percentiles of the last minutes
+TOGETHER = 16  # deltas applied in one go at most: who asks for a list waits for no more of them
 RETRY_S = 0.5  # before a checkpoint that should be there is looked for again
 
 log = logging.getLogger(__name__)
@@ -137,43 +138,63 @@ class ServingModel:
             end("following the model failed", error)
 
     async def _take(self, records: list[ConsumerRecord]) -> None:
+        """What came together is applied together: each version stands in line behind the lists and pages that are asked for."""
+        due: list[Delta] = []
         for record in records:
             update = messages.update(record.value)
             self._heard_at = time.monotonic()
             match update:
                 case Claim():
+                    await self._follow(due)
                     self.epoch = max(self.epoch, record.offset)
                     await self._load(update.base)
                 case Beat():
                     pass
                 case Delta() if update.epoch == self.epoch:
-                    await self._follow(update)
+                    if await self._fits(update, due):
+                        due.append(update)
+                    if len(due) >= TOGETHER:
+                        await self._follow(due)
                 case Delta():
                     pass  # of a learner that has been replaced, or of a later reign than the one that is being read
+        await self._follow(due)
 
-    async def _follow(self, delta: Delta) -> None:
+    async def _fits(self, delta: Delta, due: list[Delta]) -> bool:
+        """Whether it goes on from what this copy will be, with those that are due; if need be a checkpoint is loaded."""
         self._newest_seen = delta.version
-        if self.version is None or delta.first > self.version + 1:
+        if self._missing(delta, due):
+            await self._follow(due)
             await self._load()
-            if self.version is None or delta.first > self.version + 1:
+            if self._missing(delta, due):
                 self._behind = True
-                return
+                return False
         self._behind = False
-        if delta.version < self.version:
-            return
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._apply, delta)
-        self.applied += 1
-        now = int(time.time() * 1000)
-        self.freshness_ms.extend([now - arrival for arrival in delta.arrivals_ms])
-        self.measured += len(delta.arrivals_ms)
+        return delta.version >= (due[-1].version if due else self.version or 0)
 
-    def _apply(self, delta: Delta) -> None:
+    def _missing(self, delta: Delta, due: list[Delta]) -> bool:
+        version = due[-1].version if due else self.version
+        return version is None or delta.first > version + 1
+
+    async def _follow(self, due: list[Delta]) -> None:
+        """Apply what is due; nothing is, then."""
+        if not due:
+            return
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._apply, tuple(due))
+        self.applied += len(due)
+        now = int(time.time() * 1000)
+        arrivals = [arrival for delta in due for arrival in delta.arrivals_ms]
+        self.freshness_ms.extend([now - arrival for arrival in arrivals])
+        self.measured += len(arrivals)
+        due.clear()
+
+    def _apply(self, deltas: Sequence[Delta]) -> None:
         with self._lock:
-            if self._trainer is not None and delta.rows:
-                self._trainer.apply_delta(delta.rows)
-            if self._choosing is not None and delta.choosing:
-                self._choosing.take(delta.choosing)
-            self.version, self.watermark_ms = delta.version, delta.watermark_ms
+            for delta in deltas:
+                if self._trainer is not None and delta.rows:
+                    self._trainer.apply_delta(delta.rows)
+                if self._choosing is not None and delta.choosing:
+                    self._choosing.take(delta.choosing)
+                self.version, self.watermark_ms = delta.version, delta.watermark_ms
 
     async def _load(self, base: str | None = None) -> int:
         """Take the newest checkpoint (`base`: or a later one); where model-updates go on from it."""

@@ -1,10 +1,21 @@
-"""A user's state as a list is made of it: as it was, whole, whatever happens to the user meanwhile."""
+"""A user's state as a list is made of it: as it was, whole, whatever happens to the user meanwhile. And who waits for whom."""
 from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from streams.answers import _copied
+from streams.answers import Answers, _copied
+from streams.core.explain import Recent
+from streams.core.pages import PageSettings
+from streams.core.recommend import RecommendSettings
+from streams.core.settings import PartitionSettings
 from streams.core.state import UserState
+from streams.model_updates import CopySettings, ServingModel
+from streams.topics import TopicSettings
+from tests.streams_core.test_learn import SMALL
 
 
 def test_every_field_of_a_user_is_copied_and_none_moves_with_the_original() -> None:
@@ -22,3 +33,30 @@ def test_every_field_of_a_user_is_copied_and_none_moves_with_the_original() -> N
         else:
             setattr(state, field.name, b"now")
     assert msgspec.msgpack.encode(copied) == then != msgspec.msgpack.encode(state)
+
+
+def test_a_change_waits_for_the_list_that_is_being_made_and_not_for_those_behind_it() -> None:
+    done, free = list[str](), threading.Event()
+
+    def make(name: str) -> str:
+        assert free.wait(30)
+        done.append(name)
+        return name
+
+    async def main() -> None:
+        with ThreadPoolExecutor(1) as thread:
+            model = ServingModel(TopicSettings(), CopySettings(), SMALL, thread=thread)
+            answers = Answers(RecommendSettings(), PageSettings(), PartitionSettings(), model, thread, Recent(1, 1_000))
+            asking = [asyncio.create_task(answers._made(make, name)) for name in ("first", "second", "third", "fourth")]
+            await asyncio.sleep(0)
+            turn = asyncio.create_task(answers.turn())
+            asking[2].cancel()  # who asked is gone
+            answers._later(done.append, "change")  # as items, popularity, and versions of the model come
+            free.set()
+            await turn
+            assert done[:1] == ["first"]
+            assert await asking[3] == "fourth"
+            await answers.turn()  # nothing is being made: nobody waits
+
+    asyncio.run(main())
+    assert done == ["first", "change", "second", "fourth"]

@@ -162,9 +162,9 @@ def test_a_serving_copy_begins_with_a_checkpoint_and_follows_deltas_that_hold_po
     sent = messages.encode(Delta(1, before, before, T0, [], b"", made.choosing.copy_bytes()))
     delta = messages.update(sent)
     assert isinstance(delta, Delta)
-    copy._apply(delta)
+    copy._apply([delta])
     assert of_choices(copy.choosing) == of_choices(made.choosing)
     older = messages.update(msgspec.msgpack.encode(["delta", 1, before, before, T0, [], b""]))  # of a learner that knew no choice
     assert isinstance(older, Delta) and older.choosing == b""
-    copy._apply(older)
+    copy._apply([older])
     assert of_choices(copy.choosing) == of_choices(made.choosing)

@@ -1,0 +1,124 @@
+"""A copy of the model behind a line of lists: what came together is applied together, in any cut the same, and what is missing is found."""
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from online_model import checkpoint
+from online_model.batch import Batch, of_records
+from streams import messages
+from streams.core.learn import Learner
+from streams.messages import Beat, Claim, Delta
+from streams.model_updates import TOGETHER, CopySettings, ServingModel
+from streams.topics import TopicSettings
+from tests.streams_core.test_learn import COUNT, SMALL, example, learner, numbered
+
+EPOCH = 7
+N = 2 * TOGETHER + 3
+
+
+class Counting(ThreadPoolExecutor):
+    """How often somebody stood in line."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.submitted = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.submitted += 1
+        return super().submit(fn, *args, **kwargs)
+
+
+def save(made: Learner, folder: Path) -> None:
+    meta = made.meta() | {"epoch": EPOCH, "offset": 0, "updates_offset": 0}
+    checkpoint.save(folder, checkpoint.name_of(EPOCH, made.version), made.arrays(), meta)
+
+
+def step(made: Learner) -> Delta:
+    """One version, from acts of its own times."""
+    at = made.version * 10
+    (done,) = made.apply(0, numbered([example(at + n, at, n % 4) for n in range(COUNT)], at))
+    rows = made.trainer.delta(done.report.touched, dense=True)
+    return Delta(EPOCH, done.version, done.version, done.watermark_ms, [at, at + 1], rows)
+
+
+def records(updates: Sequence[Claim | Beat | Delta]) -> list[Any]:
+    return [SimpleNamespace(value=messages.encode(update), offset=100 + at) for at, update in enumerate(updates)]
+
+
+async def begun(folder: Path, thread: ThreadPoolExecutor) -> ServingModel:
+    copy = ServingModel(TopicSettings(), CopySettings(checkpoint_dir=str(folder)), SMALL, thread=thread)
+    await copy._load()
+    return copy
+
+
+def asked() -> Batch:
+    return of_records([example(n) for n in range(9)])
+
+
+@pytest.mark.parametrize("cuts", [[N], [1] * N, [5, TOGETHER, N - TOGETHER - 5]])
+def test_versions_that_came_together_wait_in_line_together_and_give_the_learners_predictions(cuts: list[int], tmp_path: Path) -> None:
+    made = learner()
+    save(made, tmp_path)
+    deltas = [step(made) for _ in range(N)]
+
+    async def main() -> ServingModel:
+        with Counting() as thread:
+            copy = await begun(tmp_path, thread)
+            before, at = thread.submitted, 0
+            for n in cuts:
+                await copy._take(records([Beat(EPOCH, at), *deltas[at : at + n], *deltas[max(at - 1, 0) : at]]))  # an old one comes again
+                at += n
+            assert thread.submitted - before == sum(-(-n // TOGETHER) for n in cuts)
+            return copy
+
+    copy = asyncio.run(main())
+    assert (copy.version, copy.watermark_ms, copy.applied, copy.loads, copy.stale) == (made.version, made.watermark_ms, N, 1, False)
+    assert (copy.measured, len(copy.freshness_ms)) == (2 * N, 2 * N)
+    np.testing.assert_array_equal(copy.predict(asked()).logits, made.trainer.predict(asked()).logits)
+
+
+def test_a_version_that_is_missing_is_found_in_a_checkpoint_or_the_copy_says_that_it_is_behind(tmp_path: Path) -> None:
+    made = learner()
+    save(made, tmp_path)
+    deltas = [step(made) for _ in range(4)]
+
+    async def main() -> None:
+        with Counting() as thread:
+            copy = await begun(tmp_path, thread)
+            await copy._take(records([deltas[0], deltas[2], deltas[3]]))  # the second is lost, and no checkpoint has it
+            assert (copy.version, copy.stale, copy.applied) == (0, True, 1)  # as the checkpoint has it
+            save(made, tmp_path)
+            last = [step(made), step(made)]
+            await copy._take(records(last))
+            assert (copy.version, copy.stale, copy.applied) == (6, False, 3)
+            np.testing.assert_array_equal(copy.predict(asked()).logits, made.trainer.predict(asked()).logits)
+
+    asyncio.run(main())
+
+
+def test_what_a_learner_said_before_another_took_over_is_applied_before_the_others_checkpoint_is(tmp_path: Path) -> None:
+    made = learner()
+    save(made, tmp_path)
+    first = step(made)
+    base = checkpoint.name_of(EPOCH, made.version)
+    save(made, tmp_path)
+    theirs, late = step(made), step(learner())
+
+    async def main() -> None:
+        with Counting() as thread:
+            copy = await begun(tmp_path, thread)
+            claim = records([first, Claim(base, 1, "other")])
+            ours = Delta(101, theirs.first, theirs.version, theirs.watermark_ms, theirs.arrivals_ms, theirs.rows)
+            await copy._take(claim + records([ours, late]))  # its claim lies at offset 101; the last is of the reign before
+            assert (copy.epoch, copy.version, copy.applied, copy.stale) == (101, 2, 2, False)
+            np.testing.assert_array_equal(copy.predict(asked()).logits, made.trainer.predict(asked()).logits)
+
+    asyncio.run(main())
