@@ -65,7 +65,10 @@ def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
         sys.exit(1)
 
 
-@verb("segue simulate --events 2000 -o events.jsonl --items items.jsonl && segue replay events.jsonl --format jsonl --items items.jsonl")
+@verb(
+    "segue simulate --events 2000 -o events.jsonl --items items.jsonl && "
+    "segue replay events.jsonl --format jsonl --items items.jsonl --set learner.micro_batch_span_ms=10000"
+)
 @of_a_log((*FORMATS, "topic"))
 @click.option("--rows", type=click.IntRange(min=1), help="stop after so many rows")
 @click.option("--partition", default=0, show_default=True, help="of `events`, with --format topic")
@@ -237,7 +240,7 @@ def _range(offsets: str | None) -> tuple[int | None, int | None]:
 
 @verb(
     "segue simulate --events 2000 --world items=100 -o events.jsonl --items items.jsonl && "
-    "segue evaluate events.jsonl --format jsonl --items items.jsonl --policy uniform"
+    "segue evaluate events.jsonl --format jsonl --items items.jsonl --policy uniform --set learner.micro_batch_span_ms=10000"
 )
 @of_a_log(FORMATS)
 @click.option("--policy", required=True, metavar="P", help="one of those below, or a file of probabilities")
