@@ -133,7 +133,7 @@ class Evidence:
                 whole = np.ones(len(uniform), bool)
                 rows += measured(uniform, names, [("second log", whole)], q.resamples, shown=shown, top=TOP)
             out.append(Finding(kind="gamma", title="Popularity's part taken away", rows=rows, notes=[_GAMMA_NOTE]))
-        if self._ledger.thinned:
+        if (judged.stands_for > 1).any():
             out = [msgspec.structs.replace(finding, notes=[*finding.notes, _THINNED_NOTE]) for finding in out]
         return out
 
@@ -147,8 +147,8 @@ def tail_ms(arrivals: Iterable[Numbered]) -> int:
 _TAIL_NOTE = "AUC, NE and COPC are of one pass; GAUC is of the last 30 % of the log, predicted by what was known before it."
 _SPAN_NOTE = "Judged on what was shown after every copy had been published to twice. GAUC is of one pass, alike for all."
 _THINNED_NOTE = (
-    "Of the exposures without an act only a share was kept (partition.negative_rate). Here each counts once: NE, COPC and top are of what "
-    "was kept, and differ from those of the replay itself."
+    "Of the exposures without an act only a share was kept (partition.negative_rate). Each counts as many as it was kept of: "
+    "figures, n too, are estimates of those of all."
 )
 _SPANS = 4  # that a log must last: the first two are not judged
 _GAMMA_NOTE = f"top: mean label of the {TOP:.0%} of each user's exposures that are scored highest. {_TAIL_NOTE}"
@@ -200,7 +200,7 @@ def measured(
                 continue
             still = gauc_of or names
             tail = _usable(judged, inside & gauc_rows, still, task) if gauc_rows is not None else rows
-            users, of_tail = Users(judged.users[rows]), Users(judged.users[tail])
+            users, of_tail = (Users(judged.users[which], judged.stands_for[which]) for which in (rows, tail))
             figures = []
             for model in names:
                 z, p = judged.logits[model][rows, task], judged.probabilities[model][rows, task]
@@ -215,7 +215,7 @@ def measured(
                 at = k * (4 if top else 3)
                 out.append(
                     Row(
-                        name=model, part=part, task=name, n=len(rows), positives=int(labels.sum()),
+                        name=model, part=part, task=name, n=round(users.each.sum()), positives=round(users.each @ labels),
                         auc=float(read[0, at]), ne=float(read[0, at + 1]), copc=float(read[0, at + 2]), gauc=float(gaucs[0, k]),
                         auc_more=of_difference(read, at, 0), ne_more=of_difference(read, at + 1, 1), gauc_more=of_difference(gaucs, k, 0),
                         top=float(read[0, at + 3]) if top else None, top_more=of_difference(read, at + 3, 3) if top else None,

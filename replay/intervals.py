@@ -4,6 +4,9 @@ Rows of one user are alike, so users are drawn, not rows (a cluster bootstrap; F
 the weight with which it was drawn, and every figure is read again with these weights. All figures of one call see the same draws,
 so the interval of a difference is a paired one. Percentiles, 95 %.
 
+A row that stands for several, which were not kept, counts as so many in every figure: an estimate of that of all of them (Horvitz and
+Thompson, JASA 1952).
+
 Shapes: N rows, U users, R resamples.
 """
 from __future__ import annotations
@@ -37,14 +40,15 @@ class Interval(msgspec.Struct, frozen=True):
 class Users:
     """The users of N rows, and how often each is drawn."""
 
-    def __init__(self, keys: Array) -> None:
-        """`keys`: the user of each row [N]."""
+    def __init__(self, keys: Array, stands_for: Array | None = None) -> None:
+        """`keys`: the user of each row [N]; `stands_for`: as how many rows each counts [N], 1 if not given."""
         found, self.of_row = np.unique(keys, return_inverse=True)
         self.n = len(found)
+        self.each = np.ones(len(keys)) if stands_for is None else stands_for
 
     def sums(self, *columns: Array) -> Array:
-        """Columns [N] summed by user -> [U, columns]."""
-        return np.stack([np.bincount(self.of_row, column, self.n) for column in columns], 1)
+        """Columns [N], times as how many rows each counts, summed by user -> [U, columns]."""
+        return np.stack([np.bincount(self.of_row, column * self.each, self.n) for column in columns], 1)
 
     def read(self, figures: Sequence[Figure], resamples: int = RESAMPLES, seed: int = SEED) -> Array:
         """[1 + R, figures]: first as the rows are, then by resample; of one user all resamples are alike, which says nothing: NaN."""
@@ -63,11 +67,12 @@ class Users:
         ends = np.append(starts[1:], len(ordered))
         group = (np.cumsum(np.concatenate(([True], ordered[1:] != ordered[:-1]))) - 1)[positive]
         low, high = starts[group], ends[group]  # of each positive row: where its ties begin and end
-        negative, positives = ~positive, user[positive]
+        counts = self.each[order]
+        negatives, positives, so_many = counts * ~positive, user[positive], counts[positive]
 
         def figure(weights: Array) -> float:
-            below = np.concatenate(([0.0], np.cumsum(weights[user] * negative)))
-            each = weights[positives]
+            below = np.concatenate(([0.0], np.cumsum(weights[user] * negatives)))
+            each = weights[positives] * so_many
             pairs = each.sum() * below[-1]
             return float((each * (below[low] + below[high])).sum() / (2 * pairs)) if pairs > 0 else float("nan")
 
@@ -78,12 +83,12 @@ class Users:
         order = np.argsort(self.of_row, kind="stable")
         cuts = np.searchsorted(self.of_row[order], np.arange(self.n + 1))
         positives = np.bincount(self.of_row, labels > 0.5, self.n)
-        rows = np.diff(cuts)
-        both = np.flatnonzero((positives > 0) & (positives < rows))
+        both = np.flatnonzero((positives > 0) & (positives < np.diff(cuts)))
+        rows = np.bincount(self.of_row, self.each, self.n)
         each = np.zeros(self.n)
         for user in both.tolist():
             mine = order[cuts[user] : cuts[user + 1]]
-            each[user] = gauc_of(np.zeros(len(mine)), scores[mine], labels[mine])[0]
+            each[user] = gauc_of(np.zeros(len(mine)), scores[mine], labels[mine], self.each[mine])[0]
         return _ratio(np.stack([each[both] * rows[both], rows[both]], 1), both)
 
     def ne(self, probabilities: Array, labels: Array) -> Figure:
@@ -109,11 +114,11 @@ class Users:
         return _ratio(self.sums(values, np.ones(len(values))))
 
     def top(self, scores: Array, labels: Array, share: float) -> Figure:
-        """Mean label of the share of each user's rows that is scored highest (at least one row; ties in order of rows)."""
+        """Mean label of the share of each user's rows that is scored highest (rows until it is reached; ties in order of rows)."""
         order = np.lexsort((-scores, self.of_row))
-        rows = np.bincount(self.of_row, minlength=self.n)
-        place = np.arange(len(order)) - np.repeat(np.cumsum(rows) - rows, rows)
-        chosen = order[place < np.maximum(1, np.ceil(share * rows))[self.of_row[order]]]
+        rows, count = np.bincount(self.of_row, self.each, self.n), np.bincount(self.of_row, minlength=self.n)
+        before = np.cumsum(self.each[order]) - self.each[order] - np.repeat(np.cumsum(rows) - rows, count)  # what is scored higher
+        chosen = order[before < share * rows[self.of_row[order]]]
         mask = np.zeros(len(order))
         mask[chosen] = 1.0
         return _ratio(self.sums(mask * labels, mask))

@@ -31,6 +31,7 @@ class Judged:
     labels: Array  # float64 [N, T]; NaN where the window never closed
     logits: dict[str, Array]  # model -> float32 [N, T]; NaN where it was not asked
     probabilities: dict[str, Array]
+    stands_for: Array  # float64 [N], exposures that each counts as: more than 1 where others like it were not kept
 
     def __len__(self) -> int:
         return len(self.users)
@@ -40,18 +41,15 @@ class Ledger:
     """Collects batches as models see them, and the closing of windows."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[Array, Array, Array, Array, Array]] = []  # ids, users, items, shown_ms, age_s
+        self._rows: list[tuple[Array, ...]] = []  # ids, users, items, shown_ms, age_s, stands_for
         self._said: dict[str, list[tuple[Array, Array, Array]]] = {}  # ids, logits, probabilities
         self._closed: list[tuple[list[int], list[int]]] = []
-        self.thinned = False  # whether some exposures stand for others that were not kept
 
     def shown(self, batch: Batch) -> None:
         """Remember the exposures of a batch of the model that stands for all: they all see the same ones."""
         at = np.flatnonzero(batch.is_example > 0)
-        self.thinned |= bool((batch.weight[at] < 1).any())
-        self._rows.append(
-            (batch.ids[at], batch.fields[at, _USER], batch.fields[at, _ITEM], batch.shown_ms[at], batch.item_age_s[at].astype(float))
-        )
+        who, what, age_s = batch.fields[at, _USER], batch.fields[at, _ITEM], batch.item_age_s[at].astype(float)
+        self._rows.append((batch.ids[at], who, what, batch.shown_ms[at], age_s, 1 / batch.weight[at].astype(float)))
 
     def said(self, name: str, batch: Batch, logits: Array, probabilities: Array) -> None:
         """Remember what a model predicted for the exposures of a batch."""
@@ -66,8 +64,8 @@ class Ledger:
         """All of it as columns."""
         tasks = len(TASKS)
         if not self._rows:
-            return Judged(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, tasks)), {}, {})
-        ids, users, items, shown_ms, age_s = (np.concatenate(column) for column in zip(*self._rows, strict=True))
+            return Judged(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, tasks)), {}, {}, np.zeros(0))
+        ids, users, items, shown_ms, age_s, stands_for = (np.concatenate(column) for column in zip(*self._rows, strict=True))
         order = np.argsort(ids, kind="stable")
 
         def places(keys: Array) -> tuple[Array, Array]:
@@ -89,7 +87,7 @@ class Ledger:
             for columns, values in ((logits, z), (probabilities, p)):
                 columns[name] = np.full((len(ids), tasks), np.nan, np.float32)
                 columns[name][at] = values[there]
-        return Judged(users, shown_ms, _ages(items, shown_ms, age_s), labels, logits, probabilities)
+        return Judged(users, shown_ms, _ages(items, shown_ms, age_s), labels, logits, probabilities, stands_for)
 
 
 def _ages(items: Array, shown_ms: Array, age_s: Array) -> Array:

@@ -138,7 +138,7 @@ class ServingModel:
             end("following the model failed", error)
 
     async def _take(self, records: list[ConsumerRecord]) -> None:
-        """What came together is applied together: each version stands in line behind the lists and pages that are asked for."""
+        """What came together is applied together: each time that is waited for until a list or a page is made."""
         due: list[Delta] = []
         for record in records:
             update = messages.update(record.value)

@@ -247,15 +247,22 @@ def test_a_second_log_whose_acts_come_in_rows_of_their_own_is_refused(more: dict
     assert told.exit_code == 2 and f"second log, row 2: {says}, whose acts may come in other rows" in " ".join(told.output.split())
 
 
-def test_tables_of_thinned_negatives_say_so() -> None:
-    def notes(rate: float) -> list[str]:
+def test_figures_of_thinned_negatives_are_those_of_the_replay_and_say_so() -> None:
+    """The replay's own count each exposure as many as it was kept of, from a histogram; these from rows."""
+    bare = [row._replace(raw=row.raw.replace(b'"also":["skip"]', b'"also":[]')) for row in log(hours=40)]
+
+    def found(rate: float) -> tuple[Result, Finding]:
         evidence = Evidence(Question(gammas=(0.0, 1.0), resamples=5), SMALL, LEARNING, "cpu")
-        bare = [row._replace(raw=row.raw.replace(b'"also":["play"]', b'"also":[]')) for row in log()]
         partition = Partition(PartitionSettings(negative_rate=rate), Tables.over(), Catalog())
         result = prequential.run(prequential.of_file(bare), partition, evidence.learner, closing=True, also=evidence.also)
-        return evidence.findings(result)[0].notes
+        return result, evidence.findings(result)[0]
 
-    assert len(notes(1.0)) + 1 == len(notes(0.5)) and "partition.negative_rate" in notes(0.5)[-1]
+    result, finding = found(0.4)
+    row, theirs = next(row for row in finding.rows if row.task == "full_play" and row.part == "all"), result.metrics["full_play"]
+    assert (row.n, row.positives) == (round(theirs.n), round(theirs.positives)) and result.examples < 1_400 < row.n
+    assert (row.ne, row.copc) == pytest.approx((theirs.ne, theirs.copc), rel=1e-5)
+    assert row.auc == pytest.approx(theirs.auc, abs=2e-3)  # bins of logits
+    assert len(found(1.0)[1].notes) + 1 == len(finding.notes) and "partition.negative_rate" in finding.notes[-1]
 
 
 def _moved(raw: bytes, ms: int) -> bytes:
@@ -270,7 +277,7 @@ def test_rows_of_a_table_are_what_the_figures_say() -> None:
     labels = (rng.random((400, len(TASKS))) < 0.5).astype(float)
     labels[:, 1:] = np.nan
     p = 1 / (1 + np.exp(-z))
-    judged = Judged(np.arange(400) % 20, np.arange(400), np.zeros(400), labels, {"a": z, "b": -z}, {"a": p, "b": 1 - p})
+    judged = Judged(np.arange(400) % 20, np.arange(400), np.zeros(400), labels, {"a": z, "b": -z}, {"a": p, "b": 1 - p}, np.ones(400))
     rows = measured(judged, ["a", "b"], [("all", np.ones(400, bool))], 20, top=0.5)
     assert [(row.name, row.task, row.n) for row in rows] == [("a", TASKS[0], 400), ("b", TASKS[0], 400)]
     a, b = rows

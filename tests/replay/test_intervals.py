@@ -36,6 +36,28 @@ def test_weighted_figures_are_those_of_the_rows_repeated_so_often() -> None:
     assert users.gauc(scores, labels)(weights) == pytest.approx(gauc(apart, s, y)[0], abs=1e-12)
 
 
+def test_figures_of_rows_that_stand_for_several_are_those_of_all_of_them_in_every_resample() -> None:
+    keys, scores, labels = rows()
+    stands_for = np.random.default_rng(2).integers(1, 4, len(keys)).astype(float)
+    p, again = 1 / (1 + np.exp(-scores)), np.repeat(np.arange(len(keys)), stands_for.astype(int))
+    kept, whole = Users(keys, stands_for), Users(keys[again])
+    found, truth = (
+        users.read([users.auc(s, y), users.gauc(s, y), users.ne(q, y), users.copc(q, y), users.mean(s)], 30)
+        for users, s, y, q in ((kept, scores, labels, p), (whole, scores[again], labels[again], p[again]))
+    )
+    np.testing.assert_allclose(found, truth, rtol=1e-12)
+    assert found[0, 0] == pytest.approx(roc_auc_score(labels, scores, sample_weight=stands_for), abs=1e-12)
+    bare = Users(keys)
+    assert np.abs(found[:, :1] - bare.read([bare.auc(scores, labels)], 30)).max() > 0.001  # it does make a difference
+
+
+def test_top_share_of_rows_that_stand_for_several_by_hand() -> None:
+    # by score they stand for 1, 3, 1 and 1: a sixth is reached with the first, four tenths with the second, half too
+    keys, scores, labels = np.full(4, 7), np.array([3.0, 4.0, 1.0, 2.0]), np.array([1.0, 0.0, 1.0, 1.0])
+    users = Users(keys, np.array([3.0, 1.0, 1.0, 1.0]))
+    assert [users.top(scores, labels, share)(np.ones(1)) for share in (1 / 6, 0.4, 0.5, 1.0)] == pytest.approx([0, 3 / 4, 3 / 4, 5 / 6])
+
+
 def test_top_share_by_hand() -> None:
     # user 1 has four rows: half of them, the two highest, hold one positive; user 2 has one row, a positive
     keys, scores, labels = np.array([1, 1, 1, 1, 2]), np.array([4.0, 1.0, 3.0, 2.0, 0.0]), np.array([0.0, 1.0, 1.0, 1.0, 1.0])
