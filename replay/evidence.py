@@ -215,7 +215,7 @@ def measured(
                 at = k * (4 if top else 3)
                 out.append(
                     Row(
-                        name=model, part=part, task=name, n=round(users.each.sum()), positives=round(users.each @ labels),
+                        name=model, part=part, task=name, n=round(users.stands_for.sum()), positives=round(users.stands_for @ labels),
                         auc=float(read[0, at]), ne=float(read[0, at + 1]), copc=float(read[0, at + 2]), gauc=float(gaucs[0, k]),
                         auc_more=of_difference(read, at, 0), ne_more=of_difference(read, at + 1, 1), gauc_more=of_difference(gaucs, k, 0),
                         top=float(read[0, at + 3]) if top else None, top_more=of_difference(read, at + 3, 3) if top else None,

@@ -71,7 +71,6 @@ class ServingModel:
         self._lock = threading.Lock()
         self._heard_at = time.monotonic()
         self._behind = False  # a delta is missing: wait for a checkpoint that has it
-        self._newest_seen = -1
         self.epoch = -1
         self.version: int | None = None
         self.watermark_ms = -1
@@ -161,7 +160,6 @@ class ServingModel:
 
     async def _fits(self, delta: Delta, due: list[Delta]) -> bool:
         """Whether it goes on from what this copy will be, with those that are due; if need be a checkpoint is loaded."""
-        self._newest_seen = delta.version
         if self._missing(delta, due):
             await self._follow(due)
             await self._load()
@@ -169,11 +167,14 @@ class ServingModel:
                 self._behind = True
                 return False
         self._behind = False
-        return delta.version >= (due[-1].version if due else self.version or 0)
+        return delta.version >= self._coming(due)
 
     def _missing(self, delta: Delta, due: list[Delta]) -> bool:
-        version = due[-1].version if due else self.version
-        return version is None or delta.first > version + 1
+        return self.version is None or delta.first > self._coming(due) + 1
+
+    def _coming(self, due: list[Delta]) -> int:
+        """The version once what is due is applied."""
+        return due[-1].version if due else self.version or 0
 
     async def _follow(self, due: list[Delta]) -> None:
         """Apply what is due; nothing is, then."""
