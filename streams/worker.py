@@ -14,11 +14,12 @@ from streams import app as apps
 from streams import topics as topics_of
 from streams.agents import Ingest, IngestSettings, consume
 from streams.app import FaustSettings
+from streams.catalog_reader import CatalogReader
 from streams.core.catalog import Catalog
 from streams.core.partition import NO_PARTS
 from streams.core.settings import PartitionSettings
 from streams.delivery import Delivery
-from streams.readers import CatalogReader, PopularityReader
+from streams.signals_reader import PopularityReader
 from streams.stores import PopularityStore, StoreSettings
 from streams.ticks import Ticks, TickSettings
 from streams.topics import TopicSettings, names

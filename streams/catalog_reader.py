@@ -1,0 +1,45 @@
+"""The catalog topic into the catalog of this process: every worker reads it whole."""
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiokafka.structs import ConsumerRecord
+
+from streams.core.catalog import Catalog, Known
+from streams.core.items import Item
+from streams.readers import Reader
+from streams.topics import TopicSettings, names
+
+if TYPE_CHECKING:
+    from streams.answers import Answers
+
+log = logging.getLogger(__name__)
+_item = msgspec.json.Decoder(Item)
+
+
+class CatalogReader:
+    """Items into the catalog; an empty value takes one out."""
+
+    def __init__(self, topics: TopicSettings, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self.answers: Answers | None = None  # told of every change
+        self.rejected = 0
+        self.reader = Reader(topics.bootstrap, names(topics.prefix).catalog, 1, self._take)
+
+    async def _take(self, records: list[ConsumerRecord]) -> None:
+        changes: list[tuple[Known | str, int]] = []
+        for record in records:
+            if not record.value:
+                item_id = (record.key or b"").decode("utf-8", "replace")
+                self._catalog.delete(item_id)
+                changes.append((item_id, record.timestamp))
+                continue
+            try:
+                changes.append((self._catalog.put(_item.decode(record.value)), record.timestamp))
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                self.rejected += 1
+                log.warning("%s, offset %d: not an item: %s", record.topic, record.offset, error)
+        if self.answers is not None:
+            self.answers.take(changes)

@@ -1,0 +1,60 @@
+"""What other partitions say about items: their increments of popularity, folded by every worker for itself."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiokafka.structs import ConsumerRecord
+
+from online_model.popularity import Increment, increments, of_item
+from streams import messages
+from streams.core import followers
+from streams.core.settings import PartitionSettings
+from streams.core.state import Table
+from streams.messages import Increments
+from streams.readers import Reader
+from streams.stores import PopularityStore
+from streams.topics import TopicSettings, names
+
+if TYPE_CHECKING:
+    from streams.answers import Answers
+
+
+class PopularityReader:
+    """Every source partition's part, folded in the order of its offsets, with its mark in one atomic write."""
+
+    def __init__(self, topics: TopicSettings, partition: PartitionSettings, store: PopularityStore) -> None:
+        self._store = store
+        self.answers: Answers | None = None  # told of what is durable
+        self._decay = of_item(partition.rate_half_life_h)
+        self.parts = {p: Table(bytes, bytes, store.part(p)) for p in range(topics.partitions)}
+        self.reader = Reader(topics.bootstrap, names(topics.prefix).popularity, topics.partitions, self._take, store.next_offsets)
+
+    async def _take(self, records: list[ConsumerRecord]) -> None:
+        marks: dict[int, int] = {}
+        folded: list[Increment] = []
+        for record in records:
+            folded += self._fold(messages.increments(record.value), marks)
+        touched = {source: self.parts[source].writes() for source in marks}
+        self._store.write(touched, marks, {records[-1].partition: records[-1].offset + 1})
+        for source in marks:
+            self.parts[source].settle()
+        if self.answers is not None:
+            self.answers.hear(folded)
+
+    def _fold(self, part: Increments, marks: dict[int, int]) -> list[Increment]:
+        table = self.parts[part.source]
+        mark = marks.get(part.source, self._store.marks.get(part.source, -1))
+        folded: list[Increment] = []
+        for offset, rows in part.rows:
+            if offset <= mark:
+                continue  # sent twice
+            mark = offset
+            folded += rows
+            for row in rows:
+                key = row.item.to_bytes(8, "big")
+                table.put(key, self._decay.add(table.get(key), row.ts, increments(row.mask, row.sign)))
+                if row.after:
+                    key = followers.key(row.after)
+                    table.put(key, followers.add(table.get(key), row.item, row.ts))
+        marks[part.source] = mark
+        return folded
