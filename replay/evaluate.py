@@ -18,7 +18,7 @@ from bandit.estimators import Ratios
 from bandit.verdict import Diagnostics
 from replay import rounds as item_rounds
 from replay import strategy_rounds
-from replay.logs import LogError
+from replay.log_rows import LogError
 from replay.policies import Chances, Down, by_place, chances, down, expected
 from replay.rounds import Drawn, Rounds
 from replay.strategy_rounds import StrategyRounds

@@ -22,7 +22,7 @@ import xxhash
 from online_model.batch import Batch, of_features
 from online_model.features import Closed, Features
 from replay.ledger import Ledger
-from replay.logs import LogError
+from replay.log_rows import LogError
 from replay.prequential import BATCH, Numbered
 from streams.core import keys
 from streams.core.acts import LABELS, meaning
@@ -168,9 +168,7 @@ class Tail:
         self._ask(batch)
 
 
-def featured(
-    machine: Partition, user_id: str, context: Context, ts: int
-) -> Callable[[str, str | None, str | None, int | None], Features]:
+def featured(machine: Partition, user_id: str, context: Context, ts: int) -> Callable[[str, str | None, str | None, int | None], Features]:
     """Makes features of an item (with domain, module, position) for a user at a moment, as the state stands."""
     user = keys.key("user", user_id)
     state = machine.user(user) or NEVER

@@ -6,29 +6,15 @@ judges nothing: a row it can't read comes out as it stood, and the core rejects 
 """
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
-import xxhash
 
+from replay.log_rows import Columns, LogError, LogRow, lines
 from streams.core.events import Event
 from streams.core.items import Item
-
-
-class LogRow(NamedTuple):
-    """One record of a log."""
-
-    line: int  # where it stood: line of the file from 1, row of a table from 1, offset in a topic
-    raw: bytes  # JSON of one record, its event_id filled in
-    arrival_ms: int | None  # None: it arrived at its own ts
-
-
-class LogError(ValueError):
-    """A log that can't be used as asked; the command line prints it and ends with 2."""
 
 
 class Format(StrEnum):
@@ -41,24 +27,6 @@ class Format(StrEnum):
     OPEN_BANDIT = "open-bandit"
     AMAZON_CROSS_DOMAIN = "amazon-cross-domain"
     THIRTY_MUSIC = "30music"
-
-
-class Columns(msgspec.Struct, frozen=True, kw_only=True):
-    """How a table's columns become fields of an event (`csv`, `parquet`, and `jsonl` with other names)."""
-
-    fields: dict[str, str] = {}  # field, `context.NAME` or `also.ACTION` -> column; further columns of an event's own names map themselves
-    constants: dict[str, str] = {}  # field -> value for every row
-    actions: dict[str, str] = {}  # value in the action column -> action; others stay as they are
-    time: str = "ms"  # unit of ts and arrival: ms | s | us | iso (without zone: UTC)
-
-    def __post_init__(self) -> None:
-        if self.time not in ("ms", "s", "us", "iso"):
-            raise ValueError(f"time unit {self.time!r}: expected ms, s, us or iso")
-
-    @property
-    def plain(self) -> bool:
-        """Nothing to change: the rows are events already."""
-        return self == Columns()
 
 
 def read(paths: Sequence[Path], form: Format, columns: Columns, sort: bool = False) -> Iterator[LogRow]:
@@ -177,28 +145,3 @@ def _sorted(rows: list[LogRow]) -> Iterable[LogRow]:
         last = last if time is None else time
         times.append(last)  # what can't be read stays behind the row it stood behind
     return [rows[at] for at in sorted(range(len(rows)), key=times.__getitem__)]
-
-
-def lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines of a plain or gzipped file, numbered from 1, without their ends."""
-    try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                yield number, line.rstrip(b"\r\n")
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise LogError(f"{path}: the gzip file is damaged: {error}; download it again") from None
-
-
-def beside(log: Path, *names: str) -> Path | None:
-    """A side file in the log's folder, plain or gzipped; names may hold `*`."""
-    for name in names:
-        for found in sorted(log.parent.glob(name)) + sorted(log.parent.glob(name + ".gz")):
-            return found
-    return None
-
-
-def line_id(line: bytes) -> str:
-    """The event id of a row that brings none: equal rows are one event."""
-    return xxhash.xxh3_128_hexdigest(line)

@@ -90,7 +90,9 @@ def _claims(lines: Sequence[Line]) -> str:
         bounds = _bounds(line)
         verdict = ("<td>holds" if line.passed else "<td class=off>does not hold") if bounds else "<td>"
         interval = f"[{line.low:.4f}, {line.high:.4f}]"
-        rows.append(f"<tr><td>{html.escape(line.claim)}</td><td>{line.mean:.4f}</td><td>{interval}</td><td>{bounds}</td>{verdict}</td></tr>")
+        rows.append(
+            f"<tr><td>{html.escape(line.claim)}</td><td>{line.mean:.4f}</td><td>{interval}</td><td>{bounds}</td>{verdict}</td></tr>"
+        )
     head = "".join(f"<th>{column}</th>" for column in ("", "mean", "95 % over worlds", "claimed", ""))
     return f"<table class=figures><tr>{head}</tr>{''.join(rows)}</table>"
 

@@ -21,7 +21,7 @@ from typing import TypeVar
 import msgspec
 import numpy as np
 
-from replay.logs import LogError, lines
+from replay.log_rows import LogError, lines
 from replay.rounds import Drawn, Rounds
 
 Array = np.ndarray

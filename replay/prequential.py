@@ -15,7 +15,7 @@ import xxhash
 
 from online_model.metrics import Prequential, WindowResult
 from online_model.tally import TaskMetrics
-from replay.logs import LogRow
+from replay.log_rows import LogRow
 from streams.core.events import Event, LogBegin, Rejected, Tick, decode
 from streams.core.learn import Learner
 from streams.core.live_value import StrategyValue

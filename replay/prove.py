@@ -10,9 +10,7 @@ from replay.claims import Proof
 PROOFS = ("debias", "cross-domain", "id-cross", "late-labels", "pages")
 
 
-def prove(
-    name: str, seeds: Sequence[int], told: Callable[[int, int], None] = lambda done, _: None, report: Path | None = None
-) -> Proof:
+def prove(name: str, seeds: Sequence[int], told: Callable[[int, int], None] = lambda done, _: None, report: Path | None = None) -> Proof:
     """One of PROOFS over these seeds. `told` hears how many worlds are done; `report`: a folder for the curves that `pages` has."""
     match name:
         case "debias":

@@ -78,9 +78,7 @@ def chances(settings: WorldSettings, v: np.ndarray) -> Chances:
 def satisfaction(settings: WorldSettings, v: np.ndarray) -> np.ndarray:
     """Expected weighted acts of a seen slot at utility v [n]: the hidden figure that recommenders are compared by."""
     p = chances(settings, v)
-    return (
-        FULL_WEIGHT * p.full + COLLECT_WEIGHT * p.collect + SHARE_WEIGHT * p.share + SKIP_WEIGHT * p.skip + DISLIKE_WEIGHT * p.dislike
-    )
+    return FULL_WEIGHT * p.full + COLLECT_WEIGHT * p.collect + SHARE_WEIGHT * p.share + SKIP_WEIGHT * p.skip + DISLIKE_WEIGHT * p.dislike
 
 
 def realised(acts: Sequence[Act]) -> float:

@@ -77,9 +77,7 @@ def _table(title: str, metrics: dict[str, TaskMetrics]) -> Table:
     return table
 
 
-def page(
-    result: Result, histogram: np.ndarray, settings: Sequence[Setting], title: str, more: Sequence[tuple[str, str]] = ()
-) -> str:
+def page(result: Result, histogram: np.ndarray, settings: Sequence[Setting], title: str, more: Sequence[tuple[str, str]] = ()) -> str:
     """The page as HTML, pictures inside; `more`: titles and HTML of further sections."""
     used = [task for task, m in result.metrics.items() if m.n]
     parts = [

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from online_model.features import TASKS
-from replay.logs import LogRow
+from replay.log_rows import LogRow
 from streams.core.acts import COLLECT, meaning
 from streams.core.events import Action, Event, Exposure, Rejected, Slot, decode
 from streams.core.items import Item

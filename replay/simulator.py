@@ -147,9 +147,7 @@ class World:
             at_home = rng.random(len(mine)) < 0.8
             self.item_category[mine] = np.where(at_home, home[artist], self.item_category[mine])
             own = _units(rng, len(mine), s.dimensions)
-            vectors[mine] = (
-                math.sqrt(0.65) * centres[d, self.item_category[mine]] + math.sqrt(0.2) * offset[artist] + math.sqrt(0.15) * own
-            )
+            vectors[mine] = math.sqrt(0.65) * centres[d, self.item_category[mine]] + math.sqrt(0.2) * offset[artist] + math.sqrt(0.15) * own
             self.item_artist[mine] = self.artists + artist
             self.artists += artists
         self.vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -320,6 +318,7 @@ class World:
                     context=context,
                 )
                 index += 1
+
 
 def _units(rng: np.random.Generator, *shape: int) -> np.ndarray:
     """Random directions: unit vectors along the last axis."""

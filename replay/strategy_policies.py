@@ -17,7 +17,7 @@ import numpy as np
 
 from bandit.settings import BanditSettings
 from online_model import checkpoint
-from replay.logs import LogError
+from replay.log_rows import LogError
 from replay.policies import SUM_SLACK, Chances, written
 from replay.strategy_rounds import StrategyRounds
 from streams.core.choosing import Choosing

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from online_model.features import Reward
-from replay.logs import LogError, LogRow
+from replay.log_rows import LogError, LogRow
 from replay.prequential import CLOSING, of_file
 from streams.core.acts import meaning
 from streams.core.catalog import Catalog

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from replay.logs import LogRow
+from replay.log_rows import LogRow
 from replay.strategy_rounds import Reader
 from streams.core.catalog import Catalog
 from streams.core.events import Action, Reason, Rejected, decode

@@ -11,7 +11,8 @@ import click
 from streams.cli_frame import CallError, Verb, pairs
 
 if TYPE_CHECKING:
-    from replay.logs import Columns, Format, LogRow
+    from replay.log_rows import Columns, LogRow
+    from replay.logs import Format
     from streams.core.items import Item
 
 FORMATS = ("jsonl", "csv", "parquet", "kuairand", "open-bandit", "amazon-cross-domain", "30music")
@@ -31,7 +32,7 @@ class Log(NamedTuple):
         return ", ".join(path.name for path in self.paths)
 
     def mapping(self) -> Columns:
-        from replay.logs import Columns
+        from replay.log_rows import Columns
 
         return Columns(**self.columns)
 

@@ -26,7 +26,7 @@ from pathlib import Path
 import msgspec
 
 from replay.adapters.sampled import Unshown
-from replay.logs import LogError, LogRow, beside, lines
+from replay.log_rows import LogError, LogRow, beside, lines
 from streams.core.events import Action, Event, Exposure, Slot
 from streams.core.items import Item
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from replay.adapters.table import Mapping
-from replay.logs import Columns, LogRow, line_id, lines
+from replay.log_rows import Columns, LogRow, line_id, lines
 
 
 class _Head(msgspec.Struct):

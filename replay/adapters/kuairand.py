@@ -30,7 +30,7 @@ from pathlib import Path
 
 import msgspec
 
-from replay.logs import LogError, LogRow, beside, line_id, lines
+from replay.log_rows import LogError, LogRow, beside, line_id, lines
 from streams.core.events import WEEK_MS
 from streams.core.items import Item
 

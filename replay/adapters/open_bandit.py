@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from replay.logs import LogError, LogRow, beside, line_id, lines
+from replay.log_rows import LogError, LogRow, beside, line_id, lines
 from streams.core.events import Action, Event
 from streams.core.items import Item
 

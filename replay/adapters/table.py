@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from replay.logs import Columns, LogError, LogRow, line_id, lines
+from replay.log_rows import Columns, LogError, LogRow, line_id, lines
 from streams.core.events import Action, Event
 
 FIELDS = frozenset(Event.__struct_fields__) | {"arrival"}

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from replay.adapters.sampled import Unshown
-from replay.logs import LogError, LogRow, lines
+from replay.log_rows import LogError, LogRow, lines
 from streams.core.events import Action, Event, Exposure, Slot
 
 HEADER = b"session_id,user_id,song_id,ts,playtime"

@@ -14,7 +14,8 @@ import pytest
 
 from online_model.features import Tick
 from replay.adapters import jsonl
-from replay.logs import Columns, items_file
+from replay.log_rows import Columns
+from replay.logs import items_file
 from replay.open_loop import write_items, write_log
 from replay.simulator import WorldSettings
 from streams.core.settings import PartitionSettings

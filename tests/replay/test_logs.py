@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from replay import logs
-from replay.logs import Columns, Format, LogError
+from replay.log_rows import Columns, LogError
+from replay.logs import Format
 
 
 def write(path: Path, *times: int, **more: object) -> Path:

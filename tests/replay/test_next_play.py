@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
 from replay import logs, prequential
-from replay.logs import LogRow
+from replay.log_rows import LogRow
 from replay.next_page import section, table
 from replay.next_play import AFTER, MOST, NOW, ORDERS, SEGUE, NextFound, NextPlay, NextSettings, Session
 from replay.prequential import Numbered, Result
@@ -30,6 +30,7 @@ from streams.core.partition import Partition
 from streams.core.recommend import Answer, RecommendSettings
 from streams.core.settings import PartitionSettings
 from streams.core.state import Tables
+from streams.core.surfaces import default_choosing
 
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4, cin_layers=(4,), dense_batch=8)
 T = 1_704_067_200_000
@@ -57,7 +58,7 @@ def ask(
     rows: list[LogRow], k: int = 2, every: int = 1, session: Session = lambda event: None, recommend: RecommendSettings | None = None,
     items: Sequence[str] = (),
 ) -> tuple[NextFound, NextPlay, Result]:  # fmt: skip
-    partition, learner = machine(items), Learner(LearnerSettings(micro_batch_examples=16), Trainer(SMALL))
+    partition, learner = machine(items), Learner(LearnerSettings(micro_batch_examples=16), Trainer(SMALL), default_choosing())
     settings = NextSettings(k=k, every=every, resamples=20)
     known = [found for item in items if (found := partition.catalog.get(_key(item)))]
     asking = NextPlay(settings, recommend or RecommendSettings(), partition, learner, known, session)
@@ -117,7 +118,10 @@ def test_what_is_asked_changes_nothing() -> None:
     rows = plays(*(f"{n} u{rng.integers(6)} i{rng.integers(9)}" for n in range(200)))
     found, _, result = ask(rows, k=3)
     alone = prequential.run(
-        prequential.of_file(rows), machine(), Learner(LearnerSettings(micro_batch_examples=16), Trainer(SMALL)), closing=True
+        prequential.of_file(rows),
+        machine(),
+        Learner(LearnerSettings(micro_batch_examples=16), Trainer(SMALL), default_choosing()),
+        closing=True,
     )
     assert result.digests == alone.digests and found.questions > 100
 
@@ -313,7 +317,7 @@ def test_call_that_asks_for_nothing_sensible_is_refused(options: list[str]) -> N
 
 
 def test_records_of_one_moment_are_a_batch() -> None:
-    partition, learner = machine(), Learner(LearnerSettings(), Trainer(SMALL))
+    partition, learner = machine(), Learner(LearnerSettings(), Trainer(SMALL), default_choosing())
     asking = NextPlay(NextSettings(k=1), RecommendSettings(), partition, learner)
     numbered: list[Numbered] = list(prequential.of_file(plays("0 u a", "0 v b", "1 u b", "2 u a", "2 u b")))
     assert [len(batch) for batch in asking.batches(iter(numbered))] == [2, 1, 2]

@@ -22,9 +22,20 @@ def visits(seed: int, n: int = 300) -> list[Visit]:
         strategy = ("blend-0", "tail")[int(rng.integers(2))]
         out.append(
             Visit(
-                ts=k, listener=int(rng.integers(20)), strategy=strategy, chances={"blend-0": 0.5, "tail": 0.5}, segment=0,
-                experience=float(rng.random()), revenue=float(rng.random()), plays=3, dislikes=int(rng.integers(2)), likely_plays=2.5,
-                likely_dislikes=0.4, items=items, liked=items[:2], shown=4,
+                ts=k,
+                listener=int(rng.integers(20)),
+                strategy=strategy,
+                chances={"blend-0": 0.5, "tail": 0.5},
+                segment=0,
+                experience=float(rng.random()),
+                revenue=float(rng.random()),
+                plays=3,
+                dislikes=int(rng.integers(2)),
+                likely_plays=2.5,
+                likely_dislikes=0.4,
+                items=items,
+                liked=items[:2],
+                shown=4,
             )  # fmt: skip
         )
     return out
@@ -47,7 +58,7 @@ def test_the_page_has_all_claims_strategies_and_pictures_inside(tmp_path: Path) 
     for line in found.lines:
         assert line.claim.replace("'", "&#x27;") in page
     assert page.count("data:image/png;base64,") == 8  # shares, six measures, regret
-    assert "src=\"http" not in page and "<td>tail</td>" in page and "<td>blend-0</td>" in page
+    assert 'src="http' not in page and "<td>tail</td>" in page and "<td>blend-0</td>" in page
     document = msgspec.json.decode((tmp_path / "made" / "result.json").read_bytes())
     assert msgspec.convert(document["runs"], list[Run]) == runs
 

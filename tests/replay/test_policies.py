@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from replay.logs import LogError
+from replay.log_rows import LogError
 from replay.policies import Chances, chances, down, expected
 from replay.rounds import Rounds
 from streams.core.items import Item

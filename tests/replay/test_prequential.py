@@ -12,13 +12,14 @@ from online_model.metrics import WIDTHS_MS
 from online_model.tally import BINS, LOGIT_RANGE, TaskMetrics
 from online_model.trainer import ModelSettings, Trainer
 from replay import prequential, report
-from replay.logs import LogRow
+from replay.log_rows import LogRow
 from replay.prequential import Result, auc_error
 from streams.core.catalog import Catalog
 from streams.core.learn import Learner, LearnerSettings
 from streams.core.partition import Partition
 from streams.core.settings import PartitionSettings
 from streams.core.state import Tables
+from streams.core.surfaces import default_choosing
 from streams.settings import Value
 
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4)
@@ -35,7 +36,7 @@ def rows(*raw: bytes) -> list[LogRow]:
 
 
 def machines() -> tuple[Partition, Learner]:
-    return Partition(PartitionSettings(), Tables.over(), Catalog()), Learner(LearnerSettings(), Trainer(SMALL))
+    return Partition(PartitionSettings(), Tables.over(), Catalog()), Learner(LearnerSettings(), Trainer(SMALL), default_choosing())
 
 
 def run(log: list[LogRow]) -> Result:

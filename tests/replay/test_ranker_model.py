@@ -11,7 +11,7 @@ from online_model.features import Features
 from online_model.model_settings import ModelSettings
 from replay import ranker_model
 from replay.judge import featured
-from replay.logs import LogRow
+from replay.log_rows import LogRow
 from replay.policies import Chances, chances, down
 from replay.ranker_model import predicted
 from replay.rounds import read

@@ -1,7 +1,7 @@
 """What becomes a round, and which act belongs to which.
 
-    request r:  exposure a, b ── play b ── collect b (within the window) ── collect a (after it: late)
-    no request: impression c ── play c;  play d (nobody showed it)
+request r:  exposure a, b ── play b ── collect b (within the window) ── collect a (after it: late)
+no request: impression c ── play c;  play d (nobody showed it)
 """
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from replay.logs import LogRow
+from replay.log_rows import LogRow
 from replay.rounds import Rounds, read
 from streams.core.items import Item
 from streams.core.settings import PartitionSettings

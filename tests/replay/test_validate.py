@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from replay.logs import Columns, Format, LogRow, read
+from replay.log_rows import Columns, LogRow
+from replay.logs import Format, read
 from replay.validate import complaints
 from streams.core.settings import PartitionSettings
 

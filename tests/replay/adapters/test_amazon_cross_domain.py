@@ -36,9 +36,7 @@ def test_interactions_of_all_users_come_in_time_order_each_as_a_list_and_a_colle
         ("7", 86_400_000, "electronics", "r0"), ("8", 172_800_000, "electronics", "r1"), ("7", 259_200_000, "beauty", "r2"),
     ]  # fmt: skip
     assert acts == [
-        Event(
-            event_id=f"c{n}", ts=e.ts, user_id=e.user_id, item_id=item, action=Action.COLLECT, domain=e.domain, request_id=e.request_id
-        )
+        Event(event_id=f"c{n}", ts=e.ts, user_id=e.user_id, item_id=item, action=Action.COLLECT, domain=e.domain, request_id=e.request_id)
         for n, (e, item) in enumerate(zip(exposures, ("E9", "E9", "B2"), strict=True))
     ]
     for exposure, act in zip(exposures, acts, strict=True):

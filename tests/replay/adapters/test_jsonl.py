@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from replay.adapters import jsonl
-from replay.logs import Columns, line_id
+from replay.log_rows import Columns, line_id
 from streams.core.events import Action, Event, Reason, Rejected, Tick, decode
 
 GOOD = b'{"event_id":"e1","ts":5,"user_id":"u","item_id":"i","action":"play"}'

@@ -8,7 +8,7 @@ import polars
 import pytest
 
 from replay.adapters import table
-from replay.logs import Columns, LogError, LogRow
+from replay.log_rows import Columns, LogError, LogRow
 from streams.core.events import Action, Event, Reason, Record, Rejected, decode
 
 TAOBAO = Columns(
