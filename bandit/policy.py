@@ -130,8 +130,11 @@ class Policy:
         """What chances depend on: enough to answer by, for a copy that follows."""
         linear = {f"linear.{name}": array for name, array in self.linear.arrays().items()} if self.linear is not None else {}
         return linear | {
-            "won": self.arms.won.copy(), "lost": self.arms.lost.copy(), "squares": self.arms.squares.copy(),
-            "floor": self.floor.array(), "version": np.array(self.version),
+            "won": self.arms.won.copy(),
+            "lost": self.arms.lost.copy(),
+            "squares": self.arms.squares.copy(),
+            "floor": self.floor.array(),
+            "version": np.array(self.version),
         }
 
     def learned(self) -> Learned:

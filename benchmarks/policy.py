@@ -70,9 +70,20 @@ def _pages(rng: np.random.Generator) -> Callable[[], None]:
                 order(way, scores(way, *figures[n]), uniform[n, 1:])
             rewards.append(
                 Reward(
-                    id=n, ts=n, shown_ms=n, user=n, surface="page", strategy=name, arms=list(choice.arms), chances=list(choice.chances),
-                    segment=choice.segment, activity=choice.activity, domain=choice.domain, experience=float(earned[n, 0]),
-                    revenue=float(earned[n, 1]), seen=True,
+                    id=n,
+                    ts=n,
+                    shown_ms=n,
+                    user=n,
+                    surface="page",
+                    strategy=name,
+                    arms=list(choice.arms),
+                    chances=list(choice.chances),
+                    segment=choice.segment,
+                    activity=choice.activity,
+                    domain=choice.domain,
+                    experience=float(earned[n, 0]),
+                    revenue=float(earned[n, 1]),
+                    seen=True,
                 )
             )
             if len(rewards) == EARN_EVERY:

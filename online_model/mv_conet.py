@@ -62,8 +62,7 @@ class MVCoNet(nn.Module):
         return torch.cat([vector, (vector * tower).sum(1, keepdim=True)], 1), (other * its) @ self.says
 
     def penalty(self, domains: int) -> Tensor:
-        """Sum over ordered pairs of the first so many domains of ||M_b->a M_a->b - I||^2 / H: maps there and back should undo each other.
-        """
+        """Sum over ordered pairs of the first `domains` of ||M_b->a M_a->b - I||^2 / H: maps there and back should undo each other."""
         maps, width = self.maps[:domains, :domains], self.maps.shape[2]
         back = torch.matmul(maps.transpose(0, 1), maps) - torch.eye(width, device=maps.device)
         return (back.square() * self.others[:domains, :domains]).sum() / width

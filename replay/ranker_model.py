@@ -19,7 +19,7 @@ from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
 from replay import prequential
 from replay.judge import featured, stopping
-from replay.logs import LogError, LogRow
+from replay.log_rows import LogError, LogRow
 from replay.policies import Chances, Down
 from replay.rounds import Reader, Rounds
 from streams.core.catalog import Catalog
@@ -29,6 +29,7 @@ from streams.core.learn import Learner, LearnerSettings
 from streams.core.partition import Partition
 from streams.core.settings import PartitionSettings
 from streams.core.state import Tables
+from streams.core.surfaces import default_choosing
 
 Array = np.ndarray
 
@@ -113,7 +114,7 @@ def predicted(
     machine = Partition(partition, Tables.over(), catalog)
     trainer = Trainer(model, "cpu")
     asked = Asked(_shown(rows(), Reader(partition, items)), machine, trainer, rounds, policy, ways, TASKS.index(reward))
-    learner = Learner(learning, trainer)
+    learner = Learner(learning, trainer, default_choosing())
     prequential.run(prequential.of_file(rows()), machine, learner, closing=True, progress=told, batches=stopping([asked]))
     return asked.q, asked.q_policy
 

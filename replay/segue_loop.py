@@ -27,6 +27,7 @@ from streams.core.recommend import Recommender, RecommendSettings, Request
 from streams.core.records import Arrived
 from streams.core.settings import PartitionSettings
 from streams.core.state import Tables
+from streams.core.surfaces import default_choosing
 
 QUIET_MS = 200  # after which a worker writes its first tick
 
@@ -55,7 +56,7 @@ class Segue:
         for item in world.catalog():
             self.shelves.put(self.catalog.put(item), world.settings.start_ms)
         self.partition = Partition(s.partition, Tables.over(), self.catalog)
-        self.learner = Learner(s.learner, Trainer(s.model, device), choosing=choosing)
+        self.learner = Learner(s.learner, Trainer(s.model, device), choosing or default_choosing())
         self.recommender = Recommender(s.recommend, s.partition, self.catalog, self.shelves)
         self.asked = 0
         self._offset = 0

@@ -18,6 +18,7 @@ from online_model.trainer import StepReport, Trainer
 from replay.ledger import Ledger
 from streams.core.learn import Learner, LearnerSettings
 from streams.core.records import Outgoing
+from streams.core.surfaces import default_choosing
 
 Array = np.ndarray
 Before = Callable[[Batch, int], None]  # a batch, and event time
@@ -103,7 +104,7 @@ class Rival:
         self.name, self._ledger = name, ledger
         self.trainer = Watched(settings, device)
         note_steps(name, self.trainer, ledger)
-        self.learner = Learner(learning, self.trainer)
+        self.learner = Learner(learning, self.trainer, default_choosing())
         self._took_s = 0.0
 
     def apply(self, source: int, records: Sequence[Outgoing]) -> None:

@@ -162,7 +162,7 @@ def replay(
             found = evidence.findings(result)
         else:
             choosing = Choosing(arms(settings.pages, settings.recommend), settings.bandit)
-            learner = Learner(settings.learner, Trainer(settings.model, chosen), choosing=choosing)
+            learner = Learner(settings.learner, Trainer(settings.model, chosen), choosing)
             if k is None:
                 result = prequential.run(arrivals(), machine, learner, closing=not live, since_ms=_moment(since), progress=told)
             else:

@@ -258,4 +258,3 @@ def _options(settings: StoreSettings, cache: Cache) -> Options:
     out.set_max_log_file_size(4 << 20)
     out.set_paranoid_checks(True)
     return out
-

@@ -405,7 +405,7 @@ class Teaching:
         devices.use_threads(p.threads)
         trainer = Trainer(self.config.model, devices.chosen(p.device))
         choosing = Choosing(self.config.arms, self.config.bandit)
-        learner = Learner(self.config.learner, trainer, self.config.topics.partitions, choosing)
+        learner = Learner(self.config.learner, trainer, choosing, self.config.topics.partitions)
         found = checkpoint.load_newest(Path(p.checkpoint_dir))
         if found is None:
             return learner, "", -1

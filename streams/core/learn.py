@@ -5,7 +5,6 @@ log gives the same steps live and in replay. What was predicted is kept until th
 is scored against the labels as they stand then, in the metric window of the time at which it was shown. What lists
 earned whose strategy was chosen is learned where a micro-batch ends, too.
 """
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -17,7 +16,6 @@ import msgspec
 import numpy as np
 import xxhash
 
-from bandit.settings import BanditSettings
 from online_model.batch import Batch, of_records
 from online_model.drift import Drift
 from online_model.features import FIELDS, TASKS, Closed, Example, ExampleRecord, Reversal, Reward, Tick
@@ -30,7 +28,6 @@ from streams.core.live_value import StrategyValue
 from streams.core.records import Outgoing
 from streams.core.reservoir import Reservoir
 from streams.core.rewarded import Rewarded
-from streams.core.surfaces import by_default
 from streams.core.waiting import NONE_DROPPED, Waiting
 
 if TYPE_CHECKING:  # settings are read without torch
@@ -89,10 +86,10 @@ class Predicted(msgspec.Struct, frozen=True, array_like=True):
 class Learner:
     """All that learns, in one deterministic machine over the trainer, the metrics and the open micro-batch."""
 
-    def __init__(self, settings: LearnerSettings, trainer: Trainer, sources: int = 1, choosing: Choosing | None = None) -> None:
-        """`sources`: partitions of `events`. Whoever ends a log ends it in each, also where it had no rows (`segue send` does).
+    def __init__(self, settings: LearnerSettings, trainer: Trainer, choosing: Choosing, sources: int = 1) -> None:
+        """`choosing`: what learns of rewards (`surfaces.default_choosing` has the default settings).
 
-        `choosing`: what learns of rewards; by default it is as settings are by default.
+        `sources`: partitions of `events`. Whoever ends a log ends it in each, also where it had no rows (`segue send` does).
         """
         self.settings, self.trainer, self.sources = settings, trainer, sources
         self.metrics = Prequential()
@@ -100,7 +97,7 @@ class Learner:
         self.identification = Identification()
         self.drift = Drift(trainer.settings.domain_places)
         self.identified = self._identified()  # as of the last minute, for whoever reads beside the learner
-        self.rewarded = Rewarded(choosing or Choosing(by_default(), BanditSettings()))
+        self.rewarded = Rewarded(choosing)
         self.version = 0
         self.watermark_ms = -1
         self.marks: dict[int, Mark] = {}  # per source partition: the newest sequence applied

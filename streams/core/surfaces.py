@@ -1,7 +1,9 @@
 """What can be chosen on each surface: the strategies that settings name, arms of the choice."""
 from __future__ import annotations
 
+from bandit.settings import BanditSettings
 from bandit.strategies import strategies
+from streams.core.choosing import Choosing
 from streams.core.pages import PageSettings
 from streams.core.recommend import RecommendSettings
 
@@ -14,3 +16,8 @@ def arms(pages: PageSettings, recommend: RecommendSettings) -> dict[str, tuple[s
 def by_default() -> dict[str, tuple[str, ...]]:
     """As settings are by default."""
     return arms(PageSettings(), RecommendSettings())
+
+
+def default_choosing() -> Choosing:
+    """The choice among strategies as settings are by default, with nothing learned."""
+    return Choosing(by_default(), BanditSettings())

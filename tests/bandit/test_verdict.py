@@ -13,9 +13,7 @@ def said(w: np.ndarray, coverage: float = 1.0, unseen: float = 0.0) -> list[str]
 
 def test_figures_by_hand() -> None:
     found = diagnostics(np.array([1.0, 3.0, 0.0, 0.0]), 0.9, 0.1, 0.8)
-    assert found == Diagnostics(
-        n=4, mean_weight=1.0, ess=16 / 10, max_weight=3.0, top_share=0.75, coverage=0.9, unseen=0.1, join_rate=0.8
-    )
+    assert found == Diagnostics(n=4, mean_weight=1.0, ess=16 / 10, max_weight=3.0, top_share=0.75, coverage=0.9, unseen=0.1, join_rate=0.8)
 
 
 def test_a_good_log_answers() -> None:

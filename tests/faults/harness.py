@@ -29,6 +29,7 @@ from streams.core.partition import Partition
 from streams.core.records import Arrived, Outgoing
 from streams.core.settings import PartitionSettings
 from streams.core.state import Tables, digest
+from streams.core.surfaces import default_choosing
 from streams.stores import PartitionStore, StoreSettings, partition_path
 from streams.topics import TopicSettings, names
 
@@ -159,7 +160,7 @@ def example_records(topics: TopicSettings) -> tuple[list[ExampleRecord], int]:
 def taught(records: Sequence[Outgoing]) -> dict[str, str]:
     """Digest of a learner that was given the records in memory."""
     torch.set_num_threads(1)
-    learner = Learner(LEARNER, Trainer(ModelSettings()))
+    learner = Learner(LEARNER, Trainer(ModelSettings()), default_choosing())
     learner.apply(0, records)
     return learner.digest()
 
@@ -169,7 +170,7 @@ def saved_digest(checkpoint_dir: Path) -> dict[str, str]:
     found = checkpoint.load_newest(checkpoint_dir)
     assert found is not None
     torch.set_num_threads(1)
-    learner = Learner(LEARNER, Trainer(ModelSettings()))
+    learner = Learner(LEARNER, Trainer(ModelSettings()), default_choosing())
     learner.load(found.arrays, found.meta)
     return learner.digest()
 

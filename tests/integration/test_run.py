@@ -227,7 +227,7 @@ def test_a_broker_of_others_is_left_as_it_was_and_a_folder_that_was_named_stays(
 def test_without_an_embedded_broker_the_message_names_the_two_other_ways(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'without'}:{ROOT}", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     (tmp_path / "without" / "jgo").mkdir(parents=True)
-    (tmp_path / "without" / "jgo" / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named jgo\")\n")
+    (tmp_path / "without" / "jgo" / "__init__.py").write_text('raise ModuleNotFoundError("No module named jgo")\n')
     done = subprocess.run(
         [sys.executable, "-m", "streams", "run"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
     )

@@ -219,6 +219,7 @@ def test_gradients_are_finite(name: str, scale: float) -> None:
     assert all(value.grad is not None and torch.isfinite(value.grad).all() for value in wanted)
     assert scale != 1 or any(value.grad is not None and value.grad.any() for value in wanted)
 
+
 # --- the whole trainer
 
 SWITCHES = ("deep", "wide", "attention", "cin", "related", "id_cross", "cross_domain", "gates", "platt", "causal")

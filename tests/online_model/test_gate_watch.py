@@ -73,7 +73,7 @@ def test_a_step_looks_at_the_gates_once_a_minute_and_a_restart_does_not_change_w
     for one in (made, again):
         looked = [one.step(batch(3, 1 + n), START + n * 20_000).gates for n in range(1, 7)]
         assert [g is not None for g in looked] == [False, False, True, False, False, True]
-        (share, entropy), = [g for g in looked[2:3] if g is not None]
+        ((share, entropy),) = [g for g in looked[2:3] if g is not None]
         assert share.shape == (T, 1 + S) and share.sum(1) == pytest.approx(np.ones(T), abs=1e-6)
         assert (entropy <= np.log(1 + S) + 1e-6).all() and (entropy > 0).all()
     assert made.digest() == again.digest()

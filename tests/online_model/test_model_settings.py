@@ -11,9 +11,7 @@ from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
 from tests.online_model.test_trainer import T0, batch
 
-NUMBERS = {
-    field.name: field.type for field in msgspec.structs.fields(ModelSettings) if field.type in (int, float) and field.name != "seed"
-}
+NUMBERS = {field.name: field.type for field in msgspec.structs.fields(ModelSettings) if field.type in (int, float) and field.name != "seed"}
 AT_LEAST_SOMETHING = (  # what is divided by, is the size of something, or keeps a root from zero
     "liked_half_life_d", "square_half_life_d", "expire_d", "count_strength", "clip_norm", "logit_clip", "row_start", "wide_start",
     "number_start", "effect_start", "embedding_dim", "attention_units", "shared_experts", "expert_units", "tower_units", "dense_batch",

@@ -36,8 +36,13 @@ class Script:
             self.made += 1
             acts.append(
                 Event(
-                    ts=ts + wait, user_id=f"u{who}", item_id="i", action=Action.PLAY, also=(Action.SHARE,) if wait == 50 else (),
-                    event_id=f"e{self.made}", request_id=request_id,
+                    ts=ts + wait,
+                    user_id=f"u{who}",
+                    item_id="i",
+                    action=Action.PLAY,
+                    also=(Action.SHARE,) if wait == 50 else (),
+                    event_id=f"e{self.made}",
+                    request_id=request_id,
                 )  # fmt: skip
             )
         return acts

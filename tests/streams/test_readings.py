@@ -14,8 +14,14 @@ def worker(
     partitions = {0: PartitionStanding(stored=events, lag=lag, watermark_ms=0, open_lists=0)}
     return msgspec.json.encode(
         WorkerStanding(
-            at_ms=1000 * at_s, slot=slot, partitions=partitions, counted={"events": events} | counted, model_version=None, model_age_ms=0,
-            measured=measured, freshness_ms=fresh or {},
+            at_ms=1000 * at_s,
+            slot=slot,
+            partitions=partitions,
+            counted={"events": events} | counted,
+            model_version=None,
+            model_age_ms=0,
+            measured=measured,
+            freshness_ms=fresh or {},
         )  # fmt: skip
     )
 
@@ -24,7 +30,14 @@ def learner(at_s: int, examples: int, acts: int = 0, lag: int = 0, auc: float | 
     figures: dict[str, float | None] = {"auc": auc, "n": float(examples)}
     return msgspec.json.encode(
         LearnerStanding(
-            at_ms=1000 * at_s, slot="0", epoch=0, version=1, offset=0, lag=lag, acts=acts, counted={"examples": examples},
+            at_ms=1000 * at_s,
+            slot="0",
+            epoch=0,
+            version=1,
+            offset=0,
+            lag=lag,
+            acts=acts,
+            counted={"examples": examples},
             fading={FADING_MS: {"skip": figures}},
         )  # fmt: skip
     )

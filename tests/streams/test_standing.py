@@ -43,8 +43,20 @@ def test_strategies_stand_as_their_segments_do_each_weighing_what_its_rounds_do(
     for n, (segment, strategy, experience) in enumerate(rounds):
         rewarded.take(
             Reward(
-                id=n, ts=n, shown_ms=n, user=n, surface="page", strategy=strategy, arms=list(arms), chances=[0.5, 0.5], segment=segment,
-                activity=0.0, domain=0, experience=experience, revenue=0.5, seen=True,
+                id=n,
+                ts=n,
+                shown_ms=n,
+                user=n,
+                surface="page",
+                strategy=strategy,
+                arms=list(arms),
+                chances=[0.5, 0.5],
+                segment=segment,
+                activity=0.0,
+                domain=0,
+                experience=experience,
+                revenue=0.5,
+                seen=True,
             )  # fmt: skip
         )
     rewarded.learn()

@@ -289,8 +289,7 @@ def test_valid_events_say_what_their_json_says_alone_and_in_arrays(objects: list
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["play", "tick", "exposure"]),
     lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from([*Event.__struct_fields__, "kind", "slots", "x"]), inner, max_size=5)
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*Event.__struct_fields__, "kind", "slots", "x"]), inner, max_size=5)
     ),
     max_leaves=20,
 )

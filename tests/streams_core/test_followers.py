@@ -188,5 +188,3 @@ def test_a_deleted_item_is_followed_by_nothing() -> None:
     shelves.followers.add(k("a"), k("b"), START)
     shelves.delete(k("a"))
     assert list(shelves.followers.after([k("a")])) == []
-
-

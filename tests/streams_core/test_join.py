@@ -305,9 +305,7 @@ def test_a_finger_that_taps_collect_on_and_off_is_not_endless_evidence() -> None
 
 
 def test_a_list_keeps_its_newest_200_items_and_closes_the_others() -> None:
-    shown = [
-        Event(ts=LOG_START + n, user_id="u", item_id=f"x{n}", action=Action.IMPRESSION, request_id="r") for n in range(MAX_SLOTS + 2)
-    ]
+    shown = [Event(ts=LOG_START + n, user_id="u", item_id=f"x{n}", action=Action.IMPRESSION, request_id="r") for n in range(MAX_SLOTS + 2)]
     partition, effects = applied(log_of(*shown))
     assert [type(o.record) for o in effects.examples] == [Example, Closed, Example, Closed]  # of x0 and x1
     partition.apply([Arrived(900, 0, LOG_START, at(1, "skip", "x0", request_id="r"), "late to it")])

@@ -77,9 +77,7 @@ def test_figures_are_those_of_a_loop() -> None:
 
 
 def at(minute: float, strategy: str = "a") -> Reward:
-    return Reward(
-        1, 0, START + int(minute * 60_000), 1, "page", strategy, list(ARMS["page"]), [0.5, 0.25, 0.25], 0, 0.0, 0, 1.0, 0.5, True
-    )
+    return Reward(1, 0, START + int(minute * 60_000), 1, "page", strategy, list(ARMS["page"]), [0.5, 0.25, 0.25], 0, 0.0, 0, 1.0, 0.5, True)
 
 
 # min  10 shown   70 shown   50: lists shown before have closed   70: 10 minutes behind the hour   20 shown: too late   end

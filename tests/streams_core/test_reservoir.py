@@ -11,6 +11,7 @@ from online_model.pairs import tiers
 from online_model.trainer import Trainer
 from streams.core.learn import Learner, LearnerSettings
 from streams.core.reservoir import LIFE_MS, Reservoir
+from streams.core.surfaces import default_choosing
 from tests.streams_core.test_learn import COLLECT, FULL, SMALL, T0, example, numbered, reversal
 
 DAY = 86_400_000
@@ -97,14 +98,14 @@ def test_only_dense_layers_learn_from_it() -> None:
 def test_a_killed_learner_with_a_reservoir_goes_on_to_the_same_bytes() -> None:
     records = [*stream(120, 60), Tick(T0 + 10_000, True)]
     chosen = LearnerSettings(micro_batch_examples=4, reservoir_share=0.2, drift_reaction=True)
-    whole, first, second = (Learner(chosen, Trainer(SMALL)) for _ in range(3))
+    whole, first, second = (Learner(chosen, Trainer(SMALL), default_choosing()) for _ in range(3))
     whole.apply(0, numbered(records))
     first.apply(0, numbered(records[:61]))
     second.load(first.arrays(), msgspec.msgpack.decode(msgspec.msgpack.encode(first.meta())))
     second.apply(0, numbered(records))
     assert second.digest() == whole.digest()
     assert whole.counted["rehearsed"] == 29  # one beside four, thirty times; the first time there was nothing
-    plain = Learner(LearnerSettings(micro_batch_examples=4), Trainer(SMALL))
+    plain = Learner(LearnerSettings(micro_batch_examples=4), Trainer(SMALL), default_choosing())
     plain.apply(0, numbered(records))
     assert plain.digest()["trainer"] != whole.digest()["trainer"]
     with pytest.raises(ValueError, match="reservoir_share"):

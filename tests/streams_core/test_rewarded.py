@@ -26,7 +26,7 @@ from streams.core.records import Arrived, Outgoing
 from streams.core.rewarded import AT_ONCE
 from streams.core.settings import PartitionSettings
 from streams.core.state import Tables
-from streams.core.surfaces import by_default
+from streams.core.surfaces import by_default, default_choosing
 from streams.messages import Delta
 from streams.model_updates import CopySettings, ServingModel
 from streams.topics import TopicSettings
@@ -122,7 +122,7 @@ def test_a_log_of_pages_gives_the_same_posteriors_in_batches_of_any_size() -> No
     log, found = pages(80), list[dict[str, str]]()
     for size in (1, 7, 512):
         partition = Partition(PartitionSettings(), Tables.over(), Catalog())
-        made = Learner(LearnerSettings(micro_batch_examples=32), Trainer(SMALL))
+        made = Learner(LearnerSettings(micro_batch_examples=32), Trainer(SMALL), default_choosing())
 
         def cut(rows: Iterator[prequential.Numbered], size: int = size) -> Iterator[list[prequential.Numbered]]:
             return iter(lambda: list(islice(rows, size)), [])
@@ -144,7 +144,7 @@ def test_a_serving_copy_begins_with_a_checkpoint_and_follows_deltas_that_hold_po
     def outgoing(rewards: Sequence[Reward], at: int) -> list[Outgoing]:
         return numbered([*rewards, Tick(T0 + at, False)], at)
 
-    made = Learner(LearnerSettings(), Trainer(SMALL))
+    made = Learner(LearnerSettings(), Trainer(SMALL), default_choosing())
     copy = ServingModel(TopicSettings(), CopySettings(checkpoint_dir=str(tmp_path)), SMALL)
     assert of_choices(copy.choosing) == of_choices(made.choosing)  # equal chances, before there is a checkpoint
     made.apply(0, numbered([example(n) for n in range(8)]))

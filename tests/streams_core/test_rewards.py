@@ -29,7 +29,12 @@ def page(minute: float = 0, items: str = "abcd", strategy: str | None = "tail", 
 
 def act(minute: float, action: str, item: str, request: str | None = "r", user: str = "u", **more: object) -> Event:
     return Event(
-        ts=START + int(minute * MINUTE), user_id=user, item_id=item, action=Action(action), request_id=request, **more  # type: ignore[arg-type]
+        ts=START + int(minute * MINUTE),
+        user_id=user,
+        item_id=item,
+        action=Action(action),
+        request_id=request,
+        **more,  # type: ignore[arg-type]
     )
 
 
