@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.paths import ROOT
+
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 HEAD = """# What was proven
 

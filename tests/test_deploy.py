@@ -12,8 +12,8 @@ import yaml
 
 from streams.cli import segue
 from streams.settings import SettingsError, load
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = [name for name, service in SERVICES.items() if "build" in service]

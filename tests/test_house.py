@@ -15,8 +15,8 @@ from streams.cli import segue, stranger
 from streams.cli_frame import PACKAGES
 from streams.core.events import Reason
 from streams.topics import Topics
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 
 

@@ -20,8 +20,8 @@ import pytest
 
 from streams.broker import EmbeddedBroker
 from streams.cli import segue
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL))
 PROGRAM = ".venv/bin/segue"

@@ -32,9 +32,9 @@ from streams.core.state import Tables, digest
 from streams.core.surfaces import default_choosing
 from streams.stores import PartitionStore, StoreSettings, partition_path
 from streams.topics import TopicSettings, names
+from tests.paths import ROOT
 
 LEARNER = LearnerSettings(micro_batch_span_ms=60_000)  # a simulated log is thin: full batches, fewer steps
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Process:

@@ -14,6 +14,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from streams import topics
 from streams.broker import BrokerError, EmbeddedBroker
 from streams.topics import TopicProblem, TopicSettings
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.broker
 
@@ -71,7 +72,7 @@ def test_broker_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
         "import sys, time; from pathlib import Path; from streams.broker import EmbeddedBroker\n"
         "b = EmbeddedBroker(Path(sys.argv[1])); b.start(); print(b.pid, flush=True); time.sleep(60)"
     )
-    owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT)
     assert owner.stdout is not None
     pid = int(owner.stdout.readline())
     assert _alive(pid)

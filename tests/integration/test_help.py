@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from streams.cli import segue
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 RUN_ELSEWHERE = {"run"}  # by test_run.py, with --json
 
 

@@ -28,8 +28,8 @@ from streams.topics import TopicSettings
 from streams.worker import Worker, WorkerSettings
 from tests.faults.harness import LEARNER, example_records
 from tests.integration.test_worker import _event, _now, _produce, _until, running
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 KUAIRAND = "kuairand-pure/log_standard_4_25_to_4_30_pure.csv.gz"
 WINDOW_MS = 1_500
 

@@ -19,10 +19,10 @@ from kafka import KafkaAdminClient
 
 from online_model.features import TASKS
 from streams.broker import EmbeddedBroker
+from tests.paths import ROOT
 
 pytestmark = [pytest.mark.broker, pytest.mark.alone]
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 10  # that Ctrl-C and a death may take
 LISTENING = "the service answers at "
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.paths import ROOT
+
 pytestmark = [pytest.mark.real_log, pytest.mark.prove]
 
-ROOT = Path(__file__).resolve().parents[2]
 LOG = "kuairand-pure/log_standard_4_25_to_4_30_pure.csv.gz"
 SINCE = "2022-04-28T00:00+08:00"  # defaults were chosen on the rows before
 # The best of Vowpal Wabbit, river and DIN in plain torch on the same rows, labels and side files, one pass each; less 0.003.

@@ -16,8 +16,8 @@ import pytest
 from streams.broker import EmbeddedBroker
 from streams.children import Child, run, stop
 from streams.interrupts import Interrupted, Signals
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SLEEP = str(shutil.which("sleep"))
 
 

@@ -17,8 +17,7 @@ from streams.cli import segue
 from streams.cli_live import WINDOWS, _asked, _told
 from streams.cli_offline import PROOFS
 from streams.core.live_value import StrategyValue
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.paths import ROOT
 
 
 def call(*arguments: str) -> Result:

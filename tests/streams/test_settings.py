@@ -11,8 +11,7 @@ import pytest
 
 from streams import settings
 from streams.settings import SettingsError, load
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.paths import ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import pytest
 
 from streams.core.state import Table
 from streams.stores import PartitionStore, PopularityStore, StoreError, StoreSettings, partition_path
+from tests.paths import ROOT
 
 
 def _open(path: Path, about: dict[str, object] | None = None) -> PartitionStore:
@@ -92,7 +93,7 @@ def test_every_flush_before_sigkill_is_there_after_it(tmp_path: Path) -> None:
         "    s.commit({'users': [(b'n', b'%d' % i)]}, [b'%d' % i], i)\n"
         "    print(i, flush=True)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "p")], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "p")], stdout=subprocess.PIPE, cwd=ROOT)
     assert process.stdout is not None
     seen = -1
     while seen < 500:

@@ -15,8 +15,9 @@ from streams.listeners import Heard
 from streams.readings import Readings
 from streams.standing import LearnerStanding, StrategyStanding, SurfaceStanding, WorkerStanding
 from streams.summary import Summary, figures, learned, lines
+from tests.paths import ROOT
 
-REFERENCE = (Path(__file__).resolve().parents[2] / "docs" / "reference.md").read_text(encoding="utf-8")
+REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 
 
 TABLES = [

@@ -27,9 +27,8 @@ from streams.settings import Settings
 from streams.settings import learner as config_of
 from streams.teaching import LearnerConfig, LearnerProcessSettings, Teaching, _Work, _write
 from streams.watchdog import Watchdog
+from tests.paths import ROOT
 from tests.streams_core.test_learn import COUNT, SMALL, T0, example, numbered, reward
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def config(folder: Path, **more: Any) -> LearnerConfig:

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 from streams.watchdog import SOFTWARE
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 RUN = "import asyncio, sys, time; from streams.watchdog import *\nasync def main():\n    w = Watchdog(1.0); w.start()\n    "
 
 
