@@ -33,14 +33,14 @@ from online_model.trainer import Trainer
 from online_model.wide import PairKeys
 from replay.open_loop import simulate_log
 from replay.simulator import World, WorldSettings
-from streams.core.catalog import Catalog
-from streams.core.events import Rejected, decode
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Rejected, decode
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables
 from streams.core.learn import COMPARED
 from streams.core.lists import Lists
-from streams.core.partition import Partition
-from streams.core.records import Arrived
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables
 
 Array = np.ndarray
 

@@ -14,7 +14,7 @@ from online_model.trainer import Prediction
 from replay.closed_loop import ClosedLoop
 from replay.segue_loop import Segue
 from replay.simulator import World, WorldSettings
-from streams.core import keys
+from streams.core.join import keys
 from streams.core.recommend import Request
 from streams.core.scoring import Predict
 

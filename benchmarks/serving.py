@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 from benchmarks.figure import Figure
 from streams import topics
 from streams.broker import EmbeddedBroker
-from streams.core.items import Item
+from streams.core.join.items import Item
 from streams.send import send_items
 from streams.topics import TopicSettings, names
 

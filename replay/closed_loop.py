@@ -17,7 +17,7 @@ import numpy as np
 
 from replay.reactions import Act, event, react, realised, satisfaction
 from replay.simulator import HOUR_MS, SCENES, Session, World
-from streams.core.events import Action, Context, Event, Exposure, Slot
+from streams.core.join.events import Action, Context, Event, Exposure, Slot
 
 Recommend = Callable[[str, int, int, str, Context], Sequence[Slot]]  # user_id, ts, k, domain, context
 Observe = Callable[[list[Event | Exposure]], None]  # records in time order

@@ -18,9 +18,9 @@ from replay.intervals import RESAMPLES, Interval, Users, of_difference
 from replay.ledger import AGES, Judged, Ledger
 from replay.prequential import FEW_POSITIVES, Numbered, Result
 from replay.side_by_side import Copy, Rival, ask_gammas, frozen_name, gamma_name, note_steps
-from streams.core.events import Rejected
+from streams.core.join.events import Rejected
+from streams.core.join.records import Outgoing
 from streams.core.learn import LearnerSettings
-from streams.core.records import Outgoing
 
 Array = np.ndarray
 

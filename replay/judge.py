@@ -24,12 +24,12 @@ from online_model.features import Closed, Features
 from replay.ledger import Ledger
 from replay.log_rows import LogError
 from replay.prequential import BATCH, Numbered
-from streams.core import keys
-from streams.core.acts import LABELS, meaning
-from streams.core.events import Context, Event, Exposure, Rejected
-from streams.core.partition import Partition
-from streams.core.records import Outgoing
-from streams.core.view import NEVER, Moment, features
+from streams.core.join import keys
+from streams.core.join.events import Context, Event, Exposure, Rejected
+from streams.core.join.features_view import NEVER, Moment, features
+from streams.core.join.labels import LABELS, meaning
+from streams.core.join.partition import Partition
+from streams.core.join.records import Outgoing
 
 _SLOT_ID = struct.Struct("<QQQq")  # as `join.py` packs what an exposed slot's id is the hash of
 GROUP = 64  # rows predicted at once, as many as a micro-batch has

@@ -12,7 +12,7 @@ import numpy as np
 
 from online_model.batch import Batch
 from online_model.features import FIELDS, TASKS, Closed
-from streams.core.records import Outgoing
+from streams.core.join.records import Outgoing
 
 Array = np.ndarray
 

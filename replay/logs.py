@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from replay.log_rows import Columns, LogError, LogRow, lines
-from streams.core.events import Event
-from streams.core.items import Item
+from streams.core.join.events import Event
+from streams.core.join.items import Item
 
 
 class Format(StrEnum):

@@ -17,7 +17,7 @@ import numpy as np
 
 from replay.reactions import Act, event, react
 from replay.simulator import Session, World, WorldSettings
-from streams.core.events import Action, Event, Exposure, Slot
+from streams.core.join.events import Action, Event, Exposure, Slot
 
 STRATEGY = "popular-explore"
 

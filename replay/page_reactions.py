@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from replay.reactions import Act, event, looked, react
 from replay.simulator import Session, World
-from streams.core.events import Action, Event, Slot
+from streams.core.join.events import Action, Event, Slot
 
 LOOKS = 2  # of a module before the next one: five modules are then as long as a list of ten
 

@@ -16,12 +16,12 @@ import xxhash
 from online_model.metrics import Prequential, WindowResult
 from online_model.tally import TaskMetrics
 from replay.log_rows import LogRow
-from streams.core.events import Event, LogBegin, Rejected, Tick, decode
+from streams.core.join.events import Event, LogBegin, Rejected, Tick, decode
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived, Dead, Effects, Outgoing
+from streams.core.join.state import digest
 from streams.core.learn import Learner
 from streams.core.live_value import StrategyValue
-from streams.core.partition import Partition
-from streams.core.records import Arrived, Dead, Effects, Outgoing
-from streams.core.state import digest
 
 BATCH = 512  # rows at once: what the parts of the core gain from more is below the noise
 SHOWN_REJECTIONS = 5  # a reason, with line and detail

@@ -24,8 +24,8 @@ from replay.page_curves import Curve, Figures, by_strategy, curves, figures, reg
 from replay.page_loop import PageLoop, PageRunSettings, SeguePages
 from replay.segue_loop import SegueSettings
 from replay.simulator import World, WorldSettings
-from streams.core.rewards import RewardSettings
-from streams.core.settings import PartitionSettings
+from streams.core.join.rewards import RewardSettings
+from streams.core.join.settings import PartitionSettings
 
 FIXED, CHOSEN = "fixed", "chosen"
 UP = 1.1  # categories and distinct items, over the fixed page's

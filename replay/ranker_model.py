@@ -22,13 +22,13 @@ from replay.judge import featured, stopping
 from replay.log_rows import LogError, LogRow
 from replay.policies import Chances, Down
 from replay.rounds import Reader, Rounds
-from streams.core.catalog import Catalog
-from streams.core.events import Event, Exposure, decode
-from streams.core.items import Item
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Event, Exposure, decode
+from streams.core.join.items import Item
+from streams.core.join.partition import Partition
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables
 from streams.core.learn import Learner, LearnerSettings
-from streams.core.partition import Partition
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables
 from streams.core.surfaces import default_choosing
 
 Array = np.ndarray

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from replay.simulator import HOUR_MS, Session, World, WorldSettings
-from streams.core.events import Action, Event
+from streams.core.join.events import Action, Event
 
 # Satisfaction by act: the default weights of the served order (MODEL.md section 1).
 FULL_WEIGHT, COLLECT_WEIGHT, SHARE_WEIGHT, SKIP_WEIGHT, DISLIKE_WEIGHT = 0.5, 2.0, 2.0, -0.5, -4.0

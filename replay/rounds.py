@@ -2,7 +2,7 @@
 
 A round is one item shown: a slot of an exposure, an impression, or an act that carries a propensity and stands for its own
 impression. Acts join by request id and item, else by the last time this user was shown this item, within `partition.join_window_ms`
-after it; what an act means is decided where replay decides it (`streams.core.acts`). An act that nothing was shown for is no round: it says
+after it; what an act means is decided where replay decides it (`core.join.labels`). An act that nothing was shown for is no round: it says
 nothing of what a policy earns.
 Shapes: N rounds.
 """
@@ -17,10 +17,10 @@ import numpy as np
 
 from online_model.features import TASKS
 from replay.log_rows import LogRow
-from streams.core.acts import COLLECT, meaning
-from streams.core.events import Action, Event, Exposure, Rejected, Slot, decode
-from streams.core.items import Item
-from streams.core.settings import PartitionSettings
+from streams.core.join.events import Action, Event, Exposure, Rejected, Slot, decode
+from streams.core.join.items import Item
+from streams.core.join.labels import COLLECT, meaning
+from streams.core.join.settings import PartitionSettings
 
 Array = np.ndarray
 

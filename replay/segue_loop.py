@@ -16,17 +16,17 @@ import msgspec
 from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
 from replay.simulator import World
-from streams.core import keys
 from streams.core.candidates import Shelves
-from streams.core.catalog import Catalog
 from streams.core.choosing import Choosing
-from streams.core.events import Context, Event, Exposure, Record, Slot, Tick
+from streams.core.join import keys
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Context, Event, Exposure, Record, Slot, Tick
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables
 from streams.core.learn import Learner, LearnerSettings
-from streams.core.partition import Partition
 from streams.core.recommend import Recommender, RecommendSettings, Request
-from streams.core.records import Arrived
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables
 from streams.core.surfaces import default_choosing
 
 QUIET_MS = 200  # after which a worker writes its first tick

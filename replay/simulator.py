@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from streams.core.events import Action, Context, Event
-from streams.core.items import Item
+from streams.core.join.events import Action, Context, Event
+from streams.core.join.items import Item
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000

@@ -1,7 +1,7 @@
 """What a log says of strategies: which one made a list or a page, with which chance, and what that earned.
 
 A round is a list or page whose exposure says how its strategy was chosen (`choice`) and that was on a screen. The log runs through the
-very partition that runs live, and what was earned is what it says (`Reward`: experience and revenue, streams/core/rewards.py). A list
+very partition that runs live, and what was earned is what it says (`Reward`: experience and revenue, streams/core/join/rewards.py). A list
 whose request named its strategy is no round, and neither is one that nothing is known of: no act, no impression came.
 Shapes: N rounds, A arms.
 """
@@ -15,14 +15,14 @@ import numpy as np
 from online_model.features import Reward
 from replay.log_rows import LogError, LogRow
 from replay.prequential import CLOSING, of_file
-from streams.core.acts import meaning
-from streams.core.catalog import Catalog
-from streams.core.events import Event, Exposure, Record, Rejected
-from streams.core.items import Item
-from streams.core.partition import Partition
-from streams.core.records import Arrived, Effects
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Event, Exposure, Record, Rejected
+from streams.core.join.items import Item
+from streams.core.join.labels import meaning
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived, Effects
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables
 
 Array = np.ndarray
 

@@ -10,9 +10,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from streams.core import items
-from streams.core.events import Event, Exposure, Reason, Record, Rejected, decode
-from streams.core.items import Item
+from streams.core.join import items
+from streams.core.join.events import Event, Exposure, Reason, Record, Rejected, decode
+from streams.core.join.items import Item
 from streams.entrance import Refusal
 from streams.messages import Out
 

@@ -14,11 +14,11 @@ from faust.types import TP, EventT
 
 from online_model.features import Tick as LearnerTick
 from streams import dead_letters, messages
-from streams.core.arrivals import arrivals, original
-from streams.core.partition import Partition
-from streams.core.records import Arrived, Effects, Outgoing
-from streams.core.settings import PartitionSettings
-from streams.core.state import Table, Tables
+from streams.core.join.arrivals import arrivals, original
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived, Effects, Outgoing
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Table, Tables
 from streams.delivery import Delivery
 from streams.gaps import LogReader
 from streams.messages import Increments, Out

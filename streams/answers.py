@@ -22,17 +22,17 @@ from rocksdict import DbClosedError
 
 from online_model.features import POPULARITY_HALF_LIVES_H
 from online_model.popularity import POPULAR, Increment, of_item
-from streams.core import followers, keys
 from streams.core.candidates import POPULAR_HALF_LIFE_H, Shelves
-from streams.core.catalog import Catalog, Known
-from streams.core.events import Event, Exposure
 from streams.core.explain import Explanation, Recent, explained
+from streams.core.join import co_listening, keys
+from streams.core.join.catalog import Catalog, Known
+from streams.core.join.events import Event, Exposure
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import UserState
 from streams.core.pages import MadePage, PageMaker, PageRequest, PageSettings
-from streams.core.partition import Partition
 from streams.core.recommend import Made, Recommender, RecommendSettings, Request
-from streams.core.records import Arrived
-from streams.core.settings import PartitionSettings
-from streams.core.state import UserState
 from streams.model_updates import ServingModel
 from streams.watchdog import end
 
@@ -161,7 +161,7 @@ class Answers:
         sums: dict[int, tuple[int, float]] = {}
         parts: dict[int, list[bytes]] = {}
         for key, row in rows:
-            followed = followers.item(key)
+            followed = co_listening.item(key)
             if followed is not None:
                 parts.setdefault(followed, []).append(row)
                 continue
@@ -176,7 +176,7 @@ class Answers:
         for item, (at, popularity) in sums.items():
             self._shelves.seed(item, popularity, at)
         for item, of in parts.items():
-            self._shelves.followers.put(item, followers.merge(of))
+            self._shelves.followers.put(item, co_listening.merge(of))
 
     def _later(self, work: Callable[..., None], *given: Any) -> None:
         self._thread.submit(_whole, work, *given)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
-from streams.core.catalog import Catalog, Known
-from streams.core.items import Item
+from streams.core.join.catalog import Catalog, Known
+from streams.core.join.items import Item
 from streams.readers import Reader
 from streams.topics import TopicSettings, names
 

@@ -13,7 +13,7 @@ from streams.cli_frame import CallError, Verb, pairs
 if TYPE_CHECKING:
     from replay.log_rows import Columns, LogRow
     from replay.logs import Format
-    from streams.core.items import Item
+    from streams.core.join.items import Item
 
 FORMATS = ("jsonl", "csv", "parquet", "kuairand", "open-bandit", "amazon-cross-domain", "30music")
 

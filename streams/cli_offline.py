@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 REWARDS = ("full_play", "collect", "share", "skip", "dislike", "play", "experience", "revenue")  # of replay/rounds.py, strategy_rounds.py
 Q_HATS = ("cross-fitted", "out-of-time", "ranker")  # of replay/evaluate.py
 LEVELS = ("items", "strategies")  # of it too
-SLOTS = 200  # of an exposure, as in streams/core/events.py, and candidates of a list, by default
+SLOTS = 200  # of an exposure, as in streams/core/join/events.py, and candidates of a list, by default
 EVERY = 20  # plays to one question of --next: those of 30Music, 152,749 after another, then cost a minute and a half
 PROOFS = ("debias", "cross-domain", "id-cross", "late-labels", "pages")  # of replay/prove.py, which loads torch
 
@@ -107,11 +107,11 @@ def replay(
     from online_model.trainer import Trainer
     from replay import prequential
     from streams.console import emit, progress
-    from streams.core.catalog import Catalog
     from streams.core.choosing import Choosing
+    from streams.core.join.catalog import Catalog
+    from streams.core.join.partition import Partition
+    from streams.core.join.state import Tables
     from streams.core.learn import Learner
-    from streams.core.partition import Partition
-    from streams.core.state import Tables
     from streams.core.surfaces import arms
     from streams.topics import reaching
 

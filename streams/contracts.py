@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streams.accept import NotTaken, Taken
-from streams.core.events import Event, Exposure
 from streams.core.explain import Explanation
-from streams.core.items import Item
+from streams.core.join.events import Event, Exposure
+from streams.core.join.items import Item
 from streams.core.pages import Page, PageRequest
 from streams.core.recommend import Answer, Request
 from streams.entrance import Problem

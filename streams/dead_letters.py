@@ -7,8 +7,8 @@ import msgspec
 import xxhash
 
 from streams import messages
-from streams.core.events import KEPT_BYTES
-from streams.core.records import Dead
+from streams.core.join.events import KEPT_BYTES
+from streams.core.join.records import Dead
 from streams.messages import DeadLetter
 from streams.topics import ClientOptions, TopicSettings, names
 

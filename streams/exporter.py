@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
 from online_model.gate_watch import GATES
-from streams.core.events import Reason
+from streams.core.join.events import Reason
 from streams.entrance import Entrance, ExporterSettings, Receive, Refusal, Scope, Send, respond
 from streams.server import CantListen, address, bind, serve
 from streams.topics import names

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from streams.core.arrivals import arrivals
-from streams.core.records import Arrived
+from streams.core.join.arrivals import arrivals
+from streams.core.join.records import Arrived
 from streams.topics import ClientOptions, TopicSettings, names
 
 POLL_MS = 200

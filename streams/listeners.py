@@ -15,7 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 import aiohttp
 import msgspec
 
-from streams.core.events import Event
+from streams.core.join.events import Event
 
 ASKING = 16  # requests under way at once; more would measure the queue, not the service
 SEND_EVERY_S = 0.05  # small beside the 300 ms that freshness allows

@@ -4,8 +4,8 @@ from __future__ import annotations
 import msgspec
 
 from online_model.popularity import Increment
-from streams.core.events import Reason
-from streams.core.records import Outgoing
+from streams.core.join.events import Reason
+from streams.core.join.records import Outgoing
 
 CHUNK_BYTES = 1 << 20  # of one record of `examples`: far below the topic's limit, and one record for most flushes
 

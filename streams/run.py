@@ -30,7 +30,7 @@ from streams import children, topics
 from streams.broker import EmbeddedBroker
 from streams.children import Child
 from streams.contracts import Readiness
-from streams.core.items import Item
+from streams.core.join.items import Item
 from streams.core.variety import Varieties
 from streams.follow import PATIENCE
 from streams.interrupts import Interrupted, Signals

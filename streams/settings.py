@@ -18,10 +18,10 @@ from bandit.settings import BanditSettings
 from online_model.model_settings import ModelSettings
 from streams.agents import IngestSettings
 from streams.app import FaustSettings
+from streams.core.join.settings import PartitionSettings
 from streams.core.learn import LearnerSettings
 from streams.core.pages import PageSettings
 from streams.core.recommend import RecommendSettings
-from streams.core.settings import PartitionSettings
 from streams.core.surfaces import arms
 from streams.entrance import ExporterSettings, ServiceSettings
 from streams.model_updates import CopySettings

@@ -7,9 +7,9 @@ from aiokafka.structs import ConsumerRecord
 
 from online_model.popularity import Increment, increments, of_item
 from streams import messages
-from streams.core import followers
-from streams.core.settings import PartitionSettings
-from streams.core.state import Table
+from streams.core.join import co_listening
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Table
 from streams.messages import Increments
 from streams.readers import Reader
 from streams.stores import PopularityStore
@@ -54,7 +54,7 @@ class PopularityReader:
                 key = row.item.to_bytes(8, "big")
                 table.put(key, self._decay.add(table.get(key), row.ts, increments(row.mask, row.sign)))
                 if row.after:
-                    key = followers.key(row.after)
-                    table.put(key, followers.add(table.get(key), row.item, row.ts))
+                    key = co_listening.key(row.after)
+                    table.put(key, co_listening.add(table.get(key), row.item, row.ts))
         marks[part.source] = mark
         return folded

@@ -7,7 +7,7 @@ import time
 import msgspec
 
 from streams.agents import Ingest, Owned
-from streams.core.events import Tick
+from streams.core.join.events import Tick
 from streams.delivery import Delivery
 from streams.messages import Out
 from streams.watchdog import end

@@ -15,9 +15,9 @@ from streams import topics as topics_of
 from streams.agents import Ingest, IngestSettings, consume
 from streams.app import FaustSettings
 from streams.catalog_reader import CatalogReader
-from streams.core.catalog import Catalog
-from streams.core.partition import NO_PARTS
-from streams.core.settings import PartitionSettings
+from streams.core.join.catalog import Catalog
+from streams.core.join.partition import NO_PARTS
+from streams.core.join.settings import PartitionSettings
 from streams.delivery import Delivery
 from streams.signals_reader import PopularityReader
 from streams.stores import PopularityStore, StoreSettings

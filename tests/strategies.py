@@ -21,8 +21,8 @@ from online_model.features import (
 )
 from online_model.history import ACTIONS
 from online_model.popularity import MASKS, Increment
-from streams.core.events import Action, Choice, Event, Exposure, Tick
-from streams.core.events import Slot as WireSlot
+from streams.core.join.events import Action, Choice, Event, Exposure, Tick
+from streams.core.join.events import Slot as WireSlot
 
 ACTION_NAMES = ("impression", "play", "skip", "collect", "share", "dislike", "uncollect")
 

@@ -13,7 +13,7 @@ from replay.next_play import NextFound
 from streams import settings
 from streams.cli import segue, stranger
 from streams.cli_frame import PACKAGES
-from streams.core.events import Reason
+from streams.core.join.events import Reason
 from streams.topics import Topics
 from tests.paths import ROOT
 

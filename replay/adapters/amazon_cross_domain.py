@@ -27,8 +27,8 @@ import msgspec
 
 from replay.adapters.sampled import Unshown
 from replay.log_rows import LogError, LogRow, beside, lines
-from streams.core.events import Action, Event, Exposure, Slot
-from streams.core.items import Item
+from streams.core.join.events import Action, Event, Exposure, Slot
+from streams.core.join.items import Item
 
 DAY_MS = 86_400_000
 NAMES = {"abe": ("beauty", "electronics")}

@@ -31,8 +31,8 @@ from pathlib import Path
 import msgspec
 
 from replay.log_rows import LogError, LogRow, beside, line_id, lines
-from streams.core.events import WEEK_MS
-from streams.core.items import Item
+from streams.core.join.events import WEEK_MS
+from streams.core.join.items import Item
 
 HEADER = (
     b"user_id,video_id,date,hourmin,time_ms,is_click,is_like,is_follow,is_comment,is_forward,is_hate,long_view,"

@@ -17,8 +17,8 @@ from pathlib import Path
 import msgspec
 
 from replay.log_rows import LogError, LogRow, beside, line_id, lines
-from streams.core.events import Action, Event
-from streams.core.items import Item
+from streams.core.join.events import Action, Event
+from streams.core.join.items import Item
 
 NEEDED = ("timestamp", "item_id", "position", "click", "propensity_score", *(f"user_feature_{k}" for k in range(4)))
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)

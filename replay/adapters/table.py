@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from replay.log_rows import Columns, LogError, LogRow, line_id, lines
-from streams.core.events import Action, Event
+from streams.core.join.events import Action, Event
 
 FIELDS = frozenset(Event.__struct_fields__) | {"arrival"}
 REQUIRED = ("ts", "user_id", "item_id", "action")

@@ -23,7 +23,7 @@ import msgspec
 
 from replay.adapters.sampled import Unshown
 from replay.log_rows import LogError, LogRow, lines
-from streams.core.events import Action, Event, Exposure, Slot
+from streams.core.join.events import Action, Event, Exposure, Slot
 
 HEADER = b"session_id,user_id,song_id,ts,playtime"
 DOMAIN = "song"

@@ -1,8 +1,8 @@
 """Who a user is to the choice among strategies: how active, and mostly in which domain."""
 from __future__ import annotations
 
-from streams.core.state import UserState
-from streams.core.view import View
+from streams.core.join.features_view import View
+from streams.core.join.state import UserState
 
 
 def standing(state: UserState | None, view: View, ts: int) -> tuple[float, int]:

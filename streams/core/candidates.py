@@ -22,9 +22,9 @@ from math import exp2, inf, log2
 import numpy as np
 
 from online_model.popularity import POPULAR, Increment
-from streams.core import keys
-from streams.core.catalog import Known
-from streams.core.followers import Followers, summed
+from streams.core.join import keys
+from streams.core.join.catalog import Known
+from streams.core.join.co_listening import Followers, summed
 
 TOP = 500  # best of a shelf that are kept in order; what a user has just had is skipped, so more than a request takes
 REMEMBERED = 1 << 20  # deleted items still known as deleted; and items with events that no catalog knows

@@ -15,7 +15,7 @@ import numpy as np
 from bandit.segments import SEGMENTS, Segments
 from bandit.settings import BanditSettings
 from online_model.features import Reward
-from streams.core.events import MAX_ARMS, Choice
+from streams.core.join.events import MAX_ARMS, Choice
 
 Array = np.ndarray
 

@@ -23,9 +23,9 @@ from online_model.gate_watch import GateWatch
 from online_model.identification import Identification
 from online_model.metrics import Prequential, WindowResult
 from streams.core.choosing import Choosing
+from streams.core.join.records import Outgoing
 from streams.core.lists import Lists
 from streams.core.live_value import StrategyValue
-from streams.core.records import Outgoing
 from streams.core.reservoir import Reservoir
 from streams.core.rewarded import Rewarded
 from streams.core.waiting import NONE_DROPPED, Waiting

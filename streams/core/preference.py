@@ -15,9 +15,9 @@ import numpy as np
 from online_model.features import COUNTS
 from online_model.popularity import Decay
 from streams.core.candidates import Gate, Shelf, Shelves, draw, retrieve
-from streams.core.catalog import Catalog
+from streams.core.join.catalog import Catalog
+from streams.core.join.state import UserState
 from streams.core.scoring import Scored
-from streams.core.state import UserState
 
 if TYPE_CHECKING:
     from streams.core.recommend import RecommendSettings

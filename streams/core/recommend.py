@@ -17,20 +17,20 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from streams.core import keys
 from streams.core.audience import standing
 from streams.core.candidates import EXPLORE, GIVEN, Gate, Shelves, draw, retrieve, shuffled
-from streams.core.catalog import Catalog
-from streams.core.events import MAX_ARMS, MAX_SLOTS, Choice, Exposure, Id, ShortId
 from streams.core.explain import Trace
 from streams.core.explore import arrange, given_above, propensities
-from streams.core.followers import past
 from streams.core.fusion import GAMMA, SCALE, WEIGHT, RequestError, Weights, chosen, within
+from streams.core.join import keys
+from streams.core.join.catalog import Catalog
+from streams.core.join.co_listening import past
+from streams.core.join.events import MAX_ARMS, MAX_SLOTS, Choice, Exposure, Id, ShortId
+from streams.core.join.features_view import ItemCounts
+from streams.core.join.settings import HOUR_MS, PartitionSettings
+from streams.core.join.state import UserState
 from streams.core.scoring import MAX_IDS, Asked, Look, Predict, Ranked, Scorer, told
-from streams.core.settings import HOUR_MS, PartitionSettings
-from streams.core.state import UserState
 from streams.core.variety import ALL
-from streams.core.view import ItemCounts
 
 if TYPE_CHECKING:
     from streams.core.choosing import Choosing

@@ -16,18 +16,18 @@ from msgspec import Meta
 from online_model.batch import Batch, of_candidates
 from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
 from online_model.history import BEHAVIOUR
-from streams.core import followers, keys
 from streams.core.candidates import POPULAR_HALF_LIFE_H, Shelves
-from streams.core.catalog import Catalog
-from streams.core.events import Action, Context, Event, EventTime, Id, ShortId, Slot
 from streams.core.explain import Numbers, numbers
 from streams.core.fusion import GAMMA, SCALE, Fusion, RequestError, chosen, fuse, values, within
-from streams.core.partition import Partition
-from streams.core.records import Arrived
-from streams.core.settings import PartitionSettings
-from streams.core.state import Slot as Half
-from streams.core.state import Tables, UserPart, UserState
-from streams.core.view import NEVER, ItemCounts, Moment, View, features
+from streams.core.join import co_listening, keys
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Action, Context, Event, EventTime, Id, ShortId, Slot
+from streams.core.join.features_view import NEVER, ItemCounts, Moment, View, features
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Slot as Half
+from streams.core.join.state import Tables, UserPart, UserState
 
 if TYPE_CHECKING:  # the core starts without torch; settings stand beside what lists are made by
     from online_model.trainer import Prediction
@@ -177,7 +177,7 @@ class Scorer:
             return Scored([], {}, {}, None)
         user = keys.key("user", asked.user_id) if asked.user_id is not None else 0
         domain = keys.key("domain", asked.domain) if asked.domain is not None else None
-        following = self.shelves.followers.row(followers.last(state.liked, 0, ts))
+        following = self.shelves.followers.row(co_listening.last(state.liked, 0, ts))
         part, moment = self.view.user(user, state, asked.context, ts), Moment(self.view, user, state, ts, following)
         slots = []
         for key in ordered:

@@ -22,13 +22,13 @@ from online_model import checkpoint
 from online_model.features import ExampleRecord
 from online_model.trainer import ModelSettings, Trainer
 from streams import messages
-from streams.core.catalog import Catalog
-from streams.core.events import Tick, decode
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Tick, decode
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived, Outgoing
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables, digest
 from streams.core.learn import Learner, LearnerSettings
-from streams.core.partition import Partition
-from streams.core.records import Arrived, Outgoing
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables, digest
 from streams.core.surfaces import default_choosing
 from streams.stores import PartitionStore, StoreSettings, partition_path
 from streams.topics import TopicSettings, names

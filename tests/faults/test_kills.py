@@ -13,7 +13,7 @@ from replay.open_loop import simulate_log
 from replay.simulator import WorldSettings
 from streams import topics
 from streams.broker import EmbeddedBroker
-from streams.core.settings import PartitionSettings
+from streams.core.join.settings import PartitionSettings
 from streams.send import send
 from streams.stores import StoreSettings
 from streams.teaching import LearnerConfig, LearnerProcessSettings

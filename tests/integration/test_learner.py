@@ -19,7 +19,7 @@ from online_model.trainer import ModelSettings
 from replay.open_loop import simulate_log
 from replay.simulator import WorldSettings
 from streams import messages
-from streams.core.settings import PartitionSettings
+from streams.core.join.settings import PartitionSettings
 from streams.learner_process import LearnerProcess
 from streams.model_updates import CopySettings, ServingModel, percentile
 from streams.send import send

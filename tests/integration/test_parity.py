@@ -18,8 +18,8 @@ from replay.log_rows import Columns
 from replay.logs import items_file
 from replay.open_loop import write_items, write_log
 from replay.simulator import WorldSettings
-from streams.core.settings import PartitionSettings
-from streams.core.state import digest
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import digest
 from streams.learner_process import LearnerProcess
 from streams.send import send
 from streams.stores import StoreSettings

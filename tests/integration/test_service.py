@@ -30,9 +30,9 @@ from streams import answers
 from streams.broker import EmbeddedBroker
 from streams.cli import segue
 from streams.contracts import openapi
+from streams.core.join.settings import PartitionSettings
 from streams.core.pages import PageSettings
 from streams.core.recommend import RecommendSettings
-from streams.core.settings import PartitionSettings
 from streams.entrance import ExporterSettings, ServiceSettings
 from streams.exporter import Exporter
 from streams.learner_process import LearnerProcess

@@ -20,14 +20,14 @@ from replay.open_loop import simulate_log
 from replay.simulator import WorldSettings
 from streams import dead_letters, messages
 from streams.agents import IngestSettings
-from streams.core import events, followers
-from streams.core.catalog import Catalog
-from streams.core.events import Reason, decode
-from streams.core.items import Item
-from streams.core.partition import Partition
-from streams.core.records import Arrived
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables, digest
+from streams.core.join import co_listening, events
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Reason, decode
+from streams.core.join.items import Item
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables, digest
 from streams.gaps import LogReader
 from streams.learner_process import LearnerProcess
 from streams.send import send
@@ -131,7 +131,7 @@ def test_four_partitions_and_two_workers_give_the_users_of_one_replay(topic_sett
     ]
     made += [o.record for o in alone.apply([Arrived(len(log), 0, 0, events.Tick(last=True), "")]).examples]
     at = alone.progress.watermark_ms
-    items = [int.from_bytes(key, "big") for key, _ in alone.tables.popularity.rows() if followers.item(key) is None]
+    items = [int.from_bytes(key, "big") for key, _ in alone.tables.popularity.rows() if co_listening.item(key) is None]
     wanted = {item: pytest.approx(alone.item_counts(item, at), rel=1e-9, abs=1e-12) for item in items}
 
     async def main() -> dict[bytes, bytes]:
@@ -426,7 +426,7 @@ def test_popularity_is_exchanged_and_ends_as_one_partition_has_it(topic_settings
     topics = topic_settings(2)
     users = [f"u{n}" for n in range(40)]
     log = [(_event(1_000_000 + 1_000 * n, user=user, event_id=user), None) for n, user in enumerate(users)]
-    from streams.core import keys
+    from streams.core.join import keys
 
     item, at = keys.key("item", "i"), 1_100_000
 

@@ -1,4 +1,4 @@
-"""What becomes of a log (DESIGN.md sections 3 and 5), told by loops over lists: `streams.core.partition` must tell the same.
+"""What becomes of a log (DESIGN.md sections 3 and 5), told by loops over lists: `streams.core.join.partition` must tell the same.
 
 Users, items and requests stay strings; nothing is stored, hashed, packed or indexed.
 """
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from online_model.features import COUNTS, TASKS
-from streams.core.events import Action, Event, Exposure, Tick
-from streams.core.settings import PartitionSettings
+from streams.core.join.events import Action, Event, Exposure, Tick
+from streams.core.join.settings import PartitionSettings
 from tests.oracles import history
 from tests.oracles.popularity import HALF_LIVES_H
 

@@ -19,11 +19,11 @@ from replay import logs, prequential
 from replay.judge import Tail, stopping
 from replay.ledger import Judged, Ledger
 from replay.side_by_side import Rival, frozen_name
-from streams.core.catalog import Catalog
+from streams.core.join.catalog import Catalog
+from streams.core.join.partition import Partition
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables
 from streams.core.learn import LearnerSettings
-from streams.core.partition import Partition
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables
 from tests.replay.against import OURS, Verdict, copc, said, verdicts
 
 pytestmark = [pytest.mark.real_log, pytest.mark.prove]

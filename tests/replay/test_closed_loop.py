@@ -11,7 +11,7 @@ from scipy import stats
 from replay.closed_loop import ClosedLoop, Oracle, Outcome, Popular, Recent, Recommend, Uniform, interval
 from replay.crowd import LAST, Ask, AskPage, Crowd
 from replay.simulator import DAY_MS, World, WorldSettings
-from streams.core.events import Action, Context, Event, Exposure, Slot, decode
+from streams.core.join.events import Action, Context, Event, Exposure, Slot, decode
 from streams.core.variety import ALL
 
 

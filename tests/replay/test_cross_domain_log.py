@@ -21,13 +21,13 @@ from replay.closed_loop import interval
 from replay.intervals import Interval, Users, of_difference, of_figure
 from replay.ledger import Ledger
 from replay.side_by_side import Rival
-from streams.core import keys
-from streams.core.catalog import Catalog
+from streams.core.join import keys
+from streams.core.join.catalog import Catalog
+from streams.core.join.partition import Partition
+from streams.core.join.records import Outgoing
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables
 from streams.core.learn import LearnerSettings
-from streams.core.partition import Partition
-from streams.core.records import Outgoing
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables
 
 pytestmark = [pytest.mark.real_log, pytest.mark.prove]
 

@@ -26,11 +26,11 @@ from replay.log_rows import LogRow
 from replay.prequential import Result
 from replay.side_by_side import Copy, Watched, frozen_name, gamma_name
 from streams.cli import segue
-from streams.core.catalog import Catalog
+from streams.core.join.catalog import Catalog
+from streams.core.join.partition import Partition
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables
 from streams.core.learn import Learner, LearnerSettings
-from streams.core.partition import Partition
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables
 from streams.core.surfaces import default_choosing
 
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4, cin_layers=(4,), dense_batch=8)

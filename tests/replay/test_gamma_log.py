@@ -17,11 +17,11 @@ from replay.evidence import Row, measured
 from replay.judge import Judge, stopping
 from replay.ledger import Ledger
 from replay.side_by_side import Rival, ask_gammas, gamma_name
-from streams.core.catalog import Catalog
+from streams.core.join.catalog import Catalog
+from streams.core.join.partition import Partition
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables
 from streams.core.learn import LearnerSettings
-from streams.core.partition import Partition
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables
 
 pytestmark = [pytest.mark.real_log, pytest.mark.prove]
 

@@ -21,15 +21,15 @@ from replay.prequential import Numbered, Result
 from replay.yardsticks import MostPlayed, Successors
 from streams.cli import segue
 from streams.cli_offline import SLOTS
-from streams.core import keys
-from streams.core.catalog import Catalog
-from streams.core.events import MAX_SLOTS, Action, Event
-from streams.core.items import Item
+from streams.core.join import keys
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import MAX_SLOTS, Action, Event
+from streams.core.join.items import Item
+from streams.core.join.partition import Partition
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables
 from streams.core.learn import Learner, LearnerSettings
-from streams.core.partition import Partition
 from streams.core.recommend import Answer, RecommendSettings
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables
 from streams.core.surfaces import default_choosing
 
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4, cin_layers=(4,), dense_batch=8)

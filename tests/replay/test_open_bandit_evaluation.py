@@ -16,7 +16,7 @@ from replay import logs, open_bandit_bts
 from replay.policies import chances, down
 from replay.rounds import Rounds, read
 from streams.cli import segue
-from streams.core.settings import PartitionSettings
+from streams.core.join.settings import PartitionSettings
 
 pytestmark = pytest.mark.real_log
 

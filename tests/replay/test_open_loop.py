@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 
 from replay.open_loop import LogSettings, draw_list, mixture, records, simulate_log, write_items, write_log
 from replay.simulator import SCENES, Session, World, WorldSettings
-from streams.core.events import Action, Event, Exposure, decode
-from streams.core.items import Item
+from streams.core.join.events import Action, Event, Exposure, decode
+from streams.core.join.items import Item
 
 
 def test_same_seed_same_bytes_another_seed_others_and_a_short_log_begins_a_long_one() -> None:

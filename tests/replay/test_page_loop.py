@@ -12,7 +12,7 @@ from replay.page_loop import PageLoop, PageRunSettings, SeguePages
 from replay.page_reactions import of_slots, path
 from replay.segue_loop import SegueSettings
 from replay.simulator import HOUR_MS, World, WorldSettings
-from streams.core.events import Action, Event, Exposure
+from streams.core.join.events import Action, Event, Exposure
 
 SMALL = WorldSettings(listeners=60, items=200)
 PLAIN = PageRunSettings(segue=SegueSettings(model=ModelSettings(deep=False)))

@@ -8,7 +8,7 @@ import msgspec
 from replay.page_reactions import Place, of_slots, path, read, records
 from replay.reactions import react
 from replay.simulator import World, WorldSettings
-from streams.core.events import Action, Slot, decode
+from streams.core.join.events import Action, Slot, decode
 
 
 def page(world: World, domain: int, ts: int, modules: int, per_module: int) -> list[list[Place]]:

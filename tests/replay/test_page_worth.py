@@ -9,7 +9,7 @@ import pytest
 from replay.page_worth import gains, worth
 from replay.reactions import react, realised, satisfaction
 from replay.simulator import World, WorldSettings
-from streams.core.events import Action
+from streams.core.join.events import Action
 
 V = np.array([-3.0, -0.5, 0.0, 1.2, 4.0])
 FLAT = WorldSettings(taste=0.0, quality=0.0, scene=0.0, mood=0.0, conformity=0.0, curiosity=1e-12, satiation=0.0, sessions_per_day=50.0)

@@ -9,7 +9,7 @@ import pytest
 from replay.log_rows import LogError
 from replay.policies import Chances, chances, down, expected
 from replay.rounds import Rounds
-from streams.core.items import Item
+from streams.core.join.items import Item
 from tests.replay.test_rounds import T, act, exposure, taken
 
 

@@ -14,11 +14,11 @@ from online_model.trainer import ModelSettings, Trainer
 from replay import prequential, report
 from replay.log_rows import LogRow
 from replay.prequential import Result, auc_error
-from streams.core.catalog import Catalog
+from streams.core.join.catalog import Catalog
+from streams.core.join.partition import Partition
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables
 from streams.core.learn import Learner, LearnerSettings
-from streams.core.partition import Partition
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables
 from streams.core.surfaces import default_choosing
 from streams.settings import Value
 

@@ -15,10 +15,10 @@ from replay.log_rows import LogRow
 from replay.policies import Chances, chances, down
 from replay.ranker_model import predicted
 from replay.rounds import read
-from streams.core.events import Context
+from streams.core.join.events import Context
+from streams.core.join.partition import Partition
+from streams.core.join.settings import PartitionSettings
 from streams.core.learn import LearnerSettings
-from streams.core.partition import Partition
-from streams.core.settings import PartitionSettings
 
 T = 1_704_067_200_000
 SETTINGS = PartitionSettings()

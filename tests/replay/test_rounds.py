@@ -13,8 +13,8 @@ import pytest
 
 from replay.log_rows import LogRow
 from replay.rounds import Rounds, read
-from streams.core.items import Item
-from streams.core.settings import PartitionSettings
+from streams.core.join.items import Item
+from streams.core.join.settings import PartitionSettings
 
 T = 1_704_067_200_000
 WINDOW = PartitionSettings().join_window_ms

@@ -8,7 +8,7 @@ from online_model.model_settings import ModelSettings
 from replay.closed_loop import ClosedLoop, LoopReport, Popular, interval
 from replay.segue_loop import Segue, SegueSettings
 from replay.simulator import HOUR_MS, World, WorldSettings
-from streams.core.events import Event, Exposure
+from streams.core.join.events import Event, Exposure
 from streams.core.recommend import RecommendSettings
 
 SMALL = WorldSettings(listeners=150, items=300)

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from replay.simulator import DAY_MS, HOUR_MS, Domain, Session, World, WorldSettings
-from streams.core.events import Action, Event
+from streams.core.join.events import Action, Event
 
 
 def play(world: World, item: int, ts: int, listener: int = 0, action: Action = Action.PLAY) -> Event:

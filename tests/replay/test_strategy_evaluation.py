@@ -16,8 +16,8 @@ from replay.strategy_policies import chances
 from replay.strategy_rounds import StrategyRounds
 from streams.cli import segue
 from streams.core.choosing import Choosing
+from streams.core.join.settings import PartitionSettings
 from streams.core.rewarded import Rewarded
-from streams.core.settings import PartitionSettings
 from tests.replay.strategy_log import ARMS, CHANCES, FULL, RATES, REVENUE, records, written
 
 Rows = list[dict[str, Any]]

@@ -9,7 +9,7 @@ import pytest
 from replay.log_rows import Columns, LogRow
 from replay.logs import Format, read
 from replay.validate import complaints
-from streams.core.settings import PartitionSettings
+from streams.core.join.settings import PartitionSettings
 
 
 def verdicts(*lines: bytes) -> list[str | None]:

@@ -9,10 +9,10 @@ import msgspec
 
 from streams.answers import Answers, _copied
 from streams.core.explain import Recent
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import UserState
 from streams.core.pages import PageSettings
 from streams.core.recommend import RecommendSettings
-from streams.core.settings import PartitionSettings
-from streams.core.state import UserState
 from streams.model_updates import CopySettings, ServingModel
 from streams.topics import TopicSettings
 from tests.streams_core.test_learn import SMALL

@@ -12,8 +12,8 @@ import pytest
 
 from streams.accept import Taken, catalog, events
 from streams.contracts import documentation, openapi
-from streams.core.events import Choice
 from streams.core.explain import Explained, Explanation
+from streams.core.join.events import Choice
 from streams.core.pages import Module, Page, PageRequest
 from streams.core.recommend import Answer, Request
 from streams.entrance import Problem

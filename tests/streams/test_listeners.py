@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from streams.core.events import Action, Event, Rejected, decode
+from streams.core.join.events import Action, Event, Rejected, decode
 from streams.listeners import ASKING, Heard, Listeners, Way
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]

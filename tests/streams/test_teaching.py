@@ -19,9 +19,9 @@ from online_model.checkpoint import Incompatible
 from online_model.features import ExampleRecord, Tick
 from streams import messages
 from streams.core.choosing import Choosing
+from streams.core.join.rewards import RewardSettings
 from streams.core.learn import LearnerSettings
 from streams.core.recommend import Preset
-from streams.core.rewards import RewardSettings
 from streams.messages import Delta, Examples, Out
 from streams.settings import Settings
 from streams.settings import learner as config_of

@@ -3,14 +3,14 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core import keys
 from streams.core.audience import standing
-from streams.core.catalog import Catalog
-from streams.core.events import Action, Event
-from streams.core.partition import Partition
-from streams.core.records import Arrived
-from streams.core.settings import HOUR_MS, PartitionSettings
-from streams.core.state import Tables
+from streams.core.join import keys
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Action, Event
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived
+from streams.core.join.settings import HOUR_MS, PartitionSettings
+from streams.core.join.state import Tables
 
 START = 1_700_000_000_000
 WEEK = 168 * HOUR_MS

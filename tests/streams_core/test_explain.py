@@ -15,8 +15,8 @@ from online_model.features import TASKS
 from online_model.trainer import Prediction, Trainer
 from streams.core.explain import TOLD, Explanation, Recent, Trace, explained
 from streams.core.fusion import PARTS
-from streams.core.items import Item
-from streams.core.keys import HOUR_MS
+from streams.core.join.items import Item
+from streams.core.join.keys import HOUR_MS
 from streams.core.recommend import Made, RecommendSettings
 from streams.core.scoring import GuestAct
 from tests.streams_core.test_fusion import moved

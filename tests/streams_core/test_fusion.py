@@ -13,7 +13,7 @@ from online_model.batch import Batch
 from online_model.features import FIELDS, TASKS
 from online_model.trainer import Prediction, Trainer
 from streams.core.fusion import PARTS, Weights, fuse, terms, values
-from streams.core.items import Item
+from streams.core.join.items import Item
 from streams.core.recommend import RecommendSettings
 from tests.online_model.test_trainer import T0, batch, trained
 from tests.streams_core.test_recommend import ITEM, NAMES, SETTLED, House, event, k

@@ -4,13 +4,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from online_model.popularity import of_item
-from streams.core import keys
-from streams.core.catalog import Catalog
-from streams.core.events import Action, Event
-from streams.core.partition import Partition
-from streams.core.records import Arrived
-from streams.core.settings import PartitionSettings
-from streams.core.state import Table, Tables
+from streams.core.join import keys
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Action, Event
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Table, Tables
 
 
 class Rows:

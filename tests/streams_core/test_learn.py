@@ -14,8 +14,8 @@ from online_model.batch import of_records
 from online_model.features import TASKS, Closed, Example, ExampleRecord, Features, Reversal, Reward, Tick
 from online_model.metrics import WindowResult
 from online_model.trainer import ModelSettings, Trainer
+from streams.core.join.records import Outgoing
 from streams.core.learn import Learner, LearnerSettings, Step
-from streams.core.records import Outgoing
 from streams.core.surfaces import default_choosing
 from tests import strategies
 

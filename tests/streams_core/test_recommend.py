@@ -17,18 +17,18 @@ from online_model.features import FIELDS, TASKS, Example
 from online_model.history import FULL_PLAY, rows
 from online_model.trainer import Prediction
 from streams.core.candidates import Shelves
-from streams.core.catalog import Catalog
 from streams.core.choosing import Choosing
-from streams.core.events import Action, Event, Exposure
 from streams.core.fusion import RequestError, Weights
-from streams.core.items import Item
-from streams.core.keys import HOUR_MS, key
-from streams.core.partition import Partition
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Action, Event, Exposure
+from streams.core.join.items import Item
+from streams.core.join.keys import HOUR_MS, key
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables, UserState, digest
 from streams.core.recommend import Answer, Made, Preset, Recommender, RecommendSettings, Request
-from streams.core.records import Arrived
 from streams.core.scoring import GuestAct, Predict
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables, UserState, digest
 from tests import frequencies
 
 START = 1_700_000_000_000

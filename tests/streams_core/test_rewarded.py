@@ -15,17 +15,17 @@ from online_model.features import ExampleRecord, Reward, Tick
 from online_model.trainer import Trainer
 from replay import prequential
 from streams import messages
-from streams.core.catalog import Catalog
 from streams.core.choosing import Choosing
-from streams.core.events import Action, Event, Exposure, Slot
-from streams.core.events import Tick as WireTick
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Action, Event, Exposure, Slot
+from streams.core.join.events import Tick as WireTick
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived, Outgoing
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables
 from streams.core.learn import Learner, LearnerSettings
 from streams.core.live_value import HOUR_MS
-from streams.core.partition import Partition
-from streams.core.records import Arrived, Outgoing
 from streams.core.rewarded import AT_ONCE
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables
 from streams.core.surfaces import by_default, default_choosing
 from streams.messages import Delta
 from streams.model_updates import CopySettings, ServingModel

@@ -7,7 +7,7 @@ import pytest
 
 from replay import logs
 from replay.adapters import thirty_music
-from streams.core.events import Action, Event, Exposure, Reason, Rejected, decode
+from streams.core.join.events import Action, Event, Exposure, Reason, Rejected, decode
 
 
 def log(folder: Path, *rows: str) -> Path:

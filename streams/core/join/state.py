@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 import xxhash
 
-from streams.core.rewards import Chosen
+from streams.core.join.rewards import Chosen
 
 T = TypeVar("T")
 Row = tuple[bytes, bytes]

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.admission import Admission
-from streams.core.events import Action, Event, Exposure, Reason
-from streams.core.settings import PartitionSettings
-from streams.core.state import Progress, Tables
+from streams.core.join.admission import Admission
+from streams.core.join.events import Action, Event, Exposure, Reason
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Progress, Tables
 
 NOW = 1_700_000_000_000
 MINUTE, HOUR = 60_000, 3_600_000

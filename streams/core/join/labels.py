@@ -7,8 +7,8 @@ from typing import NamedTuple
 from online_model import history
 from online_model.features import TASKS
 from online_model.popularity import POPULAR
-from streams.core.events import Action, Event
-from streams.core.settings import PartitionSettings
+from streams.core.join.events import Action, Event
+from streams.core.join.settings import PartitionSettings
 
 FULL_PLAY, COLLECT, SHARE, SKIP, DISLIKE = (1 << t for t in range(len(TASKS)))
 PARTIAL_PLAY = 1 << len(TASKS)

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from streams.core import keys
-from streams.core.items import Item
+from streams.core.join import keys
+from streams.core.join.items import Item
 
 
 @dataclass(frozen=True, slots=True)

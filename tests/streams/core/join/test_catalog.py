@@ -1,9 +1,9 @@
 """What the catalog knows of an item, by key; and that it forgets."""
 from __future__ import annotations
 
-from streams.core import keys
-from streams.core.catalog import Catalog
-from streams.core.items import Item
+from streams.core.join import keys
+from streams.core.join.catalog import Catalog
+from streams.core.join.items import Item
 
 
 def test_an_item_is_known_by_its_keys_and_the_newest_is_the_one() -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from streams.core.events import Rejected, decode
-from streams.core.records import Arrived
+from streams.core.join.events import Rejected, decode
+from streams.core.join.records import Arrived
 
 ARRIVAL = "segue-arrival"  # header: int64 little-endian ms for each record of the array; empty: each at its own ts
 

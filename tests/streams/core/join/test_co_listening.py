@@ -12,11 +12,11 @@ from online_model.batch import Batch
 from online_model.features import FIELDS
 from online_model.history import COLLECT, FULL_PLAY, append
 from online_model.trainer import Prediction
-from streams.core import followers
-from streams.core.events import Event
-from streams.core.followers import EACH, HALF_LIFE_MS, Followers
-from streams.core.items import Item
-from streams.core.keys import HOUR_MS
+from streams.core.join import co_listening
+from streams.core.join.co_listening import EACH, HALF_LIFE_MS, Followers
+from streams.core.join.events import Event
+from streams.core.join.items import Item
+from streams.core.join.keys import HOUR_MS
 from streams.core.recommend import RecommendSettings
 from tests.streams_core.test_candidates import shelves_of
 from tests.streams_core.test_recommend import START, House, by_name, event, k
@@ -26,7 +26,7 @@ DAY = 24 * HOUR_MS
 
 def counts(row: bytes, at: int) -> dict[int, float]:
     """Decayed counts of a row."""
-    return {item: 2.0 ** (score - at / HALF_LIFE_MS) for item, score in followers._PAIR.iter_unpack(row)}
+    return {item: 2.0 ** (score - at / HALF_LIFE_MS) for item, score in co_listening._PAIR.iter_unpack(row)}
 
 
 def naive(events: list[tuple[int, int]], at: int) -> dict[int, float]:
@@ -40,7 +40,7 @@ def naive(events: list[tuple[int, int]], at: int) -> dict[int, float]:
 def folded(events: list[tuple[int, int]]) -> bytes:
     row = b""
     for item, ts in events:
-        row = followers.add(row, item, ts)
+        row = co_listening.add(row, item, ts)
     return row
 
 
@@ -53,16 +53,16 @@ def test_a_row_holds_decayed_counts_in_any_order_and_parts_add_up(events: list[t
     wanted = pytest.approx(naive(events, at), rel=1e-6)
     assert counts(folded(events), at) == wanted
     assert counts(folded(events[::-1]), at) == wanted
-    assert counts(followers.merge(folded(events[n :: parts + 1]) for n in range(parts + 1)), at) == wanted
+    assert counts(co_listening.merge(folded(events[n :: parts + 1]) for n in range(parts + 1)), at) == wanted
 
 
 def test_of_too_many_followers_the_rarest_goes() -> None:
     row = folded([(n, START) for n in range(1, EACH + 1)] + [(n, START + DAY) for n in range(2, EACH + 1)])
     assert set(counts(row, START)) == set(range(1, EACH + 1))
-    row = followers.add(row, 99, START + DAY)
+    row = co_listening.add(row, 99, START + DAY)
     assert set(counts(row, START)) == {*range(2, EACH + 1), 99}
-    assert set(counts(followers.merge([row, folded([(7, START + 40 * DAY), (200, START)])]), START)) == {*range(2, EACH + 1), 99}
-    assert followers.item(followers.key(77)) == 77 and followers.item(b"12345678") is None
+    assert set(counts(co_listening.merge([row, folded([(7, START + 40 * DAY), (200, START)])]), START)) == {*range(2, EACH + 1), 99}
+    assert co_listening.item(co_listening.key(77)) == 77 and co_listening.item(b"12345678") is None
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_an_item_follows_what_the_user_liked_last(minute: int, item: int, wanted
     songs = append(append(b"", 1, START - 9 * HOUR_MS, 5, FULL_PLAY, 50), 2, START, 5, COLLECT, 50)
     others = append(b"", 4, START - 1, 6, FULL_PLAY, 50)
     for histories in ([songs, others], [others, b"", songs]):
-        assert followers.last(histories, item, START + minute * 60_000) == wanted
-    assert followers.last([], 3, START) == followers.last([b""], 3, START) == 0
-    assert followers.last([songs, append(b"", 4, START, 6, FULL_PLAY, 50)], 3, START) == 4  # as new: of the domain that changed last
+        assert co_listening.last(histories, item, START + minute * 60_000) == wanted
+    assert co_listening.last([], 3, START) == co_listening.last([b""], 3, START) == 0
+    assert co_listening.last([songs, append(b"", 4, START, 6, FULL_PLAY, 50)], 3, START) == 4  # as new: of the domain that changed last
 
 
 def test_what_follows_the_last_items_comes_by_its_shares() -> None:
@@ -93,7 +93,7 @@ def test_what_follows_the_last_items_comes_by_its_shares() -> None:
 
 
 def test_only_those_followed_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(followers, "ITEMS", 2)
+    monkeypatch.setattr(co_listening, "ITEMS", 2)
     of = Followers()
     for before in (1, 2, 1, 3):
         of.add(before, 10, START)
@@ -104,15 +104,15 @@ def test_the_past_is_of_all_domains_newest_first_and_each_item_once() -> None:
     songs, others = b"", append(b"", 50, START + 3, 6, FULL_PLAY, 50)
     for n, item in enumerate((1, 2, 3, 2, 4, 5, 6, 7, 8)):
         songs = append(songs, item, START + n, 5, FULL_PLAY, 50)
-    assert followers.past([songs, b"", others]) == [8, 7, 6, 5, 4, 2, 50, 3]  # PAST; 2 and 50 at one moment
-    assert followers.past([]) == []
+    assert co_listening.past([songs, b"", others]) == [8, 7, 6, 5, 4, 2, 50, 3]  # PAST; 2 and 50 at one moment
+    assert co_listening.past([]) == []
 
 
 def test_a_share_is_of_decayed_counts_and_two_others() -> None:
     row = folded([(10, START)] * 3 + [(11, START)])
-    assert followers.shares(row, START) == {10: pytest.approx(3 / 6), 11: pytest.approx(1 / 6)}
+    assert co_listening.shares(row, START) == {10: pytest.approx(3 / 6), 11: pytest.approx(1 / 6)}
     later = START + HALF_LIFE_MS
-    assert followers.shares(row, later) == {10: pytest.approx(1.5 / 4), 11: pytest.approx(0.5 / 4)}
+    assert co_listening.shares(row, later) == {10: pytest.approx(1.5 / 4), 11: pytest.approx(0.5 / 4)}
 
 
 def listening(house: House, of: Mapping[str, str]) -> None:

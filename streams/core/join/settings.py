@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import msgspec
 
-from streams.core.rewards import RewardSettings
+from streams.core.join.rewards import RewardSettings
 
 HOUR_MS = 3_600_000
 

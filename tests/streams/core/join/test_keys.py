@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from online_model.features import BAG_LIMIT
-from streams.core import keys
+from streams.core.join import keys
 
 HOUR_S = 3600
 names = st.text(alphabet="ab:=12", min_size=1, max_size=6)

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import xxhash
 
-from streams.core.events import Event, Exposure, Reason
-from streams.core.settings import PartitionSettings
-from streams.core.state import Marks, Progress, Tables
+from streams.core.join.events import Event, Exposure, Reason
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Marks, Progress, Tables
 
 SEEN = b"i"  # first byte of a seen id's key; its mark to be forgotten has another
 MINUTE_MS = 60_000

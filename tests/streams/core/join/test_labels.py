@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from online_model import history
 from online_model.features import TASKS
-from streams.core.acts import Meaning, meaning
-from streams.core.events import Action, Event
-from streams.core.settings import PartitionSettings
+from streams.core.join.events import Action, Event
+from streams.core.join.labels import Meaning, meaning
+from streams.core.join.settings import PartitionSettings
 
 IM, P, S, C, SH, D, U = (
     Action.IMPRESSION, Action.PLAY, Action.SKIP, Action.COLLECT, Action.SHARE, Action.DISLIKE, Action.UNCOLLECT,

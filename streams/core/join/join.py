@@ -24,11 +24,11 @@ from collections.abc import Callable
 import xxhash
 
 from online_model.features import TASKS, Closed, Example, ExampleRecord, Reversal
-from streams.core.acts import COLLECT, LABELS
-from streams.core.rewards import Chosen, Worth
-from streams.core.settings import PartitionSettings
-from streams.core.state import FOREVER, Act, Marks, Progress, Shown, Slot, Tables, UserPart
-from streams.core.view import features
+from streams.core.join.features_view import features
+from streams.core.join.labels import COLLECT, LABELS
+from streams.core.join.rewards import Chosen, Worth
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import FOREVER, Act, Marks, Progress, Shown, Slot, Tables, UserPart
 
 LIST, LAST = b"l", b"a"  # first byte of a key in `pending`: a list of a user; the list that an item was last shown in
 MAX_SLOTS = 200  # kept of one list; beyond, the oldest is closed and forgotten

@@ -14,17 +14,17 @@ from online_model import history
 from online_model.features import ExampleRecord
 from online_model.features import Tick as LearnerTick
 from online_model.popularity import EXPOSURE, Increment, Values, counts, increments, merge
-from streams.core import followers, keys
-from streams.core.acts import COLLECT, Meaning, meaning
-from streams.core.admission import MINUTE_MS, Admission
-from streams.core.catalog import Catalog
-from streams.core.events import Event, Exposure, LogBegin, Reason, Rejected, Tick
-from streams.core.join import Joins, see
-from streams.core.records import Arrived, Dead, Effects, Outgoing
-from streams.core.rewards import Chosen, remembered
-from streams.core.settings import PartitionSettings
-from streams.core.state import PROGRESS, Act, Progress, Shown, Slot, Table, Tables, UserState
-from streams.core.view import Moment, View
+from streams.core.join import co_listening, keys
+from streams.core.join.admission import MINUTE_MS, Admission
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Event, Exposure, LogBegin, Reason, Rejected, Tick
+from streams.core.join.features_view import Moment, View
+from streams.core.join.join import Joins, see
+from streams.core.join.labels import COLLECT, Meaning, meaning
+from streams.core.join.records import Arrived, Dead, Effects, Outgoing
+from streams.core.join.rewards import Chosen, remembered
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import PROGRESS, Act, Progress, Shown, Slot, Table, Tables, UserState
 
 SHOWN_ROW = struct.Struct("<Qq")  # item, event time
 _KEY = struct.Struct(">Q")
@@ -79,12 +79,12 @@ class Partition:
 
     def following(self, state: UserState, ts: int) -> bytes:
         """The followers of the user's last item, of all partitions."""
-        before = followers.last(state.liked, 0, ts)
+        before = co_listening.last(state.liked, 0, ts)
         if not before:
             return b""
-        key, parts = followers.key(before), {**self.foreign, self.number: self.tables.popularity}
+        key, parts = co_listening.key(before), {**self.foreign, self.number: self.tables.popularity}
         rows = [row for n in sorted(parts) if (row := parts[n].get(key))]
-        return rows[0] if len(rows) == 1 else followers.merge(rows)
+        return rows[0] if len(rows) == 1 else co_listening.merge(rows)
 
     def _apply(self, arrived: Arrived) -> None:
         record = arrived.record
@@ -154,7 +154,7 @@ class Partition:
             self._joins.save(user, list_key, shown)
         elif acts and not (event.request_id is not None and self._joins.wait(user, keys.once("request", event.request_id), act)):
             self.progress.count("unjoined")
-        after = followers.last(state.liked, item, event.ts) if said.popular else 0
+        after = co_listening.last(state.liked, item, event.ts) if said.popular else 0
         undone |= self._behave(state, domain, item, event.ts, said)
         self._add(state, item, domain, event.ts, (fresh << 1) | said.popular, after=after)
         self._add(state, item, domain, event.ts, undone << 1, sign=-1)
@@ -286,8 +286,8 @@ class Partition:
         table = self.tables.popularity
         table.put(key, self.view.items.add(table.get(key), ts, increments(mask, sign)))
         if after:
-            key = followers.key(after)
-            table.put(key, followers.add(table.get(key), item, ts))
+            key = co_listening.key(after)
+            table.put(key, co_listening.add(table.get(key), item, ts))
         self._effects.popularity.append(Increment(item, ts, mask, sign, after))
 
     def _state(self, user: int) -> UserState:

@@ -7,7 +7,7 @@ import msgspec
 
 from online_model.features import ExampleRecord
 from online_model.popularity import Increment
-from streams.core.events import Exposure, Reason, Record, Rejected
+from streams.core.join.events import Exposure, Reason, Record, Rejected
 
 
 class Arrived(msgspec.Struct, frozen=True):

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from online_model import history
 from online_model.features import TASKS, Closed, Example, Reversal
 from online_model.features import Tick as LearnerTick
-from streams.core import keys
-from streams.core.catalog import Catalog
-from streams.core.events import Action, Event, Exposure, LogBegin, Reason, Slot, Tick
-from streams.core.events import Record as WireRecord
-from streams.core.items import Item
-from streams.core.partition import SHOWN_ROW, Partition
-from streams.core.records import Arrived, Outgoing
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables, digest
+from streams.core.join import keys
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Action, Event, Exposure, LogBegin, Reason, Slot, Tick
+from streams.core.join.events import Record as WireRecord
+from streams.core.join.items import Item
+from streams.core.join.partition import SHOWN_ROW, Partition
+from streams.core.join.records import Arrived, Outgoing
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables, digest
 from tests.strategies import CHOICE
 
 MINUTE = 60_000

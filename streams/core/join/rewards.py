@@ -18,7 +18,7 @@ import numpy as np
 
 from bandit.cascade import examined
 from online_model.features import TASKS, Reward
-from streams.core.events import Exposure
+from streams.core.join.events import Exposure
 
 MOST_MONETIZATION = 1e9  # of one place, as of an item of the catalog
 _SURE = 1e-6  # of the sum of chances: whoever wrote them may have written fewer digits

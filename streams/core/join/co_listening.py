@@ -13,7 +13,7 @@ from math import exp2, inf, log1p
 import numpy as np
 
 from online_model.history import BEHAVIOUR, newest
-from streams.core import keys
+from streams.core.join import keys
 
 EACH = 32  # followers kept of an item: the rarest goes first
 ITEMS = 1 << 17  # whose followers are in memory: rows of 512 bytes at most

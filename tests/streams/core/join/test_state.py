@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.catalog import Catalog
-from streams.core.partition import Partition
-from streams.core.records import Arrived
-from streams.core.settings import PartitionSettings
-from streams.core.state import MARKS, PROGRESS, Marks, Progress, Row, Table, Tables, digest
+from streams.core.join.catalog import Catalog
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import MARKS, PROGRESS, Marks, Progress, Row, Table, Tables, digest
 from tests import strategies
-from tests.streams_core.test_join import Log, applied, at, log_of
-from tests.streams_core.test_partition import Stored
+from tests.streams.core.join.test_join import Log, applied, at, log_of
+from tests.streams.core.join.test_partition import Stored
 
 keys_ = st.sampled_from([b"a", b"b", b"c"])
 steps = st.lists(st.tuples(st.sampled_from(["put", "delete", "get", "settle"]), keys_, st.binary(max_size=3)), max_size=40)

@@ -14,15 +14,15 @@ from online_model import history
 from online_model.features import COUNTS, SCOPES, TASKS, Closed, Example, Features, Reversal, Reward
 from online_model.features import Tick as LearnerTick
 from online_model.popularity import EXPOSURE, POPULAR, Increment
-from streams.core import keys
-from streams.core.catalog import Catalog
-from streams.core.events import Action, Event, Exposure, Slot, Tick
-from streams.core.items import Item
-from streams.core.join import MAX_CHANGES, MAX_SLOTS, MAX_WAITING
-from streams.core.partition import SHOWN_ROW, Partition
-from streams.core.records import Arrived, Effects, Outgoing
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables
+from streams.core.join import keys
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Action, Event, Exposure, Slot, Tick
+from streams.core.join.items import Item
+from streams.core.join.join import MAX_CHANGES, MAX_SLOTS, MAX_WAITING
+from streams.core.join.partition import SHOWN_ROW, Partition
+from streams.core.join.records import Arrived, Effects, Outgoing
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables
 from tests import strategies
 from tests.oracles.join import Behaviour, Known, Labels, Shown, Story
 from tests.strategies import LOG_START

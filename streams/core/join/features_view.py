@@ -12,11 +12,11 @@ from itertools import islice
 from online_model import history
 from online_model.features import COUNTS, DOMAIN_LIMIT, HISTORY_LIMIT, POPULARITY_HALF_LIVES_H, RELATED_LIMIT, Features
 from online_model.popularity import Decay, Values, of_item, of_scope
-from streams.core import followers, keys
-from streams.core.catalog import Known
-from streams.core.events import Context
-from streams.core.settings import PartitionSettings
-from streams.core.state import Slot, UserPart, UserState
+from streams.core.join import co_listening, keys
+from streams.core.join.catalog import Known
+from streams.core.join.events import Context
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Slot, UserPart, UserState
 
 _FIELDS = struct.Struct("<8Q")
 _DOMAIN = struct.Struct("<Qf")
@@ -64,7 +64,7 @@ class Moment:
         self._domains: dict[int, Values] = {}
         self._categories: dict[int, Values] = {}
         self._related: dict[tuple[int, int], bytes] = {}
-        self._shares = followers.shares(following, ts) if following else {}
+        self._shares = co_listening.shares(following, ts) if following else {}
 
     def slot(self, item: int, known: Known | None, domain: int, module: str | None, place: int | None, item_counts: ItemCounts) -> Slot:
         """The other half, of one candidate; `id` is left to whoever shows it."""

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from streams.core.events import MAX_ARRAY, EventTime, Id, Length, Reason, Rejected, ShortId, judged
+from streams.core.join.events import MAX_ARRAY, EventTime, Id, Length, Reason, Rejected, ShortId, judged
 
 Feature = Annotated[str, Meta(max_length=256)] | int | float | bool
 

@@ -5,15 +5,15 @@ import msgspec
 import pytest
 
 from online_model.features import Closed, Example, Reward
-from streams.core import keys
-from streams.core.catalog import Catalog
-from streams.core.events import Action, Choice, Event, Exposure, Slot, Tick
-from streams.core.items import Item
-from streams.core.partition import Partition
-from streams.core.records import Arrived, Outgoing
-from streams.core.rewards import RewardSettings
-from streams.core.settings import PartitionSettings
-from streams.core.state import Tables
+from streams.core.join import keys
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Action, Choice, Event, Exposure, Slot, Tick
+from streams.core.join.items import Item
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived, Outgoing
+from streams.core.join.rewards import RewardSettings
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables
 
 MINUTE = 60_000
 START = 1_700_000_000_000

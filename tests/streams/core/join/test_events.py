@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from streams.core.events import MAX_ARRAY, MAX_DEPTH, Event, Exposure, LogBegin, Reason, Rejected, Tick, decode
+from streams.core.join.events import MAX_ARRAY, MAX_DEPTH, Event, Exposure, LogBegin, Reason, Rejected, Tick, decode
 from tests import strategies
 
 DAY = 86_400_000
@@ -209,7 +209,7 @@ SLOT_BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
 
 
 def test_every_field_of_the_wire_has_its_bounds_tested() -> None:
-    from streams.core.events import Choice, Slot
+    from streams.core.join.events import Choice, Slot
 
     assert set(BOUNDS) == set(Event.__struct_fields__)
     assert set(EXPOSURE_BOUNDS) == set(Exposure.__struct_fields__)
