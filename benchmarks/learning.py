@@ -39,8 +39,8 @@ from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables
-from streams.core.learn import COMPARED
-from streams.core.lists import Lists
+from streams.core.learning.learn import COMPARED
+from streams.core.learning.pair_buffer import Lists
 
 Array = np.ndarray
 
@@ -64,7 +64,7 @@ BLOCKS: dict[str, dict[str, bool | float]] = {
 
 @dataclass(slots=True)
 class Step:
-    """What one step learns, as `streams.core.learn` would hand it over."""
+    """What one step learns, as `streams.core.learning.learn` would hand it over."""
 
     records: list[Example | Reversal]
     compared: list[Compared]

@@ -13,7 +13,7 @@ from bandit.settings import BanditSettings
 from bandit.strategies import order, scores, strategies
 from benchmarks.figure import Figure
 from online_model.features import Reward
-from streams.core.choosing import Choosing
+from streams.core.learning.strategy_bandit import Choosing
 from streams.core.pages import PageSettings
 
 ARMS, BATCH, ANSWERS, LEARN_EVERY = 8, 10_000, 3_000, 500

@@ -20,7 +20,7 @@ from replay.prequential import FEW_POSITIVES, Numbered, Result
 from replay.side_by_side import Copy, Rival, ask_gammas, frozen_name, gamma_name, note_steps
 from streams.core.join.events import Rejected
 from streams.core.join.records import Outgoing
-from streams.core.learn import LearnerSettings
+from streams.core.learning.learn import LearnerSettings
 
 Array = np.ndarray
 

@@ -26,7 +26,7 @@ from streams.core.join.catalog import Known
 from streams.core.join.events import Action, Event, Exposure, Rejected
 from streams.core.join.partition import Partition
 from streams.core.join.records import Effects
-from streams.core.learn import Learner
+from streams.core.learning.learn import Learner
 from streams.core.recommend import POPULAR, RANKED, Answer, Recommender, RecommendSettings, Request
 
 WITHIN_MS = keys.HOUR_MS  # since the user's last play, where the log names no sessions: what is played later begins something new

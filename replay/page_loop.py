@@ -21,9 +21,9 @@ from replay.page_worth import Worth, worth
 from replay.reactions import chances, realised
 from replay.segue_loop import Segue, SegueSettings
 from replay.simulator import Session, World
-from streams.core.choosing import Choosing
 from streams.core.join import keys
 from streams.core.join.events import Action, Context, Event, Exposure
+from streams.core.learning.strategy_bandit import Choosing
 from streams.core.pages import PageMaker, PageRequest, PageSettings
 
 

@@ -20,8 +20,8 @@ from streams.core.join.events import Event, LogBegin, Rejected, Tick, decode
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Dead, Effects, Outgoing
 from streams.core.join.state import digest
-from streams.core.learn import Learner
-from streams.core.live_value import StrategyValue
+from streams.core.learning.learn import Learner
+from streams.core.learning.live_value import StrategyValue
 
 BATCH = 512  # rows at once: what the parts of the core gain from more is below the noise
 SHOWN_REJECTIONS = 5  # a reason, with line and detail

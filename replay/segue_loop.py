@@ -17,7 +17,6 @@ from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
 from replay.simulator import World
 from streams.core.candidates import Shelves
-from streams.core.choosing import Choosing
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Context, Event, Exposure, Record, Slot, Tick
@@ -25,7 +24,8 @@ from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables
-from streams.core.learn import Learner, LearnerSettings
+from streams.core.learning.learn import Learner, LearnerSettings
+from streams.core.learning.strategy_bandit import Choosing
 from streams.core.recommend import Recommender, RecommendSettings, Request
 from streams.core.surfaces import default_choosing
 

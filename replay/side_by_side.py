@@ -17,7 +17,7 @@ from online_model.model_settings import ModelSettings
 from online_model.trainer import StepReport, Trainer
 from replay.ledger import Ledger
 from streams.core.join.records import Outgoing
-from streams.core.learn import Learner, LearnerSettings
+from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.surfaces import default_choosing
 
 Array = np.ndarray

@@ -20,8 +20,8 @@ from online_model import checkpoint
 from replay.log_rows import LogError
 from replay.policies import SUM_SLACK, Chances, written
 from replay.strategy_rounds import StrategyRounds
-from streams.core.choosing import Choosing
-from streams.core.rewarded import Rewarded
+from streams.core.learning.reward_queue import Rewarded
+from streams.core.learning.strategy_bandit import Choosing
 
 Array = np.ndarray
 ByContext = dict[int | None, dict[str, float]]  # segment -> arm -> chance

@@ -107,11 +107,11 @@ def replay(
     from online_model.trainer import Trainer
     from replay import prequential
     from streams.console import emit, progress
-    from streams.core.choosing import Choosing
     from streams.core.join.catalog import Catalog
     from streams.core.join.partition import Partition
     from streams.core.join.state import Tables
-    from streams.core.learn import Learner
+    from streams.core.learning.learn import Learner
+    from streams.core.learning.strategy_bandit import Choosing
     from streams.core.surfaces import arms
     from streams.topics import reaching
 

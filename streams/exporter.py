@@ -30,8 +30,8 @@ from streams.server import CantListen, address, bind, serve
 from streams.topics import names
 
 if TYPE_CHECKING:
-    from streams.core.choosing import Choosing
-    from streams.core.learn import Learner
+    from streams.core.learning.learn import Learner
+    from streams.core.learning.strategy_bandit import Choosing
     from streams.learner_process import LearnerProcess
     from streams.model_updates import ServingModel
     from streams.worker import Worker

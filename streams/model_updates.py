@@ -22,7 +22,7 @@ from aiokafka.structs import ConsumerRecord
 from bandit.settings import BanditSettings
 from online_model import checkpoint
 from streams import messages
-from streams.core.choosing import Choosing
+from streams.core.learning.strategy_bandit import Choosing
 from streams.core.surfaces import by_default
 from streams.messages import Beat, Claim, Delta
 from streams.readers import Reader

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.core.live_value import StrategyValue
+from streams.core.learning.live_value import StrategyValue
 from streams.core.variety import ALL, Varieties
 from streams.standing import Histogram, LearnerStanding, Standing, StrategyStanding, SurfaceStanding, WorkerStanding, quantile
 from streams.topics import TopicSettings, names

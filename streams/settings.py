@@ -19,7 +19,7 @@ from online_model.model_settings import ModelSettings
 from streams.agents import IngestSettings
 from streams.app import FaustSettings
 from streams.core.join.settings import PartitionSettings
-from streams.core.learn import LearnerSettings
+from streams.core.learning.learn import LearnerSettings
 from streams.core.pages import PageSettings
 from streams.core.recommend import RecommendSettings
 from streams.core.surfaces import arms

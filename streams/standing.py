@@ -18,7 +18,7 @@ import numpy as np
 from faust.types import TP
 
 from bandit.arms import EXPERIENCE
-from streams.core.rewarded import Rewarded
+from streams.core.learning.reward_queue import Rewarded
 from streams.learner_process import LearnerProcess
 from streams.messages import Out
 from streams.model_updates import ServingModel

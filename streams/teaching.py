@@ -24,9 +24,9 @@ from online_model.checkpoint import Conditions
 from online_model.model_settings import ModelSettings
 from streams import messages
 from streams.app import FaustSettings
-from streams.core.choosing import Choosing
 from streams.core.join.rewards import RewardSettings
-from streams.core.learn import Learner, LearnerSettings, Step
+from streams.core.learning.learn import Learner, LearnerSettings, Step
+from streams.core.learning.strategy_bandit import Choosing
 from streams.core.recommend import Preset
 from streams.core.surfaces import by_default
 from streams.delivery import Delivery

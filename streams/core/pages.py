@@ -24,7 +24,7 @@ from streams.core.recommend import CHOICE, COLD, GUEST, RANKED, SHORT, STALE, TA
 from streams.core.scoring import Asked, Look, Predict, Ranked, Scored, told
 
 if TYPE_CHECKING:
-    from streams.core.choosing import Choosing
+    from streams.core.learning.strategy_bandit import Choosing
 
 FIXED = "fixed"  # the control arm, by its name
 UNCATEGORISED = "uncategorised"  # flag: no category has anything to show, so the page is that of the control arm, and nothing was chosen

@@ -33,7 +33,7 @@ from streams.core.scoring import MAX_IDS, Asked, Look, Predict, Ranked, Scorer, 
 from streams.core.variety import ALL
 
 if TYPE_CHECKING:
-    from streams.core.choosing import Choosing
+    from streams.core.learning.strategy_bandit import Choosing
 
 RANKED, TAIL, EXPLORE_MORE, POPULAR = "ranked", "tail", "explore", "popular"  # strategies
 STRATEGIES = (RANKED, TAIL, EXPLORE_MORE, POPULAR)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from bandit.settings import BanditSettings
 from bandit.strategies import strategies
-from streams.core.choosing import Choosing
+from streams.core.learning.strategy_bandit import Choosing
 from streams.core.pages import PageSettings
 from streams.core.recommend import RecommendSettings
 

@@ -28,7 +28,7 @@ from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables, digest
-from streams.core.learn import Learner, LearnerSettings
+from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.surfaces import default_choosing
 from streams.stores import PartitionStore, StoreSettings, partition_path
 from streams.topics import TopicSettings, names

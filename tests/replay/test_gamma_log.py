@@ -21,7 +21,7 @@ from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables
-from streams.core.learn import LearnerSettings
+from streams.core.learning.learn import LearnerSettings
 
 pytestmark = [pytest.mark.real_log, pytest.mark.prove]
 

@@ -28,7 +28,7 @@ from streams.core.join.items import Item
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables
-from streams.core.learn import Learner, LearnerSettings
+from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.recommend import Answer, RecommendSettings
 from streams.core.surfaces import default_choosing
 

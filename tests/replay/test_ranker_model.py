@@ -18,7 +18,7 @@ from replay.rounds import read
 from streams.core.join.events import Context
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
-from streams.core.learn import LearnerSettings
+from streams.core.learning.learn import LearnerSettings
 
 T = 1_704_067_200_000
 SETTINGS = PartitionSettings()

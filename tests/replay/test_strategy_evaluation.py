@@ -15,9 +15,9 @@ from replay import logs, strategy_rounds
 from replay.strategy_policies import chances
 from replay.strategy_rounds import StrategyRounds
 from streams.cli import segue
-from streams.core.choosing import Choosing
 from streams.core.join.settings import PartitionSettings
-from streams.core.rewarded import Rewarded
+from streams.core.learning.reward_queue import Rewarded
+from streams.core.learning.strategy_bandit import Choosing
 from tests.replay.strategy_log import ARMS, CHANCES, FULL, RATES, REVENUE, records, written
 
 Rows = list[dict[str, Any]]

@@ -15,7 +15,7 @@ from streams.core.pages import PageSettings
 from streams.core.recommend import RecommendSettings
 from streams.model_updates import CopySettings, ServingModel
 from streams.topics import TopicSettings
-from tests.streams_core.test_learn import SMALL
+from tests.streams.core.learning.test_learn import SMALL
 
 
 def test_every_field_of_a_user_is_copied_and_none_moves_with_the_original() -> None:

@@ -16,7 +16,7 @@ from streams import settings
 from streams.cli import segue
 from streams.cli_live import WINDOWS, _asked, _told
 from streams.cli_offline import PROOFS
-from streams.core.live_value import StrategyValue
+from streams.core.learning.live_value import StrategyValue
 from tests.paths import ROOT
 
 

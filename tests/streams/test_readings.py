@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from streams.core.live_value import StrategyValue
+from streams.core.learning.live_value import StrategyValue
 from streams.readings import FADING_MS, Readings, bars, shares, squeezed
 from streams.standing import LearnerStanding, PartitionStanding, StrategyStanding, SurfaceStanding, WorkerStanding
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from bandit.segments import SEGMENTS
 from bandit.settings import BanditSettings
 from online_model.features import Reward
-from streams.core.choosing import Choosing
-from streams.core.rewarded import Rewarded
+from streams.core.learning.reward_queue import Rewarded
+from streams.core.learning.strategy_bandit import Choosing
 from streams.standing import histogram, quantile, rounded, surfaces
 
 

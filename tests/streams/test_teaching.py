@@ -18,9 +18,9 @@ from online_model import checkpoint
 from online_model.checkpoint import Incompatible
 from online_model.features import ExampleRecord, Tick
 from streams import messages
-from streams.core.choosing import Choosing
 from streams.core.join.rewards import RewardSettings
-from streams.core.learn import LearnerSettings
+from streams.core.learning.learn import LearnerSettings
+from streams.core.learning.strategy_bandit import Choosing
 from streams.core.recommend import Preset
 from streams.messages import Delta, Examples, Out
 from streams.settings import Settings
@@ -28,7 +28,7 @@ from streams.settings import learner as config_of
 from streams.teaching import LearnerConfig, LearnerProcessSettings, Teaching, _Work, _write
 from streams.watchdog import Watchdog
 from tests.paths import ROOT
-from tests.streams_core.test_learn import COUNT, SMALL, T0, example, numbered, reward
+from tests.streams.core.learning.test_learn import COUNT, SMALL, T0, example, numbered, reward
 
 
 def config(folder: Path, **more: Any) -> LearnerConfig:

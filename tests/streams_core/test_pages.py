@@ -16,12 +16,12 @@ from bandit.strategies import strategies
 from online_model.batch import Batch
 from online_model.features import FIELDS, TASKS, Reward
 from online_model.trainer import Prediction
-from streams.core.choosing import Choosing
 from streams.core.explain import explained
 from streams.core.fusion import RequestError
 from streams.core.join.events import Exposure
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS, key
+from streams.core.learning.strategy_bandit import Choosing
 from streams.core.pages import MadePage, Page, PageMaker, PageRequest, PageSettings
 from streams.core.recommend import RecommendSettings
 from streams.core.scoring import GuestAct, Predict

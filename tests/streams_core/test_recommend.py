@@ -17,7 +17,6 @@ from online_model.features import FIELDS, TASKS, Example
 from online_model.history import FULL_PLAY, rows
 from online_model.trainer import Prediction
 from streams.core.candidates import Shelves
-from streams.core.choosing import Choosing
 from streams.core.fusion import RequestError, Weights
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event, Exposure
@@ -27,6 +26,7 @@ from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables, UserState, digest
+from streams.core.learning.strategy_bandit import Choosing
 from streams.core.recommend import Answer, Made, Preset, Recommender, RecommendSettings, Request
 from streams.core.scoring import GuestAct, Predict
 from tests import frequencies

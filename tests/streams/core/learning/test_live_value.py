@@ -8,8 +8,8 @@ import pytest
 
 from bandit.settings import BanditSettings
 from online_model.features import Reward
-from streams.core.choosing import Choosing
-from streams.core.live_value import GRACE_MS, HOUR_MS, OPEN, LiveValue, StrategyValue
+from streams.core.learning.live_value import GRACE_MS, HOUR_MS, OPEN, LiveValue, StrategyValue
+from streams.core.learning.strategy_bandit import Choosing
 
 ARMS = {"page": ("a", "b", "c"), "list": ("x", "y")}
 START = 470_000 * HOUR_MS

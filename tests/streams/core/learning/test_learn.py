@@ -15,7 +15,7 @@ from online_model.features import TASKS, Closed, Example, ExampleRecord, Feature
 from online_model.metrics import WindowResult
 from online_model.trainer import ModelSettings, Trainer
 from streams.core.join.records import Outgoing
-from streams.core.learn import Learner, LearnerSettings, Step
+from streams.core.learning.learn import Learner, LearnerSettings, Step
 from streams.core.surfaces import default_choosing
 from tests import strategies
 

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from online_model.features import Reward
-from streams.core.choosing import Choosing
+from streams.core.learning.strategy_bandit import Choosing
 
 Array = np.ndarray
 

@@ -15,8 +15,8 @@ from bandit.segments import SEGMENTS
 from bandit.settings import BanditSettings
 from online_model import checkpoint
 from online_model.features import Reward
-from streams.core.choosing import Choosing
 from streams.core.join.events import Choice
+from streams.core.learning.strategy_bandit import Choosing
 from streams.core.pages import PageSettings
 from streams.core.recommend import RecommendSettings
 from streams.core.surfaces import arms, by_default
@@ -271,7 +271,7 @@ def test_arms_are_what_the_settings_name() -> None:
 
 def test_a_partition_and_the_settings_load_neither_scipy_nor_river_nor_torch() -> None:
     loaded = "print(sorted({'scipy', 'river', 'torch'} & set(sys.modules)))"
-    code = f"import sys, streams.settings, streams.core.join.partition, streams.core.learn; {loaded}"
+    code = f"import sys, streams.settings, streams.core.join.partition, streams.core.learning.learn; {loaded}"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 - our own words
     assert found.stdout.strip() == "[]"
 

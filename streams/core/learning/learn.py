@@ -22,13 +22,13 @@ from online_model.features import FIELDS, TASKS, Closed, Example, ExampleRecord,
 from online_model.gate_watch import GateWatch
 from online_model.identification import Identification
 from online_model.metrics import Prequential, WindowResult
-from streams.core.choosing import Choosing
 from streams.core.join.records import Outgoing
-from streams.core.lists import Lists
-from streams.core.live_value import StrategyValue
-from streams.core.reservoir import Reservoir
-from streams.core.rewarded import Rewarded
-from streams.core.waiting import NONE_DROPPED, Waiting
+from streams.core.learning.live_value import StrategyValue
+from streams.core.learning.pair_buffer import Lists
+from streams.core.learning.reservoir import Reservoir
+from streams.core.learning.reward_queue import Rewarded
+from streams.core.learning.sampled_buffer import NONE_DROPPED, Waiting
+from streams.core.learning.strategy_bandit import Choosing
 
 if TYPE_CHECKING:  # settings are read without torch
     from online_model.trainer import StepReport, Trainer

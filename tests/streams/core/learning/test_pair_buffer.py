@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from online_model.features import TASKS, Closed, Features
 from online_model.pairs import PARTIAL_PLAY
-from streams.core.lists import TOGETHER, TOGETHER_MS, Lists
+from streams.core.learning.pair_buffer import TOGETHER, TOGETHER_MS, Lists
 
 FULL, COLLECT, SHARE, SKIP, DISLIKE = (1 << n for n in range(len(TASKS)))
 MINUTE = 60_000

@@ -15,7 +15,7 @@ import numpy as np
 from online_model.batch import Compared
 from online_model.features import Closed, Features
 from online_model.pairs import TIER_OF
-from streams.core.waiting import NONE_DROPPED, Key, Waiting
+from streams.core.learning.sampled_buffer import NONE_DROPPED, Key, Waiting
 
 TOGETHER_MS = 1_800_000  # exposures without a request, from the first to the last of a list
 TOGETHER = 32  # such exposures a list

@@ -15,7 +15,6 @@ from online_model.features import ExampleRecord, Reward, Tick
 from online_model.trainer import Trainer
 from replay import prequential
 from streams import messages
-from streams.core.choosing import Choosing
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event, Exposure, Slot
 from streams.core.join.events import Tick as WireTick
@@ -23,14 +22,15 @@ from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables
-from streams.core.learn import Learner, LearnerSettings
-from streams.core.live_value import HOUR_MS
-from streams.core.rewarded import AT_ONCE
+from streams.core.learning.learn import Learner, LearnerSettings
+from streams.core.learning.live_value import HOUR_MS
+from streams.core.learning.reward_queue import AT_ONCE
+from streams.core.learning.strategy_bandit import Choosing
 from streams.core.surfaces import by_default, default_choosing
 from streams.messages import Delta
 from streams.model_updates import CopySettings, ServingModel
 from streams.topics import TopicSettings
-from tests.streams_core.test_learn import COUNT, SMALL, T0, closed, example, learner, numbered, reward
+from tests.streams.core.learning.test_learn import COUNT, SMALL, T0, closed, example, learner, numbered, reward
 
 MINUTE = 60_000
 

@@ -12,8 +12,8 @@ import numpy as np
 import xxhash
 
 from online_model.features import Reward
-from streams.core.choosing import Choosing
-from streams.core.live_value import LiveValue, StrategyValue
+from streams.core.learning.live_value import LiveValue, StrategyValue
+from streams.core.learning.strategy_bandit import Choosing
 
 AT_ONCE = 256  # at most: while no step and no tick comes, none waits for long
 

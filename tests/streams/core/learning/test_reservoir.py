@@ -9,10 +9,10 @@ from online_model.batch import of_records
 from online_model.features import Example, Reversal, Tick
 from online_model.pairs import tiers
 from online_model.trainer import Trainer
-from streams.core.learn import Learner, LearnerSettings
-from streams.core.reservoir import LIFE_MS, Reservoir
+from streams.core.learning.learn import Learner, LearnerSettings
+from streams.core.learning.reservoir import LIFE_MS, Reservoir
 from streams.core.surfaces import default_choosing
-from tests.streams_core.test_learn import COLLECT, FULL, SMALL, T0, example, numbered, reversal
+from tests.streams.core.learning.test_learn import COLLECT, FULL, SMALL, T0, example, numbered, reversal
 
 DAY = 86_400_000
 TIER_MASKS, SHARES = (0, FULL, COLLECT), (0.7, 0.25, 0.05)  # tiers 0, 2, 3

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.waiting import LITTLE, NONE_DROPPED, Waiting
+from streams.core.learning.sampled_buffer import LITTLE, NONE_DROPPED, Waiting
 
 Row = tuple[int, int, bool]  # user, moment shown, whether it was acted on
 WINDOW_MS = 600_000

@@ -1,0 +1,1 @@
+"""Examples and rewards become parameters, posteriors and metrics: the learner. Pure."""

@@ -1,0 +1,1 @@
+"""Tests of streams/core/learning/, file by file."""
