@@ -14,7 +14,7 @@ from bandit.strategies import order, scores, strategies
 from benchmarks.figure import Figure
 from online_model.features import Reward
 from streams.core.learning.strategy_bandit import Choosing
-from streams.core.pages import PageSettings
+from streams.core.serving.pages import PageSettings
 
 ARMS, BATCH, ANSWERS, LEARN_EVERY = 8, 10_000, 3_000, 500
 PAGES, CATEGORIES, MODULES, EARN_EVERY = 5_000, 12, 5, 1_000

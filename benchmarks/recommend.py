@@ -15,8 +15,8 @@ from replay.closed_loop import ClosedLoop
 from replay.segue_loop import Segue
 from replay.simulator import World, WorldSettings
 from streams.core.join import keys
-from streams.core.recommend import Request
-from streams.core.scoring import Predict
+from streams.core.serving.recommend import Request
+from streams.core.serving.scoring import Predict
 
 SESSIONS, LISTS = 600, 500
 TWICE = 100  # lists whose candidates are scored with shared parts and without, by turns

@@ -17,7 +17,7 @@ from replay.page_reactions import Place, read, records
 from replay.reactions import Act, event, looked, react
 from replay.simulator import Session, World
 from streams.core.join.events import Action, Context, Event
-from streams.core.variety import ALL, Varieties, Variety
+from streams.core.serving.variety import ALL, Varieties, Variety
 
 LAST = 256  # lists or pages of a strategy that its figures are of
 STRATEGIES = 64  # of a surface that are told apart

@@ -20,14 +20,14 @@ import numpy as np
 from replay.intervals import RESAMPLES, Interval, Users, of_difference, of_figure
 from replay.prequential import Numbered
 from replay.yardsticks import MostPlayed, Successors
-from streams.core.candidates import POPULAR_HALF_LIFE_H, Shelves
 from streams.core.join import keys
 from streams.core.join.catalog import Known
 from streams.core.join.events import Action, Event, Exposure, Rejected
 from streams.core.join.partition import Partition
 from streams.core.join.records import Effects
 from streams.core.learning.learn import Learner
-from streams.core.recommend import POPULAR, RANKED, Answer, Recommender, RecommendSettings, Request
+from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, Shelves
+from streams.core.serving.recommend import POPULAR, RANKED, Answer, Recommender, RecommendSettings, Request
 
 WITHIN_MS = keys.HOUR_MS  # since the user's last play, where the log names no sessions: what is played later begins something new
 SEED = 0  # of the random candidates

@@ -24,7 +24,7 @@ from replay.simulator import Session, World
 from streams.core.join import keys
 from streams.core.join.events import Action, Context, Event, Exposure
 from streams.core.learning.strategy_bandit import Choosing
-from streams.core.pages import PageMaker, PageRequest, PageSettings
+from streams.core.serving.pages import PageMaker, PageRequest, PageSettings
 
 
 class Visitor(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,7 +29,7 @@ from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
-from streams.core.surfaces import default_choosing
+from streams.core.serving.surfaces import default_choosing
 
 Array = np.ndarray
 

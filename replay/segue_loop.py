@@ -16,7 +16,6 @@ import msgspec
 from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
 from replay.simulator import World
-from streams.core.candidates import Shelves
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Context, Event, Exposure, Record, Slot, Tick
@@ -26,8 +25,9 @@ from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.learning.strategy_bandit import Choosing
-from streams.core.recommend import Recommender, RecommendSettings, Request
-from streams.core.surfaces import default_choosing
+from streams.core.serving.candidates import Shelves
+from streams.core.serving.recommend import Recommender, RecommendSettings, Request
+from streams.core.serving.surfaces import default_choosing
 
 QUIET_MS = 200  # after which a worker writes its first tick
 

@@ -18,7 +18,7 @@ from online_model.trainer import StepReport, Trainer
 from replay.ledger import Ledger
 from streams.core.join.records import Outgoing
 from streams.core.learning.learn import Learner, LearnerSettings
-from streams.core.surfaces import default_choosing
+from streams.core.serving.surfaces import default_choosing
 
 Array = np.ndarray
 Before = Callable[[Batch, int], None]  # a batch, and event time

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from heapq import nlargest
 
-from streams.core.candidates import Top
+from streams.core.serving.candidates import Top
 
 
 class MostPlayed:

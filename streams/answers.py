@@ -22,8 +22,6 @@ from rocksdict import DbClosedError
 
 from online_model.features import POPULARITY_HALF_LIVES_H
 from online_model.popularity import POPULAR, Increment, of_item
-from streams.core.candidates import POPULAR_HALF_LIFE_H, Shelves
-from streams.core.explain import Explanation, Recent, explained
 from streams.core.join import co_listening, keys
 from streams.core.join.catalog import Catalog, Known
 from streams.core.join.events import Event, Exposure
@@ -31,8 +29,10 @@ from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import UserState
-from streams.core.pages import MadePage, PageMaker, PageRequest, PageSettings
-from streams.core.recommend import Made, Recommender, RecommendSettings, Request
+from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, Shelves
+from streams.core.serving.explain import Explanation, Recent, explained
+from streams.core.serving.pages import MadePage, PageMaker, PageRequest, PageSettings
+from streams.core.serving.recommend import Made, Recommender, RecommendSettings, Request
 from streams.model_updates import ServingModel
 from streams.watchdog import end
 

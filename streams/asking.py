@@ -8,9 +8,9 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from streams.core.explain import Explanation
-from streams.core.pages import Page, PageRequest
-from streams.core.recommend import Answer, Request
+from streams.core.serving.explain import Explanation
+from streams.core.serving.pages import Page, PageRequest
+from streams.core.serving.recommend import Answer, Request
 from streams.entrance import Problem, ServiceSettings
 
 T = TypeVar("T")

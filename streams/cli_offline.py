@@ -112,7 +112,7 @@ def replay(
     from streams.core.join.state import Tables
     from streams.core.learning.learn import Learner
     from streams.core.learning.strategy_bandit import Choosing
-    from streams.core.surfaces import arms
+    from streams.core.serving.surfaces import arms
     from streams.topics import reaching
 
     settings, live = loaded.settings, log.form == "topic"

@@ -12,9 +12,9 @@ from streams.cli_frame import CallError, Verb, as_json, verb, with_settings
 
 if TYPE_CHECKING:
     from streams.asking import Place
-    from streams.core.explain import Explained
-    from streams.core.pages import Page
-    from streams.core.recommend import Answer
+    from streams.core.serving.explain import Explained
+    from streams.core.serving.pages import Page
+    from streams.core.serving.recommend import Answer
     from streams.settings import Loaded
 
 R = TypeVar("R")
@@ -77,7 +77,7 @@ def recommend(
     """Ask a running service for USER's list; without USER for a guest's. It is a list like any other: written down as shown."""
     from streams import asking
     from streams.console import emit
-    from streams.core.recommend import Request
+    from streams.core.serving.recommend import Request
 
     request = _request(wanted | {"k": k, "candidates": candidates or None, "strategy": strategy}, Request)
     answer = asking.recommend(place, request, wait)
@@ -109,7 +109,7 @@ def page(
     """
     from streams import asking
     from streams.console import emit
-    from streams.core.pages import PageRequest
+    from streams.core.serving.pages import PageRequest
 
     size = {"modules": modules, "per_module": per_module, "tasters": tasters}
     request = _request(wanted | size | {"strategy": strategy}, PageRequest)

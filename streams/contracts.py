@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streams.accept import NotTaken, Taken
-from streams.core.explain import Explanation
 from streams.core.join.events import Event, Exposure
 from streams.core.join.items import Item
-from streams.core.pages import Page, PageRequest
-from streams.core.recommend import Answer, Request
+from streams.core.serving.explain import Explanation
+from streams.core.serving.pages import Page, PageRequest
+from streams.core.serving.recommend import Answer, Request
 from streams.entrance import Problem
 
 

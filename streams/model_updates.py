@@ -23,7 +23,7 @@ from bandit.settings import BanditSettings
 from online_model import checkpoint
 from streams import messages
 from streams.core.learning.strategy_bandit import Choosing
-from streams.core.surfaces import by_default
+from streams.core.serving.surfaces import by_default
 from streams.messages import Beat, Claim, Delta
 from streams.readers import Reader
 from streams.topics import TopicSettings, names

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams import strategy_tables
-from streams.core.variety import Varieties
+from streams.core.serving.variety import Varieties
 from streams.listeners import Heard
 from streams.panel_style import BAD, CURVE, GOOD, LABEL, QUIET, figure
 from streams.readings import Readings, bars

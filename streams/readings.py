@@ -11,7 +11,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.core.learning.live_value import StrategyValue
-from streams.core.variety import ALL, Varieties
+from streams.core.serving.variety import ALL, Varieties
 from streams.standing import Histogram, LearnerStanding, Standing, StrategyStanding, SurfaceStanding, WorkerStanding, quantile
 from streams.topics import TopicSettings, names
 

@@ -31,7 +31,7 @@ from streams.broker import EmbeddedBroker
 from streams.children import Child
 from streams.contracts import Readiness
 from streams.core.join.items import Item
-from streams.core.variety import Varieties
+from streams.core.serving.variety import Varieties
 from streams.follow import PATIENCE
 from streams.interrupts import Interrupted, Signals
 from streams.listeners import Heard, Listeners, Way

@@ -27,14 +27,14 @@ from streams import accept
 from streams.accept import NotTaken, Taken, Unusable
 from streams.answers import Answers, Moved
 from streams.contracts import Health, Readiness, documentation
-from streams.core.explain import Explanation, Recent
-from streams.core.fusion import RequestError
 from streams.core.join.events import Exposure, Rejected, judged
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
-from streams.core.pages import Page, PageRequest, PageSettings
-from streams.core.recommend import STALE, Answer, RecommendSettings, Request
-from streams.core.surfaces import arms
+from streams.core.serving.explain import Explanation, Recent
+from streams.core.serving.fusion import RequestError
+from streams.core.serving.pages import Page, PageRequest, PageSettings
+from streams.core.serving.recommend import STALE, Answer, RecommendSettings, Request
+from streams.core.serving.surfaces import arms
 from streams.delivery import Delivery
 from streams.entrance import App, Entrance, Refusal, ServiceSettings
 from streams.exporter import CONTENT_TYPE, WorkerMetrics

@@ -20,9 +20,9 @@ from streams.agents import IngestSettings
 from streams.app import FaustSettings
 from streams.core.join.settings import PartitionSettings
 from streams.core.learning.learn import LearnerSettings
-from streams.core.pages import PageSettings
-from streams.core.recommend import RecommendSettings
-from streams.core.surfaces import arms
+from streams.core.serving.pages import PageSettings
+from streams.core.serving.recommend import RecommendSettings
+from streams.core.serving.surfaces import arms
 from streams.entrance import ExporterSettings, ServiceSettings
 from streams.model_updates import CopySettings
 from streams.standing import StandingSettings

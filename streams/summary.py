@@ -10,7 +10,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.core.variety import Varieties
+from streams.core.serving.variety import Varieties
 from streams.listeners import Heard
 from streams.readings import Readings, shares
 from streams.standing import SurfaceStanding

@@ -27,8 +27,8 @@ from streams.app import FaustSettings
 from streams.core.join.rewards import RewardSettings
 from streams.core.learning.learn import Learner, LearnerSettings, Step
 from streams.core.learning.strategy_bandit import Choosing
-from streams.core.recommend import Preset
-from streams.core.surfaces import by_default
+from streams.core.serving.recommend import Preset
+from streams.core.serving.surfaces import by_default
 from streams.delivery import Delivery
 from streams.gaps import LogReader
 from streams.messages import Beat, Claim, Delta, Examples, Out

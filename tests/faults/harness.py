@@ -29,7 +29,7 @@ from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables, digest
 from streams.core.learning.learn import Learner, LearnerSettings
-from streams.core.surfaces import default_choosing
+from streams.core.serving.surfaces import default_choosing
 from streams.stores import PartitionStore, StoreSettings, partition_path
 from streams.topics import TopicSettings, names
 from tests.paths import ROOT

@@ -31,8 +31,8 @@ from streams.broker import EmbeddedBroker
 from streams.cli import segue
 from streams.contracts import openapi
 from streams.core.join.settings import PartitionSettings
-from streams.core.pages import PageSettings
-from streams.core.recommend import RecommendSettings
+from streams.core.serving.pages import PageSettings
+from streams.core.serving.recommend import RecommendSettings
 from streams.entrance import ExporterSettings, ServiceSettings
 from streams.exporter import Exporter
 from streams.learner_process import LearnerProcess

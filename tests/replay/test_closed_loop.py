@@ -12,7 +12,7 @@ from replay.closed_loop import ClosedLoop, Oracle, Outcome, Popular, Recent, Rec
 from replay.crowd import LAST, Ask, AskPage, Crowd
 from replay.simulator import DAY_MS, World, WorldSettings
 from streams.core.join.events import Action, Context, Event, Exposure, Slot, decode
-from streams.core.variety import ALL
+from streams.core.serving.variety import ALL
 
 
 class Modest:

@@ -17,7 +17,7 @@ from replay.open_loop import write_items, write_log
 from replay.simulator import WorldSettings
 from streams import cli_offline
 from streams.cli import segue
-from streams.core.explore import arrange, given_above, propensities
+from streams.core.serving.explore import arrange, given_above, propensities
 
 T = 1_704_067_200_000
 RATES = (0.2, 0.4, 0.6)  # of items a, b, c

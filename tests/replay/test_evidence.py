@@ -31,7 +31,7 @@ from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
-from streams.core.surfaces import default_choosing
+from streams.core.serving.surfaces import default_choosing
 
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4, cin_layers=(4,), dense_batch=8)
 LEARNING = LearnerSettings(micro_batch_examples=16)

@@ -9,7 +9,7 @@ from replay.closed_loop import ClosedLoop, LoopReport, Popular, interval
 from replay.segue_loop import Segue, SegueSettings
 from replay.simulator import HOUR_MS, World, WorldSettings
 from streams.core.join.events import Event, Exposure
-from streams.core.recommend import RecommendSettings
+from streams.core.serving.recommend import RecommendSettings
 
 SMALL = WorldSettings(listeners=150, items=300)
 

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from streams.answers import Answers, _copied
-from streams.core.explain import Recent
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import UserState
-from streams.core.pages import PageSettings
-from streams.core.recommend import RecommendSettings
+from streams.core.serving.explain import Recent
+from streams.core.serving.pages import PageSettings
+from streams.core.serving.recommend import RecommendSettings
 from streams.model_updates import CopySettings, ServingModel
 from streams.topics import TopicSettings
 from tests.streams.core.learning.test_learn import SMALL

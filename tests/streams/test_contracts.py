@@ -12,10 +12,10 @@ import pytest
 
 from streams.accept import Taken, catalog, events
 from streams.contracts import documentation, openapi
-from streams.core.explain import Explained, Explanation
 from streams.core.join.events import Choice
-from streams.core.pages import Module, Page, PageRequest
-from streams.core.recommend import Answer, Request
+from streams.core.serving.explain import Explained, Explanation
+from streams.core.serving.pages import Module, Page, PageRequest
+from streams.core.serving.recommend import Answer, Request
 from streams.entrance import Problem
 from streams.exporter import OF_ONE, ROUTES
 from tests.test_house import documented

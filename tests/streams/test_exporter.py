@@ -4,7 +4,7 @@ from __future__ import annotations
 from bandit.settings import BanditSettings
 from online_model.features import Reward
 from streams.core.learning.strategy_bandit import Choosing
-from streams.core.surfaces import by_default
+from streams.core.serving.surfaces import by_default
 from streams.exporter import _chosen
 
 

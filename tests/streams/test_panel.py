@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from online_model.features import TASKS
-from streams.core.variety import ALL, Variety
+from streams.core.serving.variety import ALL, Variety
 from streams.listeners import Heard
 from streams.panel import Facts, line, panel
 from streams.readings import FADING_MS, FIGURES, POINTS, Readings

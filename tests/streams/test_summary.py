@@ -10,7 +10,7 @@ import pytest
 from online_model import checkpoint
 from online_model.features import TASKS
 from online_model.metrics import Prequential
-from streams.core.variety import Variety
+from streams.core.serving.variety import Variety
 from streams.listeners import Heard
 from streams.readings import Readings
 from streams.standing import LearnerStanding, StrategyStanding, SurfaceStanding, WorkerStanding

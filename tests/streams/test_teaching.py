@@ -21,7 +21,7 @@ from streams import messages
 from streams.core.join.rewards import RewardSettings
 from streams.core.learning.learn import LearnerSettings
 from streams.core.learning.strategy_bandit import Choosing
-from streams.core.recommend import Preset
+from streams.core.serving.recommend import Preset
 from streams.messages import Delta, Examples, Out
 from streams.settings import Settings
 from streams.settings import learner as config_of

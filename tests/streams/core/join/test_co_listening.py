@@ -17,9 +17,9 @@ from streams.core.join.co_listening import EACH, HALF_LIFE_MS, Followers
 from streams.core.join.events import Event
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS
-from streams.core.recommend import RecommendSettings
-from tests.streams_core.test_candidates import shelves_of
-from tests.streams_core.test_recommend import START, House, by_name, event, k
+from streams.core.serving.recommend import RecommendSettings
+from tests.streams.core.serving.test_candidates import shelves_of
+from tests.streams.core.serving.test_recommend import START, House, by_name, event, k
 
 DAY = 24 * HOUR_MS
 

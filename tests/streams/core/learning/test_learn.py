@@ -16,7 +16,7 @@ from online_model.metrics import WindowResult
 from online_model.trainer import ModelSettings, Trainer
 from streams.core.join.records import Outgoing
 from streams.core.learning.learn import Learner, LearnerSettings, Step
-from streams.core.surfaces import default_choosing
+from streams.core.serving.surfaces import default_choosing
 from tests import strategies
 
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4)

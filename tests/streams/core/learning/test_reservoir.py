@@ -11,7 +11,7 @@ from online_model.pairs import tiers
 from online_model.trainer import Trainer
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.learning.reservoir import LIFE_MS, Reservoir
-from streams.core.surfaces import default_choosing
+from streams.core.serving.surfaces import default_choosing
 from tests.streams.core.learning.test_learn import COLLECT, FULL, SMALL, T0, example, numbered, reversal
 
 DAY = 86_400_000

@@ -26,7 +26,7 @@ from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.learning.live_value import HOUR_MS
 from streams.core.learning.reward_queue import AT_ONCE
 from streams.core.learning.strategy_bandit import Choosing
-from streams.core.surfaces import by_default, default_choosing
+from streams.core.serving.surfaces import by_default, default_choosing
 from streams.messages import Delta
 from streams.model_updates import CopySettings, ServingModel
 from streams.topics import TopicSettings

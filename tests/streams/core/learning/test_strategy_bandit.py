@@ -17,9 +17,9 @@ from online_model import checkpoint
 from online_model.features import Reward
 from streams.core.join.events import Choice
 from streams.core.learning.strategy_bandit import Choosing
-from streams.core.pages import PageSettings
-from streams.core.recommend import RecommendSettings
-from streams.core.surfaces import arms, by_default
+from streams.core.serving.pages import PageSettings
+from streams.core.serving.recommend import RecommendSettings
+from streams.core.serving.surfaces import arms, by_default
 
 ARMS = {"page": ("blend-0", "tail", "fixed"), "list": ("ranked", "explore")}
 RATE = {"blend-0": 0.05, "tail": 0.1, "fixed": 0.02, "ranked": 0.05, "explore": 0.3}

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from streams.core.explore import arrange, given_above, propensities
+from streams.core.serving.explore import arrange, given_above, propensities
 
 WORLDS = [(5, 3, 3, 0.3), (6, 4, 4, 0.02), (4, 4, 4, 0.5), (7, 7, 2, 0.1), (4, 3, 3, 1.0), (6, 5, 5, 0.4), (5, 5, 5, 1.0)]
 

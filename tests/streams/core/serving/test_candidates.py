@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from online_model.popularity import EXPOSURE, POPULAR, Increment
-from streams.core import candidates
-from streams.core.candidates import EXPLORE, FRESH, POPULAR_NOW, Gate, Shelf, Shelves, Top, draw, retrieve
 from streams.core.join.catalog import Catalog
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS, key
+from streams.core.serving import candidates
+from streams.core.serving.candidates import EXPLORE, FRESH, POPULAR_NOW, Gate, Shelf, Shelves, Top, draw, retrieve
 
 DAY = 24 * HOUR_MS
 START = 1_700_000_000_000

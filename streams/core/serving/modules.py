@@ -10,13 +10,13 @@ from itertools import islice
 import numpy as np
 
 from bandit.strategies import Strategy, order, scores
-from streams.core.candidates import EXPLORE, FRESH, POPULAR_NOW, Gate
-from streams.core.explore import arrange, given_above, propensities
-from streams.core.fusion import Fusion
 from streams.core.join.features_view import ItemCounts
 from streams.core.join.state import UserState
-from streams.core.preference import Pool, figures, likely, pool, ranked
-from streams.core.scoring import Asked, Predict, Scored, Scorer
+from streams.core.serving.candidates import EXPLORE, FRESH, POPULAR_NOW, Gate
+from streams.core.serving.explore import arrange, given_above, propensities
+from streams.core.serving.fusion import Fusion
+from streams.core.serving.preference import Pool, figures, likely, pool, ranked
+from streams.core.serving.scoring import Asked, Predict, Scored, Scorer
 
 CONTROL = POPULAR, NEW, FOR_YOU = "popular", "new", "for-you"  # modules of the control arm, in their order
 ORDER = 2  # of the random numbers of a request: those that put modules in an order

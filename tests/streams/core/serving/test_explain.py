@@ -13,14 +13,14 @@ from online_model.attended import Attended, attended
 from online_model.batch import Batch
 from online_model.features import TASKS
 from online_model.trainer import Prediction, Trainer
-from streams.core.explain import TOLD, Explanation, Recent, Trace, explained
-from streams.core.fusion import PARTS
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS
-from streams.core.recommend import Made, RecommendSettings
-from streams.core.scoring import GuestAct
-from tests.streams_core.test_fusion import moved
-from tests.streams_core.test_recommend import START, House, by_name, event
+from streams.core.serving.explain import TOLD, Explanation, Recent, Trace, explained
+from streams.core.serving.fusion import PARTS
+from streams.core.serving.recommend import Made, RecommendSettings
+from streams.core.serving.scoring import GuestAct
+from tests.streams.core.serving.test_fusion import moved
+from tests.streams.core.serving.test_recommend import START, House, by_name, event
 
 NAMES = [f"i{n:02}" for n in range(20)]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 from bandit.settings import BanditSettings
 from bandit.strategies import strategies
 from streams.core.learning.strategy_bandit import Choosing
-from streams.core.pages import PageSettings
-from streams.core.recommend import RecommendSettings
+from streams.core.serving.pages import PageSettings
+from streams.core.serving.recommend import RecommendSettings
 
 
 def arms(pages: PageSettings, recommend: RecommendSettings) -> dict[str, tuple[str, ...]]:

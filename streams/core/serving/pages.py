@@ -12,16 +12,16 @@ import msgspec
 import numpy as np
 
 from bandit.strategies import strategies
-from streams.core.audience import standing
-from streams.core.explain import Trace
-from streams.core.fusion import Fusion, RequestError
 from streams.core.join import keys
 from streams.core.join.events import MAX_ARMS, MAX_SLOTS, Choice, Exposure, ShortId
 from streams.core.join.features_view import ItemCounts
 from streams.core.join.state import UserState
-from streams.core.modules import CONTROL, Modules, Moment, Row
-from streams.core.recommend import CHOICE, COLD, GUEST, RANKED, SHORT, STALE, TAIL, Recommender
-from streams.core.scoring import Asked, Look, Predict, Ranked, Scored, told
+from streams.core.serving.audience import standing
+from streams.core.serving.explain import Trace
+from streams.core.serving.fusion import Fusion, RequestError
+from streams.core.serving.modules import CONTROL, Modules, Moment, Row
+from streams.core.serving.recommend import CHOICE, COLD, GUEST, RANKED, SHORT, STALE, TAIL, Recommender
+from streams.core.serving.scoring import Asked, Look, Predict, Ranked, Scored, told
 
 if TYPE_CHECKING:
     from streams.core.learning.strategy_bandit import Choosing

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.audience import standing
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event
@@ -11,6 +10,7 @@ from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import HOUR_MS, PartitionSettings
 from streams.core.join.state import Tables
+from streams.core.serving.audience import standing
 
 START = 1_700_000_000_000
 WEEK = 168 * HOUR_MS

@@ -16,17 +16,17 @@ from bandit.strategies import strategies
 from online_model.batch import Batch
 from online_model.features import FIELDS, TASKS, Reward
 from online_model.trainer import Prediction
-from streams.core.explain import explained
-from streams.core.fusion import RequestError
 from streams.core.join.events import Exposure
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS, key
 from streams.core.learning.strategy_bandit import Choosing
-from streams.core.pages import MadePage, Page, PageMaker, PageRequest, PageSettings
-from streams.core.recommend import RecommendSettings
-from streams.core.scoring import GuestAct, Predict
+from streams.core.serving.explain import explained
+from streams.core.serving.fusion import RequestError
+from streams.core.serving.pages import MadePage, Page, PageMaker, PageRequest, PageSettings
+from streams.core.serving.recommend import RecommendSettings
+from streams.core.serving.scoring import GuestAct, Predict
 from tests import frequencies
-from tests.streams_core.test_recommend import ITEM, START, House, event, judged, k, said
+from tests.streams.core.serving.test_recommend import ITEM, START, House, event, judged, k, said
 
 SETTLED = RecommendSettings(explore_share=0.0, explore_candidates=0)
 ARMS = [s.name for s in strategies(PageSettings().blends)]

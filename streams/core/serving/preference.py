@@ -14,13 +14,13 @@ import numpy as np
 
 from online_model.features import COUNTS
 from online_model.popularity import Decay
-from streams.core.candidates import Gate, Shelf, Shelves, draw, retrieve
 from streams.core.join.catalog import Catalog
 from streams.core.join.state import UserState
-from streams.core.scoring import Scored
+from streams.core.serving.candidates import Gate, Shelf, Shelves, draw, retrieve
+from streams.core.serving.scoring import Scored
 
 if TYPE_CHECKING:
-    from streams.core.recommend import RecommendSettings
+    from streams.core.serving.recommend import RecommendSettings
 
 Array = np.ndarray
 

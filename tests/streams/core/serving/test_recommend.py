@@ -16,8 +16,6 @@ from online_model.batch import Batch
 from online_model.features import FIELDS, TASKS, Example
 from online_model.history import FULL_PLAY, rows
 from online_model.trainer import Prediction
-from streams.core.candidates import Shelves
-from streams.core.fusion import RequestError, Weights
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event, Exposure
 from streams.core.join.items import Item
@@ -27,8 +25,10 @@ from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables, UserState, digest
 from streams.core.learning.strategy_bandit import Choosing
-from streams.core.recommend import Answer, Made, Preset, Recommender, RecommendSettings, Request
-from streams.core.scoring import GuestAct, Predict
+from streams.core.serving.candidates import Shelves
+from streams.core.serving.fusion import RequestError, Weights
+from streams.core.serving.recommend import Answer, Made, Preset, Recommender, RecommendSettings, Request
+from streams.core.serving.scoring import GuestAct, Predict
 from tests import frequencies
 
 START = 1_700_000_000_000

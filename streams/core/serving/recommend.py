@@ -17,11 +17,6 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from streams.core.audience import standing
-from streams.core.candidates import EXPLORE, GIVEN, Gate, Shelves, draw, retrieve, shuffled
-from streams.core.explain import Trace
-from streams.core.explore import arrange, given_above, propensities
-from streams.core.fusion import GAMMA, SCALE, WEIGHT, RequestError, Weights, chosen, within
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.co_listening import past
@@ -29,8 +24,13 @@ from streams.core.join.events import MAX_ARMS, MAX_SLOTS, Choice, Exposure, Id, 
 from streams.core.join.features_view import ItemCounts
 from streams.core.join.settings import HOUR_MS, PartitionSettings
 from streams.core.join.state import UserState
-from streams.core.scoring import MAX_IDS, Asked, Look, Predict, Ranked, Scorer, told
-from streams.core.variety import ALL
+from streams.core.serving.audience import standing
+from streams.core.serving.candidates import EXPLORE, GIVEN, Gate, Shelves, draw, retrieve, shuffled
+from streams.core.serving.explain import Trace
+from streams.core.serving.explore import arrange, given_above, propensities
+from streams.core.serving.fusion import GAMMA, SCALE, WEIGHT, RequestError, Weights, chosen, within
+from streams.core.serving.scoring import MAX_IDS, Asked, Look, Predict, Ranked, Scorer, told
+from streams.core.serving.variety import ALL
 
 if TYPE_CHECKING:
     from streams.core.learning.strategy_bandit import Choosing

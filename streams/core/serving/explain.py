@@ -17,10 +17,10 @@ import numpy as np
 from online_model.batch import Batch, of_candidates
 from online_model.features import TASKS
 from online_model.history import COLLECT, DISLIKE, FULL_PLAY, PARTIAL_PLAY, SHARE, SKIP
-from streams.core.fusion import PARTS, Fusion, terms
 from streams.core.join.events import Choice
 from streams.core.join.features_view import features
 from streams.core.join.state import Slot, UserPart
+from streams.core.serving.fusion import PARTS, Fusion, terms
 
 if TYPE_CHECKING:  # the core starts without torch
     from online_model.attended import Attended

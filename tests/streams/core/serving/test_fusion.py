@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from online_model.batch import Batch
 from online_model.features import FIELDS, TASKS
 from online_model.trainer import Prediction, Trainer
-from streams.core.fusion import PARTS, Weights, fuse, terms, values
 from streams.core.join.items import Item
-from streams.core.recommend import RecommendSettings
+from streams.core.serving.fusion import PARTS, Weights, fuse, terms, values
+from streams.core.serving.recommend import RecommendSettings
 from tests.online_model.test_trainer import T0, batch, trained
-from tests.streams_core.test_recommend import ITEM, NAMES, SETTLED, House, event, k
+from tests.streams.core.serving.test_recommend import ITEM, NAMES, SETTLED, House, event, k
 
 numbers = st.floats(-50, 50, width=32)
 weights = st.tuples(*[st.floats(-8, 8) for _ in PARTS])

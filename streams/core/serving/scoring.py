@@ -16,9 +16,6 @@ from msgspec import Meta
 from online_model.batch import Batch, of_candidates
 from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
 from online_model.history import BEHAVIOUR
-from streams.core.candidates import POPULAR_HALF_LIFE_H, Shelves
-from streams.core.explain import Numbers, numbers
-from streams.core.fusion import GAMMA, SCALE, Fusion, RequestError, chosen, fuse, values, within
 from streams.core.join import co_listening, keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Context, Event, EventTime, Id, ShortId, Slot
@@ -28,10 +25,13 @@ from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Slot as Half
 from streams.core.join.state import Tables, UserPart, UserState
+from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, Shelves
+from streams.core.serving.explain import Numbers, numbers
+from streams.core.serving.fusion import GAMMA, SCALE, Fusion, RequestError, chosen, fuse, values, within
 
 if TYPE_CHECKING:  # the core starts without torch; settings stand beside what lists are made by
     from online_model.trainer import Prediction
-    from streams.core.recommend import Preset, RecommendSettings
+    from streams.core.serving.recommend import Preset, RecommendSettings
 
 MAX_IDS = 1_000  # given candidates or excluded items of a request, whatever the settings say
 MAX_PLAYS = 50  # acts of a guest: as many as a history holds

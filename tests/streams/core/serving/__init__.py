@@ -1,0 +1,1 @@
+"""Tests of streams/core/serving/, file by file."""
