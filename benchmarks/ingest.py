@@ -14,11 +14,11 @@ import faust
 from benchmarks.figure import Figure
 from replay.open_loop import simulate_log
 from replay.simulator import WorldSettings
-from streams import topics
-from streams.broker import EmbeddedBroker
-from streams.send import send
+from streams.kafka_io import topics
+from streams.kafka_io.broker import EmbeddedBroker
+from streams.kafka_io.send import send
+from streams.kafka_io.topics import TopicSettings, names
 from streams.stores import StoreSettings
-from streams.topics import TopicSettings, names
 from streams.worker import Worker, WorkerSettings
 
 EVENTS = 60_000

@@ -17,11 +17,11 @@ from pathlib import Path
 from aiokafka import AIOKafkaProducer
 
 from benchmarks.figure import Figure
-from streams import topics
-from streams.broker import EmbeddedBroker
 from streams.core.join.items import Item
-from streams.send import send_items
-from streams.topics import TopicSettings, names
+from streams.kafka_io import topics
+from streams.kafka_io.broker import EmbeddedBroker
+from streams.kafka_io.send import send_items
+from streams.kafka_io.topics import TopicSettings, names
 
 ITEMS, USERS, CANDIDATES, ASKED = 2_000, 500, 200, 400
 ARRAY = 100  # events of one Kafka record: what a service that collects for some milliseconds sends

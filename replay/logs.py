@@ -18,7 +18,7 @@ from streams.core.join.items import Item
 
 
 class Format(StrEnum):
-    """The logs that can be read from files (`topic` comes from a broker, see `streams.topics`)."""
+    """The logs that can be read from files (`topic` comes from a broker, see `streams.kafka_io.topics`)."""
 
     JSONL = "jsonl"
     CSV = "csv"

@@ -13,17 +13,17 @@ import msgspec
 from faust.types import TP, EventT
 
 from online_model.features import Tick as LearnerTick
-from streams import dead_letters, messages
 from streams.core.join.arrivals import arrivals, original
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Effects, Outgoing
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Table, Tables
-from streams.delivery import Delivery
-from streams.gaps import LogReader
-from streams.messages import Increments, Out
+from streams.kafka_io import dead_letters, messages
+from streams.kafka_io.delivery import Delivery
+from streams.kafka_io.gaps import LogReader
+from streams.kafka_io.messages import Increments, Out
+from streams.kafka_io.topics import TopicSettings, names
 from streams.stores import PartitionStore, StoreError, StoreSettings, partition_path
-from streams.topics import TopicSettings, names
 from streams.watchdog import Watchdog, end
 
 if TYPE_CHECKING:

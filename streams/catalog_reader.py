@@ -9,8 +9,8 @@ from aiokafka.structs import ConsumerRecord
 
 from streams.core.join.catalog import Catalog, Known
 from streams.core.join.items import Item
-from streams.readers import Reader
-from streams.topics import TopicSettings, names
+from streams.kafka_io.reader import Reader
+from streams.kafka_io.topics import TopicSettings, names
 
 if TYPE_CHECKING:
     from streams.answers import Answers

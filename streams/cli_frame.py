@@ -98,7 +98,7 @@ def at_a_broker(function: Verb) -> Verb:
 
     @functools.wraps(function)
     def call(loaded: Loaded, **rest: Any) -> Any:
-        from streams.topics import reaching
+        from streams.kafka_io.topics import reaching
 
         with reaching(loaded.settings.topics.bootstrap):
             return function(loaded=loaded, **rest)

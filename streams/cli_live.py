@@ -30,9 +30,9 @@ def topics(create: bool, loaded: Loaded, as_json: bool) -> None:
     """Show Segue's topics and whether the broker has them as they must be; exit 1 if not."""
     import msgspec
 
-    from streams import topics as kafka_topics
     from streams.console import emit
-    from streams.follow import PATIENCE
+    from streams.kafka_io import topics as kafka_topics
+    from streams.kafka_io.follow import PATIENCE
 
     settings = loaded.settings.topics
     made = kafka_topics.create(settings, PATIENCE) if create else []
@@ -59,7 +59,7 @@ def broker(command: tuple[str, ...], folder: Path, port: int) -> None:
     """
     import signal
 
-    from streams.broker import EmbeddedBroker
+    from streams.kafka_io.broker import EmbeddedBroker
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with EmbeddedBroker(folder, port) as kafka:
@@ -87,7 +87,7 @@ def send(log: Log, loaded: Loaded, as_json: bool) -> None:
     import asyncio
 
     from streams.console import emit, progress
-    from streams.send import send as send_log
+    from streams.kafka_io.send import send as send_log
 
     with progress("rows") as told:
         rows = ((row.raw, row.arrival_ms) for row in log.rows())
@@ -193,7 +193,7 @@ def metrics(seconds: float | None, new: bool, width: str | None, loaded: Loaded,
     With --json a line a record, whole.
     """
     from streams.console import emit_line
-    from streams.follow import metrics as follow
+    from streams.kafka_io.follow import metrics as follow
 
     for record in follow(loaded.settings.topics, not new, seconds):
         if not _asked(record, width):
@@ -257,8 +257,8 @@ def _stood(record: dict[str, Any]) -> str:
 def dead_letters(reason: str | None, raw: bool, loaded: Loaded, as_json: bool) -> None:
     """Print every record that was not used: why, where it stood, what it was. With --json a line a record."""
     from streams.console import emit_line
-    from streams.dead_letters import read
-    from streams.follow import PATIENCE
+    from streams.kafka_io.dead_letters import read
+    from streams.kafka_io.follow import PATIENCE
 
     for letter in read(loaded.settings.topics, PATIENCE):
         if reason and letter.reason != reason:

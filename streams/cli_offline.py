@@ -113,7 +113,7 @@ def replay(
     from streams.core.learning.learn import Learner
     from streams.core.learning.strategy_bandit import Choosing
     from streams.core.serving.surfaces import arms
-    from streams.topics import reaching
+    from streams.kafka_io.topics import reaching
 
     settings, live = loaded.settings, log.form == "topic"
     devices.use_threads(settings.process.threads)
@@ -131,7 +131,7 @@ def replay(
     def arrivals() -> Iterator[prequential.Numbered]:
         if not live:
             return islice(prequential.of_file(log.rows()), rows)
-        from streams.follow import events
+        from streams.kafka_io.follow import events
 
         return islice(events(settings.topics, partition, *_range(offsets)), rows)
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from faust.types import TP
 
-from streams import app as apps
-from streams import topics as topics_of
 from streams.agents import consume
-from streams.delivery import Delivery
+from streams.kafka_io import app as apps
+from streams.kafka_io import topics as topics_of
+from streams.kafka_io.delivery import Delivery
+from streams.kafka_io.topics import names
 from streams.teaching import LearnerConfig, Teaching
-from streams.topics import names
 from streams.watchdog import Watchdog, end
 
 Service = Callable[["LearnerProcess"], Awaitable[None]]

@@ -21,12 +21,12 @@ from aiokafka.structs import ConsumerRecord
 
 from bandit.settings import BanditSettings
 from online_model import checkpoint
-from streams import messages
 from streams.core.learning.strategy_bandit import Choosing
 from streams.core.serving.surfaces import by_default
-from streams.messages import Beat, Claim, Delta
-from streams.readers import Reader
-from streams.topics import TopicSettings, names
+from streams.kafka_io import messages
+from streams.kafka_io.messages import Beat, Claim, Delta
+from streams.kafka_io.reader import Reader
+from streams.kafka_io.topics import TopicSettings, names
 from streams.watchdog import end
 
 if TYPE_CHECKING:  # a worker takes in events before torch is there

@@ -26,18 +26,19 @@ import aiohttp
 import msgspec
 from aiokafka.errors import KafkaError
 
-from streams import children, topics
-from streams.broker import EmbeddedBroker
+from streams import children
 from streams.children import Child
 from streams.contracts import Readiness
 from streams.core.join.items import Item
 from streams.core.serving.variety import Varieties
-from streams.follow import PATIENCE
 from streams.interrupts import Interrupted, Signals
+from streams.kafka_io import topics
+from streams.kafka_io.broker import EmbeddedBroker
+from streams.kafka_io.follow import PATIENCE
+from streams.kafka_io.send import send_closing, send_items
 from streams.listeners import Heard, Listeners, Way
 from streams.panel import Facts, show
 from streams.readings import Readings
-from streams.send import send_closing, send_items
 from streams.settings import Loaded, Settings, toml, values
 from streams.summary import Summary, figures, lag, learned
 

@@ -35,13 +35,13 @@ from streams.core.serving.fusion import RequestError
 from streams.core.serving.pages import Page, PageRequest, PageSettings
 from streams.core.serving.recommend import STALE, Answer, RecommendSettings, Request
 from streams.core.serving.surfaces import arms
-from streams.delivery import Delivery
 from streams.entrance import App, Entrance, Refusal, ServiceSettings
 from streams.exporter import CONTENT_TYPE, WorkerMetrics
-from streams.messages import Out
+from streams.kafka_io.delivery import Delivery
+from streams.kafka_io.messages import Out
+from streams.kafka_io.topics import TopicSettings
 from streams.model_updates import CopySettings, ServingModel
 from streams.server import address, bind, serve
-from streams.topics import TopicSettings
 from streams.worker import Worker
 
 UNLOGGED = "unlogged"  # flag: Kafka did not say in time that it has the exposure

@@ -17,19 +17,19 @@ import msgspec
 from bandit.settings import BanditSettings
 from online_model.model_settings import ModelSettings
 from streams.agents import IngestSettings
-from streams.app import FaustSettings
 from streams.core.join.settings import PartitionSettings
 from streams.core.learning.learn import LearnerSettings
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
 from streams.core.serving.surfaces import arms
 from streams.entrance import ExporterSettings, ServiceSettings
+from streams.kafka_io.app import FaustSettings
+from streams.kafka_io.topics import TopicSettings
 from streams.model_updates import CopySettings
 from streams.standing import StandingSettings
 from streams.stores import StoreSettings
 from streams.teaching import LearnerConfig, LearnerProcessSettings
 from streams.ticks import TickSettings
-from streams.topics import TopicSettings
 from streams.worker import WorkerSettings
 
 FILE = "segue.toml"  # taken from the working directory where no other is named

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from aiokafka.structs import ConsumerRecord
 
 from online_model.popularity import Increment, increments, of_item
-from streams import messages
 from streams.core.join import co_listening
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Table
-from streams.messages import Increments
-from streams.readers import Reader
+from streams.kafka_io import messages
+from streams.kafka_io.messages import Increments
+from streams.kafka_io.reader import Reader
+from streams.kafka_io.topics import TopicSettings, names
 from streams.stores import PopularityStore
-from streams.topics import TopicSettings, names
 
 if TYPE_CHECKING:
     from streams.answers import Answers

@@ -19,10 +19,10 @@ from faust.types import TP
 
 from bandit.arms import EXPERIENCE
 from streams.core.learning.reward_queue import Rewarded
+from streams.kafka_io.messages import Out
+from streams.kafka_io.topics import names
 from streams.learner_process import LearnerProcess
-from streams.messages import Out
 from streams.model_updates import ServingModel
-from streams.topics import names
 from streams.worker import Worker
 
 if TYPE_CHECKING:

@@ -22,18 +22,18 @@ from bandit.settings import BanditSettings
 from online_model import checkpoint
 from online_model.checkpoint import Conditions
 from online_model.model_settings import ModelSettings
-from streams import messages
-from streams.app import FaustSettings
 from streams.core.join.rewards import RewardSettings
 from streams.core.learning.learn import Learner, LearnerSettings, Step
 from streams.core.learning.strategy_bandit import Choosing
 from streams.core.serving.recommend import Preset
 from streams.core.serving.surfaces import by_default
-from streams.delivery import Delivery
-from streams.gaps import LogReader
-from streams.messages import Beat, Claim, Delta, Examples, Out
-from streams.readers import Reader
-from streams.topics import TopicSettings, names
+from streams.kafka_io import messages
+from streams.kafka_io.app import FaustSettings
+from streams.kafka_io.delivery import Delivery
+from streams.kafka_io.gaps import LogReader
+from streams.kafka_io.messages import Beat, Claim, Delta, Examples, Out
+from streams.kafka_io.reader import Reader
+from streams.kafka_io.topics import TopicSettings, names
 from streams.watchdog import Watchdog, end
 
 TURN_S = 0.05  # of learning between two deltas: a backlog gives fewer, larger ones, a quiet stream one a step

@@ -10,19 +10,19 @@ import faust
 import msgspec
 from faust.types import TP
 
-from streams import app as apps
-from streams import topics as topics_of
 from streams.agents import Ingest, IngestSettings, consume
-from streams.app import FaustSettings
 from streams.catalog_reader import CatalogReader
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import NO_PARTS
 from streams.core.join.settings import PartitionSettings
-from streams.delivery import Delivery
+from streams.kafka_io import app as apps
+from streams.kafka_io import topics as topics_of
+from streams.kafka_io.app import FaustSettings
+from streams.kafka_io.delivery import Delivery
+from streams.kafka_io.topics import TopicSettings, names
 from streams.signals_reader import PopularityReader
 from streams.stores import PopularityStore, StoreSettings
 from streams.ticks import Ticks, TickSettings
-from streams.topics import TopicSettings, names
 from streams.watchdog import Watchdog, end
 
 if TYPE_CHECKING:

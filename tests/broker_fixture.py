@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from streams import topics
-from streams.broker import EmbeddedBroker
-from streams.topics import TopicSettings
+from streams.kafka_io import topics
+from streams.kafka_io.broker import EmbeddedBroker
+from streams.kafka_io.topics import TopicSettings
 
 _numbers = itertools.count()
 

@@ -14,7 +14,7 @@ from streams import settings
 from streams.cli import segue, stranger
 from streams.cli_frame import PACKAGES
 from streams.core.join.events import Reason
-from streams.topics import Topics
+from streams.kafka_io.topics import Topics
 from tests.paths import ROOT
 
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")

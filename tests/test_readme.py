@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.broker import EmbeddedBroker
 from streams.cli import segue
+from streams.kafka_io.broker import EmbeddedBroker
 from tests.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

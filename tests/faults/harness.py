@@ -21,7 +21,6 @@ from kafka import KafkaConsumer, TopicPartition
 from online_model import checkpoint
 from online_model.features import ExampleRecord
 from online_model.trainer import ModelSettings, Trainer
-from streams import messages
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Tick, decode
 from streams.core.join.partition import Partition
@@ -30,8 +29,9 @@ from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables, digest
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.serving.surfaces import default_choosing
+from streams.kafka_io import messages
+from streams.kafka_io.topics import TopicSettings, names
 from streams.stores import PartitionStore, StoreSettings, partition_path
-from streams.topics import TopicSettings, names
 from tests.paths import ROOT
 
 LEARNER = LearnerSettings(micro_batch_span_ms=60_000)  # a simulated log is thin: full batches, fewer steps

@@ -11,13 +11,13 @@ import pytest
 from online_model import checkpoint
 from replay.open_loop import simulate_log
 from replay.simulator import WorldSettings
-from streams import topics
-from streams.broker import EmbeddedBroker
 from streams.core.join.settings import PartitionSettings
-from streams.send import send
+from streams.kafka_io import topics
+from streams.kafka_io.broker import EmbeddedBroker
+from streams.kafka_io.send import send
+from streams.kafka_io.topics import TopicSettings
 from streams.stores import StoreSettings
 from streams.teaching import LearnerConfig, LearnerProcessSettings
-from streams.topics import TopicSettings
 from streams.worker import WorkerSettings
 from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, stored_digest, taught, unacknowledged, values
 

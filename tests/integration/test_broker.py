@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
-from streams import topics
-from streams.broker import BrokerError, EmbeddedBroker
-from streams.topics import TopicProblem, TopicSettings
+from streams.kafka_io import topics
+from streams.kafka_io.broker import BrokerError, EmbeddedBroker
+from streams.kafka_io.topics import TopicProblem, TopicSettings
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.broker
@@ -69,7 +69,7 @@ def test_second_broker_in_the_same_folder_is_refused(own_broker: EmbeddedBroker)
 
 def test_broker_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from streams.broker import EmbeddedBroker\n"
+        "import sys, time; from pathlib import Path; from streams.kafka_io.broker import EmbeddedBroker\n"
         "b = EmbeddedBroker(Path(sys.argv[1])); b.start(); print(b.pid, flush=True); time.sleep(60)"
     )
     owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT)

@@ -18,14 +18,14 @@ from online_model.features import Example, Reversal
 from online_model.trainer import ModelSettings
 from replay.open_loop import simulate_log
 from replay.simulator import WorldSettings
-from streams import messages
 from streams.core.join.settings import PartitionSettings
+from streams.kafka_io import messages
+from streams.kafka_io.send import send
+from streams.kafka_io.topics import TopicSettings, names
 from streams.learner_process import LearnerProcess
 from streams.model_updates import CopySettings, ServingModel, percentile
-from streams.send import send
 from streams.stores import StoreSettings
 from streams.teaching import LearnerConfig, LearnerProcessSettings
-from streams.topics import TopicSettings, names
 from streams.worker import Worker, WorkerSettings
 from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, taught, values
 from tests.integration.test_worker import _event, _now, _produce, _until, running
@@ -131,7 +131,7 @@ def test_a_learner_that_was_replaced_ends(topic_settings: MakeTopics, tmp_path: 
     old.wait(lambda said: said["checkpoints"] >= 1)
 
     async def claim() -> None:
-        from streams.delivery import Delivery
+        from streams.kafka_io.delivery import Delivery
 
         delivery = Delivery(topics)
         await delivery.start()

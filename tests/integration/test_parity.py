@@ -20,11 +20,11 @@ from replay.open_loop import write_items, write_log
 from replay.simulator import WorldSettings
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import digest
+from streams.kafka_io.send import send
+from streams.kafka_io.topics import TopicSettings
 from streams.learner_process import LearnerProcess
-from streams.send import send
 from streams.stores import StoreSettings
 from streams.teaching import LearnerConfig, LearnerProcessSettings
-from streams.topics import TopicSettings
 from streams.worker import Worker, WorkerSettings
 from tests.faults.harness import LEARNER, example_records
 from tests.integration.test_worker import _event, _now, _produce, _until, running

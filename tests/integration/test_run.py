@@ -18,7 +18,7 @@ import pytest
 from kafka import KafkaAdminClient
 
 from online_model.features import TASKS
-from streams.broker import EmbeddedBroker
+from streams.kafka_io.broker import EmbeddedBroker
 from tests.paths import ROOT
 
 pytestmark = [pytest.mark.broker, pytest.mark.alone]

@@ -27,7 +27,6 @@ from yarl import URL
 from bandit.settings import BanditSettings
 from bandit.strategies import strategies
 from streams import answers
-from streams.broker import EmbeddedBroker
 from streams.cli import segue
 from streams.contracts import openapi
 from streams.core.join.settings import PartitionSettings
@@ -35,12 +34,13 @@ from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
 from streams.entrance import ExporterSettings, ServiceSettings
 from streams.exporter import Exporter
+from streams.kafka_io.broker import EmbeddedBroker
+from streams.kafka_io.topics import TopicSettings, names
 from streams.learner_process import LearnerProcess
 from streams.model_updates import CopySettings
 from streams.service import Service, ServiceConfig
 from streams.stores import StoreSettings
 from streams.teaching import LearnerConfig, LearnerProcessSettings
-from streams.topics import TopicSettings, names
 from streams.worker import Worker, WorkerSettings
 from tests.faults.harness import LEARNER, ROOT, values
 from tests.test_house import documented

@@ -18,7 +18,6 @@ from aiokafka import AIOKafkaProducer
 from online_model.features import Example, Reversal, Tick
 from replay.open_loop import simulate_log
 from replay.simulator import WorldSettings
-from streams import dead_letters, messages
 from streams.agents import IngestSettings
 from streams.core.join import co_listening, events
 from streams.core.join.catalog import Catalog
@@ -28,11 +27,12 @@ from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables, digest
-from streams.gaps import LogReader
+from streams.kafka_io import dead_letters, messages
+from streams.kafka_io.gaps import LogReader
+from streams.kafka_io.send import send
+from streams.kafka_io.topics import TopicSettings, names
 from streams.learner_process import LearnerProcess
-from streams.send import send
 from streams.stores import StoreError, StoreSettings, discard, partition_path
-from streams.topics import TopicSettings, names
 from streams.worker import Worker, WorkerSettings
 from tests.faults.harness import example_records, replayed, values
 
@@ -210,7 +210,7 @@ def test_20_mb_in_one_record_is_a_dead_letter_alone_and_between_good_ones(topic_
     huge = _event(_now(), context={"x": "y" * (20 << 20)})
 
     async def main() -> int:
-        from streams import topics as of
+        from streams.kafka_io import topics as of
 
         of.create(wide)
         between = b"[" + b",".join([_event(_now(), event_id="before it"), huge, _event(_now(), event_id="behind it")]) + b"]"

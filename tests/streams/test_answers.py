@@ -13,8 +13,8 @@ from streams.core.join.state import UserState
 from streams.core.serving.explain import Recent
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
+from streams.kafka_io.topics import TopicSettings
 from streams.model_updates import CopySettings, ServingModel
-from streams.topics import TopicSettings
 from tests.streams.core.learning.test_learn import SMALL
 
 

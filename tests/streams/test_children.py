@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.broker import EmbeddedBroker
 from streams.children import Child, run, stop
 from streams.interrupts import Interrupted, Signals
+from streams.kafka_io.broker import EmbeddedBroker
 from tests.paths import ROOT
 
 SLEEP = str(shutil.which("sleep"))

@@ -13,11 +13,11 @@ import pytest
 
 from online_model import checkpoint
 from online_model.batch import Batch, of_records
-from streams import messages
 from streams.core.learning.learn import Learner
-from streams.messages import Beat, Claim, Delta
+from streams.kafka_io import messages
+from streams.kafka_io.messages import Beat, Claim, Delta
+from streams.kafka_io.topics import TopicSettings
 from streams.model_updates import TOGETHER, CopySettings, ServingModel
-from streams.topics import TopicSettings
 from tests.streams.core.learning.test_learn import COUNT, SMALL, example, learner, numbered
 
 EPOCH = 7

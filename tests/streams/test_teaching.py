@@ -17,12 +17,12 @@ from bandit.settings import BanditSettings
 from online_model import checkpoint
 from online_model.checkpoint import Incompatible
 from online_model.features import ExampleRecord, Tick
-from streams import messages
 from streams.core.join.rewards import RewardSettings
 from streams.core.learning.learn import LearnerSettings
 from streams.core.learning.strategy_bandit import Choosing
 from streams.core.serving.recommend import Preset
-from streams.messages import Delta, Examples, Out
+from streams.kafka_io import messages
+from streams.kafka_io.messages import Delta, Examples, Out
 from streams.settings import Settings
 from streams.settings import learner as config_of
 from streams.teaching import LearnerConfig, LearnerProcessSettings, Teaching, _Work, _write

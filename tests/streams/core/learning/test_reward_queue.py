@@ -14,7 +14,6 @@ from online_model import checkpoint
 from online_model.features import ExampleRecord, Reward, Tick
 from online_model.trainer import Trainer
 from replay import prequential
-from streams import messages
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event, Exposure, Slot
 from streams.core.join.events import Tick as WireTick
@@ -27,9 +26,10 @@ from streams.core.learning.live_value import HOUR_MS
 from streams.core.learning.reward_queue import AT_ONCE
 from streams.core.learning.strategy_bandit import Choosing
 from streams.core.serving.surfaces import by_default, default_choosing
-from streams.messages import Delta
+from streams.kafka_io import messages
+from streams.kafka_io.messages import Delta
+from streams.kafka_io.topics import TopicSettings
 from streams.model_updates import CopySettings, ServingModel
-from streams.topics import TopicSettings
 from tests.streams.core.learning.test_learn import COUNT, SMALL, T0, closed, example, learner, numbered, reward
 
 MINUTE = 60_000

@@ -5,7 +5,7 @@ import asyncio
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.topics import LARGEST_MESSAGE_BYTES
+from streams.kafka_io.topics import LARGEST_MESSAGE_BYTES
 
 
 class LogReader:

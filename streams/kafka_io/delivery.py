@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
-from streams.messages import Out
-from streams.topics import LARGEST_MESSAGE_BYTES, TopicSettings, names, partitioner
+from streams.kafka_io.messages import Out
+from streams.kafka_io.topics import LARGEST_MESSAGE_BYTES, TopicSettings, names, partitioner
 
 
 class Delivery:

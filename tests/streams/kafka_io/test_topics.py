@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams import topics
-from streams.topics import TopicSettings
+from streams.kafka_io import topics
+from streams.kafka_io.topics import TopicSettings
 
 
 def test_murmur2_chooses_the_partitions_of_the_java_client() -> None:

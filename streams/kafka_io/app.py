@@ -18,9 +18,9 @@ import faust
 import msgspec
 from faust.types import TP
 
-from streams import drain
-from streams.drain import DrainedConsumer
-from streams.topics import TopicSettings
+from streams.kafka_io import drain
+from streams.kafka_io.drain import DrainedConsumer
+from streams.kafka_io.topics import TopicSettings
 from streams.watchdog import end
 
 Positions = Callable[[Iterable[TP], Mapping[TP, int | None]], Awaitable[Mapping[TP, int]]]

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import msgspec
 import xxhash
 
-from streams import messages
 from streams.core.join.events import KEPT_BYTES
 from streams.core.join.records import Dead
-from streams.messages import DeadLetter
-from streams.topics import ClientOptions, TopicSettings, names
+from streams.kafka_io import messages
+from streams.kafka_io.messages import DeadLetter
+from streams.kafka_io.topics import ClientOptions, TopicSettings, names
 
 
 def letter(topic: str, partition: int, dead: Dead, original: bytes) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from streams.topics import LARGEST_MESSAGE_BYTES
+from streams.kafka_io.topics import LARGEST_MESSAGE_BYTES
 from streams.watchdog import end
 
 Handle = Callable[[list[ConsumerRecord]], Awaitable[None]]

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from streams import drain
-from streams.drain import DrainedConsumer
+from streams.kafka_io import drain
+from streams.kafka_io.drain import DrainedConsumer
 
 
 class _Alone(DrainedConsumer):

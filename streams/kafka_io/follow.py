@@ -9,7 +9,7 @@ import msgspec
 
 from streams.core.join.arrivals import arrivals
 from streams.core.join.records import Arrived
-from streams.topics import ClientOptions, TopicSettings, names
+from streams.kafka_io.topics import ClientOptions, TopicSettings, names
 
 POLL_MS = 200
 PATIENCE: ClientOptions = {"bootstrap_timeout_ms": 5_000}  # a person waits for the answer; the client's own is 30 s

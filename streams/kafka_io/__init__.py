@@ -1,0 +1,1 @@
+"""Kafka and Faust as everything here uses them: topics, messages, delivery, plain readers, a broker of our own."""

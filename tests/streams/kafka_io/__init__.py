@@ -1,0 +1,1 @@
+"""Tests of streams/kafka_io/, file by file."""
