@@ -155,7 +155,7 @@ def worker(loaded: Loaded) -> None:
     from streams import settings
     from streams.service import Service, ServiceConfig
     from streams.standing import WorkerStands
-    from streams.worker import run_worker
+    from streams.worker.process import run_worker
 
     s = loaded.settings
     config = ServiceConfig(
@@ -173,7 +173,7 @@ def learner(loaded: Loaded) -> None:
     """Learn from examples, publish every version of the model, keep checkpoints; until Ctrl-C."""
     from streams import settings
     from streams.exporter import Exporter
-    from streams.learner_process import run_learner
+    from streams.learner.process import run_learner
     from streams.standing import LearnerStands
 
     s = loaded.settings

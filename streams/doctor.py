@@ -15,7 +15,7 @@ import msgspec
 from online_model import devices
 from streams.kafka_io import drain, topics
 from streams.kafka_io.topics import TopicSettings
-from streams.stores import StoreSettings
+from streams.worker.stores import StoreSettings
 
 PACKAGES = ("streams", "online_model", "bandit", "replay")
 ENOUGH_BYTES = 2 << 30  # free disk: broker and stores of an hour at full load

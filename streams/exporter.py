@@ -32,9 +32,9 @@ from streams.server import CantListen, address, bind, serve
 if TYPE_CHECKING:
     from streams.core.learning.learn import Learner
     from streams.core.learning.strategy_bandit import Choosing
-    from streams.learner_process import LearnerProcess
-    from streams.model_updates import ServingModel
-    from streams.worker import Worker
+    from streams.learner.process import LearnerProcess
+    from streams.worker.process import Worker
+    from streams.worker.replica import ServingModel
 
 CONTENT_TYPE = "text/plain; version=0.0.4"  # of the format; the text is ASCII
 ROUTES = (

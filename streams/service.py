@@ -25,7 +25,6 @@ from bandit.settings import BanditSettings
 from online_model.model_settings import ModelSettings
 from streams import accept
 from streams.accept import NotTaken, Taken, Unusable
-from streams.answers import Answers, Moved
 from streams.contracts import Health, Readiness, documentation
 from streams.core.join.events import Exposure, Rejected, judged
 from streams.core.join.partition import Partition
@@ -40,9 +39,10 @@ from streams.exporter import CONTENT_TYPE, WorkerMetrics
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.messages import Out
 from streams.kafka_io.topics import TopicSettings
-from streams.model_updates import CopySettings, ServingModel
 from streams.server import address, bind, serve
-from streams.worker import Worker
+from streams.worker.answers import Answers, Moved
+from streams.worker.process import Worker
+from streams.worker.replica import CopySettings, ServingModel
 
 UNLOGGED = "unlogged"  # flag: Kafka did not say in time that it has the exposure
 

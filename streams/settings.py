@@ -16,7 +16,6 @@ import msgspec
 
 from bandit.settings import BanditSettings
 from online_model.model_settings import ModelSettings
-from streams.agents import IngestSettings
 from streams.core.join.settings import PartitionSettings
 from streams.core.learning.learn import LearnerSettings
 from streams.core.serving.pages import PageSettings
@@ -25,12 +24,13 @@ from streams.core.serving.surfaces import arms
 from streams.entrance import ExporterSettings, ServiceSettings
 from streams.kafka_io.app import FaustSettings
 from streams.kafka_io.topics import TopicSettings
-from streams.model_updates import CopySettings
+from streams.learner.loop import LearnerConfig, LearnerProcessSettings
 from streams.standing import StandingSettings
-from streams.stores import StoreSettings
-from streams.teaching import LearnerConfig, LearnerProcessSettings
-from streams.ticks import TickSettings
-from streams.worker import WorkerSettings
+from streams.worker.ingest import IngestSettings
+from streams.worker.process import WorkerSettings
+from streams.worker.replica import CopySettings
+from streams.worker.stores import StoreSettings
+from streams.worker.ticks import TickSettings
 
 FILE = "segue.toml"  # taken from the working directory where no other is named
 PREFIX = "SEGUE_"

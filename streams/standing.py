@@ -21,9 +21,9 @@ from bandit.arms import EXPERIENCE
 from streams.core.learning.reward_queue import Rewarded
 from streams.kafka_io.messages import Out
 from streams.kafka_io.topics import names
-from streams.learner_process import LearnerProcess
-from streams.model_updates import ServingModel
-from streams.worker import Worker
+from streams.learner.process import LearnerProcess
+from streams.worker.process import Worker
+from streams.worker.replica import ServingModel
 
 if TYPE_CHECKING:
     from bandit.policy import Policy

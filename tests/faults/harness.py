@@ -31,7 +31,7 @@ from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.serving.surfaces import default_choosing
 from streams.kafka_io import messages
 from streams.kafka_io.topics import TopicSettings, names
-from streams.stores import PartitionStore, StoreSettings, partition_path
+from streams.worker.stores import PartitionStore, StoreSettings, partition_path
 from tests.paths import ROOT
 
 LEARNER = LearnerSettings(micro_batch_span_ms=60_000)  # a simulated log is thin: full batches, fewer steps

@@ -24,7 +24,7 @@ def _say(**what: Any) -> None:
 
 
 def _worker(settings: bytes) -> None:
-    from streams.worker import Worker, WorkerSettings, run_worker
+    from streams.worker.process import Worker, WorkerSettings, run_worker
 
     async def tell(worker: Worker) -> None:
         while True:
@@ -40,8 +40,8 @@ def _worker(settings: bytes) -> None:
 
 
 def _learner(settings: bytes) -> None:
-    from streams.learner_process import LearnerProcess, run_learner
-    from streams.teaching import LearnerConfig
+    from streams.learner.loop import LearnerConfig
+    from streams.learner.process import LearnerProcess, run_learner
 
     async def tell(process: LearnerProcess) -> None:
         while True:

@@ -16,9 +16,9 @@ from streams.kafka_io import topics
 from streams.kafka_io.broker import EmbeddedBroker
 from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings
-from streams.stores import StoreSettings
-from streams.teaching import LearnerConfig, LearnerProcessSettings
-from streams.worker import WorkerSettings
+from streams.learner.loop import LearnerConfig, LearnerProcessSettings
+from streams.worker.process import WorkerSettings
+from streams.worker.stores import StoreSettings
 from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, stored_digest, taught, unacknowledged, values
 
 pytestmark = pytest.mark.broker

@@ -22,11 +22,11 @@ from streams.core.join.settings import PartitionSettings
 from streams.kafka_io import messages
 from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings, names
-from streams.learner_process import LearnerProcess
-from streams.model_updates import CopySettings, ServingModel, percentile
-from streams.stores import StoreSettings
-from streams.teaching import LearnerConfig, LearnerProcessSettings
-from streams.worker import Worker, WorkerSettings
+from streams.learner.loop import LearnerConfig, LearnerProcessSettings
+from streams.learner.process import LearnerProcess
+from streams.worker.process import Worker, WorkerSettings
+from streams.worker.replica import CopySettings, ServingModel, percentile
+from streams.worker.stores import StoreSettings
 from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, taught, values
 from tests.integration.test_worker import _event, _now, _produce, _until, running
 

@@ -22,10 +22,10 @@ from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import digest
 from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings
-from streams.learner_process import LearnerProcess
-from streams.stores import StoreSettings
-from streams.teaching import LearnerConfig, LearnerProcessSettings
-from streams.worker import Worker, WorkerSettings
+from streams.learner.loop import LearnerConfig, LearnerProcessSettings
+from streams.learner.process import LearnerProcess
+from streams.worker.process import Worker, WorkerSettings
+from streams.worker.stores import StoreSettings
 from tests.faults.harness import LEARNER, example_records
 from tests.integration.test_worker import _event, _now, _produce, _until, running
 from tests.paths import ROOT

@@ -26,7 +26,6 @@ from yarl import URL
 
 from bandit.settings import BanditSettings
 from bandit.strategies import strategies
-from streams import answers
 from streams.cli import segue
 from streams.contracts import openapi
 from streams.core.join.settings import PartitionSettings
@@ -36,12 +35,13 @@ from streams.entrance import ExporterSettings, ServiceSettings
 from streams.exporter import Exporter
 from streams.kafka_io.broker import EmbeddedBroker
 from streams.kafka_io.topics import TopicSettings, names
-from streams.learner_process import LearnerProcess
-from streams.model_updates import CopySettings
+from streams.learner.loop import LearnerConfig, LearnerProcessSettings
+from streams.learner.process import LearnerProcess
 from streams.service import Service, ServiceConfig
-from streams.stores import StoreSettings
-from streams.teaching import LearnerConfig, LearnerProcessSettings
-from streams.worker import Worker, WorkerSettings
+from streams.worker import answers
+from streams.worker.process import Worker, WorkerSettings
+from streams.worker.replica import CopySettings
+from streams.worker.stores import StoreSettings
 from tests.faults.harness import LEARNER, ROOT, values
 from tests.test_house import documented
 

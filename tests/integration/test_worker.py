@@ -18,7 +18,6 @@ from aiokafka import AIOKafkaProducer
 from online_model.features import Example, Reversal, Tick
 from replay.open_loop import simulate_log
 from replay.simulator import WorldSettings
-from streams.agents import IngestSettings
 from streams.core.join import co_listening, events
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Reason, decode
@@ -31,9 +30,10 @@ from streams.kafka_io import dead_letters, messages
 from streams.kafka_io.gaps import LogReader
 from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings, names
-from streams.learner_process import LearnerProcess
-from streams.stores import StoreError, StoreSettings, discard, partition_path
-from streams.worker import Worker, WorkerSettings
+from streams.learner.process import LearnerProcess
+from streams.worker.ingest import IngestSettings
+from streams.worker.process import Worker, WorkerSettings
+from streams.worker.stores import StoreError, StoreSettings, discard, partition_path
 from tests.faults.harness import example_records, replayed, values
 
 pytestmark = pytest.mark.broker

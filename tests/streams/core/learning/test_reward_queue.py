@@ -29,7 +29,7 @@ from streams.core.serving.surfaces import by_default, default_choosing
 from streams.kafka_io import messages
 from streams.kafka_io.messages import Delta
 from streams.kafka_io.topics import TopicSettings
-from streams.model_updates import CopySettings, ServingModel
+from streams.worker.replica import CopySettings, ServingModel
 from tests.streams.core.learning.test_learn import COUNT, SMALL, T0, closed, example, learner, numbered, reward
 
 MINUTE = 60_000

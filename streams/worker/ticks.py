@@ -6,11 +6,11 @@ import time
 
 import msgspec
 
-from streams.agents import Ingest, Owned
 from streams.core.join.events import Tick
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.messages import Out
 from streams.watchdog import end
+from streams.worker.ingest import Ingest, Owned
 
 LOOK_S = 0.05  # between two looks; a twentieth of a second more is no delay that anybody sees
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from faust.types import TP
 
-from streams.agents import consume
 from streams.kafka_io import app as apps
 from streams.kafka_io import topics as topics_of
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.topics import names
-from streams.teaching import LearnerConfig, Teaching
+from streams.learner.loop import LearnerConfig, Teaching
 from streams.watchdog import Watchdog, end
+from streams.worker.ingest import consume
 
 Service = Callable[["LearnerProcess"], Awaitable[None]]
 

@@ -23,11 +23,11 @@ from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.gaps import LogReader
 from streams.kafka_io.messages import Increments, Out
 from streams.kafka_io.topics import TopicSettings, names
-from streams.stores import PartitionStore, StoreError, StoreSettings, partition_path
 from streams.watchdog import Watchdog, end
+from streams.worker.stores import PartitionStore, StoreError, StoreSettings, partition_path
 
 if TYPE_CHECKING:
-    from streams.answers import Answers
+    from streams.worker.answers import Answers
 
 SLICE = 200  # records applied between two looks at the event loop: about 3 ms
 SHORT_SLICE = 50  # the same where lists are made too: they don't wait for more than 1 ms

@@ -10,8 +10,6 @@ import faust
 import msgspec
 from faust.types import TP
 
-from streams.agents import Ingest, IngestSettings, consume
-from streams.catalog_reader import CatalogReader
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import NO_PARTS
 from streams.core.join.settings import PartitionSettings
@@ -20,13 +18,15 @@ from streams.kafka_io import topics as topics_of
 from streams.kafka_io.app import FaustSettings
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.topics import TopicSettings, names
-from streams.signals_reader import PopularityReader
-from streams.stores import PopularityStore, StoreSettings
-from streams.ticks import Ticks, TickSettings
 from streams.watchdog import Watchdog, end
+from streams.worker.catalog_reader import CatalogReader
+from streams.worker.ingest import Ingest, IngestSettings, consume
+from streams.worker.signals_reader import PopularityReader
+from streams.worker.stores import PopularityStore, StoreSettings
+from streams.worker.ticks import Ticks, TickSettings
 
 if TYPE_CHECKING:
-    from streams.answers import Answers
+    from streams.worker.answers import Answers
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,10 +13,10 @@ from streams.kafka_io import messages
 from streams.kafka_io.messages import Increments
 from streams.kafka_io.reader import Reader
 from streams.kafka_io.topics import TopicSettings, names
-from streams.stores import PopularityStore
+from streams.worker.stores import PopularityStore
 
 if TYPE_CHECKING:
-    from streams.answers import Answers
+    from streams.worker.answers import Answers
 
 
 class PopularityReader:

@@ -17,7 +17,7 @@ from streams.core.learning.learn import Learner
 from streams.kafka_io import messages
 from streams.kafka_io.messages import Beat, Claim, Delta
 from streams.kafka_io.topics import TopicSettings
-from streams.model_updates import TOGETHER, CopySettings, ServingModel
+from streams.worker.replica import TOGETHER, CopySettings, ServingModel
 from tests.streams.core.learning.test_learn import COUNT, SMALL, example, learner, numbered
 
 EPOCH = 7

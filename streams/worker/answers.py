@@ -33,8 +33,8 @@ from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, Shelves
 from streams.core.serving.explain import Explanation, Recent, explained
 from streams.core.serving.pages import MadePage, PageMaker, PageRequest, PageSettings
 from streams.core.serving.recommend import Made, Recommender, RecommendSettings, Request
-from streams.model_updates import ServingModel
 from streams.watchdog import end
+from streams.worker.replica import ServingModel
 
 SEED = 0  # of chance in lists; what makes two lists differ is the id and the time of their requests
 T = TypeVar("T")

@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from streams.answers import Answers, _copied
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import UserState
 from streams.core.serving.explain import Recent
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
 from streams.kafka_io.topics import TopicSettings
-from streams.model_updates import CopySettings, ServingModel
+from streams.worker.answers import Answers, _copied
+from streams.worker.replica import CopySettings, ServingModel
 from tests.streams.core.learning.test_learn import SMALL
 
 

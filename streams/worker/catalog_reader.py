@@ -13,7 +13,7 @@ from streams.kafka_io.reader import Reader
 from streams.kafka_io.topics import TopicSettings, names
 
 if TYPE_CHECKING:
-    from streams.answers import Answers
+    from streams.worker.answers import Answers
 
 log = logging.getLogger(__name__)
 _item = msgspec.json.Decoder(Item)

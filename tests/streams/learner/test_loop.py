@@ -23,9 +23,9 @@ from streams.core.learning.strategy_bandit import Choosing
 from streams.core.serving.recommend import Preset
 from streams.kafka_io import messages
 from streams.kafka_io.messages import Delta, Examples, Out
+from streams.learner.loop import LearnerConfig, LearnerProcessSettings, Teaching, _Work, _write
 from streams.settings import Settings
 from streams.settings import learner as config_of
-from streams.teaching import LearnerConfig, LearnerProcessSettings, Teaching, _Work, _write
 from streams.watchdog import Watchdog
 from tests.paths import ROOT
 from tests.streams.core.learning.test_learn import COUNT, SMALL, T0, example, numbered, reward
@@ -203,7 +203,7 @@ def test_a_learner_learns_before_what_takes_seconds_to_import_is_there(tmp_path:
     code = f"""
 import sys
 from pathlib import Path
-from tests.streams.test_teaching import COUNT, config, example, save, teaching, turn
+from tests.streams.learner.test_loop import COUNT, config, example, save, teaching, turn
 made = teaching(config(Path({str(tmp_path)!r})))
 assert (made.applied, turn(made, [example(n) for n in range(COUNT)], 10) is not None) == (-1, True)
 save(made, Path({str(tmp_path)!r}))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streams.core.join.state import Table
-from streams.stores import PartitionStore, PopularityStore, StoreError, StoreSettings, partition_path
+from streams.worker.stores import PartitionStore, PopularityStore, StoreError, StoreSettings, partition_path
 from tests.paths import ROOT
 
 
@@ -87,7 +87,7 @@ def test_a_snapshot_is_the_state_at_its_offset(tmp_path: Path) -> None:
 
 def test_every_flush_before_sigkill_is_there_after_it(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from streams.stores import *\n"
+        "import sys; from pathlib import Path; from streams.worker.stores import *\n"
         "s = PartitionStore(Path(sys.argv[1]), StoreSettings(), {})\n"
         "for i in range(10_000_000):\n"
         "    s.commit({'users': [(b'n', b'%d' % i)]}, [b'%d' % i], i)\n"

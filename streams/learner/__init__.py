@@ -1,0 +1,1 @@
+"""`segue learner`: the agent of `examples`, versions of the model out, checkpoints."""

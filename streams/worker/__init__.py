@@ -1,0 +1,1 @@
+"""`segue worker`: events in, state on disk, effects out; and the copy of the model that answers."""

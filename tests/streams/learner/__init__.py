@@ -1,0 +1,1 @@
+"""Tests of streams/learner/, file by file."""

@@ -1,0 +1,1 @@
+"""Tests of streams/worker/, file by file."""
