@@ -153,7 +153,7 @@ def run(
 def worker(loaded: Loaded) -> None:
     """Take events in, keep users' state, write examples, answer over HTTP; until Ctrl-C."""
     from streams import settings
-    from streams.service import Service, ServiceConfig
+    from streams.http.service import Service, ServiceConfig
     from streams.standing import WorkerStands
     from streams.worker.process import run_worker
 
@@ -172,7 +172,7 @@ def worker(loaded: Loaded) -> None:
 def learner(loaded: Loaded) -> None:
     """Learn from examples, publish every version of the model, keep checkpoints; until Ctrl-C."""
     from streams import settings
-    from streams.exporter import Exporter
+    from streams.http.exporter import Exporter
     from streams.learner.process import run_learner
     from streams.standing import LearnerStands
 

@@ -11,10 +11,10 @@ import click
 from streams.cli_frame import CallError, Verb, as_json, verb, with_settings
 
 if TYPE_CHECKING:
-    from streams.asking import Place
     from streams.core.serving.explain import Explained
     from streams.core.serving.pages import Page
     from streams.core.serving.recommend import Answer
+    from streams.http.client import Place
     from streams.settings import Loaded
 
 R = TypeVar("R")
@@ -30,14 +30,14 @@ def of_a_request(function: Verb) -> Verb:
         user: str | None, domain: str | None, weights: tuple[str, ...], gamma_item: str | None, gamma_user: str | None,
         rank_scale: str | None, url: str | None, loaded: Loaded, **rest: Any,
     ) -> Any:  # fmt: skip
-        from streams import asking
+        from streams.http import client
 
         numbers = {"gamma_item": gamma_item, "gamma_user": gamma_user, "rank_scale": rank_scale}
         wanted = {
             "user_id": user, "domain": domain, "weights": dict(map(_weight, weights)) or None,
             **{name: None if n is None else _finite(f"--{name.replace('_', '-')} {n}", n) for name, n in numbers.items()},
         }  # fmt: skip
-        place = asking.Place(url or asking.at(loaded.settings.service), loaded.settings.service.token)
+        place = client.Place(url or client.at(loaded.settings.service), loaded.settings.service.token)
         return function(wanted=wanted, place=place, **rest)
 
     out = with_settings(call)
@@ -75,13 +75,13 @@ def recommend(
     wanted: dict[str, Any], place: Place, k: int, candidates: tuple[str, ...], strategy: str | None, why: bool, wait: float, as_json: bool
 ) -> None:
     """Ask a running service for USER's list; without USER for a guest's. It is a list like any other: written down as shown."""
-    from streams import asking
     from streams.console import emit
     from streams.core.serving.recommend import Request
+    from streams.http import client
 
     request = _request(wanted | {"k": k, "candidates": candidates or None, "strategy": strategy}, Request)
-    answer = asking.recommend(place, request, wait)
-    reasons = asking.explain(place, answer.request_id) if why else None
+    answer = client.recommend(place, request, wait)
+    reasons = client.explain(place, answer.request_id) if why else None
     if as_json:
         emit(reasons or answer)
         return
@@ -107,14 +107,14 @@ def page(
 
     By module: what the model thinks the user makes of the category, what showing it is worth, what the strategy made of both.
     """
-    from streams import asking
     from streams.console import emit
     from streams.core.serving.pages import PageRequest
+    from streams.http import client
 
     size = {"modules": modules, "per_module": per_module, "tasters": tasters}
     request = _request(wanted | size | {"strategy": strategy}, PageRequest)
-    answer = asking.page(place, request, wait)
-    reasons = asking.explain(place, answer.request_id) if why else None
+    answer = client.page(place, request, wait)
+    reasons = client.explain(place, answer.request_id) if why else None
     if as_json:
         emit(reasons or answer)
         return

@@ -28,9 +28,9 @@ from aiokafka.errors import KafkaError
 
 from streams import children
 from streams.children import Child
-from streams.contracts import Readiness
 from streams.core.join.items import Item
 from streams.core.serving.variety import Varieties
+from streams.http.contracts import Readiness
 from streams.interrupts import Interrupted, Signals
 from streams.kafka_io import topics
 from streams.kafka_io.broker import EmbeddedBroker

@@ -21,7 +21,7 @@ from streams.core.learning.learn import LearnerSettings
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
 from streams.core.serving.surfaces import arms
-from streams.entrance import ExporterSettings, ServiceSettings
+from streams.http.entrance import ExporterSettings, ServiceSettings
 from streams.kafka_io.app import FaustSettings
 from streams.kafka_io.topics import TopicSettings
 from streams.learner.loop import LearnerConfig, LearnerProcessSettings

@@ -27,17 +27,17 @@ from yarl import URL
 from bandit.settings import BanditSettings
 from bandit.strategies import strategies
 from streams.cli import segue
-from streams.contracts import openapi
 from streams.core.join.settings import PartitionSettings
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
-from streams.entrance import ExporterSettings, ServiceSettings
-from streams.exporter import Exporter
+from streams.http.contracts import openapi
+from streams.http.entrance import ExporterSettings, ServiceSettings
+from streams.http.exporter import Exporter
+from streams.http.service import Service, ServiceConfig
 from streams.kafka_io.broker import EmbeddedBroker
 from streams.kafka_io.topics import TopicSettings, names
 from streams.learner.loop import LearnerConfig, LearnerProcessSettings
 from streams.learner.process import LearnerProcess
-from streams.service import Service, ServiceConfig
 from streams.worker import answers
 from streams.worker.process import Worker, WorkerSettings
 from streams.worker.replica import CopySettings
@@ -357,7 +357,7 @@ def test_hostile_requests_are_told_what_is_wrong_and_nothing_is_an_error_of_ours
 
 
 def test_bad_events_of_an_array_are_told_by_place_and_counted_and_the_others_taken(topic_settings: MakeTopics, tmp_path: Path) -> None:
-    from tests.streams.test_accept import BAD, body
+    from tests.streams.http.test_accept import BAD, body
 
     topics = topic_settings(2)
 

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.accept import Taken, catalog, events
-from streams.contracts import documentation, openapi
 from streams.core.join.events import Choice
 from streams.core.serving.explain import Explained, Explanation
 from streams.core.serving.pages import Module, Page, PageRequest
 from streams.core.serving.recommend import Answer, Request
-from streams.entrance import Problem
-from streams.exporter import OF_ONE, ROUTES
+from streams.http.accept import Taken, catalog, events
+from streams.http.contracts import documentation, openapi
+from streams.http.entrance import Problem
+from streams.http.exporter import OF_ONE, ROUTES
 from tests.test_house import documented
 
 DOCUMENT = openapi()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from streams.entrance import App
+from streams.http.entrance import App
 
 CONNECTIONS = 1_000  # open at once; beyond it uvicorn answers 503 by itself
 ENDING_S = 3.0  # for requests that are under way when the process is to end

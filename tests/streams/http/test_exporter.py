@@ -5,7 +5,7 @@ from bandit.settings import BanditSettings
 from online_model.features import Reward
 from streams.core.learning.strategy_bandit import Choosing
 from streams.core.serving.surfaces import by_default
-from streams.exporter import _chosen
+from streams.http.exporter import _chosen
 
 
 def test_of_every_surface_rewards_alarms_revenues_weight_and_chances() -> None:

@@ -13,7 +13,7 @@ import msgspec
 from streams.core.join import items
 from streams.core.join.events import Event, Exposure, Reason, Record, Rejected, decode
 from streams.core.join.items import Item
-from streams.entrance import Refusal
+from streams.http.entrance import Refusal
 from streams.kafka_io.messages import Out
 
 ARRAY_RECORDS = 500  # of one Kafka record: as many as a flush takes

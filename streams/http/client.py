@@ -11,7 +11,7 @@ import msgspec
 from streams.core.serving.explain import Explanation
 from streams.core.serving.pages import Page, PageRequest
 from streams.core.serving.recommend import Answer, Request
-from streams.entrance import Problem, ServiceSettings
+from streams.http.entrance import Problem, ServiceSettings
 
 T = TypeVar("T")
 TIMEOUT_S = 10.0

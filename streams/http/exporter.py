@@ -25,9 +25,9 @@ from prometheus_client.registry import Collector
 from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
 from online_model.gate_watch import GATES
 from streams.core.join.events import Reason
-from streams.entrance import Entrance, ExporterSettings, Receive, Refusal, Scope, Send, respond
+from streams.http.entrance import Entrance, ExporterSettings, Receive, Refusal, Scope, Send, respond
+from streams.http.server import CantListen, address, bind, serve
 from streams.kafka_io.topics import names
-from streams.server import CantListen, address, bind, serve
 
 if TYPE_CHECKING:
     from streams.core.learning.learn import Learner

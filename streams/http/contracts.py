@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from streams.accept import NotTaken, Taken
 from streams.core.join.events import Event, Exposure
 from streams.core.join.items import Item
 from streams.core.serving.explain import Explanation
 from streams.core.serving.pages import Page, PageRequest
 from streams.core.serving.recommend import Answer, Request
-from streams.entrance import Problem
+from streams.http.accept import NotTaken, Taken
+from streams.http.entrance import Problem
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,9 +23,6 @@ from litestar.exceptions import HTTPException
 
 from bandit.settings import BanditSettings
 from online_model.model_settings import ModelSettings
-from streams import accept
-from streams.accept import NotTaken, Taken, Unusable
-from streams.contracts import Health, Readiness, documentation
 from streams.core.join.events import Exposure, Rejected, judged
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
@@ -34,12 +31,15 @@ from streams.core.serving.fusion import RequestError
 from streams.core.serving.pages import Page, PageRequest, PageSettings
 from streams.core.serving.recommend import STALE, Answer, RecommendSettings, Request
 from streams.core.serving.surfaces import arms
-from streams.entrance import App, Entrance, Refusal, ServiceSettings
-from streams.exporter import CONTENT_TYPE, WorkerMetrics
+from streams.http import accept
+from streams.http.accept import NotTaken, Taken, Unusable
+from streams.http.contracts import Health, Readiness, documentation
+from streams.http.entrance import App, Entrance, Refusal, ServiceSettings
+from streams.http.exporter import CONTENT_TYPE, WorkerMetrics
+from streams.http.server import address, bind, serve
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.messages import Out
 from streams.kafka_io.topics import TopicSettings
-from streams.server import address, bind, serve
 from streams.worker.answers import Answers, Moved
 from streams.worker.process import Worker
 from streams.worker.replica import CopySettings, ServingModel

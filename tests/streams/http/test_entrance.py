@@ -12,9 +12,9 @@ import aiohttp
 import msgspec
 import pytest
 
-from streams import entrance
-from streams.entrance import Entrance, ExporterSettings, Receive, Scope, Send, ServiceSettings, loopback, respond
-from streams.server import CantListen, address, bind, serve
+from streams.http import entrance
+from streams.http.entrance import Entrance, ExporterSettings, Receive, Scope, Send, ServiceSettings, loopback, respond
+from streams.http.server import CantListen, address, bind, serve
 
 MB = 1 << 20
 BOUND = 1_000

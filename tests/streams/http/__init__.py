@@ -1,0 +1,1 @@
+"""Tests of streams/http/, file by file."""
