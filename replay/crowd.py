@@ -1,6 +1,6 @@
 """The world's listeners in front of a live service: what they ask, and how they react to its answer.
 
-Bytes in, records out: the network belongs to `streams/listeners.py`, the clock to the caller. Who comes next follows
+Bytes in, records out: the network belongs to `streams/demo/listeners.py`, the clock to the caller. Who comes next follows
 the simulated day, at the rate the caller asks; acts carry the caller's time and lie in its future.
 """
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`python -m streams` is `segue`."""
 from __future__ import annotations
 
-from streams.cli import main
+from streams.cli.main import main
 
 main()

@@ -25,7 +25,7 @@ from streams.http.entrance import ExporterSettings, ServiceSettings
 from streams.kafka_io.app import FaustSettings
 from streams.kafka_io.topics import TopicSettings
 from streams.learner.loop import LearnerConfig, LearnerProcessSettings
-from streams.standing import StandingSettings
+from streams.status import StandingSettings
 from streams.worker.ingest import IngestSettings
 from streams.worker.process import WorkerSettings
 from streams.worker.replica import CopySettings

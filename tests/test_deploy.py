@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from streams.cli import segue
+from streams.cli.main import segue
 from streams.settings import SettingsError, load
 from tests.paths import ROOT
 

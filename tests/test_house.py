@@ -11,8 +11,8 @@ import pytest
 from online_model.tally import TaskMetrics
 from replay.next_play import NextFound
 from streams import settings
-from streams.cli import segue, stranger
-from streams.cli_frame import PACKAGES
+from streams.cli.frame import PACKAGES
+from streams.cli.main import segue, stranger
 from streams.core.join.events import Reason
 from streams.kafka_io.topics import Topics
 from tests.paths import ROOT

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.cli import segue
+from streams.cli.main import segue
 from streams.kafka_io.broker import EmbeddedBroker
 from tests.paths import ROOT
 

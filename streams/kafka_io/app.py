@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import faust
 import msgspec
-from faust.types import TP
+from faust.types import TP, EventT
 
 from streams.kafka_io import drain
 from streams.kafka_io.drain import DrainedConsumer
@@ -149,3 +149,15 @@ class Seldom(logging.Filter):
             return False
         self._last[place] = now
         return True
+
+
+class Taker(Protocol):
+    """Who takes what an agent is given: `Ingest` of events, `Teaching` of examples."""
+
+    def take(self, event: EventT[Any]) -> None: ...
+
+
+async def consume(stream: Any, taker: Taker) -> None:
+    """The agent: every record goes to a buffer, unacknowledged; what happens then is `commit` there."""
+    async for event in stream.noack().events():
+        taker.take(event)

@@ -14,7 +14,6 @@ from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.topics import names
 from streams.learner.loop import LearnerConfig, Teaching
 from streams.watchdog import Watchdog, end
-from streams.worker.ingest import consume
 
 Service = Callable[["LearnerProcess"], Awaitable[None]]
 
@@ -33,7 +32,7 @@ class LearnerProcess:
         topic = self.app.topic(names(config.topics.prefix).examples, key_serializer="raw", value_serializer="raw")
 
         async def examples(stream: Any) -> None:
-            await consume(stream, self.teaching)
+            await apps.consume(stream, self.teaching)
 
         self.app.agent(topic)(examples)
         self.app.on_partitions_revoked.connect(self._revoked)

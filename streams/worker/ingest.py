@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from faust.types import TP, EventT
@@ -70,18 +70,6 @@ class Owned:
 
     def count(self, what: str, n: int = 1) -> None:
         self.counted[what] = self.counted.get(what, 0) + n
-
-
-class Taker(Protocol):
-    """Who takes what an agent is given: `Ingest` of events, `Teaching` of examples."""
-
-    def take(self, event: EventT[Any]) -> None: ...
-
-
-async def consume(stream: Any, taker: Taker) -> None:
-    """The agent: every record goes to a buffer, unacknowledged; what happens then is `commit` there."""
-    async for event in stream.noack().events():
-        taker.take(event)
 
 
 class Ingest:

@@ -20,7 +20,7 @@ from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.topics import TopicSettings, names
 from streams.watchdog import Watchdog, end
 from streams.worker.catalog_reader import CatalogReader
-from streams.worker.ingest import Ingest, IngestSettings, consume
+from streams.worker.ingest import Ingest, IngestSettings
 from streams.worker.signals_reader import PopularityReader
 from streams.worker.stores import PopularityStore, StoreSettings
 from streams.worker.ticks import Ticks, TickSettings
@@ -108,7 +108,7 @@ class Worker:
         topic = app.topic(names(self.settings.topics.prefix).events, key_serializer="raw", value_serializer="raw")
 
         async def events(stream: Any) -> None:
-            await consume(stream, self.ingest)
+            await apps.consume(stream, self.ingest)
 
         app.agent(topic)(events)
         app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]

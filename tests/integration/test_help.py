@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from streams.cli import segue
+from streams.cli.main import segue
 from tests.paths import ROOT
 
 RUN_ELSEWHERE = {"run"}  # by test_run.py, with --json

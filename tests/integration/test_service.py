@@ -26,7 +26,7 @@ from yarl import URL
 
 from bandit.settings import BanditSettings
 from bandit.strategies import strategies
-from streams.cli import segue
+from streams.cli.main import segue
 from streams.core.join.settings import PartitionSettings
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings

@@ -15,8 +15,8 @@ from replay import evaluate as module
 from replay import rounds, strategy_rounds
 from replay.open_loop import write_items, write_log
 from replay.simulator import WorldSettings
-from streams import cli_offline
-from streams.cli import segue
+from streams.cli import offline
+from streams.cli.main import segue
 from streams.core.serving.explore import arrange, given_above, propensities
 
 T = 1_704_067_200_000
@@ -58,8 +58,8 @@ def reasons(log: str, **rest: str) -> list[str]:
 
 
 def test_names_of_the_command_line_are_those_that_there_are() -> None:
-    assert cli_offline.REWARDS == (*rounds.REWARDS, *strategy_rounds.REWARDS)
-    assert (cli_offline.Q_HATS, cli_offline.LEVELS) == (module.Q_HATS, tuple(module.LEVELS))
+    assert offline.REWARDS == (*rounds.REWARDS, *strategy_rounds.REWARDS)
+    assert (offline.Q_HATS, offline.LEVELS) == (module.Q_HATS, tuple(module.LEVELS))
     told = "".join(call("evaluate", "--help").output.split())  # lines break at hyphens
     assert all(name in told for name in module.NAMES)
 

@@ -25,7 +25,7 @@ from replay.ledger import Judged, Ledger
 from replay.log_rows import LogRow
 from replay.prequential import Result
 from replay.side_by_side import Copy, Watched, frozen_name, gamma_name
-from streams.cli import segue
+from streams.cli.main import segue
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings

@@ -19,8 +19,8 @@ from replay.next_page import section, table
 from replay.next_play import AFTER, MOST, NOW, ORDERS, SEGUE, NextFound, NextPlay, NextSettings, Session
 from replay.prequential import Numbered, Result
 from replay.yardsticks import MostPlayed, Successors
-from streams.cli import segue
-from streams.cli_offline import SLOTS
+from streams.cli.main import segue
+from streams.cli.offline import SLOTS
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import MAX_SLOTS, Action, Event

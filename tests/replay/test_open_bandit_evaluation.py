@@ -15,7 +15,7 @@ from bandit.verdict import diagnostics
 from replay import logs, open_bandit_bts
 from replay.policies import chances, down
 from replay.rounds import Rounds, read
-from streams.cli import segue
+from streams.cli.main import segue
 from streams.core.join.settings import PartitionSettings
 
 pytestmark = pytest.mark.real_log

@@ -14,7 +14,7 @@ from online_model import checkpoint
 from replay import logs, strategy_rounds
 from replay.strategy_policies import chances
 from replay.strategy_rounds import StrategyRounds
-from streams.cli import segue
+from streams.cli.main import segue
 from streams.core.join.settings import PartitionSettings
 from streams.core.learning.reward_queue import Rewarded
 from streams.core.learning.strategy_bandit import Choosing

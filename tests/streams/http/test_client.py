@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from streams.cli import segue
+from streams.cli.main import segue
 
 
 @pytest.mark.parametrize(

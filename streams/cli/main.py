@@ -2,7 +2,7 @@
 
 Results go to stdout (a table, or `--json`), progress and complaints to stderr. Exit 0: done; 1: the answer is no;
 2: the call was wrong. Everything heavy is imported inside the command that needs it: `segue --help` loads neither
-torch nor Faust. The verbs stand in `cli_*.py`, by what they are about; to load such a file is to have its verbs.
+torch nor Faust. The verbs stand in the files beside this one; importing such a file registers its verbs.
 """
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import click
 
-from streams import cli_live, cli_offline, cli_service, cli_upkeep
-from streams.cli_frame import PACKAGES, segue
+from streams.cli import live, offline, service, upkeep
+from streams.cli.frame import PACKAGES, segue
 
-__all__ = ["cli_live", "cli_offline", "cli_service", "cli_upkeep", "main", "segue", "stranger"]
+__all__ = ["live", "main", "offline", "segue", "service", "stranger", "upkeep"]
 
 KNOWN_RIVALS = {"bandit": "the security linter bandit", "replay": "the library replay-rec"}
 
@@ -30,7 +30,7 @@ def main() -> None:
 
 def stranger() -> str | None:
     """One line that names the package that is not ours, and the way out; None where all four come from one folder."""
-    ours = Path(__file__).resolve().parent.parent
+    ours = Path(__file__).resolve().parents[2]
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         places = list(spec.submodule_search_locations or []) if spec else []

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from streams.core.learning.live_value import StrategyValue
-from streams.readings import FADING_MS, Readings, bars, shares, squeezed
-from streams.standing import LearnerStanding, PartitionStanding, StrategyStanding, SurfaceStanding, WorkerStanding
+from streams.demo.readings import FADING_MS, Readings, bars, shares, squeezed
+from streams.status import LearnerStanding, PartitionStanding, StrategyStanding, SurfaceStanding, WorkerStanding
 
 
 def worker(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.cli_frame import CallError, as_json, pairs, verb, with_settings
-from streams.cli_log import FORMATS, Log, of_a_log
+from streams.cli.frame import CallError, as_json, pairs, verb, with_settings
+from streams.cli.log_options import FORMATS, Log, of_a_log
 
 if TYPE_CHECKING:
     from replay.evidence import Finding
@@ -39,7 +39,7 @@ def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
     from replay.evaluate import prospects
     from replay.rounds import Reader, watched
     from replay.validate import complaints
-    from streams.console import emit, progress
+    from streams.cli.console import emit, progress
 
     strategies = strategy_rounds.Reader(loaded.settings.partition)
     reader = Reader(loaded.settings.partition, {item.item_id: item for item in log.items()})
@@ -106,7 +106,7 @@ def replay(
     from online_model import devices
     from online_model.trainer import Trainer
     from replay import prequential
-    from streams.console import emit, progress
+    from streams.cli.console import emit, progress
     from streams.core.join.catalog import Catalog
     from streams.core.join.partition import Partition
     from streams.core.join.state import Tables
@@ -269,7 +269,7 @@ def evaluate(
     from replay import evaluate as judge
     from replay import evaluation_page, strategy_policies, strategy_rounds
     from replay.rounds import read
-    from streams.console import emit, progress
+    from streams.cli.console import emit, progress
 
     level = level or ("strategies" if policy.startswith(strategy_policies.ONLY) else "items")
     of_level = judge.LEVELS[level]
@@ -332,7 +332,7 @@ def simulate(
 
     from replay.open_loop import write_items, write_log
     from replay.simulator import WorldSettings
-    from streams.console import emit
+    from streams.cli.console import emit
     from streams.settings import parsed
 
     try:
@@ -351,7 +351,7 @@ def simulate(
 def _prove(what: str, seeds: range, report: Path | None, as_json: bool) -> None:
     from replay.claims import table
     from replay.prove import prove
-    from streams.console import emit, progress
+    from streams.cli.console import emit, progress
 
     with progress("worlds") as told:
         result = prove(what, seeds, told, report)

@@ -11,10 +11,10 @@ from online_model import checkpoint
 from online_model.features import TASKS
 from online_model.metrics import Prequential
 from streams.core.serving.variety import Variety
-from streams.listeners import Heard
-from streams.readings import Readings
-from streams.standing import LearnerStanding, StrategyStanding, SurfaceStanding, WorkerStanding
-from streams.summary import Summary, figures, learned, lines
+from streams.demo.listeners import Heard
+from streams.demo.readings import Readings
+from streams.demo.summary import Summary, figures, learned, lines
+from streams.status import LearnerStanding, StrategyStanding, SurfaceStanding, WorkerStanding
 from tests.paths import ROOT
 
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")

@@ -9,10 +9,10 @@ from rich.console import Console
 
 from online_model.features import TASKS
 from streams.core.serving.variety import ALL, Variety
-from streams.listeners import Heard
-from streams.panel import Facts, line, panel
-from streams.readings import FADING_MS, FIGURES, POINTS, Readings
-from streams.standing import LearnerStanding, PartitionStanding, StrategyStanding, SurfaceStanding, WorkerStanding
+from streams.demo.listeners import Heard
+from streams.demo.panel import Facts, line, panel
+from streams.demo.readings import FADING_MS, FIGURES, POINTS, Readings
+from streams.status import LearnerStanding, PartitionStanding, StrategyStanding, SurfaceStanding, WorkerStanding
 
 TERMINAL_LINES = 24
 ARMS = ("blend-0", "blend-0.25", "blend-0.5", "blend-0.75", "tail", "explore", "fixed")

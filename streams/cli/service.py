@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from streams.cli_frame import CallError, Verb, as_json, verb, with_settings
+from streams.cli.frame import CallError, Verb, as_json, verb, with_settings
 
 if TYPE_CHECKING:
     from streams.core.serving.explain import Explained
@@ -75,7 +75,7 @@ def recommend(
     wanted: dict[str, Any], place: Place, k: int, candidates: tuple[str, ...], strategy: str | None, why: bool, wait: float, as_json: bool
 ) -> None:
     """Ask a running service for USER's list; without USER for a guest's. It is a list like any other: written down as shown."""
-    from streams.console import emit
+    from streams.cli.console import emit
     from streams.core.serving.recommend import Request
     from streams.http import client
 
@@ -107,7 +107,7 @@ def page(
 
     By module: what the model thinks the user makes of the category, what showing it is worth, what the strategy made of both.
     """
-    from streams.console import emit
+    from streams.cli.console import emit
     from streams.core.serving.pages import PageRequest
     from streams.http import client
 

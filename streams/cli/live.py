@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.cli_frame import CallError, NoError, as_json, at_a_broker, verb, with_settings
-from streams.cli_log import FORMATS, Log, of_a_log
+from streams.cli.frame import CallError, NoError, as_json, at_a_broker, verb, with_settings
+from streams.cli.log_options import FORMATS, Log, of_a_log
 
 if TYPE_CHECKING:
     from streams.settings import Loaded
@@ -30,7 +30,7 @@ def topics(create: bool, loaded: Loaded, as_json: bool) -> None:
     """Show Segue's topics and whether the broker has them as they must be; exit 1 if not."""
     import msgspec
 
-    from streams.console import emit
+    from streams.cli.console import emit
     from streams.kafka_io import topics as kafka_topics
     from streams.kafka_io.follow import PATIENCE
 
@@ -86,7 +86,7 @@ def send(log: Log, loaded: Loaded, as_json: bool) -> None:
     """Send a log (and its catalog) into `events`: the same bytes that `segue replay` would read."""
     import asyncio
 
-    from streams.console import emit, progress
+    from streams.cli.console import emit, progress
     from streams.kafka_io.send import send as send_log
 
     with progress("rows") as told:
@@ -121,10 +121,10 @@ def run(
 
     from replay import crowd
     from replay.simulator import World, WorldSettings
-    from streams import run as runs
-    from streams.console import emit
-    from streams.listeners import Way
-    from streams.summary import lines
+    from streams.cli.console import emit
+    from streams.demo import run as runs
+    from streams.demo.listeners import Way
+    from streams.demo.summary import lines
 
     stamp = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}"
     settings, embedded = runs.settings_for(loaded, stamp, port)
@@ -154,7 +154,7 @@ def worker(loaded: Loaded) -> None:
     """Take events in, keep users' state, write examples, answer over HTTP; until Ctrl-C."""
     from streams import settings
     from streams.http.service import Service, ServiceConfig
-    from streams.standing import WorkerStands
+    from streams.status import WorkerStands
     from streams.worker.process import run_worker
 
     s = loaded.settings
@@ -174,7 +174,7 @@ def learner(loaded: Loaded) -> None:
     from streams import settings
     from streams.http.exporter import Exporter
     from streams.learner.process import run_learner
-    from streams.standing import LearnerStands
+    from streams.status import LearnerStands
 
     s = loaded.settings
     run_learner(settings.learner(s), [Exporter(s.exporter), LearnerStands(s.standing)])
@@ -192,7 +192,7 @@ def metrics(seconds: float | None, new: bool, width: str | None, loaded: Loaded,
 
     With --json a line a record, whole.
     """
-    from streams.console import emit_line
+    from streams.cli.console import emit_line
     from streams.kafka_io.follow import metrics as follow
 
     for record in follow(loaded.settings.topics, not new, seconds):
@@ -256,7 +256,7 @@ def _stood(record: dict[str, Any]) -> str:
 @as_json
 def dead_letters(reason: str | None, raw: bool, loaded: Loaded, as_json: bool) -> None:
     """Print every record that was not used: why, where it stood, what it was. With --json a line a record."""
-    from streams.console import emit_line
+    from streams.cli.console import emit_line
     from streams.kafka_io.dead_letters import read
     from streams.kafka_io.follow import PATIENCE
 

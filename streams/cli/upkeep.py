@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streams.cli_frame import as_json, verb, with_settings
+from streams.cli.frame import as_json, verb, with_settings
 
 if TYPE_CHECKING:
     from streams.settings import Loaded
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @as_json
 def config(loaded: Loaded, as_json: bool) -> None:
     """Print every setting, what it is, and where that came from: a settings file as it stands."""
-    from streams.console import emit
+    from streams.cli.console import emit
     from streams.settings import toml
 
     if as_json:
@@ -34,7 +34,7 @@ def config(loaded: Loaded, as_json: bool) -> None:
 def checkpoint(root: Path | None, loaded: Loaded, as_json: bool) -> None:
     """List the learner's checkpoints (epoch-offset), oldest first, each compared with its checksums; exit 1 if one is damaged."""
     from online_model import checkpoint as saved
-    from streams.console import emit
+    from streams.cli.console import emit
 
     folder = root or Path(loaded.settings.process.checkpoint_dir)
     told: dict[str, str] = {}
@@ -57,7 +57,7 @@ def checkpoint(root: Path | None, loaded: Loaded, as_json: bool) -> None:
 @as_json
 def doctor(loaded: Loaded, as_json: bool) -> None:
     """Look at the installation, this machine and the broker; say what is wrong and the way out; exit 1 if Segue can't run."""
-    from streams.console import emit
+    from streams.cli.console import emit
     from streams.doctor import examine
 
     findings = examine(loaded.settings.topics, loaded.settings.stores)

@@ -14,11 +14,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from streams import strategy_tables
 from streams.core.serving.variety import Varieties
-from streams.listeners import Heard
-from streams.panel_style import BAD, CURVE, GOOD, LABEL, QUIET, figure
-from streams.readings import Readings, bars
+from streams.demo import strategy_tables
+from streams.demo.listeners import Heard
+from streams.demo.panel_style import BAD, CURVE, GOOD, LABEL, QUIET, figure
+from streams.demo.readings import Readings, bars
 
 PANEL_S = 0.5  # between two pictures; a record of how the system stands comes once a second
 LINE_S = 5.0

@@ -30,17 +30,17 @@ from streams import children
 from streams.children import Child
 from streams.core.join.items import Item
 from streams.core.serving.variety import Varieties
+from streams.demo.listeners import Heard, Listeners, Way
+from streams.demo.panel import Facts, show
+from streams.demo.readings import Readings
+from streams.demo.summary import Summary, figures, lag, learned
 from streams.http.contracts import Readiness
 from streams.interrupts import Interrupted, Signals
 from streams.kafka_io import topics
 from streams.kafka_io.broker import EmbeddedBroker
 from streams.kafka_io.follow import PATIENCE
 from streams.kafka_io.send import send_closing, send_items
-from streams.listeners import Heard, Listeners, Way
-from streams.panel import Facts, show
-from streams.readings import Readings
 from streams.settings import Loaded, Settings, toml, values
-from streams.summary import Summary, figures, lag, learned
 
 JOIN_WINDOW_MS = 20_000  # so that a minute shows examples of every kind; listeners are paced to it
 STANDING_S = 1.0  # between two records of how worker and learner stand
@@ -224,7 +224,7 @@ class _Live:
         config.write_text(toml(values(self._settings, "segue run")), encoding="utf-8")
         (folder / "tmp").mkdir()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SEGUE_")}
-        environment["PYTHONPATH"] = str(Path(__file__).resolve().parent.parent)  # ours, wherever the command was called
+        environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])  # ours, wherever the command was called
         environment["TMPDIR"] = str(folder / "tmp")
         environment["OMP_NUM_THREADS"] = "1"  # several processes share the cores
         for name in ("worker", "learner"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from streams.cli_frame import CallError, Verb, pairs
+from streams.cli.frame import CallError, Verb, pairs
 
 if TYPE_CHECKING:
     from replay.log_rows import Columns, LogRow

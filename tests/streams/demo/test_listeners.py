@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from streams.core.join.events import Action, Event, Rejected, decode
-from streams.listeners import ASKING, Heard, Listeners, Way
+from streams.demo.listeners import ASKING, Heard, Listeners, Way
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 

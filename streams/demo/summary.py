@@ -11,10 +11,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.core.serving.variety import Varieties
+from streams.demo.listeners import Heard
+from streams.demo.readings import Readings, shares
 from streams.kafka_io.topics import TopicSettings, names
-from streams.listeners import Heard
-from streams.readings import Readings, shares
-from streams.standing import SurfaceStanding
+from streams.status import SurfaceStanding
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 
 from replay.simulator import WorldSettings
 from streams import settings
-from streams.cli import segue
-from streams.cli_live import WINDOWS, _asked, _told
-from streams.cli_offline import PROOFS
+from streams.cli.live import WINDOWS, _asked, _told
+from streams.cli.main import segue
+from streams.cli.offline import PROOFS
 from streams.core.learning.live_value import StrategyValue
 from tests.paths import ROOT
 
@@ -26,7 +26,7 @@ def call(*arguments: str) -> Result:
 
 def test_help_imports_neither_torch_nor_faust() -> None:
     code = (
-        "import sys; from click.testing import CliRunner; from streams.cli import segue\n"
+        "import sys; from click.testing import CliRunner; from streams.cli.main import segue\n"
         "assert CliRunner().invoke(segue, ['--help']).exit_code == 0\n"
         "print(sorted({'torch', 'faust', 'numpy', 'kafka'} & set(sys.modules)))"
     )
@@ -142,10 +142,10 @@ def test_a_width_leaves_windows_of_others_out_and_all_that_has_none_in() -> None
 def test_package_of_another_is_named_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "replay").mkdir()
     (tmp_path / "replay" / "__init__.py").touch()
-    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; from streams.cli import stranger; print(stranger())"
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; from streams.cli.main import stranger; print(stranger())"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"the package `replay` comes from {tmp_path}, not from {ROOT} (the library replay-rec")
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from streams.cli import stranger; print(stranger())"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from streams.cli.main import stranger; print(stranger())"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path.parent, capture_output=True, text=True, check=True).stdout == "None\n"
 
 

@@ -5,8 +5,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from streams.panel_style import CURVE, LABEL, NONE, QUIET, figure
-from streams.readings import FIGURES, Readings, bars, squeezed
+from streams.demo.panel_style import CURVE, LABEL, NONE, QUIET, figure
+from streams.demo.readings import FIGURES, Readings, bars, squeezed
 
 EARNS_S, TURN_S = 8.0, 4.0  # that the first table stands, and each of those with curves
 _FIGURES, _REVENUE = 51, 9  # columns of a strategy's figures, and of its revenue where there is room

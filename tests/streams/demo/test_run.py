@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.run import settings_for
+from streams.demo.run import settings_for
 from streams.settings import load
 
 

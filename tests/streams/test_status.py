@@ -11,7 +11,7 @@ from bandit.settings import BanditSettings
 from online_model.features import Reward
 from streams.core.learning.reward_queue import Rewarded
 from streams.core.learning.strategy_bandit import Choosing
-from streams.standing import histogram, quantile, rounded, surfaces
+from streams.status import histogram, quantile, rounded, surfaces
 
 
 def test_milliseconds_are_rounded_up_in_steps_that_grow_with_them() -> None:

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streams.core.learning.live_value import StrategyValue
 from streams.core.serving.variety import ALL, Varieties
 from streams.kafka_io.topics import TopicSettings, names
-from streams.standing import Histogram, LearnerStanding, Standing, StrategyStanding, SurfaceStanding, WorkerStanding, quantile
+from streams.status import Histogram, LearnerStanding, Standing, StrategyStanding, SurfaceStanding, WorkerStanding, quantile
 
 RATE_MS = 5_000  # a rate is over so long: a second of 200 events is noise
 RECENT_MS = 60_000  # freshness "now" is that of the last minute

@@ -1,0 +1,1 @@
+"""`segue run`: everything on this machine with simulated listeners, and what a person sees of it."""

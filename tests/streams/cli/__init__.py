@@ -1,0 +1,1 @@
+"""Tests of streams/cli/, file by file."""

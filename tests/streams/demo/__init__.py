@@ -1,0 +1,1 @@
+"""Tests of streams/demo/, file by file."""
