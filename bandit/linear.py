@@ -8,7 +8,7 @@ with p, what is expected of a new arm: Thompson sampling for linear payoffs (Agr
 on what a network says of the context (Riquelme et al., arXiv 1802.09127). With x = [1] it is the Gaussian arm of `arms.py`.
 Departs from MODEL.md section 6: what the network said then can't be said anew once it has moved on, so that older rounds fade for all
 arms together, by 1 - 1/memory a round, in place of a ring of rounds to rebuild from; it fades to the prior alike.
-Off by default: over 12 worlds of 1,500 visits (those of `replay.prove_pages`, no floor) experience differed from that of segments' Beta
+Off by default: over 12 worlds of 1,500 visits (those of `replay.proofs.pages`, no floor) experience differed from that of segments' Beta
 arms by -.002 [-.009, .005], regret in hindsight by .0001 [-.004, .004].
 Shapes: N rounds, G segments, K arms, V numbers of a vector, D = 1 + G + V; first place: experience, revenue.
 """

@@ -12,8 +12,8 @@ from typing import Any
 import faust
 
 from benchmarks.figure import Figure
-from replay.open_loop import simulate_log
-from replay.simulator import WorldSettings
+from replay.simulator.open_loop import simulate_log
+from replay.simulator.world import WorldSettings
 from streams.kafka_io import topics
 from streams.kafka_io.broker import EmbeddedBroker
 from streams.kafka_io.send import send

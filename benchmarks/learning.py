@@ -31,8 +31,8 @@ from online_model.model_settings import ModelSettings
 from online_model.tally import Tally, scored
 from online_model.trainer import Trainer
 from online_model.wide import PairKeys
-from replay.open_loop import simulate_log
-from replay.simulator import World, WorldSettings
+from replay.simulator.open_loop import simulate_log
+from replay.simulator.world import World, WorldSettings
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Rejected, decode
 from streams.core.join.partition import Partition

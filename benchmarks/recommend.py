@@ -11,9 +11,9 @@ from benchmarks.figure import Figure
 from online_model import devices
 from online_model.batch import HALVES, Batch
 from online_model.trainer import Prediction
-from replay.closed_loop import ClosedLoop
-from replay.segue_loop import Segue
-from replay.simulator import World, WorldSettings
+from replay.simulator.closed_loop import ClosedLoop
+from replay.simulator.segue_loop import Segue
+from replay.simulator.world import World, WorldSettings
 from streams.core.join import keys
 from streams.core.serving.recommend import Request
 from streams.core.serving.scoring import Predict

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from replay.log_rows import LogRow
-from replay.strategy_rounds import Reader
+from replay.off_policy.strategy_rounds import Reader
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Reason, Rejected, decode
 from streams.core.join.partition import Partition

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from online_model.tally import TaskMetrics
-from replay.next_play import NextFound
+from replay.evidence.next_play import NextFound
 from streams import settings
 from streams.cli.frame import PACKAGES
 from streams.cli.main import segue, stranger

@@ -119,8 +119,8 @@ def run(
     import datetime
     import time
 
-    from replay import crowd
-    from replay.simulator import World, WorldSettings
+    from replay.simulator import crowd
+    from replay.simulator.world import World, WorldSettings
     from streams.cli.console import emit
     from streams.demo import run as runs
     from streams.demo.listeners import Way

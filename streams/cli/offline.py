@@ -12,17 +12,26 @@ from streams.cli.frame import CallError, as_json, pairs, verb, with_settings
 from streams.cli.log_options import FORMATS, Log, of_a_log
 
 if TYPE_CHECKING:
-    from replay.evidence import Finding
-    from replay.judge import Stop
-    from replay.next_play import NextFound
+    from replay.evidence.holdout import Stop
+    from replay.evidence.next_play import NextFound
+    from replay.evidence.tables import Finding
     from streams.settings import Loaded
 
-REWARDS = ("full_play", "collect", "share", "skip", "dislike", "play", "experience", "revenue")  # of replay/rounds.py, strategy_rounds.py
-Q_HATS = ("cross-fitted", "out-of-time", "ranker")  # of replay/evaluate.py
+REWARDS = (
+    "full_play",
+    "collect",
+    "share",
+    "skip",
+    "dislike",
+    "play",
+    "experience",
+    "revenue",
+)  # of replay/off_policy/rounds.py, strategy_rounds.py
+Q_HATS = ("cross-fitted", "out-of-time", "ranker")  # of replay/off_policy/evaluate.py
 LEVELS = ("items", "strategies")  # of it too
 SLOTS = 200  # of an exposure, as in streams/core/join/events.py, and candidates of a list, by default
 EVERY = 20  # plays to one question of --next: those of 30Music, 152,749 after another, then cost a minute and a half
-PROOFS = ("debias", "cross-domain", "id-cross", "late-labels", "pages")  # of replay/prove.py, which loads torch
+PROOFS = ("debias", "cross-domain", "id-cross", "late-labels", "pages")  # of replay/proofs/prove.py, which loads torch
 
 
 @verb("segue simulate --events 2000 -o events.jsonl && segue validate events.jsonl --format jsonl")
@@ -35,9 +44,9 @@ def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
 
     Says too what `segue evaluate` can answer from it, and what not.
     """
-    from replay import strategy_rounds
-    from replay.evaluate import prospects
-    from replay.rounds import Reader, watched
+    from replay.off_policy import strategy_rounds
+    from replay.off_policy.evaluate import prospects
+    from replay.off_policy.rounds import Reader, watched
     from replay.validate import complaints
     from streams.cli.console import emit, progress
 
@@ -140,8 +149,8 @@ def replay(
     following: NextFound | None = None
     with reached, progress("rows") as told:
         if ablate or freshness or gammas:
-            from replay.evidence import SPANS_MS, Evidence, Question, tail_ms
-            from replay.judge import Judge, Tail, of_acts, stopping
+            from replay.evidence.holdout import Judge, Tail, of_acts, stopping
+            from replay.evidence.tables import SPANS_MS, Evidence, Question, tail_ms
 
             question = Question(ablate=ablate, spans_ms=SPANS_MS * freshness, gammas=gammas, frozen_from_ms=tail_ms(arrivals()))
             evidence = Evidence(question, settings.model, settings.learner, chosen)
@@ -166,8 +175,8 @@ def replay(
             if k is None:
                 result = prequential.run(arrivals(), machine, learner, closing=not live, since_ms=_moment(since), progress=told)
             else:
+                from replay.evidence.next_play import NextPlay, NextSettings
                 from replay.logs import session
-                from replay.next_play import NextPlay, NextSettings
 
                 sessions = () if live else (session(log.kind()),)
                 asking = NextPlay(NextSettings(k=k, every=every or EVERY), settings.recommend, machine, learner, known, *sessions)
@@ -178,14 +187,14 @@ def replay(
                 following = asking.found()
     answers: list[Any] = [following] if following else [*found]
     if report:
-        from replay.findings import sections
+        from replay.evidence.findings import sections
         from replay.report import write
 
         name = f"{settings.topics.prefix}.events-{partition}" if live else log.name
         histogram = learner.metrics.arrays()["total.histogram"]
         more = list(sections(found))
         if following:
-            from replay.next_page import section
+            from replay.evidence.next_page import section
 
             more.append(section(following))
         page = write(report, result, histogram, loaded.values, name, more, answers)
@@ -195,12 +204,12 @@ def replay(
     else:
         from rich.console import Console
 
-        from replay.findings import tables
+        from replay.evidence.findings import tables
         from replay.report import summary
 
         Console().print(*summary(result), *tables(found), sep="\n")
         if following:
-            from replay.next_page import table
+            from replay.evidence.next_page import table
 
             Console().print(*table(following), sep="\n")
     if following and not following.questions:
@@ -266,9 +275,9 @@ def evaluate(
     Estimators: replay, ips, snips, dm, dr, sndr, switch-dr, dros, clipped, sub-gaussian; of lists of items iips, rips, sips, cascade-dr.
     τ and λ by SLOPE.
     """
-    from replay import evaluate as judge
-    from replay import evaluation_page, strategy_policies, strategy_rounds
-    from replay.rounds import read
+    from replay.off_policy import evaluate as judge
+    from replay.off_policy import evaluation_page, strategy_policies, strategy_rounds
+    from replay.off_policy.rounds import read
     from streams.cli.console import emit, progress
 
     level = level or ("strategies" if policy.startswith(strategy_policies.ONLY) else "items")
@@ -281,7 +290,7 @@ def evaluate(
     with progress("rows") as told:
 
         def ranker(rounds: Any, chances: Any, ways: Any) -> Any:
-            from replay.ranker_model import predicted
+            from replay.off_policy.ranker_model import predicted
 
             return predicted(
                 log.rows, items, rounds, chances, ways, chosen.reward, s.partition, s.learner, s.model, s.process.threads, told
@@ -330,8 +339,8 @@ def simulate(
         raise CallError("--out: name the file of the log")
     import msgspec
 
-    from replay.open_loop import write_items, write_log
-    from replay.simulator import WorldSettings
+    from replay.simulator.open_loop import write_items, write_log
+    from replay.simulator.world import WorldSettings
     from streams.cli.console import emit
     from streams.settings import parsed
 
@@ -349,8 +358,8 @@ def simulate(
 
 
 def _prove(what: str, seeds: range, report: Path | None, as_json: bool) -> None:
-    from replay.claims import table
-    from replay.prove import prove
+    from replay.proofs.claims import table
+    from replay.proofs.prove import prove
     from streams.cli.console import emit, progress
 
     with progress("worlds") as told:

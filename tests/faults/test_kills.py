@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from online_model import checkpoint
-from replay.open_loop import simulate_log
-from replay.simulator import WorldSettings
+from replay.simulator.open_loop import simulate_log
+from replay.simulator.world import WorldSettings
 from streams.core.join.settings import PartitionSettings
 from streams.kafka_io import topics
 from streams.kafka_io.broker import EmbeddedBroker

@@ -16,8 +16,8 @@ from online_model import batch as batches
 from online_model import checkpoint
 from online_model.features import Example, Reversal
 from online_model.trainer import ModelSettings
-from replay.open_loop import simulate_log
-from replay.simulator import WorldSettings
+from replay.simulator.open_loop import simulate_log
+from replay.simulator.world import WorldSettings
 from streams.core.join.settings import PartitionSettings
 from streams.kafka_io import messages
 from streams.kafka_io.send import send

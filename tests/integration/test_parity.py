@@ -16,8 +16,8 @@ from online_model.features import Tick
 from replay.adapters import jsonl
 from replay.log_rows import Columns
 from replay.logs import items_file
-from replay.open_loop import write_items, write_log
-from replay.simulator import WorldSettings
+from replay.simulator.open_loop import write_items, write_log
+from replay.simulator.world import WorldSettings
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import digest
 from streams.kafka_io.send import send

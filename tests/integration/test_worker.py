@@ -16,8 +16,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from online_model.features import Example, Reversal, Tick
-from replay.open_loop import simulate_log
-from replay.simulator import WorldSettings
+from replay.simulator.open_loop import simulate_log
+from replay.simulator.world import WorldSettings
 from streams.core.join import co_listening, events
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Reason, decode

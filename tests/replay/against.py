@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from online_model.features import TASKS
-from replay.intervals import Figure, Interval, Users, of_difference, of_figure
-from replay.ledger import Judged
+from replay.evidence.intervals import Figure, Interval, Users, of_difference, of_figure
+from replay.evidence.ledger import Judged
 
 Array = np.ndarray
 

@@ -16,9 +16,9 @@ import torch
 from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
 from replay import logs, prequential
-from replay.judge import Tail, stopping
-from replay.ledger import Judged, Ledger
-from replay.side_by_side import Rival, frozen_name
+from replay.evidence.holdout import Tail, stopping
+from replay.evidence.ledger import Judged, Ledger
+from replay.evidence.side_by_side import Rival, frozen_name
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings

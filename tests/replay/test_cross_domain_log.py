@@ -17,10 +17,10 @@ import torch
 from online_model.features import FIELDS, TASKS
 from online_model.model_settings import ModelSettings
 from replay import logs, prequential
-from replay.closed_loop import interval
-from replay.intervals import Interval, Users, of_difference, of_figure
-from replay.ledger import Ledger
-from replay.side_by_side import Rival
+from replay.evidence.intervals import Interval, Users, of_difference, of_figure
+from replay.evidence.ledger import Ledger
+from replay.evidence.side_by_side import Rival
+from replay.simulator.closed_loop import interval
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition

@@ -13,10 +13,10 @@ import torch
 from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
 from replay import logs, prequential
-from replay.evidence import Row, measured
-from replay.judge import Judge, stopping
-from replay.ledger import Ledger
-from replay.side_by_side import Rival, ask_gammas, gamma_name
+from replay.evidence.holdout import Judge, stopping
+from replay.evidence.ledger import Ledger
+from replay.evidence.side_by_side import Rival, ask_gammas, gamma_name
+from replay.evidence.tables import Row, measured
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings

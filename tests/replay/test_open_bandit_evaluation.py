@@ -12,9 +12,10 @@ from bandit import bootstrap
 from bandit import estimators as e
 from bandit.reward_model import means
 from bandit.verdict import diagnostics
-from replay import logs, open_bandit_bts
-from replay.policies import chances, down
-from replay.rounds import Rounds, read
+from replay import logs
+from replay.off_policy import open_bandit_bts
+from replay.off_policy.policies import chances, down
+from replay.off_policy.rounds import Rounds, read
 from streams.cli.main import segue
 from streams.core.join.settings import PartitionSettings
 

@@ -11,9 +11,10 @@ from click.testing import CliRunner, Result
 
 from bandit.settings import BanditSettings
 from online_model import checkpoint
-from replay import logs, strategy_rounds
-from replay.strategy_policies import chances
-from replay.strategy_rounds import StrategyRounds
+from replay import logs
+from replay.off_policy import strategy_rounds
+from replay.off_policy.strategy_policies import chances
+from replay.off_policy.strategy_rounds import StrategyRounds
 from streams.cli.main import segue
 from streams.core.join.settings import PartitionSettings
 from streams.core.learning.reward_queue import Rewarded

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from replay.simulator import WorldSettings
+from replay.simulator.world import WorldSettings
 from streams import settings
 from streams.cli.live import WINDOWS, _asked, _told
 from streams.cli.main import segue
@@ -165,7 +165,7 @@ def test_a_world_can_be_set_in_every_part(tmp_path: Path) -> None:
 
 
 def test_simulate_names_the_proofs_that_there_are() -> None:
-    from replay import prove
+    from replay.proofs import prove
 
     assert PROOFS == prove.PROOFS
 

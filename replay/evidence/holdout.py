@@ -1,0 +1,183 @@
+"""Looks between the records of a log: exposures that are predicted and never learned from.
+
+`Judge`: a second log of the same days, so that what chance has shown judges a model that learned from what a policy showed. Labels are
+each row's own acts, as KuaiRand and Open Bandit have them. Rows are predicted in groups: by the parameters as they stand when a group
+is full.
+`Tail`: the log's own end, as if all of it had been asked for when it began: neither parameters nor histories and counts have moved
+since (with counts that move, a user's own rate falls behind its every act, and AUC within users falls below what the order is worth), nor
+has the time that counts fade by: days later, frozen counts would say of every item that nobody looks at it any more. Labels come with
+the log itself.
+
+Features are those that serving would make of the first log's state (`View`); nothing looked at enters state or parameters.
+"""
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import xxhash
+
+from online_model.batch import Batch, of_features
+from online_model.features import Closed, Features
+from replay.evidence.ledger import Ledger
+from replay.log_rows import LogError
+from replay.prequential import BATCH, Numbered
+from streams.core.join import keys
+from streams.core.join.events import Context, Event, Exposure, Rejected
+from streams.core.join.features_view import NEVER, Moment, features
+from streams.core.join.labels import LABELS, meaning
+from streams.core.join.partition import Partition
+from streams.core.join.records import Outgoing
+
+_SLOT_ID = struct.Struct("<QQQq")  # as `join.py` packs what an exposed slot's id is the hash of
+GROUP = 64  # rows predicted at once, as many as a micro-batch has
+
+
+class Stop(Protocol):
+    """Somebody who looks between two records of a log."""
+
+    def due(self, moment_ms: int) -> bool:
+        """Whether there is something to look at before a record of this moment is applied."""
+
+    def look(self, moment_ms: int) -> None:
+        """Look at all of it; what came before is applied."""
+
+    def end(self) -> None:
+        """The log is over."""
+
+
+def stopping(stops: Sequence[Stop]) -> Callable[[Iterator[Numbered]], Iterator[list[Numbered]]]:
+    """Cuts records into batches, for `prequential.run`, such that everyone can look when it is time."""
+
+    def batches(numbered: Iterator[Numbered]) -> Iterator[list[Numbered]]:
+        batch: list[Numbered] = []
+        for line, arrived in numbered:
+            moment_ms = -1 if isinstance(arrived.record, Rejected) else arrived.record.ts
+            due = [stop for stop in stops if moment_ms >= 0 and stop.due(moment_ms)]
+            if batch and (due or len(batch) >= BATCH):
+                yield batch
+                batch = []
+            for stop in due:
+                stop.look(moment_ms)
+            batch.append((line, arrived))
+        if batch:
+            yield batch
+        for stop in stops:
+            stop.end()
+
+    return batches
+
+
+def of_acts(rows: Iterable[Numbered]) -> Iterator[Numbered]:
+    """The rows. Raises LogError at one whose acts come in others: it would be judged as if nothing had come of it."""
+    for line, arrived in rows:
+        record = arrived.record
+        apart = "an exposure" if isinstance(record, Exposure) else None
+        if isinstance(record, Event) and record.request_id is not None:
+            apart = f"request_id {record.request_id[:60]!r}"
+        if apart is not None:
+            raise LogError(f"second log, row {line}: {apart}, whose acts may come in other rows; each row has to hold its own (`also`)")
+        yield line, arrived
+
+
+class Judge:
+    """A second log, each row at its own time."""
+
+    def __init__(self, rows: Iterable[Numbered], partition: Partition, ask: Callable[[Batch], None], ledger: Ledger) -> None:
+        """`ask` predicts a batch into the ledger."""
+        self._partition, self._ask, self._ledger = partition, ask, ledger
+        self._events = (arrived.record for _, arrived in of_acts(rows) if isinstance(arrived.record, Event))
+        self._next = next(self._events, None)
+        self._group: list[Features] = []
+        self._labels: list[int] = []
+        self._n = 0
+
+    def due(self, moment_ms: int) -> bool:
+        return self._next is not None and self._next.ts < moment_ms
+
+    def look(self, moment_ms: int) -> None:
+        while (event := self._next) is not None and event.ts < moment_ms:
+            part = featured(self._partition, event.user_id, event.context, event.ts)
+            self._group.append(part(event.item_id, event.domain, event.module, event.position))
+            self._labels.append(meaning(event, self._partition.settings).mask & LABELS)
+            if len(self._group) >= GROUP:
+                self._predict()
+            self._next = next(self._events, None)
+
+    def end(self) -> None:
+        self.look(1 << 62)
+        if self._group:
+            self._predict()
+
+    def _predict(self) -> None:
+        batch = of_features(self._group)
+        ids = range(self._n, self._n + len(batch))
+        batch.ids = np.array(ids, np.uint64)
+        self._n = ids.stop
+        self._ledger.shown(batch)
+        self._ask(batch)
+        self._ledger.closed([Outgoing(0, 0, 0, Closed(0, list(ids), self._labels, 0))])
+        self._group, self._labels = [], []
+
+
+class Tail:
+    """All that the log itself shows from a moment on, at that moment."""
+
+    def __init__(self, rows: Callable[[], Iterable[Numbered]], partition: Partition, ask: Callable[[Batch], None], from_ms: int) -> None:
+        """`rows`: the log once more. `ask` predicts a batch, whose ids are those that the exposures will have."""
+        self._rows, self._partition, self._ask, self._from_ms = rows, partition, ask, from_ms
+        self._done = False
+
+    def due(self, moment_ms: int) -> bool:
+        return not self._done and moment_ms >= self._from_ms
+
+    def look(self, moment_ms: int) -> None:
+        self._done = True
+        group: list[tuple[int, Features]] = []
+        for shown in self._shown():
+            group.append(shown)
+            if len(group) >= GROUP:
+                self._predict(group)
+                group = []
+        if group:
+            self._predict(group)
+
+    def end(self) -> None:
+        pass
+
+    def _shown(self) -> Iterator[tuple[int, Features]]:
+        """Exposures with the ids that the join will give them, if it takes them as they come."""
+        for _, arrived in self._rows():
+            record = arrived.record
+            if not isinstance(record, Event | Exposure) or record.ts < self._from_ms:
+                continue
+            user = keys.key("user", record.user_id)
+            request = record.request_id
+            once = ("request", request) if request is not None else ("event", record.event_id or arrived.default_id)
+            part = featured(self._partition, record.user_id, record.context, self._from_ms)
+            for slot in record.slots if isinstance(record, Exposure) else (record,):
+                module, position = slot.module, slot.position
+                id_ = xxhash.xxh3_64_intdigest(_SLOT_ID.pack(user, keys.once(*once), keys.key("item", slot.item_id), record.ts))
+                yield id_, part(slot.item_id, record.domain, module, position)
+
+    def _predict(self, group: Sequence[tuple[int, Features]]) -> None:
+        batch = of_features([features for _, features in group])
+        batch.ids = np.array([id_ for id_, _ in group], np.uint64)
+        self._ask(batch)
+
+
+def featured(machine: Partition, user_id: str, context: Context, ts: int) -> Callable[[str, str | None, str | None, int | None], Features]:
+    """Makes features of an item (with domain, module, position) for a user at a moment, as the state stands."""
+    user = keys.key("user", user_id)
+    state = machine.user(user) or NEVER
+    part, moment = machine.view.user(user, state, context, ts), Moment(machine.view, user, state, ts, machine.following(state, ts))
+
+    def made(item_id: str, domain: str | None, module: str | None, position: int | None) -> Features:
+        item = keys.key("item", item_id)
+        known = machine.catalog.get(item)
+        where = keys.key("domain", domain) if domain is not None else known.domain if known else 0
+        return features(part, moment.slot(item, known, where, module, position, machine.item_counts))
+
+    return made

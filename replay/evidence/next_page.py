@@ -1,0 +1,80 @@
+"""Whether lists had what was played next, as a table for a terminal, and as a table and a picture for the report's page."""
+from __future__ import annotations
+
+import datetime
+import html
+from collections.abc import Iterator
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from replay.evidence.next_play import NextFound, Order
+from replay.report import inline, plain
+
+COLOURS = ("#2456a6", "#b8412c", "#2f8f5b", "#8a5aa8")  # an order each
+TITLE = "What was played next"
+_BELOW = "With 95 % intervals; below each figure, how much more Segue's list has."
+
+
+def table(found: NextFound) -> Iterator[Table | str]:
+    """For a terminal."""
+    if found.orders:
+        shown = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), title_justify="left", title=_asked(found))
+        for n, column in enumerate(_head(found)):
+            shown.add_column(column, justify="right" if n else "left", no_wrap=True)
+        for order in found.orders:
+            shown.add_row(order.name, *("\n".join(cell) for cell in _figures(order)))
+        yield from ("", shown, _BELOW, _sources(found))
+    yield from (f"note: {note}" for note in found.notes)
+
+
+def section(found: NextFound) -> tuple[str, str]:
+    """For the page: title and HTML."""
+    notes = "".join(f"<p class=small>{html.escape(note)}</p>" for note in found.notes)
+    if not found.orders:
+        return TITLE, notes
+    head = "".join(f"<th>{column}</th>" for column in _head(found))
+    rows = "".join(
+        f"<tr><td>{html.escape(order.name)}</td>"
+        + "".join(f"<td>{value}<br><small>{more}</small></td>" for value, more in _figures(order))
+        + "</tr>"
+        for order in found.orders
+    )
+    told = f"<p class=small>{_asked(found)}. {_BELOW} {_sources(found)}</p>"
+    return TITLE, f"<table class=figures><tr>{head}</tr>{rows}</table>{told}{_picture(found)}{notes}"
+
+
+def _asked(found: NextFound) -> str:
+    return f"{TITLE}: {found.questions:,} questions of {found.users:,} users, of {found.plays:,} plays after another"
+
+
+def _sources(found: NextFound) -> str:
+    told = ", ".join(f"{source} {n:,}" for source, n in found.sources.items())
+    return f"Where Segue's hits came from: {told or 'there are none'}. {found.question_ms:.1f} ms a list."
+
+
+def _head(found: NextFound) -> list[str]:
+    return ["", f"hit@{found.k}", f"MRR@{found.k}"]
+
+
+def _figures(order: Order) -> list[tuple[str, str]]:
+    """Each figure with its interval, and how much more Segue's list has."""
+    both = (order.hit, order.hit_less), (order.mrr, order.mrr_less)
+    return [(f"{figure.value:.4f} [{figure.low:.4f}, {figure.high:.4f}]", str(more or "")) for figure, more in both]
+
+
+def _picture(found: NextFound) -> str:
+    """Share of hits over time, by order."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots()
+    middle = np.array([datetime.datetime.fromtimestamp((s.from_ms + s.to_ms) / 2000, datetime.UTC) for s in found.spans])
+    for order, colour in zip(found.orders, COLOURS, strict=True):
+        axes.plot(middle, [span.hits[order.name] for span in found.spans], "o-", ms=2.5, lw=1, color=colour, label=order.name)
+    axes.set_ylabel(f"hit@{found.k}")
+    axes.set_ylim(bottom=0)
+    axes.tick_params(axis="x", labelrotation=20)
+    plain(axes)
+    return inline(figure)

@@ -1,0 +1,1 @@
+"""What the model claims, held on worlds whose truth is known: `segue simulate --prove`."""

@@ -1,0 +1,96 @@
+"""Segue itself as a recommender of the closed loop: one partition, its learner and its lists, in simulated time.
+
+    records -> Partition.apply -> Learner.apply        request -> tick, where time has passed -> Recommender.recommend
+
+What the live system does in several processes happens here in one, one thing after the other: a request sees all that
+was delivered before it. A worker writes ticks after 200 ms of quiet and then every second; the simulated world is quiet
+for most of the time, so here one tick stands for all of a silence, at its end: lists close and micro-batches end by it
+as they would by the many.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from online_model.model_settings import ModelSettings
+from online_model.trainer import Trainer
+from replay.simulator.world import World
+from streams.core.join import keys
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Context, Event, Exposure, Record, Slot, Tick
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived
+from streams.core.join.settings import PartitionSettings
+from streams.core.join.state import Tables
+from streams.core.learning.learn import Learner, LearnerSettings
+from streams.core.learning.strategy_bandit import Choosing
+from streams.core.serving.candidates import Shelves
+from streams.core.serving.recommend import Recommender, RecommendSettings, Request
+from streams.core.serving.surfaces import default_choosing
+
+QUIET_MS = 200  # after which a worker writes its first tick
+
+
+class SegueSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run may set differently."""
+
+    partition: PartitionSettings = PartitionSettings()
+    # The world brings an event every few seconds: by 200 ms each would be a step of its own, at 64 times the cost of one
+    # example under load. A tick comes before every request, so nothing that is asked for waits for this span.
+    learner: LearnerSettings = LearnerSettings(micro_batch_span_ms=60_000)
+    model: ModelSettings = ModelSettings()
+    recommend: RecommendSettings = RecommendSettings()
+
+
+class Segue:
+    """Call it for a list; hand `observe` what happened. It knows of the world only its catalog."""
+
+    def __init__(
+        self, world: World, seed: int, settings: SegueSettings | None = None, device: str = "cpu", choosing: Choosing | None = None
+    ) -> None:
+        """`choosing`: what learns of rewards, where pages or lists are asked for whose strategy it chooses."""
+        s = settings or SegueSettings()
+        self.seed = seed
+        self.catalog, self.shelves = Catalog(), Shelves()
+        for item in world.catalog():
+            self.shelves.put(self.catalog.put(item), world.settings.start_ms)
+        self.partition = Partition(s.partition, Tables.over(), self.catalog)
+        self.learner = Learner(s.learner, Trainer(s.model, device), choosing or default_choosing())
+        self.recommender = Recommender(s.recommend, s.partition, self.catalog, self.shelves)
+        self.asked = 0
+        self._offset = 0
+
+    def observe(self, records: Sequence[Event | Exposure]) -> None:
+        """Take in and learn what happened."""
+        self._take(records)
+
+    def __call__(self, user_id: str, ts: int, k: int, domain: str, context: Context) -> list[Slot]:
+        """A list as of now. Its exposure comes back with the records, as the live one does."""
+        self.until(ts)
+        self.asked += 1
+        request = Request(user_id=user_id, k=k, domain=domain, context=context)
+        user = self.partition.user(keys.key("user", user_id))
+        predict = self.learner.trainer.predict
+        exposure = self.recommender.recommend(
+            request, f"{self.asked}", user, self.partition.item_counts, predict, ts, self.seed, self.learner.version
+        ).exposure
+        return list(exposure.slots) if exposure is not None else []
+
+    def until(self, ts: int) -> None:
+        """Let time pass up to a request."""
+        progress = self.partition.progress
+        if ts - progress.watermark_ms >= QUIET_MS and (progress.open_lists or self.learner.has_open_batch):
+            self._take([Tick(ts=ts)])
+
+    def _take(self, records: Sequence[Record]) -> None:
+        arrived = []
+        for record in records:
+            arrived.append(Arrived(self._offset, 0, record.ts, record, f"{self._offset}"))
+            self._offset += 1
+        effects = self.partition.apply(arrived)
+        for increment in effects.popularity:
+            self.shelves.add(increment)
+        self.learner.apply(self.partition.number, effects.examples)
+        for table in self.partition.tables.named().values():
+            table.settle()

@@ -1,0 +1,1 @@
+"""Tests of replay/off_policy/, file by file."""

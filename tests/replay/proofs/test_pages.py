@@ -1,0 +1,29 @@
+"""The talk's claim of its last layer: pages whose strategies are chosen by what they earned, against the fixed page."""
+from __future__ import annotations
+
+import pytest
+
+from replay.proofs.claims import table
+from replay.proofs.pages import Sizes, held, judge, run
+from replay.proofs.prove import prove
+
+
+def test_both_pages_are_looked_at_alike_and_listeners_are_shown_less_of_the_same() -> None:
+    """One seed of the proof below, a small part as long."""
+    one = run(1, Sizes(sessions=80, listeners=30, hindsight=40))
+    found = held(one)
+    assert found["looked fixed"] == pytest.approx(found["looked chosen"], rel=0.05)  # the same luck stops them
+    assert one.floor == one.fixed.revenue and one.fixed.pages == one.chosen.pages == 80
+    assert found["overlap chosen"] < found["overlap fixed"]
+    assert sum(f.pages for f in one.by_strategy.values()) == 80
+    assert set(one.worth) >= {"blend-0", "tail", "explore", "fixed"}
+    assert max(one.worth.values()) == one.worth[one.best] >= one.policy_worth >= min(one.worth.values())
+    assert table(judge([1], [found])).endswith(("pages: pass, seeds 1", "pages: FAIL, seeds 1"))
+
+
+@pytest.mark.prove
+def test_pages_over_ten_seeds() -> None:
+    """The acceptance line, whole."""
+    found = prove("pages", range(1, 11))
+    print(table(found))
+    assert [line.claim for line in found.lines if not line.passed] == []

@@ -1,0 +1,1 @@
+"""Tests of replay/simulator/, file by file."""
