@@ -26,7 +26,7 @@ from online_model.batch import Batch, Compared, of_records
 from online_model.cin import CIN
 from online_model.embedding import Table, occurrences
 from online_model.features import TASKS, Closed, Example, Reversal
-from online_model.forward import Found
+from online_model.forward import RowLookup
 from online_model.model_settings import ModelSettings
 from online_model.tally import Tally, scored
 from online_model.trainer import Trainer
@@ -40,7 +40,7 @@ from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables
 from streams.core.learning.learn import COMPARED
-from streams.core.learning.pair_buffer import Lists
+from streams.core.learning.pair_buffer import PairBuffer
 
 Array = np.ndarray
 
@@ -79,7 +79,7 @@ def steps(events: int, size: int, seed: int = 1) -> list[Step]:
     partition = Partition(PartitionSettings(), Tables.over(), catalog)
     lines = enumerate(simulate_log(WorldSettings(), events, seed))
     arrived = [Arrived(n, i, r.ts, r, f"{n}-{i}") for n, line in lines for i, r in enumerate(decode(line)) if not isinstance(r, Rejected)]
-    lists, open_, out = Lists(COMPARED * 100), list[Example | Reversal](), list[Step]()
+    lists, open_, out = PairBuffer(COMPARED * 100), list[Example | Reversal](), list[Step]()
     for record in (o.record for o in partition.apply(arrived).examples):
         if isinstance(record, Closed):
             lists.close(record)
@@ -177,10 +177,10 @@ def vocabulary(of: Sequence[Step]) -> tuple[int, int]:
 class EveryOccurrence(Trainer):
     """Keys are looked up, and rows gathered, wherever they occur: the same predictions to the last bit."""
 
-    def find(self, table: Table, flat: Array, *how: Any) -> Found:
+    def find(self, table: Table, flat: Array, *how: Any) -> RowLookup:
         seen = occurrences(flat)  # equal keys learn together all the same
         values = table.read(flat, table.rows.find(flat))
-        return Found(seen, table.rows.find(seen.keys), values)
+        return RowLookup(seen, table.rows.find(seen.keys), values)
 
 
 class PlainAdam:

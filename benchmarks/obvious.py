@@ -265,11 +265,11 @@ class Obvious(nn.Module):
         related = [r.related for r in rows]
         near = torch.tensor([_padded([[self._id(k) for k in b.items] for b in related])])
         bags = [[_padded([[self._id(k) for k in bag]], BAG_LIMIT)[0] for bag in r.bags] for r in rows]
-        been = torch.zeros(len(rows), s.domain_places, 2)
+        domain_visits = torch.zeros(len(rows), s.domain_places, 2)
         liked = torch.zeros(len(rows), s.domain_places, length)
         for n, r in enumerate(rows):
             for domain, exposures in r.domains:
-                been[n, self.places.get(domain, last), 0] += exposures
+                domain_visits[n, self.places.get(domain, last), 0] += exposures
             newest = dict[int, float]()
             for domain, age in zip(r.positive.domains, r.positive.ages_s, strict=True):
                 place = self.places.get(domain, last)
@@ -277,8 +277,8 @@ class Obvious(nn.Module):
             for at, (domain, age) in enumerate(zip(r.positive.domains, r.positive.ages_s, strict=True)):
                 place = self.places.get(domain, last)
                 liked[n, place, at] = 2.0 ** ((newest[place] - age) / (s.liked_half_life_d * _DAY_S))
-        been[..., 1] = (been[..., 0] > 0).float()
-        been[..., 0] = torch.log1p(been[..., 0].clamp(min=0)) / 4
+        domain_visits[..., 1] = (domain_visits[..., 0] > 0).float()
+        domain_visits[..., 0] = torch.log1p(domain_visits[..., 0].clamp(min=0)) / 4
         own = [[self._id((r.fields[_USER], place)) if r.fields[_USER] else 0 for place in range(s.domain_places)] for r in rows]
         history = self.ids(items)
         return Inputs(
@@ -299,7 +299,7 @@ class Obvious(nn.Module):
             feed=self.feed(items[0]),
             own=self.ids(torch.tensor(own)),
             liked=torch.matmul(liked / liked.sum(2, keepdim=True).clamp(min=1), history[0].detach()),
-            been=been,
+            domain_visits=domain_visits,
             target=torch.tensor([self.places.get(r.fields[_DOMAIN], last) for r in rows]),
             owner=None,
             first=None,

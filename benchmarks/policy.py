@@ -13,7 +13,7 @@ from bandit.settings import BanditSettings
 from bandit.strategies import order, scores, strategies
 from benchmarks.figure import Figure
 from online_model.features import Reward
-from streams.core.learning.strategy_bandit import Choosing
+from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.pages import PageSettings
 
 ARMS, BATCH, ANSWERS, LEARN_EVERY = 8, 10_000, 3_000, 500
@@ -55,7 +55,7 @@ def measure() -> Iterator[Figure]:
 def _pages(rng: np.random.Generator) -> Callable[[], None]:
     """Users of all segments, in turn; every thousand pages, a thousand rewards come in and all chances are computed anew."""
     ways = {way.name: way for way in strategies(PageSettings().blends)}
-    choosing = Choosing({"page": list(ways)}, BanditSettings())
+    strategy_bandit = StrategyBandit({"page": list(ways)}, BanditSettings())
     activity, domain = rng.exponential(50.0, PAGES), rng.integers(1, 5, PAGES)
     figures = rng.random((PAGES, 3, CATEGORIES))
     earned = rng.random((PAGES, 2)) * 0.2
@@ -64,7 +64,7 @@ def _pages(rng: np.random.Generator) -> Callable[[], None]:
     def run() -> None:
         rewards = []
         for n in range(PAGES):
-            name, choice = choosing.choose("page", float(activity[n]), int(domain[n]), float(uniform[n, 0]))
+            name, choice = strategy_bandit.choose("page", float(activity[n]), int(domain[n]), float(uniform[n, 0]))
             way = ways[name]
             if way.kind != "fixed":
                 order(way, scores(way, *figures[n]), uniform[n, 1:])
@@ -87,7 +87,7 @@ def _pages(rng: np.random.Generator) -> Callable[[], None]:
                 )
             )
             if len(rewards) == EARN_EVERY:
-                choosing.learn(rewards)
+                strategy_bandit.learn(rewards)
                 rewards.clear()
 
     return run

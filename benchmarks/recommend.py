@@ -15,7 +15,7 @@ from replay.simulator.closed_loop import ClosedLoop
 from replay.simulator.segue_loop import Segue
 from replay.simulator.world import World, WorldSettings
 from streams.core.join import keys
-from streams.core.serving.recommend import Request
+from streams.core.serving.recommend import SlateRequest
 from streams.core.serving.scoring import Predict
 
 SESSIONS, LISTS = 600, 500
@@ -49,7 +49,7 @@ def measure() -> Iterator[Figure]:
 
     def ask(n: int, predict: Predict) -> None:
         user_id = keenest[n % len(keenest)]
-        request = Request(user_id=user_id, domain="song", context={"scene": "night", "device": "phone"})
+        request = SlateRequest(user_id=user_id, domain="song", context={"scene": "night", "device": "phone"})
         user = segue.partition.user(keys.key("user", user_id))
         segue.recommender.recommend(request, f"{n}", user, segue.partition.item_counts, predict, loop.now_ms + 1, 1)
 

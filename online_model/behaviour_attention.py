@@ -59,8 +59,8 @@ class BehaviourAttention(nn.Module):
 
     def _attend(
         self, query: Tensor, keys: Tensor, action: Tensor, age_s: Tensor, there: Tensor, owner: Tensor | None
-    ) -> tuple[Tensor, Tensor, _Found | None]:  # fmt: skip
-        """The weights, and the behaviours that they belong to: [A, S, L, D], or [n, D] where something was `_Found`."""
+    ) -> tuple[Tensor, Tensor, _BehaviourRows | None]:  # fmt: skip
+        """The weights, and the behaviours that they belong to: [A, S, L, D], or [n, D] where something was `_BehaviourRows`."""
         families, shared, length, dim = keys.shape
         w_query, w_key, w_difference, w_product = self.hidden.split(dim, 1)
         of_query = torch.baddbmm(self.bias, query.expand(families, -1, -1), w_query + w_difference)  # [A, B, H]
@@ -100,7 +100,7 @@ class BehaviourAttention(nn.Module):
         units = functional.silu(torch.matmul(keys, matrices) + of_query[:, :, None])  # [A, B, L, H]
         return torch.bmm(units.view(len(units), -1, units.shape[3]), self.out).view(keys.shape[:3])
 
-    def _scores_of(self, found: _Found, parts: tuple[Tensor, Tensor, Tensor], query: Tensor, keys: Tensor) -> Tensor:
+    def _scores_of(self, found: _BehaviourRows, parts: tuple[Tensor, Tensor, Tensor], query: Tensor, keys: Tensor) -> Tensor:
         """Only where something is there, 0 elsewhere: histories differ in length, and most places of a batch may be empty."""
         of_query, of_key, of_product = parts
         candidates = query.index_select(0, found.line % len(query) if len(self.out) > 1 else found.line)
@@ -113,7 +113,7 @@ class BehaviourAttention(nn.Module):
 
 
 @dataclass(slots=True)
-class _Found:
+class _BehaviourRows:
     """The n places of a mask [A, B, L] where something is there."""
 
     places: int  # A * B * L
@@ -123,7 +123,7 @@ class _Found:
     sizes: list[int]  # [A], how many there are in each family
 
 
-def _found(there: Tensor, shared: int, owner: Tensor | None) -> _Found:
+def _found(there: Tensor, shared: int, owner: Tensor | None) -> _BehaviourRows:
     families, n, length = there.shape
     place = there.reshape(-1).nonzero().squeeze(1)
     line = place // length
@@ -131,7 +131,7 @@ def _found(there: Tensor, shared: int, owner: Tensor | None) -> _Found:
     if owner is not None:
         family = torch.arange(families, device=place.device)[:, None] * shared
         behaviour = (family + owner).reshape(-1).index_select(0, line) * length + place % length
-    return _Found(there.numel(), place, line, behaviour, there.sum((1, 2)).tolist())
+    return _BehaviourRows(there.numel(), place, line, behaviour, there.sum((1, 2)).tolist())
 
 
 def _sparse(there: Tensor) -> bool:

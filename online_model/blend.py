@@ -36,7 +36,7 @@ class Blend:
         self.share = np.clip(self.share - RATE * slope / np.sqrt(self.squares), 0.0, 1.0)
 
 
-class Hearsay:
+class CrossDomainBlend:
     """z = z + share * heard, a share by domain and task, by Adagrad within [0, 1] from 0: what has earned nothing yet moves nothing."""
 
     RATE, SQUARE = 0.2, 0.01  # a share is earned within some ten steps that agree

@@ -31,13 +31,13 @@ class Drift:
         self._n = np.zeros(places, np.int64)
         self._most = 1.0  # that a row has stood for
 
-    def see(self, place: Array, residuals: Array, stands_for: Array, now_ms: int) -> int:
+    def see(self, place: Array, residuals: Array, importance_weight: Array, now_ms: int) -> int:
         """Places [N] and residuals [N, T], in order, of rows that stand for so many [N]; how many alarms they gave.
 
         What is watched is in shares of the most that a row has stood for: the detector's bound is for values within [-1, 1].
         """
-        self._most = max(self._most, float(stands_for.max(initial=1.0)))
-        residuals = residuals * (stands_for / self._most)[:, None]
+        self._most = max(self._most, float(importance_weight.max(initial=1.0)))
+        residuals = residuals * (importance_weight / self._most)[:, None]
         given = 0
         for at in np.unique(place).tolist():
             rows = residuals[place == at]
@@ -65,7 +65,7 @@ class Drift:
                 given += 1
         return given
 
-    def haste(self, now_ms: int) -> float:
+    def lr_multiplier(self, now_ms: int) -> float:
         """What rates are to be multiplied by."""
         return 1.0 + (HASTE - 1.0) * min(1.0, max(0.0, 1.0 - (now_ms - self.alarm_ms) / CALM_MS))
 

@@ -34,7 +34,7 @@ _NONE, _ZERO = np.zeros(0, np.int64), np.zeros(1, np.uint64)
 
 
 @dataclass(slots=True)
-class Found:
+class RowLookup:
     """Keys of a batch in one table: where they occur, their rows (0 = none), and the values at each occurrence."""
 
     seen: Occurrences
@@ -53,14 +53,14 @@ class Popular:
 
 
 @dataclass(slots=True)
-class Pass:
+class ForwardPass:
     """What one pass over a batch leaves for the update."""
 
-    ids: Found
+    ids: RowLookup
     own: Array  # int64, the occurrences in `ids` of users' rows in domains that they have been to
-    wide: Found
-    cross: Found
-    feed: Found
+    wide: RowLookup
+    cross: RowLookup
+    feed: RowLookup
     numbers: Tensor  # [W, M]
     popular: Popular
     scores: Scores
@@ -69,7 +69,7 @@ class Pass:
     place: Array  # int64 [W], of the candidates' domains
 
 
-def run(trainer: Trainer, batch: Batch, whole: int, learns: bool) -> Pass:
+def run(trainer: Trainer, batch: Batch, whole: int, learns: bool) -> ForwardPass:
     """`whole`: so many examples, the first, are asked for all that is predicted."""
     if trainer.device.type != "cpu":
         batch = batch.apart()  # elsewhere gradients of shared halves would be added up in any order
@@ -89,9 +89,9 @@ def run(trainer: Trainer, batch: Batch, whole: int, learns: bool) -> Pass:
     feed = trainer.find(trainer.feed, np.ascontiguousarray(batch.history[:, 0]).reshape(-1) if s.id_cross else _ZERO, learns)
     for found in (ids, cross, feed):
         found.values.requires_grad_()
-    been = _been(place, batch.domain_exposures, s.domain_places)
+    domain_visits = _domain_visits(place, batch.domain_exposures, s.domain_places)
     popular = _popular(trainer, batch, whole)
-    x = _inputs(trainer, batch, whole, ids.values, cross.values, feed.values, been, target, first, popular.kept)
+    x = _inputs(trainer, batch, whole, ids.values, cross.values, feed.values, domain_visits, target, first, popular.kept)
     scores = trainer.ranker(x)
     numbers = x.numbers[:whole]
     with torch.no_grad():
@@ -102,13 +102,13 @@ def run(trainer: Trainer, batch: Batch, whole: int, learns: bool) -> Pass:
         added = torch.stack([user, trainer.effect(popular.now) if s.causal else torch.zeros_like(linear)])
         paths = torch.stack([linear, scores.deep]) + (trainer.base_logits() + added.sum(0))
         paths.clamp_(-s.logit_clip, s.logit_clip)
-    somewhere = been[..., 1] > 0
-    somewhere[batch.owner if batch.owner is not None else np.arange(n) % len(been), target] = True
+    somewhere = domain_visits[..., 1] > 0
+    somewhere[batch.owner if batch.owner is not None else np.arange(n) % len(domain_visits), target] = True
     own_rows = len(ids.seen.inverse) - somewhere.size + np.flatnonzero(somewhere) if s.cross_domain else _NONE
-    return Pass(ids, own_rows, wide, cross, feed, numbers, popular, scores, paths, added, target[:whole])
+    return ForwardPass(ids, own_rows, wide, cross, feed, numbers, popular, scores, paths, added, target[:whole])
 
 
-def _linear(trainer: Trainer, batch: Batch, columns: Array, learns: bool) -> Pass:
+def _linear(trainer: Trainer, batch: Batch, columns: Array, learns: bool) -> ForwardPass:
     """Without the ranker: as if it said what the linear path says, and of ranks nothing."""
     n, s = len(columns), trainer.settings
     ids, cross, feed = (trainer.find(table, _ZERO, learns) for table in (trainer.ids, trainer.cross, trainer.feed))
@@ -120,7 +120,7 @@ def _linear(trainer: Trainer, batch: Batch, columns: Array, learns: bool) -> Pas
             linear += wide.values.view(n, -1, len(TASKS)).sum(1)
         paths = (linear + trainer.base_logits()).clamp_(-s.logit_clip, s.logit_clip).expand(2, -1, -1)
     scores = Scores(linear, linear.new_zeros(len(batch)), None, None, linear)
-    return Pass(ids, _NONE, wide, cross, feed, figures, _popular(trainer, batch, n), scores, paths, torch.zeros_like(paths), _NONE)
+    return ForwardPass(ids, _NONE, wide, cross, feed, figures, _popular(trainer, batch, n), scores, paths, torch.zeros_like(paths), _NONE)
 
 
 def _popular(trainer: Trainer, batch: Batch, whole: int) -> Popular:
@@ -135,25 +135,25 @@ def _popular(trainer: Trainer, batch: Batch, whole: int) -> Popular:
     return Popular(raw, trainer.to(now), trainer.to((now - level[:whole]) * known[:whole]), kept)
 
 
-def blended(trainer: Trainer, run: Pass) -> Tensor:
+def blended(trainer: Trainer, run: ForwardPass) -> Tensor:
     """Logits [W, T] of both paths together, float64."""
     linear, deep = run.paths
     return trainer.blend(linear, deep) if trainer.settings.deep else linear.double()
 
 
-def with_heard(trainer: Trainer, run: Pass, z: Tensor) -> Tensor:
+def with_heard(trainer: Trainer, run: ForwardPass, z: Tensor) -> Tensor:
     """Logits [W, T] with what other domains say of the user, by the share that it has earned."""
     return z if run.scores.heard is None else trainer.hearsay(z, run.scores.heard.detach(), run.place)
 
 
 def _inputs(
-    trainer: Trainer, batch: Batch, whole: int, rows: Tensor, cross: Tensor, feed: Tensor, been: Array, target: Array, first: Array,
-    kept: Tensor | None,
+    trainer: Trainer, batch: Batch, whole: int, rows: Tensor, cross: Tensor, feed: Tensor, domain_visits: Array, target: Array,
+    first: Array, kept: Tensor | None,
 ) -> Inputs:  # fmt: skip
     """Rows at all occurrences [N, D] and the batch's numbers, as the blocks want them."""
     n, (shared, _, length), dim = len(batch), batch.history.shape, rows.shape[1]
     related, places = batch.related.shape[1] if trainer.settings.related else 0, trainer.settings.domain_places
-    sizes = [n * COLUMNS, shared * FAMILIES * length, n * related, len(been) * places * trainer.settings.cross_domain]
+    sizes = [n * COLUMNS, shared * FAMILIES * length, n * related, len(domain_visits) * places * trainer.settings.cross_domain]
     columns, history, near, own = rows.split(sizes)
     columns, history = columns.view(n, COLUMNS, dim), history.view(shared, FAMILIES, length, dim)
     there = batch.history != 0
@@ -176,9 +176,9 @@ def _inputs(
         related_there=trainer.to(batch.related[None] != 0),
         cross=cross,
         feed=feed.view(-1, length if trainer.settings.id_cross else 1, id_cross.FEED),
-        own=own.view(len(been), -1, dim),
+        own=own.view(len(domain_visits), -1, dim),
         liked=_liked(trainer, batch, history[:, 0].detach(), there[:, 0]) if trainer.settings.cross_domain else own,
-        been=trainer.to(been),
+        domain_visits=trainer.to(domain_visits),
         target=trainer.to(target),
         owner=trainer.to(batch.owner) if batch.owner is not None else None,
         first=trainer.to(first) if batch.owner is not None else None,
@@ -193,7 +193,7 @@ def _liked(trainer: Trainer, batch: Batch, rows: Tensor, there: Array) -> Tensor
     return torch.matmul(trainer.to(each), rows)
 
 
-def _been(place: Array, exposures: Array, places: int) -> Array:
+def _domain_visits(place: Array, exposures: Array, places: int) -> Array:
     """Places [S, M] and decayed exposures [S, M] of a user's domains -> [S, N, 2]: log count, and 1 where there is one."""
     out = np.zeros((len(place), places, 2), np.float32)
     np.add.at(out[..., 0], (np.arange(len(place))[:, None], place), exposures)

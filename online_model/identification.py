@@ -32,7 +32,7 @@ class Identification:
         self.keys = np.zeros(0, np.uint64)  # [I], rising
         self.sums = np.zeros((0, 1 + 2 * _P))  # weights 2^((t - zero) / half-life): only new rows cost anything
 
-    def see(self, items: Array, popularity: Array, stands_for: Array, now_ms: int) -> None:
+    def see(self, items: Array, popularity: Array, importance_weight: Array, now_ms: int) -> None:
         """Exposed items [N], their decayed counts [N, P], and how many exposures each row stands for [N]."""
         kept = self._sampled(items) & (items != 0)
         if not kept.any():
@@ -40,7 +40,7 @@ class Identification:
         self.newest_ms = max(self.newest_ms, now_ms)
         self._rescale()
         level = np.log1p(np.maximum(popularity[kept], 0)).astype(np.float64)
-        weight = stands_for[kept] * 2.0 ** ((self.newest_ms - self.zero_ms) / HALF_LIFE_MS)
+        weight = importance_weight[kept] * 2.0 ** ((self.newest_ms - self.zero_ms) / HALF_LIFE_MS)
         rows = weight[:, None] * np.concatenate([np.ones((len(level), 1)), level, level * level], 1)
         new = np.setdiff1d(items[kept], self.keys)
         if len(new):

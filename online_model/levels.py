@@ -34,13 +34,13 @@ class Levels:
         rows = self.table.rows.find(items)
         return self.table.weights.numpy()[rows], (rows != 0)[:, None]
 
-    def see(self, items: Array, inputs: Array, stands_for: Array, now_ms: int) -> Array:
+    def see(self, items: Array, inputs: Array, importance_weight: Array, now_ms: int) -> Array:
         """Exposures [B] of items, each standing for so many, with inputs [B, P]; keys whose level moved or went."""
         there = np.flatnonzero(items)
         keys, inverse = np.unique(items[there], return_inverse=True)
-        weight = np.bincount(inverse, stands_for[there], len(keys))
+        weight = np.bincount(inverse, importance_weight[there], len(keys))
         sums = np.zeros((len(keys), inputs.shape[1]))
-        np.add.at(sums, inverse, stands_for[there, None] * inputs[there])
+        np.add.at(sums, inverse, importance_weight[there, None] * inputs[there])
         table = self.table
         rows, lost = table.rows.find(keys), keys[:0]
         fade = np.exp2(np.maximum(now_ms - table.rows.used_ms[rows], 0) / -HALF_LIFE_MS)

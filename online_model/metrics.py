@@ -56,13 +56,15 @@ class Prequential:
         self._sample = Sample(n, rows_cap)
         self._buffer = _Buffer(n)
 
-    def score(self, ts: int, users: Array, logits: Array, probabilities: Array, labels: Array, stands_for: Array | None = None) -> None:
+    def score(
+        self, ts: int, users: Array, logits: Array, probabilities: Array, labels: Array, importance_weight: Array | None = None
+    ) -> None:
         """Rows of one event time: users uint64 [N]; the rest [N, T], with logits and probabilities as before the update.
 
-        An entry that isn't finite (a label that isn't known, say) is left out of its task. `stands_for` [N]: exposures that a row
+        An entry that isn't finite (a label that isn't known, say) is left out of its task. `importance_weight` [N]: exposures that a row
         is counted as (1 if not given), where such rows were thinned out: every figure is then an estimate of that of all of them.
         """
-        each = np.ones(len(users)) if stands_for is None else stands_for
+        each = np.ones(len(users)) if importance_weight is None else importance_weight
         done = 0
         while done < len(users):
             taken = self._buffer.put(ts, users[done:], logits[done:], probabilities[done:], labels[done:], each[done:])
@@ -145,18 +147,18 @@ class Prequential:
         self._buffer.n = 0
 
     def _fold(self) -> None:
-        users, ts, logits, probabilities, labels, stands_for = self._buffer.take()
+        users, ts, logits, probabilities, labels, importance_weight = self._buffer.take()
         if not len(users):
             return
         rows = scored(logits, probabilities, labels)
-        self._total.add(rows, stands_for)
+        self._total.add(rows, importance_weight)
         for fading in self._fading:
-            fading.add(rows, ts, stands_for)
-        self._sample.add(users, ts, np.where(rows.counts > 0, logits, np.nan), labels > 0.5, stands_for)
+            fading.add(rows, ts, importance_weight)
+        self._sample.add(users, ts, np.where(rows.counts > 0, logits, np.nan), labels > 0.5, importance_weight)
         for width in WIDTHS_MS:
-            self._window(width, ts, rows, stands_for)
+            self._window(width, ts, rows, importance_weight)
 
-    def _window(self, width: int, ts: Array, rows: Scored, stands_for: Array) -> None:
+    def _window(self, width: int, ts: Array, rows: Scored, importance_weight: Array) -> None:
         starts = ts // width * width
         cuts = [0, *(np.flatnonzero(starts[1:] != starts[:-1]) + 1).tolist(), len(ts)]
         for begin, end in pairwise(cuts):  # runs of one window, in order of arrival
@@ -166,7 +168,7 @@ class Prequential:
                 continue
             if (width, start) not in self._windows:
                 self._windows[width, start] = Tally.empty(len(self.tasks))
-            self._windows[width, start].add(rows.take(slice(begin, end)), stands_for[begin:end])
+            self._windows[width, start].add(rows.take(slice(begin, end)), importance_weight[begin:end])
             same = sorted(key for key in self._windows if key[0] == width)
             if len(same) > OPEN_WINDOWS:
                 self._closed_until[width] = same[0][1] + width
@@ -192,14 +194,14 @@ class _Fading:
         self.half_life, self.zero_ms, self.newest_ms = half_life_ms, 0, 0
         self.tally = Tally.empty(tasks)
 
-    def add(self, rows: Scored, ts: Array, stands_for: Array) -> None:
+    def add(self, rows: Scored, ts: Array, importance_weight: Array) -> None:
         self.newest_ms = max(self.newest_ms, int(ts.max()))
         zero = self.newest_ms // (RESCALE * self.half_life) * (RESCALE * self.half_life)
         if zero > self.zero_ms:
             self.tally.scale(ldexp(1.0, (self.zero_ms - zero) // self.half_life))
             self.zero_ms = zero
         whole, rest = np.divmod(ts - zero, self.half_life)
-        self.tally.add(rows, stands_for * np.ldexp(np.exp2(rest / self.half_life), np.maximum(whole, -10_000).astype(np.int32)))
+        self.tally.add(rows, importance_weight * np.ldexp(np.exp2(rest / self.half_life), np.maximum(whole, -10_000).astype(np.int32)))
 
     def read(self) -> list[TaskMetrics]:
         """As of the newest row: `n` is the sum of weights then."""
@@ -219,11 +221,11 @@ class _Buffer:
             np.zeros(BUFFERED, np.uint64), np.zeros(BUFFERED, np.int64), logits, probabilities, labels, np.zeros(BUFFERED),
         ]  # fmt: skip
 
-    def put(self, ts: int, users: Array, logits: Array, probabilities: Array, labels: Array, stands_for: Array) -> int:
+    def put(self, ts: int, users: Array, logits: Array, probabilities: Array, labels: Array, importance_weight: Array) -> int:
         """Take as many rows as there is room for; how many."""
         taken = min(BUFFERED - self.n, len(users))
         end = self.n + taken
-        for column, rows in zip(self._columns, (users, None, logits, probabilities, labels, stands_for), strict=True):
+        for column, rows in zip(self._columns, (users, None, logits, probabilities, labels, importance_weight), strict=True):
             column[self.n : end] = ts if rows is None else rows[:taken]
         self.n = end
         return taken

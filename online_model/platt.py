@@ -30,16 +30,16 @@ class Platt:
         """Logits [B, T] -> calibrated logits, float64."""
         return self.slope * z + self.offset
 
-    def step(self, z: Array, base: Array, gradient: Array, stands_for: Array) -> None:
+    def step(self, z: Array, base: Array, gradient: Array, importance_weight: Array) -> None:
         """Gradients [B, T] of the calibrated logits; slopes turn about the base logits [T], where most of the data lies.
 
-        `stands_for` [B, 1]: exposures that each example stands for, 0 of a reversal.
+        `importance_weight` [B, 1]: exposures that each example stands for, 0 of a reversal.
         """
         centred = z - base
         calibrated = self(z)
-        weight = stands_for / (2 + np.exp(calibrated) + np.exp(-calibrated))  # p (1 - p)
+        weight = importance_weight / (2 + np.exp(calibrated) + np.exp(-calibrated))  # p (1 - p)
         seen = np.stack([weight.sum(0), (weight * centred).sum(0), (weight * centred * centred).sum(0)])
-        kept = np.exp(-float(np.count_nonzero(stands_for)) / MEMORY)
+        kept = np.exp(-float(np.count_nonzero(importance_weight)) / MEMORY)
         self.information = kept * self.information + seen
         self.information[[0, 2]] += (1 - kept) * PRIOR
         by_offset, by_both, by_slope = self.information

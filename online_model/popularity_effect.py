@@ -57,14 +57,14 @@ class PopularityEffect:
         self.squares.addcmul_(gradient, gradient)
         self.weights.addcdiv_(gradient, self.squares.sqrt(), value=-self.rate)
 
-    def see(self, raw: Array, now_ms: int, stands_for: Array | None = None) -> None:
+    def see(self, raw: Array, now_ms: int, importance_weight: Array | None = None) -> None:
         """Move mean and variance by these exposed candidates [n, P], each standing for so many of them (one if not given)."""
         if not len(raw):
             return
         fade = 2.0 ** (-max(0, now_ms - self.at_ms) / HALF_LIFE_MS) if self.at_ms else 0.0
         self.at_ms = max(self.at_ms, now_ms)
         old = self.mass * fade
-        weight = np.ones(len(raw)) if stands_for is None else stands_for
+        weight = np.ones(len(raw)) if importance_weight is None else importance_weight
         n = float(weight.sum())
         self.mass = old + n
         mean = weight @ raw / n

@@ -49,7 +49,7 @@ class Inputs:
     feed: Tensor  # [S, L, id_cross.FEED], of the positive family
     own: Tensor  # [S, N, D], the user's row in each domain
     liked: Tensor  # [S, N, D], mean of the rows of what was liked there
-    been: Tensor  # [S, N, 2], log count of exposures there; 1 where there were any
+    domain_visits: Tensor  # [S, N, 2], log count of exposures there; 1 where there were any
     target: Tensor  # int64 [B], place of the candidate's domain
     owner: Tensor | None  # int64 [B], which user is an example's; None: each has its own, or all the only one
     first: Tensor | None  # int64 [S], an example of each, where there is an owner
@@ -111,9 +111,9 @@ class Ranker(nn.Module):
         heard = None
         if self.domains is not None:
             attributes = bags[: len(x.own), _ATTRIBUTES] if x.first is None else bags[:, _ATTRIBUTES].index_select(0, x.first)
-            towers = torch.cat([x.own, attributes[:, None].expand(-1, x.own.shape[1], -1), x.liked, x.been[..., :1]], 2)
+            towers = torch.cat([x.own, attributes[:, None].expand(-1, x.own.shape[1], -1), x.liked, x.domain_visits[..., :1]], 2)
             item = x.fields[:, [_ITEM, _ARTIST, _CATEGORY]].reshape(n, -1)
-            own, said = self.domains(towers, x.been[..., 1], x.target, item, x.owner)
+            own, said = self.domains(towers, x.domain_visits[..., 1], x.target, item, x.owner)
             parts.append(own)
             heard = said[: x.whole]
         user = None

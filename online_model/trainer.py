@@ -19,11 +19,11 @@ from online_model import forward, id_cross, pairs, popularity_effect, trainer_st
 from online_model.adam import Adam
 from online_model.base_rates import BaseRates
 from online_model.batch import Batch
-from online_model.blend import Blend, Hearsay
+from online_model.blend import Blend, CrossDomainBlend
 from online_model.domains import Domains
 from online_model.embedding import Admission, Table, occurrences, summed
 from online_model.features import FIELDS, TASKS
-from online_model.forward import COLUMNS, Found, Pass
+from online_model.forward import COLUMNS, ForwardPass, RowLookup
 from online_model.gate_watch import LOOK_MS
 from online_model.last_good import LastGood
 from online_model.levels import Levels
@@ -124,13 +124,15 @@ class Trainer:
             self.number_weights.mask = (1 - momentary()[:, None] * moved).to(self.device)
         self.lasting = (1 - momentary()).to(self.device) if s.causal else None
         self.blend = Blend(len(TASKS))
-        self.hearsay = Hearsay(s.domain_places, len(TASKS))
+        self.hearsay = CrossDomainBlend(s.domain_places, len(TASKS))
         self.platt = Platt(len(TASKS))
         self.base = BaseRates()
         self.skipped = 0
         self.swept_ms = 0
         self.looked_ms = 0  # at the gates
-        self.haste = 1.0  # times the rates of rows and of the dense part; whoever asks for steps sets it, it is no part of the state
+        self.lr_multiplier = (
+            1.0  # times the rates of rows and of the dense part; whoever asks for steps sets it, it is no part of the state
+        )
         self.pair_keys = PairKeys()
         self.ranks = s.deep or s.causal or s.pairs > 0  # else nobody asks the ranker
         self.last_good = LastGood(trainer_state.dense_arrays(self))
@@ -151,27 +153,27 @@ class Trainer:
 
     def step(self, batch: Batch, now_ms: int) -> StepReport:
         """Predict, then learn from the batch once."""
-        self.dense.rate = self.haste * self.settings.dense_rate
+        self.dense.rate = self.lr_multiplier * self.settings.dense_rate
         n = batch.learned
         run = forward.run(self, batch, n, learns=True)
         labels, sign = self.to(batch.labels[:n]), self.to(batch.sign[:n])
-        stands_for = self.to((batch.is_example[:n] / batch.weight[:n])[:, None])
+        importance_weight = self.to((batch.is_example[:n] / batch.weight[:n])[:, None])
         better, worse = pairs.pairs(batch.tier, batch.lists, self.settings.seed) if self.settings.pairs else (_NONE, _NONE)
         with torch.no_grad():
             alone = forward.blended(self, run)
             whole = forward.with_heard(self, run, alone)
-            linear, deep = logit_gradient(run.paths, labels, sign, stands_for)
-            common = logit_gradient(whole.float(), labels, sign, stands_for)
+            linear, deep = logit_gradient(run.paths, labels, sign, importance_weight)
+            common = logit_gradient(whole.float(), labels, sign, importance_weight)
         outputs, gradients = [run.scores.deep], [deep]
         if run.scores.user is not None:
             with torch.no_grad():
-                by_itself = logit_gradient(run.scores.user + self.base_logits(), labels, sign, stands_for)
+                by_itself = logit_gradient(run.scores.user + self.base_logits(), labels, sign, importance_weight)
             outputs.append(run.scores.user)
             gradients.append(common + self.settings.user_effect_alone * by_itself)
         if run.scores.heard is not None:  # learns what the rest leaves over, whatever its share
             with torch.no_grad():
                 outputs.append(run.scores.heard)
-                gradients.append(logit_gradient(alone.float() + run.scores.heard, labels, sign, stands_for))
+                gradients.append(logit_gradient(alone.float() + run.scores.heard, labels, sign, importance_weight))
         if len(better):
             omega = self.tier_weights(batch.tier[better], batch.tier[worse])
             ordered = pair_loss(run.scores.rank, self.to(better), self.to(worse), self.to(omega))
@@ -223,9 +225,9 @@ class Trainer:
         if not self.ranks:
             return
         run = forward.run(self, batch, len(batch), learns=True)
-        stands_for = self.to((batch.is_example / batch.weight)[:, None])
+        importance_weight = self.to((batch.is_example / batch.weight)[:, None])
         with torch.no_grad():
-            _, deep = logit_gradient(run.paths, self.to(batch.labels), self.to(batch.sign), stands_for)
+            _, deep = logit_gradient(run.paths, self.to(batch.labels), self.to(batch.sign), importance_weight)
         parts = _pulled([run.scores.deep], [deep], self._parameters)
         with torch.no_grad():
             gradient = torch.cat([g.reshape(-1) for g in parts], out=self._gradient)
@@ -271,17 +273,17 @@ class Trainer:
         """By name."""
         return {"ids": self.ids, "wide": self.wide, "cross": self.cross, "feed": self.feed, "levels": self.levels.table}
 
-    def find(self, table: Table, flat: Array, learns: bool) -> Found:
+    def find(self, table: Table, flat: Array, learns: bool) -> RowLookup:
         """Where keys [N] stand in a table, and their rows."""
         seen = occurrences(flat, stable=learns)
         rows = table.rows.find(seen.keys)
-        return Found(seen, rows, table.read(seen.keys, rows).index_select(0, self.to(seen.inverse)))
+        return RowLookup(seen, rows, table.read(seen.keys, rows).index_select(0, self.to(seen.inverse)))
 
     def base_logits(self) -> Tensor:
         """[T], on the device."""
         return self.to(self.base.logits().astype(np.float32))
 
-    def _learn_ids(self, batch: Batch, run: Pass, gradient: Tensor, now_ms: int) -> dict[str, Array]:
+    def _learn_ids(self, batch: Batch, run: ForwardPass, gradient: Tensor, now_ms: int) -> dict[str, Array]:
         s, keys = self.settings, run.ids.seen.keys
         inverse = run.ids.seen.inverse[: len(batch) * COLUMNS].reshape(len(batch), COLUMNS)
         admitted = np.zeros(len(keys), bool)
@@ -297,21 +299,23 @@ class Trainer:
             admitted[items] = self.waiting.ripe(keys[items], events, s.item_admission_events, now_ms)
         admitted &= keys != 0
         half_life_ms = s.square_half_life_d * _DAY_MS
-        lost = self.ids.learn(keys, run.ids.rows, admitted, summed(gradient, run.ids.seen), now_ms, self.haste * s.row_rate, half_life_ms)
+        lost = self.ids.learn(
+            keys, run.ids.rows, admitted, summed(gradient, run.ids.seen), now_ms, self.lr_multiplier * s.row_rate, half_life_ms
+        )
         return {"ids": np.concatenate([keys[admitted | (run.ids.rows != 0)], lost])}
 
-    def _learn_cross(self, run: Pass, cross: Tensor, feed: Tensor, now_ms: int) -> dict[str, Array]:
+    def _learn_cross(self, run: ForwardPass, cross: Tensor, feed: Tensor, now_ms: int) -> dict[str, Array]:
         """Items have rows here as soon as they have one among the ids."""
         out, s = {}, self.settings
         for name, table, found, gradient in (("cross", self.cross, run.cross, cross), ("feed", self.feed, run.feed, feed)):
             keys = found.seen.keys
             admitted = (self.ids.rows.find(keys) != 0) & (keys != 0)
             each = summed(gradient.reshape(len(found.seen.inverse), -1), found.seen)
-            lost = table.learn(keys, found.rows, admitted, each, now_ms, self.haste * s.cross_rate, s.square_half_life_d * _DAY_MS)
+            lost = table.learn(keys, found.rows, admitted, each, now_ms, self.lr_multiplier * s.cross_rate, s.square_half_life_d * _DAY_MS)
             out[name] = np.concatenate([keys[admitted | (found.rows != 0)], lost])
         return out
 
-    def _learn_wide(self, run: Pass, dz: Tensor, now_ms: int) -> Array:
+    def _learn_wide(self, run: ForwardPass, dz: Tensor, now_ms: int) -> Array:
         s, found = self.settings, run.wide
         keys = found.seen.keys
         idle_ms = max(0, now_ms - self.base.at_ms) if self.base.at_ms else 0
@@ -320,10 +324,12 @@ class Trainer:
             return keys[:0]
         each = dz[:, None].expand(-1, len(found.seen.inverse) // len(dz), -1).reshape(-1, len(TASKS))
         half_life_ms = s.square_half_life_d * _DAY_MS
-        lost = self.wide.learn(keys, found.rows, keys != 0, summed(each, found.seen), now_ms, self.haste * s.wide_rate, half_life_ms)
+        lost = self.wide.learn(
+            keys, found.rows, keys != 0, summed(each, found.seen), now_ms, self.lr_multiplier * s.wide_rate, half_life_ms
+        )
         return np.concatenate([keys[keys != 0], lost])
 
-    def _look(self, run: Pass, now_ms: int) -> tuple[Array, Array] | None:
+    def _look(self, run: ForwardPass, now_ms: int) -> tuple[Array, Array] | None:
         if now_ms < self.looked_ms + LOOK_MS or not (self.ranks and self.settings.gates):
             return None
         self.looked_ms = now_ms
@@ -341,18 +347,18 @@ class Trainer:
     def _calibrate(self, batch: Batch, place: Array, z: Array, paths: Array, heard: Sequence[Array], now_ms: int) -> float:
         n = len(z)
         labels, sign, is_example = batch.labels[:n], batch.sign[:n], batch.is_example[:n]
-        stands_for = (is_example.astype(np.float64) / batch.weight[:n])[:, None]
+        importance_weight = (is_example.astype(np.float64) / batch.weight[:n])[:, None]
         calibrated = self._calibrated(z)
-        loss = float((log_loss(calibrated, labels) * stands_for).sum() / max(1.0, stands_for.sum()))
-        gradient = (_sigmoid(calibrated) - labels) * stands_for - sign
+        loss = float((log_loss(calibrated, labels) * importance_weight).sum() / max(1.0, importance_weight.sum()))
+        gradient = (_sigmoid(calibrated) - labels) * importance_weight - sign
         if self.settings.platt:
-            self.platt.step(z, self.base.logits(), gradient, stands_for)
-        left = (_sigmoid(z) - labels) * stands_for - sign
+            self.platt.step(z, self.base.logits(), gradient, importance_weight)
+        left = (_sigmoid(z) - labels) * importance_weight - sign
         linear, deep = paths
         self.blend.step(linear, deep, left)
         for other in heard:
             self.hearsay.step(other, place, left)
-        self.base.add(float(stands_for.sum()), (labels * stands_for + sign).sum(0), now_ms)
+        self.base.add(float(importance_weight.sum()), (labels * importance_weight + sign).sum(0), now_ms)
         return loss
 
     def _calibrated(self, z: Array) -> Array:

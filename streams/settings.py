@@ -24,11 +24,11 @@ from streams.core.serving.surfaces import arms
 from streams.http.entrance import ExporterSettings, ServiceSettings
 from streams.kafka_io.app import FaustSettings
 from streams.kafka_io.topics import TopicSettings
-from streams.learner.loop import LearnerConfig, LearnerProcessSettings
-from streams.status import StandingSettings
+from streams.learner.loop import LearnerProcessSettings, LearningSettings
+from streams.status import StatusSettings
 from streams.worker.ingest import IngestSettings
 from streams.worker.process import WorkerSettings
-from streams.worker.replica import CopySettings
+from streams.worker.replica import ReplicaSettings
 from streams.worker.stores import StoreSettings
 from streams.worker.ticks import TickSettings
 
@@ -54,10 +54,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ticks: TickSettings = TickSettings()
     faust: FaustSettings = FaustSettings()
     process: LearnerProcessSettings = LearnerProcessSettings()
-    copy: CopySettings = CopySettings()
+    copy: ReplicaSettings = ReplicaSettings()
     service: ServiceSettings = ServiceSettings()
     exporter: ExporterSettings = ExporterSettings()
-    standing: StandingSettings = StandingSettings()
+    standing: StatusSettings = StatusSettings()
 
 
 def worker(s: Settings) -> WorkerSettings:
@@ -65,9 +65,9 @@ def worker(s: Settings) -> WorkerSettings:
     return WorkerSettings(topics=s.topics, stores=s.stores, partition=s.partition, ingest=s.ingest, ticks=s.ticks, faust=s.faust)
 
 
-def learner(s: Settings) -> LearnerConfig:
+def learner(s: Settings) -> LearningSettings:
     """What a learner takes of the tree."""
-    return LearnerConfig(
+    return LearningSettings(
         topics=s.topics, learner=s.learner, model=s.model, bandit=s.bandit, arms=arms(s.pages, s.recommend),
         reward=s.partition.reward, presets=s.recommend.presets, process=s.process, faust=s.faust,
     )  # fmt: skip

@@ -18,12 +18,12 @@ import numpy as np
 from faust.types import TP
 
 from bandit.arms import EXPERIENCE
-from streams.core.learning.reward_queue import Rewarded
+from streams.core.learning.reward_queue import RewardQueue
 from streams.kafka_io.messages import Out
 from streams.kafka_io.topics import names
 from streams.learner.process import LearnerProcess
 from streams.worker.process import Worker
-from streams.worker.replica import ServingModel
+from streams.worker.replica import Replica
 
 if TYPE_CHECKING:
     from bandit.policy import Policy
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Histogram = dict[int, int]
 
 
-class StandingSettings(msgspec.Struct, frozen=True, kw_only=True):
+class StatusSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How often a process says how it stands."""
 
     every_s: float = 5.0  # up to 5 kB a time; `segue run` asks for it every second
@@ -41,7 +41,7 @@ class StandingSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"every_s must be above 0, got {self.every_s}")
 
 
-class PartitionStanding(msgspec.Struct, frozen=True, kw_only=True):
+class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A partition of `events` at its owner."""
 
     stored: int  # offset of the last record in the state; -1: none
@@ -50,12 +50,12 @@ class PartitionStanding(msgspec.Struct, frozen=True, kw_only=True):
     open_lists: int  # whose join window has not closed
 
 
-class WorkerStanding(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="worker"):
+class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="worker"):
     """A worker. Counts are of all it ever took in, restarts included."""
 
     at_ms: int
     slot: str
-    partitions: dict[int, PartitionStanding]
+    partitions: dict[int, PartitionStatus]
     counted: dict[str, int]  # events, exposures, unjoined, rejected:REASON
     model_version: int | None  # that answers; None: no model yet
     model_age_ms: int  # since the learner was last heard of
@@ -63,7 +63,7 @@ class WorkerStanding(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
     freshness_ms: Histogram  # of those since the record before: ms, rounded up within 5 %, to acts
 
 
-class StrategyStanding(msgspec.Struct, frozen=True, kw_only=True):
+class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One strategy of a surface. Of all its segments together, each weighing what its rounds do."""
 
     rounds: float  # that its posteriors remember: an alarm of drift leaves a tenth, and all fade
@@ -75,14 +75,14 @@ class StrategyStanding(msgspec.Struct, frozen=True, kw_only=True):
     ess: float  # effective rounds behind it
 
 
-class SurfaceStanding(msgspec.Struct, frozen=True, kw_only=True):
+class SurfaceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The strategies of pages, or of lists."""
 
     revenue_weight: float  # against experience's 1
-    strategies: dict[str, StrategyStanding]
+    strategies: dict[str, StrategyStatus]
 
 
-class LearnerStanding(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="learner"):
+class LearnerStatus(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="learner"):
     """The learner. Counts are of all it ever learned, restarts included, but for `acts`."""
 
     at_ms: int
@@ -94,10 +94,10 @@ class LearnerStanding(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
     acts: int  # in versions published since the start of the process: what serving copies measure the freshness of
     counted: dict[str, int]  # examples, reversals, scored, unscored, uncompared, sampled_out
     fading: Mapping[int, Mapping[str, Mapping[str, float | None]]]  # half-life, ms of event time -> task -> figures
-    surfaces: dict[str, SurfaceStanding] = {}  # page, list -> how their strategies stand
+    surfaces: dict[str, SurfaceStatus] = {}  # page, list -> how their strategies stand
 
 
-Standing = WorkerStanding | LearnerStanding
+Standing = WorkerStatus | LearnerStatus
 
 
 def rounded(ms: int) -> int:
@@ -124,22 +124,22 @@ def quantile(counts: Mapping[int, int], share: float, missing: int = 0) -> int |
     return None
 
 
-def surfaces(rewarded: Rewarded) -> dict[str, SurfaceStanding]:
+def surfaces(reward_queue: RewardQueue) -> dict[str, SurfaceStatus]:
     """How the strategies of each surface stand."""
-    return {surface: _surface(rewarded, surface, policy) for surface, policy in rewarded.choosing.policies.items()}
+    return {surface: _surface(reward_queue, surface, policy) for surface, policy in reward_queue.strategy_bandit.policies.items()}
 
 
-def _surface(rewarded: Rewarded, surface: str, policy: Policy) -> SurfaceStanding:
+def _surface(reward_queue: RewardQueue, surface: str, policy: Policy) -> SurfaceStatus:
     rounds = policy.arms.won[EXPERIENCE] + policy.arms.lost[EXPERIENCE]  # [G, K]
     met = np.flatnonzero(rounds.sum(1)).tolist() or [0]  # of segments without a round all would say the same
     share = rounds[met].sum(1) / rounds.sum() if rounds.any() else np.ones(1)
     chance = share @ np.array([policy.chances(segment) for segment in met])
     experience, revenue = np.einsum("g,gjk->jk", share, np.array([policy.posteriors(segment)[0] for segment in met]))
-    values = {value.strategy: value for value in rewarded.live.newest(surface)}
-    return SurfaceStanding(
+    values = {value.strategy: value for value in reward_queue.live.newest(surface)}
+    return SurfaceStatus(
         revenue_weight=policy.floor.weight,
         strategies={
-            name: StrategyStanding(
+            name: StrategyStatus(
                 rounds=float(rounds[:, k].sum()), chance=float(chance[k]), experience=float(experience[k]),
                 revenue=float(revenue[k]) * policy.settings.revenue_most,
                 value=values[name].experience if name in values else None,
@@ -151,10 +151,10 @@ def _surface(rewarded: Rewarded, surface: str, policy: Policy) -> SurfaceStandin
     )  # fmt: skip
 
 
-class WorkerStands:
+class WorkerReporter:
     """A service of the worker: says how it stands, for ever. `model`: the copy that answers."""
 
-    def __init__(self, settings: StandingSettings, model: ServingModel | None) -> None:
+    def __init__(self, settings: StatusSettings, model: Replica | None) -> None:
         self._every_s, self._model, self._measured = settings.every_s, model, 0
 
     async def __call__(self, worker: Worker) -> None:
@@ -162,12 +162,12 @@ class WorkerStands:
             await asyncio.sleep(self._every_s)
             await worker.delivery.append(Out("metrics", 0, b"worker", msgspec.json.encode(self._standing(worker))))
 
-    def _standing(self, worker: Worker) -> WorkerStanding:
+    def _standing(self, worker: Worker) -> WorkerStatus:
         partitions, counted = {}, dict[str, int]()
         for number, owned in sorted(worker.ingest.owned.items()):
             progress, stored = owned.core.progress, owned.store.stored
             end = worker.app.consumer.highwater(owned.tp)
-            partitions[number] = PartitionStanding(
+            partitions[number] = PartitionStatus(
                 stored=stored, lag=max((end or 0) - stored - 1, 0), watermark_ms=progress.watermark_ms, open_lists=progress.open_lists
             )
             for what, n in progress.counted.items():
@@ -176,32 +176,32 @@ class WorkerStands:
         if model is not None:
             new, self._measured = model.measured - self._measured, model.measured
             fresh = list(islice(reversed(model.freshness_ms), new))
-        return WorkerStanding(
+        return WorkerStatus(
             at_ms=_now_ms(), slot=worker.settings.faust.slot, partitions=partitions, counted=counted,
             model_version=model.version if model else None, model_age_ms=model.age_ms if model else 0,
             measured=self._measured, freshness_ms=histogram(fresh),
         )  # fmt: skip
 
 
-class LearnerStands:
+class LearnerReporter:
     """A service of the learner: says how it stands, for ever."""
 
-    def __init__(self, settings: StandingSettings) -> None:
+    def __init__(self, settings: StatusSettings) -> None:
         self._every_s = settings.every_s
 
     async def __call__(self, process: LearnerProcess) -> None:
         at = TP(names(process.config.topics.prefix).examples, 0)
         while True:
             await asyncio.sleep(self._every_s)
-            told = await process.teaching.between(lambda learner: (learner.metrics.fading(), surfaces(learner.rewarded)))
-            learner = process.teaching.learner
+            told = await process.loop.between(lambda learner: (learner.metrics.fading(), surfaces(learner.reward_queue)))
+            learner = process.loop.learner
             if learner is None or told is None:
                 continue  # a standby
             end = process.app.consumer.highwater(at)
-            teaching = process.teaching
-            standing = LearnerStanding(
-                at_ms=_now_ms(), slot=process.config.faust.slot, epoch=teaching.epoch, version=learner.version, offset=teaching.applied,
-                lag=max((end or 0) - teaching.applied - 1, 0), acts=teaching.acts, counted=dict(learner.counted), fading=told[0],
+            loop = process.loop
+            standing = LearnerStatus(
+                at_ms=_now_ms(), slot=process.config.faust.slot, epoch=loop.epoch, version=learner.version, offset=loop.applied,
+                lag=max((end or 0) - loop.applied - 1, 0), acts=loop.acts, counted=dict(learner.counted), fading=told[0],
                 surfaces=told[1],
             )  # fmt: skip
             await process.delivery.append(Out("metrics", 0, b"learner", msgspec.json.encode(standing)))

@@ -21,8 +21,8 @@ from online_model.features import (
 )
 from online_model.history import ACTIONS
 from online_model.popularity import MASKS, Increment
-from streams.core.join.events import Action, Choice, Event, Exposure, Tick
-from streams.core.join.events import Slot as WireSlot
+from streams.core.join.events import Action, ArmDraw, Event, Exposure, Tick
+from streams.core.join.events import ExposedItem as WireSlot
 
 ACTION_NAMES = ("impression", "play", "skip", "collect", "share", "dislike", "uncollect")
 
@@ -126,7 +126,7 @@ _events = st.builds(
     domain=st.sampled_from([None, "song", "video"]),
     request_id=_requests,
 )
-CHOICE = Choice(surface="page", arms=("a", "b", "c"), chances=(0.25, 0.75, 0.0), segment=3, activity=1.5, domain=7)
+CHOICE = ArmDraw(surface="page", arms=("a", "b", "c"), chances=(0.25, 0.75, 0.0), segment=3, activity=1.5, domain=7)
 _exposures = st.builds(
     lambda user, request, items, chosen: Exposure(
         ts=0, user_id=user, request_id=request, strategy=chosen, choice=CHOICE if chosen else None,

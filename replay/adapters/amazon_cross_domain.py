@@ -27,7 +27,7 @@ import msgspec
 
 from replay.adapters.sampled import Unshown
 from replay.log_rows import LogError, LogRow, beside, lines
-from streams.core.join.events import Action, Event, Exposure, Slot
+from streams.core.join.events import Action, Event, ExposedItem, Exposure
 from streams.core.join.items import Item
 
 DAY_MS = 86_400_000
@@ -54,7 +54,7 @@ def rows(path: Path) -> Iterator[LogRow]:
     for n, (seconds, line, user, number) in enumerate(acts):
         day, place = seconds, place + 1 if seconds == day else 0
         item, domain = by_number[number]
-        shown = tuple(Slot(item_id=drawn, position=at) for at, drawn in enumerate(unshown.around(user, item), 1))
+        shown = tuple(ExposedItem(item_id=drawn, position=at) for at, drawn in enumerate(unshown.around(user, item), 1))
         ts, request = seconds * 1000 + place * DAY_MS // a_day[seconds], f"r{n}"
         exposure = Exposure(event_id=f"x{n}", ts=ts, user_id=user, request_id=request, slots=shown, domain=domain)
         yield LogRow(line, msgspec.json.encode(exposure), None)

@@ -23,7 +23,7 @@ import msgspec
 
 from replay.adapters.sampled import Unshown
 from replay.log_rows import LogError, LogRow, lines
-from streams.core.join.events import Action, Event, Exposure, Slot
+from streams.core.join.events import Action, Event, ExposedItem, Exposure
 
 HEADER = b"session_id,user_id,song_id,ts,playtime"
 DOMAIN = "song"
@@ -40,7 +40,7 @@ def rows(path: Path) -> Iterator[LogRow]:
             continue
         session, user, song, ts, played = cells
         name, at, request = song.decode(), int(ts) * 1000, f"{session.decode()}-{number}"
-        shown = tuple(Slot(item_id=drawn, position=place) for place, drawn in enumerate(unshown.around(user.decode(), name), 1))
+        shown = tuple(ExposedItem(item_id=drawn, position=place) for place, drawn in enumerate(unshown.around(user.decode(), name), 1))
         exposure = Exposure(event_id=f"x{number}", ts=at, user_id=user.decode(), request_id=request, slots=shown, domain=DOMAIN)
         yield LogRow(number, msgspec.json.encode(exposure), None)
         times = lengths.setdefault(song, {})

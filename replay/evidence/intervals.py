@@ -40,15 +40,15 @@ class Interval(msgspec.Struct, frozen=True):
 class Users:
     """The users of N rows, and how often each is drawn."""
 
-    def __init__(self, keys: Array, stands_for: Array | None = None) -> None:
-        """`keys`: the user of each row [N]; `stands_for`: as how many rows each counts [N], 1 if not given."""
+    def __init__(self, keys: Array, importance_weight: Array | None = None) -> None:
+        """`keys`: the user of each row [N]; `importance_weight`: as how many rows each counts [N], 1 if not given."""
         found, self.of_row = np.unique(keys, return_inverse=True)
         self.n = len(found)
-        self.stands_for = np.ones(len(keys)) if stands_for is None else stands_for
+        self.importance_weight = np.ones(len(keys)) if importance_weight is None else importance_weight
 
     def sums(self, *columns: Array) -> Array:
         """Columns [N], times as how many rows each counts, summed by user -> [U, columns]."""
-        return np.stack([np.bincount(self.of_row, column * self.stands_for, self.n) for column in columns], 1)
+        return np.stack([np.bincount(self.of_row, column * self.importance_weight, self.n) for column in columns], 1)
 
     def read(self, figures: Sequence[Figure], resamples: int = RESAMPLES, seed: int = SEED) -> Array:
         """[1 + R, figures]: first as the rows are, then by resample; of one user all resamples are alike, which says nothing: NaN."""
@@ -67,7 +67,7 @@ class Users:
         ends = np.append(starts[1:], len(ordered))
         group = (np.cumsum(np.concatenate(([True], ordered[1:] != ordered[:-1]))) - 1)[positive]
         low, high = starts[group], ends[group]  # of each positive row: where its ties begin and end
-        counts = self.stands_for[order]
+        counts = self.importance_weight[order]
         negatives, positives, so_many = counts * ~positive, user[positive], counts[positive]
 
         def figure(weights: Array) -> float:
@@ -84,11 +84,11 @@ class Users:
         cuts = np.searchsorted(self.of_row[order], np.arange(self.n + 1))
         positives = np.bincount(self.of_row, labels > 0.5, self.n)
         both = np.flatnonzero((positives > 0) & (positives < np.diff(cuts)))
-        rows = np.bincount(self.of_row, self.stands_for, self.n)
+        rows = np.bincount(self.of_row, self.importance_weight, self.n)
         each = np.zeros(self.n)
         for user in both.tolist():
             mine = order[cuts[user] : cuts[user + 1]]
-            each[user] = gauc_of(np.zeros(len(mine)), scores[mine], labels[mine], self.stands_for[mine])[0]
+            each[user] = gauc_of(np.zeros(len(mine)), scores[mine], labels[mine], self.importance_weight[mine])[0]
         return _ratio(np.stack([each[both] * rows[both], rows[both]], 1), both)
 
     def ne(self, probabilities: Array, labels: Array) -> Figure:
@@ -116,8 +116,8 @@ class Users:
     def top(self, scores: Array, labels: Array, share: float) -> Figure:
         """Mean label of the share of each user's rows that is scored highest (rows until it is reached; ties in order of rows)."""
         order = np.lexsort((-scores, self.of_row))
-        rows, count = np.bincount(self.of_row, self.stands_for, self.n), np.bincount(self.of_row, minlength=self.n)
-        counts = self.stands_for[order]
+        rows, count = np.bincount(self.of_row, self.importance_weight, self.n), np.bincount(self.of_row, minlength=self.n)
+        counts = self.importance_weight[order]
         before = np.cumsum(counts) - counts - np.repeat(np.cumsum(rows) - rows, count)  # of the user's rows, what is scored higher
         chosen = order[before < share * rows[self.of_row[order]]]
         mask = np.zeros(len(order))

@@ -31,7 +31,7 @@ class Judged:
     labels: Array  # float64 [N, T]; NaN where the window never closed
     logits: dict[str, Array]  # model -> float32 [N, T]; NaN where it was not asked
     probabilities: dict[str, Array]
-    stands_for: Array  # float64 [N], exposures that each counts as: more than 1 where others like it were not kept
+    importance_weight: Array  # float64 [N], exposures that each counts as: more than 1 where others like it were not kept
 
     def __len__(self) -> int:
         return len(self.users)
@@ -65,7 +65,7 @@ class Ledger:
         tasks = len(TASKS)
         if not self._rows:
             return Judged(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, tasks)), {}, {}, np.zeros(0))
-        ids, users, items, shown_ms, age_s, stands_for = (np.concatenate(column) for column in zip(*self._rows, strict=True))
+        ids, users, items, shown_ms, age_s, importance_weight = (np.concatenate(column) for column in zip(*self._rows, strict=True))
         order = np.argsort(ids, kind="stable")
 
         def places(keys: Array) -> tuple[Array, Array]:
@@ -87,7 +87,7 @@ class Ledger:
             for columns, values in ((logits, z), (probabilities, p)):
                 columns[name] = np.full((len(ids), tasks), np.nan, np.float32)
                 columns[name][at] = values[there]
-        return Judged(users, shown_ms, _ages(items, shown_ms, age_s), labels, logits, probabilities, stands_for)
+        return Judged(users, shown_ms, _ages(items, shown_ms, age_s), labels, logits, probabilities, importance_weight)
 
 
 def _ages(items: Array, shown_ms: Array, age_s: Array) -> Array:

@@ -26,8 +26,8 @@ from streams.core.join.events import Action, Event, Exposure, Rejected
 from streams.core.join.partition import Partition
 from streams.core.join.records import Effects
 from streams.core.learning.learn import Learner
-from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, Shelves
-from streams.core.serving.recommend import POPULAR, RANKED, Answer, Recommender, RecommendSettings, Request
+from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, CatalogIndex
+from streams.core.serving.recommend import POPULAR, RANKED, Recommender, RecommendSettings, Slate, SlateRequest
 
 WITHIN_MS = keys.HOUR_MS  # since the user's last play, where the log names no sessions: what is played later begins something new
 SEED = 0  # of the random candidates
@@ -99,7 +99,7 @@ class NextPlay:
         """`known`: the items of the catalog. `session`: of an event, where the log says that; else a session ends after an hour."""
         self.settings = settings
         self._partition, self._learner, self._session = partition, learner, session
-        self._shelves = Shelves()
+        self._shelves = CatalogIndex()
         for item in known:
             self._shelves.put(item, 0)
         ways = msgspec.structs.replace(recommend, no_repeat_window_ms=0, explore_share=0.0, max_k=max(settings.k, recommend.max_k))
@@ -189,8 +189,8 @@ class NextPlay:
         ranks = _rank(listed, event.item_id), _rank(now, event.item_id), _rank(most, item), _rank(after, item)
         return _Asked(keys.key("user", event.user_id), event.ts, ranks, answer.items[ranks[0] - 1].source if ranks[0] else None)
 
-    def _answer(self, event: Event, strategy: str) -> Answer:
-        request = Request(
+    def _answer(self, event: Event, strategy: str) -> Slate:
+        request = SlateRequest(
             user_id=event.user_id, k=self.settings.k, domain=event.domain, module=event.module, context=event.context, strategy=strategy
         )
         machine, learner = self._partition, self._learner

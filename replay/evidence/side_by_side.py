@@ -1,9 +1,9 @@
 """Models side by side over one pass of a log: all see the same exposures with the same features, and learn, or wait, each its own way.
 
 - `Watched`: a trainer that lets others look at a batch before it learns from it, and at what it changed after;
-- `Copy`: a serving copy, to which parameters are published every so often;
+- `LaggedReplica`: a serving copy, to which parameters are published every so often;
 - `Gammas`: its own predictions with shares of popularity's part taken away;
-- `Rival`: a learner with other settings, fed with the same records.
+- `ComparedLearner`: a learner with other settings, fed with the same records.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from online_model.trainer import StepReport, Trainer
 from replay.evidence.ledger import Ledger
 from streams.core.join.records import Outgoing
 from streams.core.learning.learn import Learner, LearnerSettings
-from streams.core.serving.surfaces import default_choosing
+from streams.core.serving.surfaces import default_strategy_bandit
 
 Array = np.ndarray
 Before = Callable[[Batch, int], None]  # a batch, and event time
@@ -60,7 +60,7 @@ def note_steps(name: str, trainer: Watched, ledger: Ledger) -> None:
     trainer.after.append(lambda report, now_ms: ledger.said(name, batches.pop(), report.logits, report.probabilities))
 
 
-class Copy:
+class LaggedReplica:
     """A serving copy that follows by deltas, published at the first step of each span of event time."""
 
     def __init__(self, name: str, trainer: Watched, ledger: Ledger, every_ms: int) -> None:
@@ -97,14 +97,14 @@ def gamma_name(name: str, gamma: float) -> str:
     return f"{name}, gamma_item {gamma:g}"
 
 
-class Rival:
+class ComparedLearner:
     """A learner with other settings."""
 
     def __init__(self, name: str, settings: ModelSettings, learning: LearnerSettings, device: str, ledger: Ledger) -> None:
         self.name, self._ledger = name, ledger
         self.trainer = Watched(settings, device)
         note_steps(name, self.trainer, ledger)
-        self.learner = Learner(learning, self.trainer, default_choosing())
+        self.learner = Learner(learning, self.trainer, default_strategy_bandit())
         self._took_s = 0.0
 
     def apply(self, source: int, records: Sequence[Outgoing]) -> None:

@@ -16,7 +16,7 @@ from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
 from replay.evidence.intervals import RESAMPLES, Interval, Users, of_difference
 from replay.evidence.ledger import AGES, Judged, Ledger
-from replay.evidence.side_by_side import Copy, Rival, ask_gammas, frozen_name, gamma_name, note_steps
+from replay.evidence.side_by_side import ComparedLearner, LaggedReplica, ask_gammas, frozen_name, gamma_name, note_steps
 from replay.prequential import FEW_POSITIVES, Numbered, Result
 from streams.core.join.events import Rejected
 from streams.core.join.records import Outgoing
@@ -75,14 +75,14 @@ class Evidence:
     def __init__(self, question: Question, model: ModelSettings, learning: LearnerSettings, device: str) -> None:
         self.question, self._model = question, model
         self._ledger, self.uniform = Ledger(), Ledger()
-        self.main = Rival(ALL_ON, model, learning, device, self._ledger)
+        self.main = ComparedLearner(ALL_ON, model, learning, device, self._ledger)
         self.learner, trainer = self.main.learner, self.main.trainer
         trainer.before.append(lambda batch, now_ms: self._ledger.shown(batch))
         others = switched_off(model) if question.ablate else {}
-        self._rivals = [Rival(name, off, learning, device, self._ledger) for name, off in others.items()]
+        self._rivals = [ComparedLearner(name, off, learning, device, self._ledger) for name, off in others.items()]
         for span in question.spans_ms:
             if span:
-                Copy(span_name(span), trainer, self._ledger, span)
+                LaggedReplica(span_name(span), trainer, self._ledger, span)
             else:
                 note_steps(span_name(0), trainer, self._ledger)
         if question.gammas:
@@ -133,7 +133,7 @@ class Evidence:
                 whole = np.ones(len(uniform), bool)
                 rows += measured(uniform, names, [("second log", whole)], q.resamples, shown=shown, top=TOP)
             out.append(Finding(kind="gamma", title="Popularity's part taken away", rows=rows, notes=[_GAMMA_NOTE]))
-        if (judged.stands_for > 1).any():
+        if (judged.importance_weight > 1).any():
             out = [msgspec.structs.replace(finding, notes=[*finding.notes, _THINNED_NOTE]) for finding in out]
         return out
 
@@ -200,7 +200,7 @@ def measured(
                 continue
             still = gauc_of or names
             tail = _usable(judged, inside & gauc_rows, still, task) if gauc_rows is not None else rows
-            users, of_tail = (Users(judged.users[which], judged.stands_for[which]) for which in (rows, tail))
+            users, of_tail = (Users(judged.users[which], judged.importance_weight[which]) for which in (rows, tail))
             figures = []
             for model in names:
                 z, p = judged.logits[model][rows, task], judged.probabilities[model][rows, task]
@@ -215,7 +215,8 @@ def measured(
                 at = k * (4 if top else 3)
                 out.append(
                     Row(
-                        name=model, part=part, task=name, n=round(users.stands_for.sum()), positives=round(users.stands_for @ labels),
+                        name=model, part=part, task=name, n=round(users.importance_weight.sum()),
+                        positives=round(users.importance_weight @ labels),
                         auc=float(read[0, at]), ne=float(read[0, at + 1]), copc=float(read[0, at + 2]), gauc=float(gaucs[0, k]),
                         auc_more=of_difference(read, at, 0), ne_more=of_difference(read, at + 1, 1), gauc_more=of_difference(gaucs, k, 0),
                         top=float(read[0, at + 3]) if top else None, top_more=of_difference(read, at + 3, 3) if top else None,

@@ -29,7 +29,7 @@ from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
-from streams.core.serving.surfaces import default_choosing
+from streams.core.serving.surfaces import default_strategy_bandit
 
 Array = np.ndarray
 
@@ -43,7 +43,7 @@ class Shown(NamedTuple):
     rounds: range
 
 
-class Asked:
+class RankerQuestions:
     """Looks at a log's rounds one record ahead of its replay."""
 
     def __init__(
@@ -113,8 +113,8 @@ def predicted(
         catalog.put(item)
     machine = Partition(partition, Tables.over(), catalog)
     trainer = Trainer(model, "cpu")
-    asked = Asked(_shown(rows(), Reader(partition, items)), machine, trainer, rounds, policy, ways, TASKS.index(reward))
-    learner = Learner(learning, trainer, default_choosing())
+    asked = RankerQuestions(_shown(rows(), Reader(partition, items)), machine, trainer, rounds, policy, ways, TASKS.index(reward))
+    learner = Learner(learning, trainer, default_strategy_bandit())
     prequential.run(prequential.of_file(rows()), machine, learner, closing=True, progress=told, batches=stopping([asked]))
     return asked.q, asked.q_policy
 

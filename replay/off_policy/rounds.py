@@ -17,7 +17,7 @@ import numpy as np
 
 from online_model.features import TASKS
 from replay.log_rows import LogRow
-from streams.core.join.events import Action, Event, Exposure, Rejected, Slot, decode
+from streams.core.join.events import Action, Event, ExposedItem, Exposure, Rejected, decode
 from streams.core.join.items import Item
 from streams.core.join.labels import COLLECT, meaning
 from streams.core.join.settings import PartitionSettings
@@ -195,7 +195,7 @@ class Reader:
             acts=self._acts, unjoined=len(self._waiting), late=self._late, rejected=self._rejected, bad=self._bad, marginal=self._marginal,
         )  # fmt: skip
 
-    def _slot(self, record: Exposure, slot: Slot, row: LogRow) -> None:
+    def _slot(self, record: Exposure, slot: ExposedItem, row: LogRow) -> None:
         """One that Segue filled says both kinds of chances, each in its module; the first of a module brings the module with it."""
         chance, above = self._chance(slot.propensity, row), None
         if slot.source is not None:

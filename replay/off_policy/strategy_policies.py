@@ -20,8 +20,8 @@ from online_model import checkpoint
 from replay.log_rows import LogError
 from replay.off_policy.policies import SUM_SLACK, Chances, written
 from replay.off_policy.strategy_rounds import StrategyRounds
-from streams.core.learning.reward_queue import Rewarded
-from streams.core.learning.strategy_bandit import Choosing
+from streams.core.learning.reward_queue import RewardQueue
+from streams.core.learning.strategy_bandit import StrategyBandit
 
 Array = np.ndarray
 ByContext = dict[int | None, dict[str, float]]  # segment -> arm -> chance
@@ -57,12 +57,12 @@ def chances(policy: str, rounds: StrategyRounds, settings: BanditSettings) -> Ch
 
 
 def _learned(folder: Path, rounds: StrategyRounds, settings: BanditSettings) -> Chances:
-    choosing = _posteriors(folder, settings)
-    policy = choosing.policies.get(rounds.surface)
+    strategy_bandit = _posteriors(folder, settings)
+    policy = strategy_bandit.policies.get(rounds.surface)
     if policy is None:
         raise LogError(f"posteriors:{folder}: it has learned nothing of the strategies of a {rounds.surface}")
     pairs = list(zip(rounds.activity.tolist(), rounds.domain, strict=True))
-    of_pair = {pair: choosing.segments.of(*pair) for pair in set(pairs)}
+    of_pair = {pair: strategy_bandit.segments.of(*pair) for pair in set(pairs)}
     looked = rounds.vectors if policy.linear is not None else [()] * len(pairs)
     who = [(of_pair[pair], vector) for pair, vector in zip(pairs, looked, strict=True)]
     place = {one: at for at, one in enumerate(sorted(set(who)))}
@@ -70,7 +70,7 @@ def _learned(folder: Path, rounds: StrategyRounds, settings: BanditSettings) -> 
     return _placed(by_context, np.array([place[one] for one in who], np.int64), rounds)
 
 
-def _posteriors(folder: Path, settings: BanditSettings) -> Choosing:
+def _posteriors(folder: Path, settings: BanditSettings) -> StrategyBandit:
     """Of one checkpoint, or of the newest in a folder of them."""
     try:
         found = checkpoint.load(folder) if (folder / checkpoint.MANIFEST).exists() else checkpoint.load_newest(folder)
@@ -80,11 +80,11 @@ def _posteriors(folder: Path, settings: BanditSettings) -> Choosing:
         if meta is None:
             raise LogError(f"posteriors:{found.path}: this checkpoint is of before strategies were chosen")
         arms = {surface: learned["names"] for surface, learned in meta["choosing"]["learned"].items()}
-        rewarded = Rewarded(Choosing(arms, settings))
-        rewarded.load({name[11:]: array for name, array in found.arrays.items() if name.startswith("posteriors.")}, meta)
+        reward_queue = RewardQueue(StrategyBandit(arms, settings))
+        reward_queue.load({name[11:]: array for name, array in found.arrays.items() if name.startswith("posteriors.")}, meta)
     except (checkpoint.Corrupt, ValueError) as error:
         raise LogError(f"posteriors:{folder}: {error}") from error
-    return rewarded.choosing
+    return reward_queue.strategy_bandit
 
 
 def _of_file(path: Path, rounds: StrategyRounds) -> Chances:

@@ -60,7 +60,7 @@ class Log:
     domain: Array  # int64 [n]
     item: Array  # int64 [n], 0 .. items - 1 within the domain
     liked: Array  # bool [n]
-    been: Array  # float32 [n, 3] exposures of the user in each domain before
+    domain_visits: Array  # float32 [n, 3] exposures of the user in each domain before
     category: Array  # int64 [items], within the domain
     chance: Array  # [3, users, items] of a full play
 
@@ -86,9 +86,9 @@ def world(seed: int, sizes: Sizes, related: bool) -> Log:
     order = np.argsort(user, kind="stable")
     there = (domain[order, None] == np.arange(len(DOMAINS))).astype(np.float32)
     before = np.cumsum(there, 0) - there
-    been = np.empty_like(before)
-    been[order] = before - before[np.searchsorted(user[order], user[order])]
-    return Log(user, domain, item, liked, been, category, chance)
+    domain_visits = np.empty_like(before)
+    domain_visits[order] = before - before[np.searchsorted(user[order], user[order])]
+    return Log(user, domain, item, liked, domain_visits, category, chance)
 
 
 def figures(seed: int, sizes: Sizes) -> dict[str, float]:
@@ -109,7 +109,7 @@ def learn(log: Log, settings: ModelSettings, sizes: Sizes, form: str) -> Array:
     out = []
     for number, start in enumerate(range(0, len(log.user), sizes.batch), 1):
         at = np.arange(start, min(len(log.user), start + sizes.batch))
-        batch = _batch(log, log.user[at], log.domain[at], log.item[at], log.been[at], START_MS + EVERY_MS * at, form)
+        batch = _batch(log, log.user[at], log.domain[at], log.item[at], log.domain_visits[at], START_MS + EVERY_MS * at, form)
         batch.labels[:, _FULL_PLAY] = log.liked[at]
         trainer.step(batch, int(batch.shown_ms[-1]))
         if number in judging:
@@ -120,26 +120,26 @@ def learn(log: Log, settings: ModelSettings, sizes: Sizes, form: str) -> Array:
 def _judged(trainer: Trainer, log: Log, n: int, form: str) -> list[float]:
     """AUC by group after n exposures: all users with all items, by true chances."""
     users, items = log.chance.shape[1:]
-    been = np.zeros((users, len(DOMAINS)), np.float32)
-    np.add.at(been, (log.user[:n], log.domain[:n]), 1)
+    domain_visits = np.zeros((users, len(DOMAINS)), np.float32)
+    np.add.at(domain_visits, (log.user[:n], log.domain[:n]), 1)
     user, item = (part.ravel() for part in np.indices((users, items)))
     out = []
     for d in range(len(DOMAINS)):
-        batch = _batch(log, user, np.full(user.shape, d), item, been[user], np.full(user.shape, START_MS + EVERY_MS * n), form)
+        batch = _batch(log, user, np.full(user.shape, d), item, domain_visits[user], np.full(user.shape, START_MS + EVERY_MS * n), form)
         scores = trainer.predict(batch).logits[:, _FULL_PLAY]
         out.append(auc(scores, log.chance[d].ravel()))
-    new = been[user, -1] == 0
+    new = domain_visits[user, -1] == 0
     return [*out, auc(scores[new], log.chance[-1].ravel()[new])]
 
 
-def _batch(log: Log, user: Array, domain: Array, item: Array, been: Array, shown_ms: Array, form: str) -> Batch:
+def _batch(log: Log, user: Array, domain: Array, item: Array, domain_visits: Array, shown_ms: Array, form: str) -> Batch:
     names, many = keys("domain", np.arange(len(DOMAINS))), len(DOMAINS)
     batch = exposures(shown_ms)
     batch.fields[:, column("user")] = keys("user", user)
     batch.fields[:, column("item")] = keys("item", domain * log.chance.shape[2] + item)
     batch.fields[:, column("category")] = keys("category", domain * log.chance.shape[2] + log.category[item])
     batch.fields[:, column("domain")] = names[domain]
-    known = been if form == "crossed" else been * (domain[:, None] == np.arange(many))
+    known = domain_visits if form == "crossed" else domain_visits * (domain[:, None] == np.arange(many))
     batch.domains[:, :many], batch.domain_exposures[:, :many] = np.where(known > 0, names, np.uint64(0)), known
     return batch
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from replay.simulator.reactions import Act, event, react, realised, satisfaction
+from replay.simulator.reactions import Reaction, event, react, realised, satisfaction
 from replay.simulator.world import HOUR_MS, SCENES, Session, World
-from streams.core.join.events import Action, Context, Event, Exposure, Slot
+from streams.core.join.events import Action, Context, Event, ExposedItem, Exposure
 
-Recommend = Callable[[str, int, int, str, Context], Sequence[Slot]]  # user_id, ts, k, domain, context
+Recommend = Callable[[str, int, int, str, Context], Sequence[ExposedItem]]  # user_id, ts, k, domain, context
 Observe = Callable[[list[Event | Exposure]], None]  # records in time order
 QUARTERS = 4
 # 97.5 % quantiles of Student's t by degrees of freedom 1..30; past those the normal's.
@@ -153,7 +153,7 @@ class ClosedLoop:
         slots = tuple(self.recommend(user_id, session.ts, self.k, domain, session.context))
         shown = [world.index[slot.item_id] for slot in slots]
         request_id = f"{self.seed}-{session.index}"
-        acts: list[Act] = []
+        acts: list[Reaction] = []
         if shown:
             exposure = Exposure(
                 ts=session.ts,
@@ -208,7 +208,7 @@ class Oracle:
     def __init__(self, world: World, recent: Recent | None = None) -> None:
         self.world, self.recent = world, recent or Recent()
 
-    def __call__(self, user_id: str, ts: int, k: int, domain: str, context: Context) -> list[Slot]:
+    def __call__(self, user_id: str, ts: int, k: int, domain: str, context: Context) -> list[ExposedItem]:
         world = self.world
         session = _unlucky(world, user_id, ts, domain, context)
         items = world.available(session.domain, ts)
@@ -221,7 +221,7 @@ class Popular:
     def __init__(self, world: World, recent: Recent | None = None) -> None:
         self.world, self.recent = world, recent or Recent()
 
-    def __call__(self, user_id: str, ts: int, k: int, domain: str, context: Context) -> list[Slot]:
+    def __call__(self, user_id: str, ts: int, k: int, domain: str, context: Context) -> list[ExposedItem]:
         items = self.world.available(self.world.domain[domain], ts)
         return _slots(self.world, self.recent.pick(user_id, ts, items, self.world.popularity(items, ts), k))
 
@@ -233,13 +233,13 @@ class Uniform:
         self.world, self.recent = world, recent or Recent()
         self.rng = np.random.default_rng([seed, 3])
 
-    def __call__(self, user_id: str, ts: int, k: int, domain: str, context: Context) -> list[Slot]:
+    def __call__(self, user_id: str, ts: int, k: int, domain: str, context: Context) -> list[ExposedItem]:
         items = self.world.available(self.world.domain[domain], ts)
         return _slots(self.world, self.recent.pick(user_id, ts, items, self.rng.random(len(items)), k))
 
 
-def _slots(world: World, items: list[int]) -> list[Slot]:
-    return [Slot(item_id=world.item_ids[item], position=n) for n, item in enumerate(items)]
+def _slots(world: World, items: list[int]) -> list[ExposedItem]:
+    return [ExposedItem(item_id=world.item_ids[item], position=n) for n, item in enumerate(items)]
 
 
 def _unlucky(world: World, user_id: str, ts: int, domain: str, context: Context) -> Session:

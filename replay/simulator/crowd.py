@@ -14,7 +14,7 @@ import msgspec
 
 from replay.simulator.page_curves import categories, overlap
 from replay.simulator.page_reactions import Place, read, records
-from replay.simulator.reactions import Act, event, looked, react
+from replay.simulator.reactions import Reaction, event, looked, react
 from replay.simulator.world import Session, World
 from streams.core.join.events import Action, Context, Event
 from streams.core.serving.variety import ALL, Varieties, Variety
@@ -145,7 +145,7 @@ class Crowd:
         """Of the last LAST lists or pages of each strategy."""
         return {surface: {name: self._figures(seen) for name, seen in by.items()} for surface, by in self._seen.items()}
 
-    def _see(self, surface: str, strategy: str, session: Session, items: list[int], acts: Sequence[Act]) -> None:
+    def _see(self, surface: str, strategy: str, session: Session, items: list[int], acts: Sequence[Reaction]) -> None:
         done = [{act.action, *act.also} for act in acts]
         seen = Seen(session.listener, items, sum(Action.PLAY in each for each in done), sum(Action.DISLIKE in each for each in done))
         by = self._seen.setdefault(surface, {ALL: deque(maxlen=LAST)})

@@ -15,9 +15,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from replay.simulator.reactions import Act, event, react
+from replay.simulator.reactions import Reaction, event, react
 from replay.simulator.world import Session, World, WorldSettings
-from streams.core.join.events import Action, Event, Exposure, Slot
+from streams.core.join.events import Action, Event, ExposedItem, Exposure
 
 STRATEGY = "popular-explore"
 
@@ -90,7 +90,7 @@ def _session(world: World, session: Session, s: LogSettings, rng: np.random.Gene
     acts = react(world, session, shown, session.ts)
     if organic < s.organic:
         item = int(items[rng.integers(len(items))])
-        play = Act(session.ts + 1, 0, item, Action.PLAY, (), int(world.duration_ms[item]) or 600_000, full=True)
+        play = Reaction(session.ts + 1, 0, item, Action.PLAY, (), int(world.duration_ms[item]) or 600_000, full=True)
         yield event(world, session, play, f"{name}-o")
     if style < s.single:
         for n, act in enumerate(acts):
@@ -99,7 +99,8 @@ def _session(world: World, session: Session, s: LogSettings, rng: np.random.Gene
             yield event(world, session, whole, f"{name}-{n}", None, chance[act.position] if first else None)
         return
     slots = tuple(
-        Slot(item_id=world.item_ids[item], position=n, propensity=chance[n], popularity=(figures[n],)) for n, item in enumerate(shown)
+        ExposedItem(item_id=world.item_ids[item], position=n, propensity=chance[n], popularity=(figures[n],))
+        for n, item in enumerate(shown)
     )
     yield Exposure(
         ts=session.ts,

@@ -23,7 +23,7 @@ from replay.simulator.segue_loop import Segue, SegueSettings
 from replay.simulator.world import Session, World
 from streams.core.join import keys
 from streams.core.join.events import Action, Context, Event, Exposure
-from streams.core.learning.strategy_bandit import Choosing
+from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.pages import PageMaker, PageRequest, PageSettings
 
 
@@ -130,8 +130,8 @@ class SeguePages:
     def __init__(self, world: World, seed: int, settings: PageRunSettings, device: str = "cpu") -> None:
         self.settings = settings
         self.strategies = tuple(strategy.name for strategy in strategies(settings.pages.blends))
-        self.choosing = Choosing({"page": self.strategies}, settings.bandit)
-        self.segue = Segue(world, seed, settings.segue, device, self.choosing)
+        self.strategy_bandit = StrategyBandit({"page": self.strategies}, settings.bandit)
+        self.segue = Segue(world, seed, settings.segue, device, self.strategy_bandit)
         self.maker = PageMaker(settings.pages, self.segue.recommender)
 
     @property
@@ -160,6 +160,6 @@ class SeguePages:
         )  # fmt: skip
         user = segue.partition.user(keys.key("user", visitor.user_id))
         return self.maker.page(
-            request, visitor.request_id, user, segue.partition.item_counts, segue.learner.trainer.predict, self.choosing, visitor.ts,
+            request, visitor.request_id, user, segue.partition.item_counts, segue.learner.trainer.predict, self.strategy_bandit, visitor.ts,
             segue.seed, segue.learner.version, look=partial(user_vector, segue.learner.trainer),
         ).exposure  # fmt: skip

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from replay.simulator.reactions import Act, event, looked, react
+from replay.simulator.reactions import Reaction, event, looked, react
 from replay.simulator.world import Session, World
-from streams.core.join.events import Action, Event, Slot
+from streams.core.join.events import Action, Event, ExposedItem
 
 LOOKS = 2  # of a module before the next one: five modules are then as long as a list of ten
 
@@ -35,7 +35,7 @@ class Read(NamedTuple):
     """How a page was read."""
 
     looked: list[Place]  # in the order of looking
-    acts: list[Act]  # `position` is a place in `looked`
+    acts: list[Reaction]  # `position` is a place in `looked`
 
 
 def path(page: Page, looks: int = LOOKS) -> list[Place]:
@@ -54,7 +54,7 @@ def read(world: World, session: Session, page: Page, ts: int, pace: float | None
 def records(world: World, session: Session, page: Page, read: Read, name: str, request_id: str) -> list[Event]:
     """Acts, and one impression, as records in time order."""
 
-    def record(act: Act, suffix: str) -> Event:
+    def record(act: Reaction, suffix: str) -> Event:
         place = read.looked[act.position]
         return event(world, session, act._replace(position=place.position), f"{name}-{suffix}", request_id, module=place.module)
 
@@ -63,11 +63,11 @@ def records(world: World, session: Session, page: Page, read: Read, name: str, r
         order = [place.item for module in page for place in module]
         deepest = max(range(len(read.looked)), key=lambda n: order.index(read.looked[n].item))
         left_ms = next(act.ts for act in read.acts if act.position == deepest and act.action in (Action.PLAY, Action.SKIP))
-        out.append(record(Act(left_ms, deepest, read.looked[deepest].item, Action.IMPRESSION), "i"))
+        out.append(record(Reaction(left_ms, deepest, read.looked[deepest].item, Action.IMPRESSION), "i"))
     return sorted(out, key=lambda record: record.ts)
 
 
-def of_slots(world: World, slots: Sequence[Slot]) -> list[list[Place]]:
+def of_slots(world: World, slots: Sequence[ExposedItem]) -> list[list[Place]]:
     """The page that an exposure shows."""
     out: dict[str, list[Place]] = {}
     for slot in slots:

@@ -36,7 +36,7 @@ _REALISED = {
 }
 
 
-class Act(NamedTuple):
+class Reaction(NamedTuple):
     """What a listener did with the item of one slot."""
 
     ts: int
@@ -81,7 +81,7 @@ def satisfaction(settings: WorldSettings, v: np.ndarray) -> np.ndarray:
     return FULL_WEIGHT * p.full + COLLECT_WEIGHT * p.collect + SHARE_WEIGHT * p.share + SKIP_WEIGHT * p.skip + DISLIKE_WEIGHT * p.dislike
 
 
-def realised(acts: Sequence[Act]) -> float:
+def realised(acts: Sequence[Reaction]) -> float:
     """The same weights on what was done."""
     total = 0.0
     for act in acts:
@@ -99,7 +99,7 @@ def looked(settings: WorldSettings, session: Session, n: int) -> int:
     return int(stops[0]) + 1 if len(stops) else n
 
 
-def react(world: World, session: Session, items: Sequence[int], ts: int, pace: float | None = None) -> list[Act]:
+def react(world: World, session: Session, items: Sequence[int], ts: int, pace: float | None = None) -> list[Reaction]:
     """What the listener does with a list shown at ts, in time order. Nothing is observed yet."""
     s, pace = world.settings, pace or world.settings.pace
     shown = np.asarray(items[: looked(s, session, len(items))], np.int64)
@@ -112,7 +112,7 @@ def react(world: World, session: Session, items: Sequence[int], ts: int, pace: f
     collect = _sigmoid(s.collect_bias + v).tolist()
     share = _sigmoid(s.share_bias + v).tolist()
     duration = world.duration_ms[shown].tolist()
-    acts: list[Act] = []
+    acts: list[Reaction] = []
     clock = float(ts)
     for position, (item, u) in enumerate(zip(shown.tolist(), session.noise.tolist(), strict=False)):
         length = duration[position] or 600_000  # a live room: said by the source, ten minutes are the whole of it
@@ -120,9 +120,9 @@ def react(world: World, session: Session, items: Sequence[int], ts: int, pace: f
             played = min(int(800 + 9_000 * u[_RATIO] ** 2), length // 4)
             clock += (1_000 + played) / pace
             at_once = u[_DISLIKE] < dislike[position] and u[_ALSO] < 0.5
-            acts.append(Act(int(clock), position, item, Action.SKIP, (Action.DISLIKE,) if at_once else (), played))
+            acts.append(Reaction(int(clock), position, item, Action.SKIP, (Action.DISLIKE,) if at_once else (), played))
             if u[_DISLIKE] < dislike[position] and not at_once:
-                acts.append(Act(int(clock + 1 + 4_000 * u[_DELAY] / pace), position, item, Action.DISLIKE))
+                acts.append(Reaction(int(clock + 1 + 4_000 * u[_DELAY] / pace), position, item, Action.DISLIKE))
             continue
         whole = u[_FULL] < full[position]
         played = int(length * (0.96 + 0.04 * u[_RATIO] if whole else 0.05 + 0.75 * u[_RATIO]))
@@ -137,15 +137,15 @@ def react(world: World, session: Session, items: Sequence[int], ts: int, pace: f
             else:
                 mean = _SOON_MS if u[_WHEN] < _COLLECT_SOON else _LATE_MS
                 then = at + 1 + int(mean / pace * -math.log1p(-u[_DELAY]))
-                acts.append(Act(then, position, item, Action.COLLECT))
+                acts.append(Reaction(then, position, item, Action.COLLECT))
             if u[_UNDO] < _UNDO_SHARE:
-                acts.append(Act(then + 1 + int(_UNDO_MS / pace * -math.log1p(-u[_UNDO_DELAY])), position, item, Action.UNCOLLECT))
-        acts.append(Act(at, position, item, Action.PLAY, tuple(also), played, whole))
+                acts.append(Reaction(then + 1 + int(_UNDO_MS / pace * -math.log1p(-u[_UNDO_DELAY])), position, item, Action.UNCOLLECT))
+        acts.append(Reaction(at, position, item, Action.PLAY, tuple(also), played, whole))
     return sorted(acts)
 
 
 def event(
-    world: World, session: Session, act: Act, event_id: str, request_id: str | None = None, propensity: float | None = None,
+    world: World, session: Session, act: Reaction, event_id: str, request_id: str | None = None, propensity: float | None = None,
     module: str | None = None,
 ) -> Event:  # fmt: skip
     """An act as a record. A live room has no duration, so its source says whether it was a full play."""

@@ -18,16 +18,16 @@ from online_model.trainer import Trainer
 from replay.simulator.world import World
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Context, Event, Exposure, Record, Slot, Tick
+from streams.core.join.events import Context, Event, ExposedItem, Exposure, Record, Tick
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
-from streams.core.learning.strategy_bandit import Choosing
-from streams.core.serving.candidates import Shelves
-from streams.core.serving.recommend import Recommender, RecommendSettings, Request
-from streams.core.serving.surfaces import default_choosing
+from streams.core.learning.strategy_bandit import StrategyBandit
+from streams.core.serving.candidates import CatalogIndex
+from streams.core.serving.recommend import Recommender, RecommendSettings, SlateRequest
+from streams.core.serving.surfaces import default_strategy_bandit
 
 QUIET_MS = 200  # after which a worker writes its first tick
 
@@ -47,17 +47,22 @@ class Segue:
     """Call it for a list; hand `observe` what happened. It knows of the world only its catalog."""
 
     def __init__(
-        self, world: World, seed: int, settings: SegueSettings | None = None, device: str = "cpu", choosing: Choosing | None = None
+        self,
+        world: World,
+        seed: int,
+        settings: SegueSettings | None = None,
+        device: str = "cpu",
+        strategy_bandit: StrategyBandit | None = None,
     ) -> None:
-        """`choosing`: what learns of rewards, where pages or lists are asked for whose strategy it chooses."""
+        """`strategy_bandit`: what learns of rewards, where pages or lists are asked for whose strategy it chooses."""
         s = settings or SegueSettings()
         self.seed = seed
-        self.catalog, self.shelves = Catalog(), Shelves()
+        self.catalog, self.catalog_index = Catalog(), CatalogIndex()
         for item in world.catalog():
-            self.shelves.put(self.catalog.put(item), world.settings.start_ms)
+            self.catalog_index.put(self.catalog.put(item), world.settings.start_ms)
         self.partition = Partition(s.partition, Tables.over(), self.catalog)
-        self.learner = Learner(s.learner, Trainer(s.model, device), choosing or default_choosing())
-        self.recommender = Recommender(s.recommend, s.partition, self.catalog, self.shelves)
+        self.learner = Learner(s.learner, Trainer(s.model, device), strategy_bandit or default_strategy_bandit())
+        self.recommender = Recommender(s.recommend, s.partition, self.catalog, self.catalog_index)
         self.asked = 0
         self._offset = 0
 
@@ -65,11 +70,11 @@ class Segue:
         """Take in and learn what happened."""
         self._take(records)
 
-    def __call__(self, user_id: str, ts: int, k: int, domain: str, context: Context) -> list[Slot]:
+    def __call__(self, user_id: str, ts: int, k: int, domain: str, context: Context) -> list[ExposedItem]:
         """A list as of now. Its exposure comes back with the records, as the live one does."""
         self.until(ts)
         self.asked += 1
-        request = Request(user_id=user_id, k=k, domain=domain, context=context)
+        request = SlateRequest(user_id=user_id, k=k, domain=domain, context=context)
         user = self.partition.user(keys.key("user", user_id))
         predict = self.learner.trainer.predict
         exposure = self.recommender.recommend(
@@ -90,7 +95,7 @@ class Segue:
             self._offset += 1
         effects = self.partition.apply(arrived)
         for increment in effects.popularity:
-            self.shelves.add(increment)
+            self.catalog_index.add(increment)
         self.learner.apply(self.partition.number, effects.examples)
         for table in self.partition.tables.named().values():
             table.settle()

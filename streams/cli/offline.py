@@ -120,7 +120,7 @@ def replay(
     from streams.core.join.partition import Partition
     from streams.core.join.state import Tables
     from streams.core.learning.learn import Learner
-    from streams.core.learning.strategy_bandit import Choosing
+    from streams.core.learning.strategy_bandit import StrategyBandit
     from streams.core.serving.surfaces import arms
     from streams.kafka_io.topics import reaching
 
@@ -170,8 +170,8 @@ def replay(
             )  # fmt: skip
             found = evidence.findings(result)
         else:
-            choosing = Choosing(arms(settings.pages, settings.recommend), settings.bandit)
-            learner = Learner(settings.learner, Trainer(settings.model, chosen), choosing)
+            strategy_bandit = StrategyBandit(arms(settings.pages, settings.recommend), settings.bandit)
+            learner = Learner(settings.learner, Trainer(settings.model, chosen), strategy_bandit)
             if k is None:
                 result = prequential.run(arrivals(), machine, learner, closing=not live, since_ms=_moment(since), progress=told)
             else:

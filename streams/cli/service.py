@@ -13,7 +13,7 @@ from streams.cli.frame import CallError, Verb, as_json, verb, with_settings
 if TYPE_CHECKING:
     from streams.core.serving.explain import Explained
     from streams.core.serving.pages import Page
-    from streams.core.serving.recommend import Answer
+    from streams.core.serving.recommend import Slate
     from streams.http.client import Place
     from streams.settings import Loaded
 
@@ -76,10 +76,10 @@ def recommend(
 ) -> None:
     """Ask a running service for USER's list; without USER for a guest's. It is a list like any other: written down as shown."""
     from streams.cli.console import emit
-    from streams.core.serving.recommend import Request
+    from streams.core.serving.recommend import SlateRequest
     from streams.http import client
 
-    request = _request(wanted | {"k": k, "candidates": candidates or None, "strategy": strategy}, Request)
+    request = _request(wanted | {"k": k, "candidates": candidates or None, "strategy": strategy}, SlateRequest)
     answer = client.recommend(place, request, wait)
     reasons = client.explain(place, answer.request_id) if why else None
     if as_json:
@@ -133,7 +133,7 @@ def page(
     click.echo(f"{len(answer.modules)} modules, {items} items; {_made_by(answer)}", err=True)
 
 
-def _made_by(answer: Answer | Page) -> str:
+def _made_by(answer: Slate | Page) -> str:
     model = f"model version {answer.model_version}" if answer.model_version is not None else "no model yet"
     return ", ".join([answer.strategy, model, *answer.flags])
 

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streams.core.learning.live_value import StrategyValue
 from streams.core.serving.variety import ALL, Varieties
 from streams.kafka_io.topics import TopicSettings, names
-from streams.status import Histogram, LearnerStanding, Standing, StrategyStanding, SurfaceStanding, WorkerStanding, quantile
+from streams.status import Histogram, LearnerStatus, Standing, StrategyStatus, SurfaceStatus, WorkerStatus, quantile
 
 RATE_MS = 5_000  # a rate is over so long: a second of 200 events is noise
 RECENT_MS = 60_000  # freshness "now" is that of the last minute
@@ -37,8 +37,8 @@ class Readings:
     """The newest record of every worker and of the learner, and some of what was before."""
 
     def __init__(self) -> None:
-        self.workers: dict[str, WorkerStanding] = {}
-        self.learner: LearnerStanding | None = None
+        self.workers: dict[str, WorkerStatus] = {}
+        self.learner: LearnerStatus | None = None
         self.fresh: Counter[int] = Counter()  # of all acts so far
         self.curves: dict[str, deque[float]] = {}  # events/s, examples/s, freshness, AUC by task, shares of plays, FIGURES by strategy
         self.variety: Varieties = {}  # of what simulated listeners were shown, as it was last looked at
@@ -71,7 +71,7 @@ class Readings:
             standing = _standing.decode(value)
         except msgspec.DecodeError:
             return
-        if isinstance(standing, WorkerStanding):
+        if isinstance(standing, WorkerStatus):
             self._worker(standing)
         elif isinstance(standing, StrategyValue):
             self._hours[standing.surface, standing.strategy] = standing
@@ -176,7 +176,7 @@ class Readings:
         return out
 
     @property
-    def surfaces(self) -> dict[str, SurfaceStanding]:
+    def surfaces(self) -> dict[str, SurfaceStatus]:
         """How strategies stand, on the surfaces (page, list) on which one has been drawn and come to something.
 
         Where the newest hour has just closed and none is open, their values are those of that hour.
@@ -197,13 +197,13 @@ class Readings:
         figures = self.learner.fading.get(FADING_MS, {}) if self.learner else {}
         return {task: dict(of_task) for task, of_task in figures.items()}
 
-    def _valued(self, surface: str, name: str, one: StrategyStanding) -> StrategyStanding:
+    def _valued(self, surface: str, name: str, one: StrategyStatus) -> StrategyStatus:
         hour = self._hours.get((surface, name))
         if one.value is not None or hour is None:
             return one
         return replace(one, value=hour.experience, value_error=hour.experience_error, ess=hour.ess)
 
-    def _worker(self, standing: WorkerStanding) -> None:
+    def _worker(self, standing: WorkerStatus) -> None:
         self.workers[standing.slot] = standing
         self.fresh.update(standing.freshness_ms)
         self._recent.append((standing.at_ms, standing.freshness_ms))

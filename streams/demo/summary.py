@@ -14,7 +14,7 @@ from streams.core.serving.variety import Varieties
 from streams.demo.listeners import Heard
 from streams.demo.readings import Readings, shares
 from streams.kafka_io.topics import TopicSettings, names
-from streams.status import SurfaceStanding
+from streams.status import SurfaceStatus
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +36,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     lists: int  # that listeners were given
     pages: int
     empty: int  # of both, those that nothing was done with
-    surfaces: dict[str, SurfaceStanding]  # page, list -> how strategies stood at the end, where one was drawn
+    surfaces: dict[str, SurfaceStatus]  # page, list -> how strategies stood at the end, where one was drawn
     variety: Varieties  # page, list -> strategy -> how the last of what it made was
     collect_rate: float | None  # collects / plays
     dislikes_per_1000_plays: float | None

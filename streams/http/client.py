@@ -10,7 +10,7 @@ import msgspec
 
 from streams.core.serving.explain import Explanation
 from streams.core.serving.pages import Page, PageRequest
-from streams.core.serving.recommend import Answer, Request
+from streams.core.serving.recommend import Slate, SlateRequest
 from streams.http.entrance import Problem, ServiceSettings
 
 T = TypeVar("T")
@@ -43,9 +43,9 @@ def at(settings: ServiceSettings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-def recommend(place: Place, request: Request, wait_s: float = 0.0) -> Answer:
+def recommend(place: Place, request: SlateRequest, wait_s: float = 0.0) -> Slate:
     """The list. `wait_s`: how long a service may take to be there and ready."""
-    return _waited(place, "/v1/recommendations", msgspec.json.encode(request), Answer, wait_s)
+    return _waited(place, "/v1/recommendations", msgspec.json.encode(request), Slate, wait_s)
 
 
 def page(place: Place, request: PageRequest, wait_s: float = 0.0) -> Page:

@@ -16,7 +16,7 @@ from streams.core.join.events import Event, Exposure
 from streams.core.join.items import Item
 from streams.core.serving.explain import Explanation
 from streams.core.serving.pages import Page, PageRequest
-from streams.core.serving.recommend import Answer, Request
+from streams.core.serving.recommend import Slate, SlateRequest
 from streams.http.accept import NotTaken, Taken
 from streams.http.entrance import Problem
 
@@ -63,7 +63,7 @@ def documentation() -> Documentation:
 
 def openapi() -> dict[str, Any]:
     """OpenAPI 3.1, whose schemas are JSON Schema as msgspec gives it."""
-    structs = (Request, Answer, PageRequest, Page, Explanation, Event, Exposure, Item, NotTaken, Taken, Health, Readiness, Problem)
+    structs = (SlateRequest, Slate, PageRequest, Page, Explanation, Event, Exposure, Item, NotTaken, Taken, Health, Readiness, Problem)
     _, schemas = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
     paths: dict[str, dict[str, Any]] = {}
     for operation in _operations():
@@ -86,8 +86,8 @@ def _operations() -> Iterator[Operation]:
     busy = {429: ("Too many requests are under way.", problem), 503: ("Not now; `retry-after` says when.", problem)}
     record = {"oneOf": [_ref(Event), _ref(Exposure)]}
     yield Operation(
-        "post", "/v1/recommendations", "A ranked list", _ref(Request),
-        {200: ("The list. Its exposure is in Kafka, but for guests and empty lists.", _ref(Answer)), **refused, **busy},
+        "post", "/v1/recommendations", "A ranked list", _ref(SlateRequest),
+        {200: ("The list. Its exposure is in Kafka, but for guests and empty lists.", _ref(Slate)), **refused, **busy},
         {"user_id": "ada", "k": 3, "domain": "song", "weights": {"skip": -1.0}, "gamma_item": 0.5},
         "`flags` say what to know of a list: `cold` (no model has learned yet, popularity orders), `guest`, `short` (fewer than k), "
         "`stale` (the learner was not heard of lately), `unlogged` (Kafka did not answer in time: its exposure may be lost). "

@@ -31,10 +31,10 @@ from streams.kafka_io.topics import names
 
 if TYPE_CHECKING:
     from streams.core.learning.learn import Learner
-    from streams.core.learning.strategy_bandit import Choosing
+    from streams.core.learning.strategy_bandit import StrategyBandit
     from streams.learner.process import LearnerProcess
     from streams.worker.process import Worker
-    from streams.worker.replica import ServingModel
+    from streams.worker.replica import Replica
 
 CONTENT_TYPE = "text/plain; version=0.0.4"  # of the format; the text is ASCII
 ROUTES = (
@@ -53,7 +53,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series fo
 class WorkerMetrics:
     """Of one worker. Counts of partitions are of all that was ever taken in, restarts included."""
 
-    def __init__(self, worker: Worker, model: ServingModel) -> None:
+    def __init__(self, worker: Worker, model: Replica) -> None:
         self.registry = CollectorRegistry()
         r = self.registry
         self.requests = Counter("segue_requests", "requests answered", ["route", "status"], registry=r)
@@ -97,7 +97,7 @@ def route(path: str) -> str:
 
 
 class _WorkerFigures(Collector):
-    def __init__(self, worker: Worker, model: ServingModel) -> None:
+    def __init__(self, worker: Worker, model: Replica) -> None:
         self._worker, self._model = worker, model
 
     def describe(self) -> Iterable[Metric]:
@@ -158,40 +158,40 @@ class _LearnerFigures(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        teaching = self._process.teaching
-        learner = teaching.learner
+        loop = self._process.loop
+        learner = loop.learner
         counted: Mapping[str, int] = dict(learner.counted) if learner is not None else {}
         records = CounterMetricFamily("segue_learned", "records of examples, by what they were or what became of them", labels=["what"])
         for what, n in sorted(counted.items()):
             records.add_metric([what], n)
         yield records
         yield _gauge("segue_learner", "1 of the learner, 0 of a standby", learner is not None)
-        yield _gauge("segue_learner_epoch", "of its reign", teaching.epoch)
+        yield _gauge("segue_learner_epoch", "of its reign", loop.epoch)
         yield _gauge("segue_learner_version", "of the model; -1 of a standby", learner.version if learner is not None else -1)
         end = self._process.app.consumer.highwater(TP(names(self._process.config.topics.prefix).examples, 0)) if learner is not None else 0
-        yield _gauge("segue_learner_lag_records", "records of examples that are not learned", max((end or 0) - teaching.applied - 1, 0))
+        yield _gauge("segue_learner_lag_records", "records of examples that are not learned", max((end or 0) - loop.applied - 1, 0))
         yield _gauge("segue_learner_watermark_seconds", "event time", learner.watermark_ms / 1000 if learner is not None else -1)
-        yield _counter("segue_learner_published", "deltas published", teaching.published)
-        yield _counter("segue_learner_acts", "acts in versions published", teaching.acts)
-        yield _counter("segue_learner_checkpoints", "checkpoints saved", teaching.checkpoints)
+        yield _counter("segue_learner_published", "deltas published", loop.published)
+        yield _counter("segue_learner_acts", "acts in versions published", loop.acts)
+        yield _counter("segue_learner_checkpoints", "checkpoints saved", loop.checkpoints)
         if learner is not None:
             yield from _watched(learner)
-            yield from _chosen(learner.choosing)
+            yield from _chosen(learner.strategy_bandit)
 
 
-def _chosen(choosing: Choosing) -> Iterator[Metric]:
+def _chosen(strategy_bandit: StrategyBandit) -> Iterator[Metric]:
     """Of each surface; strategies are at most MAX_ARMS."""
     rewards = CounterMetricFamily("segue_rewards", "lists whose strategy was chosen, by what was learned", labels=["surface", "what"])
     alarms = CounterMetricFamily("segue_strategy_alarms", "times that what a strategy earns has changed", labels=["surface"])
     weight = GaugeMetricFamily("segue_revenue_weight", "of revenue against experience, in the choice of a strategy", labels=["surface"])
     chance = GaugeMetricFamily("segue_strategy_chance", "mean chance with which it was chosen lately", labels=["surface", "strategy"])
-    for surface, policy in choosing.policies.items():
-        counted = dict(choosing.counted[surface])
+    for surface, policy in strategy_bandit.policies.items():
+        counted = dict(strategy_bandit.counted[surface])
         alarms.add_metric([surface], counted.pop("alarms"))
         weight.add_metric([surface], policy.floor.weight)
         for what, n in counted.items():
             rewards.add_metric([surface, what], n)
-        for strategy, share in choosing.lately(surface).items():
+        for strategy, share in strategy_bandit.lately(surface).items():
             chance.add_metric([surface, strategy], share)
     yield from (rewards, alarms, weight, chance)
 

@@ -29,7 +29,7 @@ from streams.core.join.settings import PartitionSettings
 from streams.core.serving.explain import Explanation, Recent
 from streams.core.serving.fusion import RequestError
 from streams.core.serving.pages import Page, PageRequest, PageSettings
-from streams.core.serving.recommend import STALE, Answer, RecommendSettings, Request
+from streams.core.serving.recommend import STALE, RecommendSettings, Slate, SlateRequest
 from streams.core.serving.surfaces import arms
 from streams.http import accept
 from streams.http.accept import NotTaken, Taken, Unusable
@@ -42,18 +42,18 @@ from streams.kafka_io.messages import Out
 from streams.kafka_io.topics import TopicSettings
 from streams.worker.answers import Answers, Moved
 from streams.worker.process import Worker
-from streams.worker.replica import CopySettings, ServingModel
+from streams.worker.replica import Replica, ReplicaSettings
 
 UNLOGGED = "unlogged"  # flag: Kafka did not say in time that it has the exposure
 
 log = logging.getLogger(__name__)
 
 AnyCall = Call[Any, Any, Any]
-R = TypeVar("R", Request, PageRequest)
-A = TypeVar("A", Answer, Page)
+R = TypeVar("R", SlateRequest, PageRequest)
+A = TypeVar("A", Slate, Page)
 
 
-class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
+class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """All that a service runs by; the topics and how events are joined are the worker's."""
 
     topics: TopicSettings = TopicSettings()
@@ -62,20 +62,20 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     recommend: RecommendSettings = RecommendSettings()
     pages: PageSettings = PageSettings()
     bandit: BanditSettings = BanditSettings()
-    copy: CopySettings = CopySettings()
+    copy: ReplicaSettings = ReplicaSettings()
     model: ModelSettings = ModelSettings()
 
 
 class Service:
     """One worker's. Binds its address at once, so that it is known, and a taken one refused, before anything starts."""
 
-    def __init__(self, config: ServiceConfig) -> None:
+    def __init__(self, config: ServingSettings) -> None:
         self.config = config
         self._socket = bind(config.service.host, config.service.port, "service")
         self.address = address(self._socket)
         self._thread = ThreadPoolExecutor(1, "answer")
         chosen = arms(config.pages, config.recommend)
-        self.model = ServingModel(config.topics, config.copy, config.model, thread=self._thread, arms=chosen, bandit=config.bandit)
+        self.model = Replica(config.topics, config.copy, config.model, thread=self._thread, arms=chosen, bandit=config.bandit)
         recent = Recent(config.service.explained_requests, config.service.explained_bytes)
         self._answers = Answers(config.recommend, config.pages, config.partition, self.model, self._thread, recent)
         self._delivery = Delivery(config.topics)  # its own: behind a worker's effects, which are large, lists would wait for their turn
@@ -109,7 +109,7 @@ class Service:
     async def _follow(self) -> None:
         while not self._worker.ready:
             await asyncio.sleep(0.05)
-        self._thread.submit(lambda: self.model.choosing)  # it loads scipy, 0.8 s: no request should wait for that
+        self._thread.submit(lambda: self.model.strategy_bandit)  # it loads scipy, 0.8 s: no request should wait for that
         await self.model.run()
 
     def _app(self) -> Litestar:
@@ -169,7 +169,7 @@ class Service:
             exception_handlers={Refusal: _refused, HTTPException: _http_error, Exception: _our_error},
         )  # fmt: skip
 
-    async def _recommend(self, body: bytes) -> Answer:
+    async def _recommend(self, body: bytes) -> Slate:
         answer = await self._answered(body, _request, self._answers.answer, "list")
         self._metrics.answers.labels(answer.strategy).inc()
         return answer
@@ -320,5 +320,5 @@ def _our_error(request: AnyCall, error: Exception) -> Response[bytes]:
     return _refused(request, refusal)
 
 
-_request = msgspec.json.Decoder(Request).decode
+_request = msgspec.json.Decoder(SlateRequest).decode
 _page_request = msgspec.json.Decoder(PageRequest).decode

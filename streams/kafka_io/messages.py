@@ -41,7 +41,7 @@ class Delta(msgspec.Struct, frozen=True, array_like=True, tag="delta"):
     watermark_ms: int
     arrivals_ms: list[int]  # broker append of every act that these versions learned from
     rows: bytes  # of online_model: absolute values by key; empty: no step was made
-    choosing: bytes = b""  # what choices among strategies depend on, whole; empty: as it was
+    strategy_bandit: bytes = b""  # what choices among strategies depend on, whole; empty: as it was
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True, tag="beat"):

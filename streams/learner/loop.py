@@ -24,7 +24,7 @@ from online_model.checkpoint import Conditions
 from online_model.model_settings import ModelSettings
 from streams.core.join.rewards import RewardSettings
 from streams.core.learning.learn import Learner, LearnerSettings, Step
-from streams.core.learning.strategy_bandit import Choosing
+from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.recommend import Preset
 from streams.core.serving.surfaces import by_default
 from streams.kafka_io import messages
@@ -63,7 +63,7 @@ class LearnerProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("checkpoint_every_s, keep and threads must be positive, dense_every_s not negative")
 
 
-class LearnerConfig(msgspec.Struct, frozen=True, kw_only=True):
+class LearningSettings(msgspec.Struct, frozen=True, kw_only=True):
     """All that a learner runs by."""
 
     topics: TopicSettings = TopicSettings()
@@ -108,10 +108,10 @@ def _write(root: Path, snapshot: _Snapshot, conditions: Conditions, keep: int) -
     checkpoint.save(root, snapshot.name, snapshot.arrays, snapshot.meta, conditions, keep)
 
 
-class Teaching:
+class LearningLoop:
     """The single partition of `examples`, and the learner over it."""
 
-    def __init__(self, config: LearnerConfig, delivery: Delivery, watchdog: Watchdog) -> None:
+    def __init__(self, config: LearningSettings, delivery: Delivery, watchdog: Watchdog) -> None:
         self.config = config
         self.learner: Learner | None = None
         self.applied = -1  # offset in `examples`
@@ -283,12 +283,12 @@ class Teaching:
             work.done = work.at >= len(part.records)
             if not work.done or time.monotonic() > until:
                 break
-        choosing = b""
-        if learner.choosing.version != self._told:
-            self._told, choosing = learner.choosing.version, learner.choosing.copy_bytes()
+        strategy_bandit = b""
+        if learner.strategy_bandit.version != self._told:
+            self._told, strategy_bandit = learner.strategy_bandit.version, learner.strategy_bandit.copy_bytes()
         if not steps:
             version, watermark = learner.version, learner.watermark_ms
-            return Delta(self.epoch, version, version, watermark, [], b"", choosing) if choosing else None
+            return Delta(self.epoch, version, version, watermark, [], b"", strategy_bandit) if strategy_bandit else None
         now = time.monotonic()
         dense = now - self._dense_at >= self.config.process.dense_every_s
         if dense:
@@ -300,7 +300,7 @@ class Teaching:
         return Delta(
             epoch=self.epoch, first=steps[0].version, version=steps[-1].version, watermark_ms=steps[-1].watermark_ms,
             arrivals_ms=[a for s in steps for a in s.arrivals_ms], rows=learner.trainer.delta(touched, dense),
-            choosing=choosing,
+            strategy_bandit=strategy_bandit,
         )  # fmt: skip
 
     async def _beat(self) -> None:
@@ -388,7 +388,7 @@ class Teaching:
         claim = Claim(base, learner.version, f"{socket.gethostname()}:{os.getpid()}")
         self.epoch = await self._delivery.append(Out("model_updates", 0, None, messages.encode(claim)))
         self._updates_offset = self.epoch + 1
-        self.learner, self._told = learner, learner.choosing.version
+        self.learner, self._told = learner, learner.strategy_bandit.version
         if not base:
             await self._checkpoint()  # what copies begin with
             await self._saved()
@@ -404,8 +404,8 @@ class Teaching:
         p = self.config.process
         devices.use_threads(p.threads)
         trainer = Trainer(self.config.model, devices.chosen(p.device))
-        choosing = Choosing(self.config.arms, self.config.bandit)
-        learner = Learner(self.config.learner, trainer, choosing, self.config.topics.partitions)
+        strategy_bandit = StrategyBandit(self.config.arms, self.config.bandit)
+        learner = Learner(self.config.learner, trainer, strategy_bandit, self.config.topics.partitions)
         found = checkpoint.load_newest(Path(p.checkpoint_dir))
         if found is None:
             return learner, "", -1
@@ -418,14 +418,14 @@ class Teaching:
 
     def _meant(self, found: checkpoint.Checkpoint) -> list[str]:
         """Settings without which posteriors that have learned mean nothing: units of rewards, and what presets are."""
-        choosing = found.meta.get("posteriors", {}).get("choosing", {})
-        if not any(of["learned"] for of in choosing.get("counted", {}).values()):
+        strategy_bandit = found.meta.get("posteriors", {}).get("choosing", {})
+        if not any(of["learned"] for of in strategy_bandit.get("counted", {}).values()):
             return []
         out = ["settings.bandit.arms", "settings.bandit.revenue_most"]
         if "partition" in found.conditions.settings:  # earlier builds did not write them down
             out.append("settings.partition.reward")
-            if choosing["counted"].get("list", {}).get("learned"):
-                out += [f"settings.recommend.presets.{name}" for name in choosing["learned"]["list"]["names"]]
+            if strategy_bandit["counted"].get("list", {}).get("learned"):
+                out += [f"settings.recommend.presets.{name}" for name in strategy_bandit["learned"]["list"]["names"]]
         return out
 
     def _conditions(self) -> Conditions:

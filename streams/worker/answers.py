@@ -29,12 +29,12 @@ from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import UserState
-from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, Shelves
+from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, CatalogIndex
 from streams.core.serving.explain import Explanation, Recent, explained
-from streams.core.serving.pages import MadePage, PageMaker, PageRequest, PageSettings
-from streams.core.serving.recommend import Made, Recommender, RecommendSettings, Request
+from streams.core.serving.pages import PageMaker, PageRequest, PageSettings, ServedPage
+from streams.core.serving.recommend import Recommender, RecommendSettings, ServedSlate, SlateRequest
 from streams.watchdog import end
-from streams.worker.replica import ServingModel
+from streams.worker.replica import Replica
 
 SEED = 0  # of chance in lists; what makes two lists differ is the id and the time of their requests
 T = TypeVar("T")
@@ -49,11 +49,11 @@ class Answers:
     """Told of all that changes, from the event loop; asked for lists and pages, from the event loop."""
 
     def __init__(
-        self, settings: RecommendSettings, pages: PageSettings, partition: PartitionSettings, model: ServingModel, thread: Executor,
+        self, settings: RecommendSettings, pages: PageSettings, partition: PartitionSettings, model: Replica, thread: Executor,
         recent: Recent,
     ) -> None:  # fmt: skip
         """`thread`: one, the same that the model moves on in. `recent`: of what can be explained; from here on that thread's."""
-        self._catalog, self._shelves = Catalog(), Shelves()  # a catalog of its own, so that both are of one moment
+        self._catalog, self._shelves = Catalog(), CatalogIndex()  # a catalog of its own, so that both are of one moment
         self._recommender = Recommender(settings, partition, self._catalog, self._shelves)
         self._pages = PageMaker(pages, self._recommender)
         self._decay = of_item(partition.rate_half_life_h)
@@ -61,11 +61,11 @@ class Answers:
         self._line = asyncio.Lock()  # whose turn it is among those that ask
         self._making: asyncio.Future[Any] | None = None
 
-    async def answer(self, request: Request, request_id: str, partition: Partition, now_ms: int) -> Made:
+    async def answer(self, request: SlateRequest, request_id: str, partition: Partition, now_ms: int) -> ServedSlate:
         """The list, which can be explained from then on. `partition`: the user's; of a guest, any."""
         return await self._made(self._make, request, request_id, _user(request.user_id, partition), partition, now_ms)
 
-    async def page(self, request: PageRequest, request_id: str, partition: Partition, now_ms: int) -> MadePage:
+    async def page(self, request: PageRequest, request_id: str, partition: Partition, now_ms: int) -> ServedPage:
         """The page; the rest as of a list."""
         return await self._made(self._make_page, request, request_id, _user(request.user_id, partition), partition, now_ms)
 
@@ -111,24 +111,24 @@ class Answers:
             finally:
                 self._making = None
 
-    def _make(self, request: Request, request_id: str, user: UserState | None, partition: Partition, now_ms: int) -> Made:
+    def _make(self, request: SlateRequest, request_id: str, user: UserState | None, partition: Partition, now_ms: int) -> ServedSlate:
         model = self._model
         there = model.version is not None
         with _at(partition):
             made = self._recommender.recommend(
                 request, request_id, user, partition.glance, model.predict if there else None,
-                now_ms, SEED, model.version, model.age_ms if there else 0, there and model.stale, model.choosing,
+                now_ms, SEED, model.version, model.age_ms if there else 0, there and model.stale, model.strategy_bandit,
                 model.user_vector if there else None,
             )  # fmt: skip
         self._recent.put(request_id, made.trace)
         return made
 
-    def _make_page(self, request: PageRequest, request_id: str, user: UserState | None, partition: Partition, now_ms: int) -> MadePage:
+    def _make_page(self, request: PageRequest, request_id: str, user: UserState | None, partition: Partition, now_ms: int) -> ServedPage:
         model = self._model
         there = model.version is not None
         with _at(partition):
             made = self._pages.page(
-                request, request_id, user, partition.glance, model.predict if there else None, model.choosing,
+                request, request_id, user, partition.glance, model.predict if there else None, model.strategy_bandit,
                 now_ms, SEED, model.version, model.age_ms if there else 0, there and model.stale, model.user_vector if there else None,
             )  # fmt: skip
         self._recent.put(request_id, made.trace)

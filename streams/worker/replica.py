@@ -21,7 +21,7 @@ from aiokafka.structs import ConsumerRecord
 
 from bandit.settings import BanditSettings
 from online_model import checkpoint
-from streams.core.learning.strategy_bandit import Choosing
+from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.surfaces import by_default
 from streams.kafka_io import messages
 from streams.kafka_io.messages import Beat, Claim, Delta
@@ -43,7 +43,7 @@ RETRY_S = 0.5  # before a checkpoint that should be there is looked for again
 log = logging.getLogger(__name__)
 
 
-class CopySettings(msgspec.Struct, frozen=True, kw_only=True):
+class ReplicaSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The copy of the model that answers."""
 
     checkpoint_dir: str = "run/checkpoints"  # where the learner writes; workers read it
@@ -51,11 +51,11 @@ class CopySettings(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 1  # of torch in the worker: the cores are taken by the events
 
 
-class ServingModel:
+class Replica:
     """The model of one worker. Until the first checkpoint has been read, `version` is None and there is no prediction."""
 
     def __init__(
-        self, topics: TopicSettings, settings: CopySettings, model: ModelSettings, device: str = "cpu", thread: Executor | None = None,
+        self, topics: TopicSettings, settings: ReplicaSettings, model: ModelSettings, device: str = "cpu", thread: Executor | None = None,
         arms: Mapping[str, Sequence[str]] | None = None, bandit: BanditSettings | None = None,
     ) -> None:  # fmt: skip
         """`thread`: where versions are applied; given the one that asks for predictions, none changes between two of them.
@@ -65,7 +65,7 @@ class ServingModel:
         self._thread = thread
         self._arms = arms or by_default()
         self._bandit = msgspec.structs.replace(bandit or BanditSettings(), alarm=0.0)  # drift is seen where there are rewards
-        self._choosing: Choosing | None = None
+        self._choosing: StrategyBandit | None = None
         self._topics, self._settings, self._model, self._device = topics, settings, model, device
         self._trainer: Trainer | None = None
         self._lock = threading.Lock()
@@ -96,14 +96,14 @@ class ServingModel:
             return self._there().predict(batch, gamma_user, gamma_item)
 
     @property
-    def choosing(self) -> Choosing:
+    def strategy_bandit(self) -> StrategyBandit:
         """What chooses among strategies, by what was learned with `version`; before that, with equal chances.
 
         It changes where versions are applied: ask it there, too.
         """
         with self._lock:
             if self._choosing is None:
-                self._choosing = Choosing(self._arms, self._bandit)
+                self._choosing = StrategyBandit(self._arms, self._bandit)
             return self._choosing
 
     def attended(self, batch: Batch) -> Attended:
@@ -193,8 +193,8 @@ class ServingModel:
             for delta in deltas:
                 if self._trainer is not None and delta.rows:
                     self._trainer.apply_delta(delta.rows)
-                if self._choosing is not None and delta.choosing:
-                    self._choosing.take(delta.choosing)
+                if self._choosing is not None and delta.strategy_bandit:
+                    self._choosing.take(delta.strategy_bandit)
                 self.version, self.watermark_ms = delta.version, delta.watermark_ms
 
     async def _load(self, base: str | None = None) -> int:
@@ -211,12 +211,12 @@ class ServingModel:
                 return int(meta["updates_offset"])
             await asyncio.sleep(RETRY_S)
 
-    def _begin(self, trainer: Trainer, choosing: Choosing, meta: Mapping[str, Any]) -> None:
+    def _begin(self, trainer: Trainer, strategy_bandit: StrategyBandit, meta: Mapping[str, Any]) -> None:
         with self._lock:
-            self._choosing = choosing
+            self._choosing = strategy_bandit
             self._trainer, self.version, self.watermark_ms = trainer, int(meta["version"]), int(meta["watermark_ms"])
 
-    def _read(self) -> tuple[Trainer, Checkpoint, Choosing] | None:
+    def _read(self) -> tuple[Trainer, Checkpoint, StrategyBandit] | None:
         root = Path(self._settings.checkpoint_dir)
         if not checkpoint.names(root):
             return None
@@ -229,11 +229,11 @@ class ServingModel:
             return None
         trainer = Trainer(self._model, self._device)
         trainer.load({n[8:]: a for n, a in found.arrays.items() if n.startswith("trainer.")}, found.meta["trainer"])
-        choosing = Choosing(self._arms, self._bandit)
+        strategy_bandit = StrategyBandit(self._arms, self._bandit)
         if "posteriors" in found.meta:
             policies = {n[18:]: a for n, a in found.arrays.items() if n.startswith("posteriors.policy.")}
-            choosing.load(policies, found.meta["posteriors"]["choosing"])
-        return trainer, found, choosing
+            strategy_bandit.load(policies, found.meta["posteriors"]["choosing"])
+        return trainer, found, strategy_bandit
 
 
 def percentile(values: Sequence[int], share: float) -> float | None:

@@ -28,7 +28,7 @@ from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables, digest
 from streams.core.learning.learn import Learner, LearnerSettings
-from streams.core.serving.surfaces import default_choosing
+from streams.core.serving.surfaces import default_strategy_bandit
 from streams.kafka_io import messages
 from streams.kafka_io.topics import TopicSettings, names
 from streams.worker.stores import PartitionStore, StoreSettings, partition_path
@@ -160,7 +160,7 @@ def example_records(topics: TopicSettings) -> tuple[list[ExampleRecord], int]:
 def taught(records: Sequence[Outgoing]) -> dict[str, str]:
     """Digest of a learner that was given the records in memory."""
     torch.set_num_threads(1)
-    learner = Learner(LEARNER, Trainer(ModelSettings()), default_choosing())
+    learner = Learner(LEARNER, Trainer(ModelSettings()), default_strategy_bandit())
     learner.apply(0, records)
     return learner.digest()
 
@@ -170,7 +170,7 @@ def saved_digest(checkpoint_dir: Path) -> dict[str, str]:
     found = checkpoint.load_newest(checkpoint_dir)
     assert found is not None
     torch.set_num_threads(1)
-    learner = Learner(LEARNER, Trainer(ModelSettings()), default_choosing())
+    learner = Learner(LEARNER, Trainer(ModelSettings()), default_strategy_bandit())
     learner.load(found.arrays, found.meta)
     return learner.digest()
 

@@ -16,7 +16,7 @@ from streams.kafka_io import topics
 from streams.kafka_io.broker import EmbeddedBroker
 from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings
-from streams.learner.loop import LearnerConfig, LearnerProcessSettings
+from streams.learner.loop import LearnerProcessSettings, LearningSettings
 from streams.worker.process import WorkerSettings
 from streams.worker.stores import StoreSettings
 from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, stored_digest, taught, unacknowledged, values
@@ -111,7 +111,7 @@ def kill_learners(broker: EmbeddedBroker, folder: Path, events: int, kills: int)
     _, wanted_examples = replayed(log, PartitionSettings())
     wanted = taught(wanted_examples)
     settings = _topics(broker, f"learner-{events}", log)
-    config = LearnerConfig(
+    config = LearningSettings(
         topics=settings,
         learner=LEARNER,
         process=LearnerProcessSettings(checkpoint_dir=str(folder / "checkpoints"), checkpoint_every_s=0.5, device="cpu"),

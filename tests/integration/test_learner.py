@@ -22,10 +22,10 @@ from streams.core.join.settings import PartitionSettings
 from streams.kafka_io import messages
 from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings, names
-from streams.learner.loop import LearnerConfig, LearnerProcessSettings
+from streams.learner.loop import LearnerProcessSettings, LearningSettings
 from streams.learner.process import LearnerProcess
 from streams.worker.process import Worker, WorkerSettings
-from streams.worker.replica import CopySettings, ServingModel, percentile
+from streams.worker.replica import Replica, ReplicaSettings, percentile
 from streams.worker.stores import StoreSettings
 from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, taught, values
 from tests.integration.test_worker import _event, _now, _produce, _until, running
@@ -35,9 +35,9 @@ pytestmark = pytest.mark.broker
 MakeTopics = Callable[[int], TopicSettings]
 
 
-def _config(topics: TopicSettings, folder: Path, slot: str = "0") -> LearnerConfig:
+def _config(topics: TopicSettings, folder: Path, slot: str = "0") -> LearningSettings:
     process = LearnerProcessSettings(checkpoint_dir=str(folder / "checkpoints"), device="cpu")
-    base = LearnerConfig(topics=topics, learner=LEARNER, process=process)
+    base = LearningSettings(topics=topics, learner=LEARNER, process=process)
     return msgspec.structs.replace(base, faust=msgspec.structs.replace(base.faust, slot=slot))
 
 
@@ -46,8 +46,8 @@ def _worker(topics: TopicSettings, folder: Path) -> WorkerSettings:
 
 
 @asynccontextmanager
-async def _followed(topics: TopicSettings, folder: Path) -> AsyncIterator[ServingModel]:
-    copy = ServingModel(topics, CopySettings(checkpoint_dir=str(folder / "checkpoints")), ModelSettings())
+async def _followed(topics: TopicSettings, folder: Path) -> AsyncIterator[Replica]:
+    copy = Replica(topics, ReplicaSettings(checkpoint_dir=str(folder / "checkpoints")), ModelSettings())
     following = asyncio.create_task(copy.run())
     try:
         await asyncio.wait_for(copy.ready.wait(), 30)
@@ -70,7 +70,7 @@ def test_sent_through_kafka_a_log_teaches_what_its_replay_teaches(topic_settings
                 await _until(lambda: not worker.ingest.owned[0].core.progress.in_log and worker.ingest.unsent == 0, 60)
             made = [r for r in await asyncio.to_thread(lambda: example_records(topics)[0]) if isinstance(r, Example | Reversal)]
             last = messages.examples((await asyncio.to_thread(values, topics, names(topics.prefix).examples))[-1]).records[-1]
-            learner = process.teaching.learner
+            learner = process.loop.learner
             assert learner is not None
             # the log's last tick, too: it parts what was shown together, which is one more step
             await _until(lambda: learner.marks.get(0) == (last.offset, last.index, last.n), 60)
@@ -93,7 +93,7 @@ def test_acts_are_learned_and_answered_from_while_listeners_go_on(topic_settings
     async def main() -> list[int]:
         async with running(LearnerProcess(_config(topics, tmp_path))) as learner, _followed(topics, tmp_path) as copy:
             async with running(Worker(_worker(topics, tmp_path))) as worker:
-                await _until(lambda: worker.ready and learner.teaching.learner is not None)
+                await _until(lambda: worker.ready and learner.loop.learner is not None)
                 for n in range(12):
                     await _produce(topics, _event(_now(), event_id=f"e{n}", item=f"i{n}"))
                     await _until(lambda n=n: len(copy.freshness_ms) == n + 1, 10)  # type: ignore[misc]
@@ -112,11 +112,11 @@ def test_a_restarted_learner_goes_on_and_copies_follow_its_epoch(topic_settings:
         async with AsyncExitStack() as stack:
             async with running(LearnerProcess(config)) as learner:
                 copy = await stack.enter_async_context(_followed(topics, tmp_path))
-                await _until(lambda: copy.epoch == learner.teaching.epoch)
+                await _until(lambda: copy.epoch == learner.loop.epoch)
                 first = copy.epoch
             async with running(LearnerProcess(config)) as again:
-                await _until(lambda: again.teaching.learner is not None)
-                await _until(lambda: copy.epoch == again.teaching.epoch and copy.loads == 2)
+                await _until(lambda: again.loop.learner is not None)
+                await _until(lambda: copy.epoch == again.loop.epoch and copy.loads == 2)
                 return first, copy.epoch, copy.version
 
     first, second, version = asyncio.run(main())
@@ -155,7 +155,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(topic_settings: MakeTopics, 
 
     async def learn(until: int) -> None:
         async with running(LearnerProcess(config)) as learner:
-            await _until(lambda: learner.teaching.applied >= until, 60)
+            await _until(lambda: learner.loop.applied >= until, 60)
 
     async def main() -> None:
         async with running(Worker(_worker(topics, tmp_path))) as worker:

@@ -22,7 +22,7 @@ from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import digest
 from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings
-from streams.learner.loop import LearnerConfig, LearnerProcessSettings
+from streams.learner.loop import LearnerProcessSettings, LearningSettings
 from streams.learner.process import LearnerProcess
 from streams.worker.process import Worker, WorkerSettings
 from streams.worker.stores import StoreSettings
@@ -69,12 +69,12 @@ def test_a_sent_log_and_then_live_events_with_silence_between_are_their_replays(
         topics=topics, stores=StoreSettings(data_dir=str(tmp_path / "state")), partition=PartitionSettings(join_window_ms=WINDOW_MS)
     )
     process = LearnerProcessSettings(checkpoint_dir=str(tmp_path / "checkpoints"), device="cpu")
-    config = LearnerConfig(topics=topics, learner=LEARNER, process=process)
+    config = LearningSettings(topics=topics, learner=LEARNER, process=process)
 
     async def main() -> list[dict[str, str]]:
         async with running(LearnerProcess(config)) as learning, running(Worker(worker_settings)) as worker:
-            await _until(lambda: worker.ready and learning.teaching.learner is not None, 60)
-            owned, learner = worker.ingest.owned[0], learning.teaching.learner
+            await _until(lambda: worker.ready and learning.loop.learner is not None, 60)
+            owned, learner = worker.ingest.owned[0], learning.loop.learner
             assert learner is not None
 
             async def settled() -> dict[str, str]:

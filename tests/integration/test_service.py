@@ -33,14 +33,14 @@ from streams.core.serving.recommend import RecommendSettings
 from streams.http.contracts import openapi
 from streams.http.entrance import ExporterSettings, ServiceSettings
 from streams.http.exporter import Exporter
-from streams.http.service import Service, ServiceConfig
+from streams.http.service import Service, ServingSettings
 from streams.kafka_io.broker import EmbeddedBroker
 from streams.kafka_io.topics import TopicSettings, names
-from streams.learner.loop import LearnerConfig, LearnerProcessSettings
+from streams.learner.loop import LearnerProcessSettings, LearningSettings
 from streams.learner.process import LearnerProcess
 from streams.worker import answers
 from streams.worker.process import Worker, WorkerSettings
-from streams.worker.replica import CopySettings
+from streams.worker.replica import ReplicaSettings
 from streams.worker.stores import StoreSettings
 from tests.faults.harness import LEARNER, ROOT, values
 from tests.test_house import documented
@@ -63,9 +63,9 @@ async def serving(
 ) -> AsyncIterator[tuple[Worker, Service, Client]]:
     """A worker that answers, and a client of it. Its lists are without chance, and may repeat."""
     made = Service(
-        ServiceConfig(
+        ServingSettings(
             topics=topics, service=ServiceSettings(port=0, **service),
-            copy=CopySettings(checkpoint_dir=str(folder / "checkpoints"), stale_after_s=2.0),
+            copy=ReplicaSettings(checkpoint_dir=str(folder / "checkpoints"), stale_after_s=2.0),
             recommend=RecommendSettings(explore_share=0.0, no_repeat_window_ms=0), bandit=bandit or BanditSettings(),
         )
     )  # fmt: skip
@@ -519,7 +519,7 @@ def test_with_a_learner_lists_come_from_the_model_and_without_it_grow_stale(topi
     topics = topic_settings(1)
     process = LearnerProcessSettings(checkpoint_dir=str(tmp_path / "checkpoints"), device="cpu")
     linear = BanditSettings(arms="linear")
-    config = LearnerConfig(
+    config = LearningSettings(
         topics=topics, learner=msgspec.structs.replace(LEARNER, micro_batch_span_ms=100), process=process, bandit=linear
     )  # fmt: skip
 
@@ -565,7 +565,7 @@ def test_with_a_learner_lists_come_from_the_model_and_without_it_grow_stale(topi
                         assert answered.status == 404
                     described = await kinds(other)
                 assert shown_by_learner['segue_learned_total{what="examples"}'] == 20
-                assert shown_by_learner["segue_learner_version"] == learner.teaching.learner.version  # type: ignore[union-attr]
+                assert shown_by_learner["segue_learner_version"] == learner.loop.learner.version  # type: ignore[union-attr]
                 assert await kinds(client) == {name for name, of in documented("Prometheus").items() if of == "worker"}
                 assert described == {name for name, of in documented("Prometheus").items() if of == "learner"}
             finally:
@@ -747,4 +747,4 @@ def test_sigterm_in_the_midst_of_requests_breaks_no_answer_and_loses_no_exposure
 
 
 def test_partition_settings_are_the_workers() -> None:
-    assert ServiceConfig().partition == WorkerSettings().partition == PartitionSettings()
+    assert ServingSettings().partition == WorkerSettings().partition == PartitionSettings()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from online_model.blend import RATE, START, Blend, Hearsay
+from online_model.blend import RATE, START, Blend, CrossDomainBlend
 
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:
@@ -16,7 +16,7 @@ def said(blend: Blend, linear: np.ndarray, deep: np.ndarray) -> np.ndarray:
     return blend(torch.from_numpy(linear), torch.from_numpy(deep)).numpy()
 
 
-def heard_too(hearsay: Hearsay, z: np.ndarray, heard: np.ndarray, place: np.ndarray) -> np.ndarray:
+def heard_too(hearsay: CrossDomainBlend, z: np.ndarray, heard: np.ndarray, place: np.ndarray) -> np.ndarray:
     return hearsay(torch.from_numpy(z), torch.from_numpy(heard), place).numpy()
 
 
@@ -52,7 +52,7 @@ def test_a_step_of_hearsay_is_adagrads_on_the_gradient_that_autograd_finds() -> 
     rng = np.random.default_rng(5)
     z, heard, labels = rng.normal(size=(6, 2)), rng.normal(size=(6, 2)), (rng.random((6, 2)) < 0.5).astype(float)
     place = np.array([0, 2, 2, 0, 0, 2])
-    made = Hearsay(3, 2)
+    made = CrossDomainBlend(3, 2)
     made.share[:] = rng.uniform(0.4, 0.6, (3, 2))
     before = made.share.copy()
     share = torch.from_numpy(before.copy()).requires_grad_()
@@ -62,14 +62,14 @@ def test_a_step_of_hearsay_is_adagrads_on_the_gradient_that_autograd_finds() -> 
     slope = share.grad.numpy()
     np.testing.assert_allclose(heard_too(made, z, heard, place), logits.detach().numpy(), rtol=1e-12)
     made.step(heard, place, _sigmoid(heard_too(made, z, heard, place)) - labels)
-    expected = np.clip(before - Hearsay.RATE * slope / np.sqrt(Hearsay.SQUARE + slope**2), 0, 1)
+    expected = np.clip(before - CrossDomainBlend.RATE * slope / np.sqrt(CrossDomainBlend.SQUARE + slope**2), 0, 1)
     np.testing.assert_allclose(made.share, expected, rtol=1e-12)
     assert (made.share[1] == before[1]).all()  # no example of that domain
 
 
 @pytest.mark.parametrize("true", [True, False])
 def test_hearsay_counts_where_it_is_right_and_not_where_it_is_noise(true: bool) -> None:
-    rng, made = np.random.default_rng(6), Hearsay(2, 1)
+    rng, made = np.random.default_rng(6), CrossDomainBlend(2, 1)
     assert heard_too(made, np.ones((1, 1)), np.full((1, 1), 9.0), np.zeros(1, np.int64)).tolist() == [[1.0]]
     found = []
     for _ in range(400):

@@ -43,9 +43,9 @@ def test_a_stationary_day_gives_no_alarm_and_a_shift_gives_one_where_it_is() -> 
 
 def test_rates_are_tripled_at_an_alarm_and_back_in_an_hour() -> None:
     made = Drift(PLACES)
-    assert made.haste(0) == made.haste(T0) == 1.0
+    assert made.lr_multiplier(0) == made.lr_multiplier(T0) == 1.0
     made.alarm_ms = T0
-    assert [made.haste(T0 + part * CALM_MS // 4) for part in range(6)] == pytest.approx([HASTE, 2.5, 2.0, 1.5, 1.0, 1.0])
+    assert [made.lr_multiplier(T0 + part * CALM_MS // 4) for part in range(6)] == pytest.approx([HASTE, 2.5, 2.0, 1.5, 1.0, 1.0])
 
 
 @pytest.mark.parametrize("cut", [1, GROUP - 1, 1_000, 4_345])
@@ -67,7 +67,7 @@ def test_haste_multiplies_the_first_steps_of_rows_and_of_the_dense_part() -> Non
     small = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4)
     plain, hasty = Trainer(small), Trainer(small)
     plain.step(batch(70, 1), T0)
-    hasty.haste = 3.0
+    hasty.lr_multiplier = 3.0
     hasty.step(batch(70, 1), T0)
     user = np.array([1000], np.uint64)
     assert hasty.wide.rows.find(user).all()

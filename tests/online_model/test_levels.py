@@ -31,8 +31,8 @@ def levels(capacity: int = 100) -> Levels:
     return Levels(Rows(capacity, 10 * WEEK, 0), 2)
 
 
-def seen(made: Levels, item: int, value: float, now_ms: int, stands_for: float = 1) -> np.ndarray:
-    return made.see(np.array([item], np.uint64), np.full((1, 2), value), np.array([stands_for]), now_ms)
+def seen(made: Levels, item: int, value: float, now_ms: int, importance_weight: float = 1) -> np.ndarray:
+    return made.see(np.array([item], np.uint64), np.full((1, 2), value), np.array([importance_weight]), now_ms)
 
 
 @given(steps)
@@ -60,7 +60,7 @@ def test_by_hand() -> None:
     got, known = made(np.array([7, 8, 0, 7], np.uint64))
     assert got[:, 0].tolist() == [3.0, 0.0, 0.0, 3.0]  # (1 / 2 + 4) / (1 / 2 + 1)
     assert known[:, 0].tolist() == [True, False, False, True]
-    seen(made, 7, 0.0, T0 + WEEK, stands_for=3)
+    seen(made, 7, 0.0, T0 + WEEK, importance_weight=3)
     assert made(np.array([7], np.uint64))[0][0, 0] == 1.0  # 4.5 / (1.5 + 3)
 
 

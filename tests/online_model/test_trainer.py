@@ -319,8 +319,8 @@ def test_a_row_that_is_used_when_the_sweep_comes_is_kept_and_the_idle_ones_go() 
     live = made.ids.rows.keys[made.ids.rows.keys != 0]
     asked = np.unique(np.concatenate([one.fields.ravel(), one.bags.ravel()]))
     assert made.ids.rows.find(user)[0] != 0
-    been = [5000, 5001, int(one.fields[0, FIELDS.index("domain")])]  # the user's row in each of these
-    own = made.domains.own_rows(user)[0, made.domains.places(np.array(been, np.uint64))]
+    domain_visits = [5000, 5001, int(one.fields[0, FIELDS.index("domain")])]  # the user's row in each of these
+    own = made.domains.own_rows(user)[0, made.domains.places(np.array(domain_visits, np.uint64))]
     assert set(live.tolist()) == (set(asked.tolist()) | set(own.tolist())) - {0, int(one.fields[0, 1])}  # the item: two events only
     assert set(report.touched["ids"].tolist()) > set(live.tolist())
 

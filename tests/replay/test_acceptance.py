@@ -18,7 +18,7 @@ from online_model.model_settings import ModelSettings
 from replay import logs, prequential
 from replay.evidence.holdout import Tail, stopping
 from replay.evidence.ledger import Judged, Ledger
-from replay.evidence.side_by_side import Rival, frozen_name
+from replay.evidence.side_by_side import ComparedLearner, frozen_name
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
@@ -50,7 +50,7 @@ def one_pass(path: Path) -> Pass:
     for item in logs.items([path], logs.Format.KUAIRAND):
         catalog.put(item)
     ledger = Ledger()
-    rival = Rival(OURS, ModelSettings(), LearnerSettings(), "cpu", ledger)
+    rival = ComparedLearner(OURS, ModelSettings(), LearnerSettings(), "cpu", ledger)
     rival.trainer.before.append(lambda batch, now_ms: ledger.shown(batch))
     machine = Partition(PartitionSettings(), Tables.over(), catalog)
     tail = Tail(lambda: prequential.of_file(rows), machine, rival.ask, from_ms)

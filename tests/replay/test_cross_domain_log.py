@@ -19,7 +19,7 @@ from online_model.model_settings import ModelSettings
 from replay import logs, prequential
 from replay.evidence.intervals import Interval, Users, of_difference, of_figure
 from replay.evidence.ledger import Ledger
-from replay.evidence.side_by_side import Rival
+from replay.evidence.side_by_side import ComparedLearner
 from replay.simulator.closed_loop import interval
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
@@ -59,7 +59,7 @@ def lift(path: Path, model: ModelSettings, seeds: Sequence[int] = SEEDS) -> dict
         catalog.put(item)
     ledger, domains = Ledger(), list[np.ndarray]()
     models = [msgspec.structs.replace(model, cross_domain=crossed, seed=seed) for crossed in (True, False) for seed in seeds]
-    first, *others = (Rival(str(at), each, LEARNING, "cpu", ledger) for at, each in enumerate(models))
+    first, *others = (ComparedLearner(str(at), each, LEARNING, "cpu", ledger) for at, each in enumerate(models))
     first.trainer.before.append(lambda batch, now_ms: ledger.shown(batch))
     first.trainer.before.append(lambda batch, now_ms: domains.append(batch.fields[batch.is_example > 0, FIELDS.index("domain")]))
     numbered = prequential.of_file(logs.read([path], logs.Format.AMAZON_CROSS_DOMAIN, logs.Columns()))

@@ -15,7 +15,7 @@ from online_model.model_settings import ModelSettings
 from replay import logs, prequential
 from replay.evidence.holdout import Judge, stopping
 from replay.evidence.ledger import Ledger
-from replay.evidence.side_by_side import Rival, ask_gammas, gamma_name
+from replay.evidence.side_by_side import ComparedLearner, ask_gammas, gamma_name
 from replay.evidence.tables import Row, measured
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition
@@ -40,7 +40,7 @@ def curve(folder: Path) -> list[Row]:
     for item in logs.items([folder / "men_bts.csv.gz"], logs.Format.OPEN_BANDIT):
         catalog.put(item)
     machine, uniform = Partition(PartitionSettings(), Tables.over(), catalog), Ledger()
-    rival = Rival(NAME, ModelSettings(), LearnerSettings(), "cpu", Ledger())
+    rival = ComparedLearner(NAME, ModelSettings(), LearnerSettings(), "cpu", Ledger())
     judge = Judge(read("men_random.csv.gz"), machine, lambda batch: ask_gammas(NAME, rival.trainer, uniform, GAMMAS, batch), uniform)
     prequential.run(read("men_bts.csv.gz"), machine, rival.learner, closing=True, batches=stopping([judge]))
     judged = uniform.judged()

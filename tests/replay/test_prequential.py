@@ -19,7 +19,7 @@ from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
-from streams.core.serving.surfaces import default_choosing
+from streams.core.serving.surfaces import default_strategy_bandit
 from streams.settings import Value
 
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4)
@@ -36,7 +36,7 @@ def rows(*raw: bytes) -> list[LogRow]:
 
 
 def machines() -> tuple[Partition, Learner]:
-    return Partition(PartitionSettings(), Tables.over(), Catalog()), Learner(LearnerSettings(), Trainer(SMALL), default_choosing())
+    return Partition(PartitionSettings(), Tables.over(), Catalog()), Learner(LearnerSettings(), Trainer(SMALL), default_strategy_bandit())
 
 
 def run(log: list[LogRow]) -> Result:

@@ -17,8 +17,8 @@ from replay.off_policy.strategy_policies import chances
 from replay.off_policy.strategy_rounds import StrategyRounds
 from streams.cli.main import segue
 from streams.core.join.settings import PartitionSettings
-from streams.core.learning.reward_queue import Rewarded
-from streams.core.learning.strategy_bandit import Choosing
+from streams.core.learning.reward_queue import RewardQueue
+from streams.core.learning.strategy_bandit import StrategyBandit
 from tests.replay.strategy_log import ARMS, CHANCES, FULL, RATES, REVENUE, records, written
 
 Rows = list[dict[str, Any]]
@@ -94,20 +94,20 @@ def test_revenue_and_its_cross_fitted_model(log: str) -> None:
 
 def test_the_posteriors_of_a_checkpoint_choose_by_their_own_segments(tmp_path: Path) -> None:
     log = taken(tmp_path / "log.jsonl")
-    rewarded = Rewarded(Choosing({"page": ("tail", "new", "blend-0", "explore"), "list": ("a", "b")}, BanditSettings()))
+    reward_queue = RewardQueue(StrategyBandit({"page": ("tail", "new", "blend-0", "explore"), "list": ("a", "b")}, BanditSettings()))
     rows = logs.read([tmp_path / "log.jsonl"], logs.Format.JSONL, logs.Columns())
     reader = strategy_rounds.Reader(PartitionSettings())
     strategy_rounds.drive(rows, reader, {}, lambda *_: None)
     for reward in reader.rewards:
-        if rewarded.take(reward):
-            rewarded.learn()
-    rewarded.learn()
-    arrays = {f"posteriors.{name}": array for name, array in rewarded.arrays().items()}
-    checkpoint.save(tmp_path / "kept", checkpoint.name_of(1, 5), arrays, {"posteriors": rewarded.meta()})
+        if reward_queue.take(reward):
+            reward_queue.learn()
+    reward_queue.learn()
+    arrays = {f"posteriors.{name}": array for name, array in reward_queue.arrays().items()}
+    checkpoint.save(tmp_path / "kept", checkpoint.name_of(1, 5), arrays, {"posteriors": reward_queue.meta()})
     found = chances(f"posteriors:{tmp_path / 'kept'}", log, BanditSettings())
     assert log.arms == ["blend-0", "tail", "explore", "new"]
     for n in (0, 1, 2, 3):
-        drawn, choice = rewarded.choosing.choose("page", log.activity[n], log.domain[n], 0.5)
+        drawn, choice = reward_queue.strategy_bandit.choose("page", log.activity[n], log.domain[n], 0.5)
         wanted = dict(zip(choice.arms, choice.chances, strict=True))
         assert found.table[found.context[n]] == pytest.approx([wanted[name] for name in log.arms], abs=1e-12)
     one = chances(f"posteriors:{tmp_path / 'kept' / checkpoint.name_of(1, 5)}", log, BanditSettings())
@@ -127,16 +127,16 @@ def test_posteriors_of_linear_arms_choose_by_what_was_known_of_each_user(tmp_pat
     path = written(tmp_path / "log.jsonl", seen, n=FEW)
     reader = strategy_rounds.Reader(PartitionSettings())
     strategy_rounds.drive(logs.read([Path(path)], logs.Format.JSONL, logs.Columns()), reader, {}, lambda *_: None)
-    rewarded = Rewarded(Choosing({"page": ARMS}, settings))
+    reward_queue = RewardQueue(StrategyBandit({"page": ARMS}, settings))
     for reward in reader.rewards:
-        rewarded.take(reward)
-    rewarded.learn()
-    arrays = {f"posteriors.{name}": array for name, array in rewarded.arrays().items()}
-    checkpoint.save(tmp_path / "kept", checkpoint.name_of(1, 5), arrays, {"posteriors": rewarded.meta()})
+        reward_queue.take(reward)
+    reward_queue.learn()
+    arrays = {f"posteriors.{name}": array for name, array in reward_queue.arrays().items()}
+    checkpoint.save(tmp_path / "kept", checkpoint.name_of(1, 5), arrays, {"posteriors": reward_queue.meta()})
     log = reader.rounds("page")
     found = chances(f"posteriors:{tmp_path / 'kept'}", log, settings)
     for n in range(FEW):
-        choice = rewarded.choosing.choose("page", log.activity[n], log.domain[n], 0.5, log.vectors[n])[1]
+        choice = reward_queue.strategy_bandit.choose("page", log.activity[n], log.domain[n], 0.5, log.vectors[n])[1]
         assert found.table[found.context[n]] == pytest.approx(choice.chances, abs=1e-12)
     assert len(np.unique(found.table, axis=0)) == FEW
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from bandit.segments import SEGMENTS
 from bandit.settings import BanditSettings
 from online_model.features import Reward
-from streams.core.learning.reward_queue import Rewarded
-from streams.core.learning.strategy_bandit import Choosing
+from streams.core.learning.reward_queue import RewardQueue
+from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.status import histogram, quantile, rounded, surfaces
 
 
@@ -38,10 +38,10 @@ def test_there_is_no_quantile_of_nothing() -> None:
 def test_strategies_stand_as_their_segments_do_each_weighing_what_its_rounds_do() -> None:
     """Two segments, 3 and 1 rounds; held against loops over segments and arms."""
     arms = ("tail", "fixed")
-    rewarded = Rewarded(Choosing({"page": arms, "list": arms}, BanditSettings(revenue_floor=0.4, revenue_most=2.0)))
+    reward_queue = RewardQueue(StrategyBandit({"page": arms, "list": arms}, BanditSettings(revenue_floor=0.4, revenue_most=2.0)))
     rounds = [(0, "tail", 1.0), (0, "tail", 0.5), (0, "fixed", 0.0), (5, "fixed", 1.0)]
     for n, (segment, strategy, experience) in enumerate(rounds):
-        rewarded.take(
+        reward_queue.take(
             Reward(
                 id=n,
                 ts=n,
@@ -59,8 +59,8 @@ def test_strategies_stand_as_their_segments_do_each_weighing_what_its_rounds_do(
                 seen=True,
             )  # fmt: skip
         )
-    rewarded.learn()
-    told, policy = surfaces(rewarded), rewarded.choosing.policies["page"]
+    reward_queue.learn()
+    told, policy = surfaces(reward_queue), reward_queue.strategy_bandit.policies["page"]
     assert told["page"].revenue_weight == policy.floor.weight
     for k, name in enumerate(arms):
         one = told["page"].strategies[name]

@@ -5,7 +5,7 @@ import xxhash
 
 from streams.core.join.events import Event, Exposure, Reason
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Marks, Progress, Tables
+from streams.core.join.state import EventTimers, Progress, Tables
 
 SEEN = b"i"  # first byte of a seen id's key; its mark to be forgotten has another
 MINUTE_MS = 60_000
@@ -17,7 +17,7 @@ class Admission:
     def __init__(self, settings: PartitionSettings, tables: Tables) -> None:
         self._settings = settings
         self._seen = tables.dedupe
-        self._forget = Marks(tables.dedupe, b"t", step_ms=10 * MINUTE_MS)
+        self._forget = EventTimers(tables.dedupe, b"t", step_ms=10 * MINUTE_MS)
 
     def refuse(self, record: Event | Exposure, default_id: str, arrival_ms: int, progress: Progress) -> tuple[Reason, str] | None:
         """Why this record must not be used; None: it may, and its id is remembered from now on."""

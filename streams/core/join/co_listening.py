@@ -70,7 +70,7 @@ def shares(row: bytes, ts: int) -> dict[int, float]:
     return {item: count / total for item, count in counts.items()}
 
 
-class Followers:
+class CoListening:
     """Rows by item, of those that were followed last."""
 
     def __init__(self) -> None:

@@ -86,7 +86,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     context: Context = {}
 
 
-class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ExposedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One item of a served list."""
 
     item_id: Id
@@ -104,7 +104,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 Moments = Annotated[tuple[tuple[float, float], ...], Meta(max_length=MAX_ARMS)]  # mean and variance, by arm
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ArmDraw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which strategies could have made a list or a page, and what chance each had: the policy that acted (MODEL.md section 6)."""
 
     surface: Literal["page", "list"]
@@ -126,11 +126,11 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     ts: EventTime
     user_id: Id
     request_id: ShortId
-    slots: Annotated[tuple[Slot, ...], Meta(max_length=MAX_SLOTS)]
+    slots: Annotated[tuple[ExposedItem, ...], Meta(max_length=MAX_SLOTS)]
     event_id: ShortId | None = None
     domain: ShortId | None = None
     strategy: ShortId | None = None
-    choice: Choice | None = None  # how the strategy came to be; None where the request named it
+    choice: ArmDraw | None = None  # how the strategy came to be; None where the request named it
     context: Context = {}
     model_version: int = 0
     model_age_ms: int = 0

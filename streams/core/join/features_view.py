@@ -16,7 +16,7 @@ from streams.core.join import co_listening, keys
 from streams.core.join.catalog import Known
 from streams.core.join.events import Context
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Slot, UserPart, UserState
+from streams.core.join.state import PendingExposure, UserPart, UserState
 
 _FIELDS = struct.Struct("<8Q")
 _DOMAIN = struct.Struct("<Qf")
@@ -66,7 +66,9 @@ class Moment:
         self._related: dict[tuple[int, int], bytes] = {}
         self._shares = co_listening.shares(following, ts) if following else {}
 
-    def slot(self, item: int, known: Known | None, domain: int, module: str | None, place: int | None, item_counts: ItemCounts) -> Slot:
+    def slot(
+        self, item: int, known: Known | None, domain: int, module: str | None, place: int | None, item_counts: ItemCounts
+    ) -> PendingExposure:
         """The other half, of one candidate; `id` is left to whoever shows it."""
         state, ts = self._state, self._ts
         artist, category = both = (known.artist, known.category) if known else (0, 0)
@@ -82,7 +84,7 @@ class Moment:
             first, second = state.related.get(artist, b""), state.related.get(category, b"")
             related = self._related[both] = history.distinct(first, second, RELATED_LIMIT)
         published = known.item.published_ts if known else None
-        return Slot(
+        return PendingExposure(
             id=0,
             item=item,
             shown_ms=ts,
@@ -99,7 +101,7 @@ class Moment:
         )  # fmt: skip
 
 
-def features(part: UserPart, slot: Slot) -> Features:
+def features(part: UserPart, slot: PendingExposure) -> Features:
     """Both halves together."""
     return Features(
         fields=slot.fields, context=part.context, user_attributes=part.user_attributes, item_features=slot.item_features,

@@ -26,9 +26,9 @@ import xxhash
 from online_model.features import TASKS, Closed, Example, ExampleRecord, Reversal
 from streams.core.join.features_view import features
 from streams.core.join.labels import COLLECT, LABELS
-from streams.core.join.rewards import Chosen, Worth
+from streams.core.join.rewards import PendingReward, Worth
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import FOREVER, Act, Marks, Progress, Shown, Slot, Tables, UserPart
+from streams.core.join.state import FOREVER, EventTimers, PendingExposure, PendingFeedback, PendingSlate, Progress, Tables, UserPart
 
 LIST, LAST = b"l", b"a"  # first byte of a key in `pending`: a list of a user; the list that an item was last shown in
 MAX_SLOTS = 200  # kept of one list; beyond, the oldest is closed and forgotten
@@ -52,14 +52,14 @@ class Joins:
         self._progress = progress
         self._emit = emit
         self._worth = Worth(settings.reward)
-        self._closing = Marks(tables.pending, b"o", _STEP_MS)
-        self._expiring = Marks(tables.pending, b"x", _STEP_MS)
+        self._closing = EventTimers(tables.pending, b"o", _STEP_MS)
+        self._expiring = EventTimers(tables.pending, b"x", _STEP_MS)
 
-    def find(self, user: int, list_key: int) -> Shown | None:
+    def find(self, user: int, list_key: int) -> PendingSlate | None:
         found = self._lists.get(LIST + _PAIR.pack(user, list_key))
-        return found if isinstance(found, Shown) else None
+        return found if isinstance(found, PendingSlate) else None
 
-    def last(self, user: int, item: int) -> tuple[int, Shown, Slot] | None:
+    def last(self, user: int, item: int) -> tuple[int, PendingSlate, PendingExposure] | None:
         """The list in which this user was last shown this item, and its slot there."""
         key = self._lists.get(LAST + _PAIR.pack(user, item))
         if not isinstance(key, bytes):
@@ -69,9 +69,11 @@ class Joins:
         slot = shown.slot(item) if shown else None
         return (list_key, shown, slot) if shown and slot else None
 
-    def show(self, user: int, list_key: int, part: UserPart, slots: list[Slot], chosen: Chosen | None = None) -> Shown:
+    def show(
+        self, user: int, list_key: int, part: UserPart, slots: list[PendingExposure], chosen: PendingReward | None = None
+    ) -> PendingSlate:
         """Add items shown at one moment to a list, new or not; acts that waited for them join."""
-        shown = self.find(user, list_key) or Shown()
+        shown = self.find(user, list_key) or PendingSlate()
         if chosen is not None:
             _choose(shown, chosen)
         for slot in slots:
@@ -91,7 +93,7 @@ class Joins:
                 self._resume(shown, slot)
         return shown
 
-    def choose(self, user: int, list_key: int, chosen: Chosen) -> None:
+    def choose(self, user: int, list_key: int, chosen: PendingReward) -> None:
         """How the strategy of a list was chosen of which all items were there before: events were faster than the exposure."""
         shown = self.find(user, list_key)
         if shown is not None and shown.choice is False:
@@ -100,19 +102,19 @@ class Joins:
                 self._earned(_PAIR.pack(user, list_key), shown)
             self.save(user, list_key, shown)
 
-    def wait(self, user: int, list_key: int, act: Act) -> bool:
+    def wait(self, user: int, list_key: int, act: PendingFeedback) -> bool:
         """Keep an act until its exposure comes or its window closes; False where too many wait already."""
-        shown = self.find(user, list_key) or Shown()
+        shown = self.find(user, list_key) or PendingSlate()
         if len(shown.waiting) >= MAX_WAITING:
             return False
         shown.waiting.append(act)
         self._await(_PAIR.pack(user, list_key), shown, act.ts)
         return True
 
-    def save(self, user: int, list_key: int, shown: Shown) -> None:
+    def save(self, user: int, list_key: int, shown: PendingSlate) -> None:
         self._lists.put(LIST + _PAIR.pack(user, list_key), shown)
 
-    def act(self, shown: Shown, slot: Slot, act: Act) -> int:
+    def act(self, shown: PendingSlate, slot: PendingExposure, act: PendingFeedback) -> int:
         """Labels that this act newly set, as bits; the example or the reversals that follow are emitted."""
         before = slot.labels
         after = (before | act.mask) & ~(COLLECT if act.undo else 0)
@@ -143,21 +145,21 @@ class Joins:
         """Drop what was shown longer ago than its retention, which is no shorter than its window, and so is closed."""
         for place in self._expiring.due(watermark_ms - 1):
             shown = self._lists.get(LIST + place)
-            if isinstance(shown, Shown):
+            if isinstance(shown, PendingSlate):
                 kept = [s for s in shown.slots if s.shown_ms + self._retention_ms >= watermark_ms]
                 if len(kept) < len(shown.slots):
                     self._earned(place, shown)
                     self._keep(place, shown, kept)
                     self._put(place, shown)
 
-    def _await(self, place: bytes, shown: Shown, since_ms: int) -> None:
+    def _await(self, place: bytes, shown: PendingSlate, since_ms: int) -> None:
         self._closing.add(since_ms + self._window_ms, place)
         if not shown.open:
             shown.open = True
             self._progress.open_lists += 1
         self._lists.put(LIST + place, shown)
 
-    def _resume(self, shown: Shown, slot: Slot) -> None:
+    def _resume(self, shown: PendingSlate, slot: PendingExposure) -> None:
         """Acts that came before this exposure join it now; state and popularity moved when they came."""
         acts = [a for a in shown.waiting if a.item == slot.item]
         if acts:
@@ -168,7 +170,7 @@ class Joins:
 
     def _close(self, place: bytes, until_ms: int) -> None:
         shown = self._lists.get(LIST + place)
-        if not isinstance(shown, Shown) or not shown.open:
+        if not isinstance(shown, PendingSlate) or not shown.open:
             return
         self._finish(shown, [s for s in shown.slots if not s.closed and s.shown_ms + self._window_ms <= until_ms])
         kept = [a for a in shown.waiting if a.ts + self._window_ms > until_ms]
@@ -181,7 +183,7 @@ class Joins:
             self._earned(place, shown)
         self._put(place, shown)
 
-    def _finish(self, shown: Shown, slots: list[Slot]) -> None:
+    def _finish(self, shown: PendingSlate, slots: list[PendingExposure]) -> None:
         if not slots:
             return
         now_ms = self._progress.watermark_ms
@@ -198,19 +200,19 @@ class Joins:
             self._progress.count("sampled_out", left_out)
         self._emit(Closed(now_ms, [s.id for s in known], [s.labels for s in known], now_ms - self._window_ms, left_out))
 
-    def _earned(self, place: bytes, shown: Shown) -> None:
+    def _earned(self, place: bytes, shown: PendingSlate) -> None:
         """Say what a list earned, once."""
-        if isinstance(shown.choice, Chosen):
+        if isinstance(shown.choice, PendingReward):
             user, list_key = _PAIR.unpack(place)
             labels = {s.item: s.labels for s in shown.slots}
             self._emit(self._worth.reward(shown.choice, list_key, user, self._progress.watermark_ms, labels))
             shown.choice = True
 
-    def _make(self, shown: Shown, slot: Slot, ts: int, arrival_ms: int, weight: float = 1.0) -> None:
+    def _make(self, shown: PendingSlate, slot: PendingExposure, ts: int, arrival_ms: int, weight: float = 1.0) -> None:
         slot.made = True
         self._emit(Example(slot.id, ts, arrival_ms, slot.labels & LABELS, weight, features(shown.parts[slot.part], slot)))
 
-    def _keep(self, place: bytes, shown: Shown, kept: list[Slot]) -> None:
+    def _keep(self, place: bytes, shown: PendingSlate, kept: list[PendingExposure]) -> None:
         """Forget the other slots of a list: what points to them, and the user's halves that only they needed."""
         staying = {s.item for s in kept}
         for slot in shown.slots:
@@ -223,7 +225,7 @@ class Joins:
             slot.part = moved[slot.part]
         shown.slots, shown.parts = kept, [shown.parts[part] for part in used]
 
-    def _put(self, place: bytes, shown: Shown) -> None:
+    def _put(self, place: bytes, shown: PendingSlate) -> None:
         """Save a list, or delete it when there is nothing left in it."""
         if shown.slots or shown.waiting:
             self._lists.put(LIST + place, shown)
@@ -231,13 +233,13 @@ class Joins:
             self._lists.delete(LIST + place)
 
 
-def see(shown: Shown, item: int) -> None:
+def see(shown: PendingSlate, item: int) -> None:
     """An event says that an item of a list was on a screen."""
-    if isinstance(shown.choice, Chosen):
+    if isinstance(shown.choice, PendingReward):
         shown.choice.see(item)
 
 
-def _choose(shown: Shown, chosen: Chosen) -> None:
+def _choose(shown: PendingSlate, chosen: PendingReward) -> None:
     """The first choice of a list holds. What is in it already, an event has shown."""
     if shown.choice is False:
         shown.choice = chosen

@@ -22,9 +22,9 @@ from streams.core.join.features_view import Moment, View
 from streams.core.join.join import Joins, see
 from streams.core.join.labels import COLLECT, Meaning, meaning
 from streams.core.join.records import Arrived, Dead, Effects, Outgoing
-from streams.core.join.rewards import Chosen, remembered
+from streams.core.join.rewards import PendingReward, remembered
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import PROGRESS, Act, Progress, Shown, Slot, Table, Tables, UserState
+from streams.core.join.state import PROGRESS, PendingExposure, PendingFeedback, PendingSlate, Progress, Table, Tables, UserState
 
 SHOWN_ROW = struct.Struct("<Qq")  # item, event time
 _KEY = struct.Struct(">Q")
@@ -139,7 +139,9 @@ class Partition:
         state = self._state(user)
         domain = self._domain(event.domain, item)
         acts = said.resolving or said.undo
-        act = Act(item=item, ts=event.ts, arrival_ms=arrived.arrival_ms, mask=said.tier_mask, resolving=said.resolving, undo=said.undo)
+        act = PendingFeedback(
+            item=item, ts=event.ts, arrival_ms=arrived.arrival_ms, mask=said.tier_mask, resolving=said.resolving, undo=said.undo
+        )
         found = self._find(event, arrived, said, user, item, state, domain)
         fresh, undone = said.mask, 0
         if found is not None:
@@ -162,7 +164,7 @@ class Partition:
 
     def _find(
         self, event: Event, arrived: Arrived, said: Meaning, user: int, item: int, state: UserState, domain: int
-    ) -> tuple[int, Shown, Slot] | None:
+    ) -> tuple[int, PendingSlate, PendingExposure] | None:
         """The list and slot that an event belongs to, made where the event is (or implies) an impression.
 
         None: its exposure has not come (yet), or there is nothing to join.
@@ -219,7 +221,7 @@ class Partition:
             self._joins.choose(user, list_key, chosen)
         self._effects.exposures.append(exposure)
 
-    def _chosen(self, exposure: Exposure) -> Chosen | None:
+    def _chosen(self, exposure: Exposure) -> PendingReward | None:
         """How the strategy was chosen; each item at its first place, at what its exposure is worth by the exposure, else the catalog."""
         places: dict[int, float] = {}
         for slot in exposure.slots:

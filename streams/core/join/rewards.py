@@ -41,7 +41,7 @@ class RewardSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(f"experience_full ({self.experience_full}) must be above 0")
 
 
-class Chosen(msgspec.Struct, array_like=True):
+class PendingReward(msgspec.Struct, array_like=True):
     """How the strategy of a list was chosen, and its places from the top: what waits for the list to close."""
 
     surface: str
@@ -75,7 +75,7 @@ class Worth:
         self._of_mask = [sum(compress(each, (mask >> t & 1 for t in range(len(TASKS))))) for mask in range(_MASK + 1)]
         self._full = settings.experience_full
 
-    def reward(self, chosen: Chosen, request: int, user: int, ts: int, labels: Mapping[int, int]) -> Reward:
+    def reward(self, chosen: PendingReward, request: int, user: int, ts: int, labels: Mapping[int, int]) -> Reward:
         """Of a list that has closed at `ts`; labels by item, as they stand now."""
         of_place = [labels.get(item, 0) for item in memoryview(chosen.items).cast("Q")]
         looked_at = examined(np.array([of_place]) > 0, np.array([chosen.depth]))[0]
@@ -89,7 +89,7 @@ class Worth:
         )  # fmt: skip
 
 
-def remembered(exposure: Exposure, items: Sequence[int], monetization: Sequence[float]) -> Chosen | None:
+def remembered(exposure: Exposure, items: Sequence[int], monetization: Sequence[float]) -> PendingReward | None:
     """What is kept of an exposure whose strategy was chosen, its places from the top; None where what it says can't be."""
     choice, strategy = exposure.choice, exposure.strategy
     if choice is None or strategy not in choice.arms or not len(set(choice.arms)) == len(choice.arms) == len(choice.chances):
@@ -98,7 +98,7 @@ def remembered(exposure: Exposure, items: Sequence[int], monetization: Sequence[
         return None
     if max(choice.segment, choice.domain) >= _KEYS or not all(map(isfinite, (choice.activity, *choice.vector))):
         return None
-    return Chosen(
+    return PendingReward(
         choice.surface, strategy, list(choice.arms), Struct(f"<{len(choice.chances)}d").pack(*choice.chances), choice.segment,
         choice.activity, choice.domain, exposure.ts, Struct(f"<{len(items)}Q").pack(*items),
         Struct(f"<{len(items)}d").pack(*[min(max(m, -MOST_MONETIZATION), MOST_MONETIZATION) for m in monetization]),

@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 import xxhash
 
-from streams.core.join.rewards import Chosen
+from streams.core.join.rewards import PendingReward
 
 T = TypeVar("T")
 Row = tuple[bytes, bytes]
@@ -42,7 +42,7 @@ class UserState(msgspec.Struct, array_like=True):
         return [positive for positive, _ in self.histories.values()]
 
 
-class Act(msgspec.Struct, array_like=True):
+class PendingFeedback(msgspec.Struct, array_like=True):
     """An act that waits for its exposure."""
 
     item: int
@@ -65,7 +65,7 @@ class UserPart(msgspec.Struct, frozen=True, array_like=True):
     counts: bytes  # float32 [len(COUNTS)]
 
 
-class Slot(msgspec.Struct, array_like=True):
+class PendingExposure(msgspec.Struct, array_like=True):
     """One exposed item of a list, with its own half of the features."""
 
     id: int
@@ -86,16 +86,16 @@ class Slot(msgspec.Struct, array_like=True):
     followed: float = 0.0  # share of its followers that it has of the user's last item
 
 
-class Shown(msgspec.Struct, array_like=True):
+class PendingSlate(msgspec.Struct, array_like=True):
     """What one request (or one impression without a request id) showed to a user, until it is forgotten."""
 
     open: bool = False  # something in it waits for its window to close
-    slots: list[Slot] = []  # in order of arrival
+    slots: list[PendingExposure] = []  # in order of arrival
     parts: list[UserPart] = []  # one a moment at which slots were shown
-    waiting: list[Act] = []  # for an exposure that has not come
-    choice: Chosen | bool = False  # how its strategy was chosen; True: and what it earned has been said
+    waiting: list[PendingFeedback] = []  # for an exposure that has not come
+    choice: PendingReward | bool = False  # how its strategy was chosen; True: and what it earned has been said
 
-    def slot(self, item: int) -> Slot | None:
+    def slot(self, item: int) -> PendingExposure | None:
         for slot in self.slots:
             if slot.item == item:
                 return slot
@@ -199,7 +199,7 @@ class Table(Generic[T]):
                 yield key, self._encode(row)
 
 
-class Marks:
+class EventTimers:
     """Keys that come due in event time, kept in a table's rows so that a restart finds them.
 
     Only those due before a horizon are in memory; the rest are read, a step ahead, when time gets there.
@@ -255,9 +255,9 @@ def _same(raw: bytes) -> bytes:
     return raw
 
 
-def _pending(source: Source | None) -> Table[Shown | bytes]:
+def _pending(source: Source | None) -> Table[PendingSlate | bytes]:
     """Lists as arrays; the rest (marks, and the list that an item was last shown in) as plain bytes."""
-    decode, encode = msgspec.msgpack.Decoder(Shown).decode, msgspec.msgpack.Encoder().encode
+    decode, encode = msgspec.msgpack.Decoder(PendingSlate).decode, msgspec.msgpack.Encoder().encode
     return Table(
         lambda raw: decode(raw[1:]) if raw[:1] == b"L" else raw[1:],
         lambda row: b"=" + row if isinstance(row, bytes) else b"L" + encode(row),
@@ -270,7 +270,7 @@ class Tables:
     """The tables of one partition: resident, or over the column families of its store."""
 
     users: Table[UserState]
-    pending: Table[Shown | bytes]
+    pending: Table[PendingSlate | bytes]
     dedupe: Table[bytes]
     popularity: Table[bytes]
     meta: Table[Progress]

@@ -24,11 +24,11 @@ from online_model.identification import Identification
 from online_model.metrics import Prequential, WindowResult
 from streams.core.join.records import Outgoing
 from streams.core.learning.live_value import StrategyValue
-from streams.core.learning.pair_buffer import Lists
+from streams.core.learning.pair_buffer import PairBuffer
 from streams.core.learning.reservoir import Reservoir
-from streams.core.learning.reward_queue import Rewarded
-from streams.core.learning.sampled_buffer import NONE_DROPPED, Waiting
-from streams.core.learning.strategy_bandit import Choosing
+from streams.core.learning.reward_queue import RewardQueue
+from streams.core.learning.sampled_buffer import NONE_DROPPED, SampledBuffer
+from streams.core.learning.strategy_bandit import StrategyBandit
 
 if TYPE_CHECKING:  # settings are read without torch
     from online_model.trainer import StepReport, Trainer
@@ -39,7 +39,7 @@ COMPARED = 256  # rows of closed lists that a step takes at least, and that make
 
 _USER, _ITEM, _DOMAIN = (FIELDS.index(name) for name in ("user", "item", "domain"))
 
-Mark = tuple[int, int, int]
+SequenceMark = tuple[int, int, int]
 Watcher = Callable[[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]  # as `Prequential.score`
 
 
@@ -86,8 +86,8 @@ class Predicted(msgspec.Struct, frozen=True, array_like=True):
 class Learner:
     """All that learns, in one deterministic machine over the trainer, the metrics and the open micro-batch."""
 
-    def __init__(self, settings: LearnerSettings, trainer: Trainer, choosing: Choosing, sources: int = 1) -> None:
-        """`choosing`: what learns of rewards (`surfaces.default_choosing` has the default settings).
+    def __init__(self, settings: LearnerSettings, trainer: Trainer, strategy_bandit: StrategyBandit, sources: int = 1) -> None:
+        """`strategy_bandit`: what learns of rewards (`surfaces.default_choosing` has the default settings).
 
         `sources`: partitions of `events`. Whoever ends a log ends it in each, also where it had no rows (`segue send` does).
         """
@@ -97,29 +97,29 @@ class Learner:
         self.identification = Identification()
         self.drift = Drift(trainer.settings.domain_places)
         self.identified = self._identified()  # as of the last minute, for whoever reads beside the learner
-        self.rewarded = Rewarded(choosing)
+        self.reward_queue = RewardQueue(strategy_bandit)
         self.version = 0
         self.watermark_ms = -1
-        self.marks: dict[int, Mark] = {}  # per source partition: the newest sequence applied
+        self.marks: dict[int, SequenceMark] = {}  # per source partition: the newest sequence applied
         self.counted: dict[str, int] = {}
         self.windows: list[WindowResult] = []  # closed, for `take_windows`
         self.watchers: list[Watcher] = []  # are told of every scored list; no part of the state
         self._batch: list[Example | Reversal] = []
         self._closed: list[Closed] = []
-        self._predicted = Waiting[Predicted](settings.open_predictions, lambda predicted: (predicted.user, predicted.shown_ms))
-        self._lists = Lists(settings.listed_exposures)
+        self._predicted = SampledBuffer[Predicted](settings.open_predictions, lambda predicted: (predicted.user, predicted.shown_ms))
+        self._lists = PairBuffer(settings.listed_exposures)
         self._reservoir = Reservoir()
         self._settled_ms = -1  # shown before: scored, once all that closes at this moment is
         self._ended: set[int] = set()  # sources that have sent nothing since the end of their log
 
     @property
     def has_open_batch(self) -> bool:
-        return bool(self._batch or self._lists.ready or self.rewarded)
+        return bool(self._batch or self._lists.ready or self.reward_queue)
 
     @property
-    def choosing(self) -> Choosing:
+    def strategy_bandit(self) -> StrategyBandit:
         """What strategies have earned so far."""
-        return self.rewarded.choosing
+        return self.reward_queue.strategy_bandit
 
     def apply(self, source: int, records: Sequence[Outgoing]) -> list[Step]:
         """Apply records of one source partition in order; what is not above the source's mark was applied before."""
@@ -142,7 +142,7 @@ class Learner:
 
     def take_values(self) -> list[StrategyValue]:
         """What each strategy was worth in the hours that closed since the last call."""
-        out, self.rewarded.values = self.rewarded.values, []
+        out, self.reward_queue.values = self.reward_queue.values, []
         return out
 
     def _apply(self, source: int, record: ExampleRecord, steps: list[Step]) -> None:
@@ -173,7 +173,7 @@ class Learner:
             return
         if isinstance(record, Reward):
             self._count("rewards")
-            if self.rewarded.take(record):
+            if self.reward_queue.take(record):
                 self._reward()
             return
         self._batch.append(record)
@@ -196,23 +196,23 @@ class Learner:
         if len(self._ended) >= self.sources:
             self._ended.clear()
             self.windows += self.metrics.close()
-            self.rewarded.close()
+            self.reward_queue.close()
 
     def _value(self) -> None:
         """Close the hours in which all lists have closed, once what these earned is in."""
-        if self.rewarded.due(self._settled_ms):
+        if self.reward_queue.due(self._settled_ms):
             self._reward()
-            self.rewarded.advance(self._settled_ms)
+            self.reward_queue.advance(self._settled_ms)
 
     def _reward(self) -> None:
-        for what, n in self.rewarded.learn().items():
+        for what, n in self.reward_queue.learn().items():
             self._count(f"rewards_{what}", n)
 
     def _step(self) -> Step:
         records, self._batch = self._batch, []
         batch = of_records(records, self._lists.take(COMPARED))
         if self.settings.drift_reaction:
-            self.trainer.haste = self.drift.haste(self.watermark_ms)
+            self.trainer.lr_multiplier = self.drift.lr_multiplier(self.watermark_ms)
         report = self.trainer.step(batch, self.watermark_ms)
         self.version += 1
         if self.settings.reservoir_share:
@@ -277,10 +277,10 @@ class Learner:
                 rows = slice(at, at := at + len(list(group)))
                 for score in (self.metrics.score, *self.watchers):
                     score(ts, *(column[rows] for column in columns[:-1]))
-        _, _, probabilities, labels, stands_for, places = columns
+        _, _, probabilities, labels, importance_weight, places = columns
         residuals = labels - probabilities
         said = np.isfinite(residuals).all(1)  # a step that was skipped may have said nothing
-        self._count("drift", self.drift.see(places[said], residuals[said], stands_for[said], self.watermark_ms))
+        self._count("drift", self.drift.see(places[said], residuals[said], importance_weight[said], self.watermark_ms))
 
     def _count(self, what: str, n: int = 1) -> None:
         if n:
@@ -296,7 +296,7 @@ class Learner:
             "open.batch": _packed(self._batch),
             "open.closed": _packed(self._closed),
             **{f"open.lists.{n}": a for n, a in self._lists.arrays().items()},
-            **{f"posteriors.{n}": a for n, a in self.rewarded.arrays().items()},
+            **{f"posteriors.{n}": a for n, a in self.reward_queue.arrays().items()},
             **{f"watch.gates.{n}": a for n, a in self.gates.arrays().items()},
             **{f"open.reservoir.{n}": a for n, a in self._reservoir.arrays().items()},
             **{f"watch.drift.{n}": a for n, a in self.drift.arrays().items()},
@@ -313,7 +313,7 @@ class Learner:
             "marks": [[source, *mark] for source, mark in sorted(self.marks.items())],
             "counted": dict(sorted(self.counted.items())),
             "windows": msgspec.to_builtins(self.windows),
-            "posteriors": self.rewarded.meta(),
+            "posteriors": self.reward_queue.meta(),
             "settled_ms": self._settled_ms,
             "ended": sorted(self._ended),
         }
@@ -338,12 +338,12 @@ class Learner:
         self.identification.load({n[21:]: a for n, a in arrays.items() if n.startswith("watch.identification.")})
         self.identified = self._identified()
         if "posteriors" in meta:  # of an older one nothing is known: what strategies earn is learned from here on
-            self.rewarded.load({n[11:]: a for n, a in arrays.items() if n.startswith("posteriors.")}, meta["posteriors"])
+            self.reward_queue.load({n[11:]: a for n, a in arrays.items() if n.startswith("posteriors.")}, meta["posteriors"])
 
     def digest(self) -> dict[str, str]:
         """A hash per kind of state: equal learners, equal digests. Marks and counts of repeats are left out: they
         say how the records came, not what was learned from them."""
-        out = {"trainer": self.trainer.digest(), "posteriors": self.rewarded.digest()}
+        out = {"trainer": self.trainer.digest(), "posteriors": self.reward_queue.digest()}
         arrays = self.arrays()
         for name in ("metrics", "open", "watch"):
             h = xxhash.xxh3_128()

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from online_model.features import Reward
-from streams.core.learning.strategy_bandit import Choosing
+from streams.core.learning.strategy_bandit import StrategyBandit
 
 Array = np.ndarray
 
@@ -55,20 +55,20 @@ class LiveValue:
         self._sums: dict[_Key, Array] = {}  # [10]: n, chosen, sums of w and w^2, then [2] of r where chosen, values, squares of values
         self._closed_until = -1
 
-    def see(self, choosing: Choosing, rewards: Sequence[Reward]) -> None:
-        """Rounds, before `choosing` learns of them."""
+    def see(self, strategy_bandit: StrategyBandit, rewards: Sequence[Reward]) -> None:
+        """Rounds, before `strategy_bandit` learns of them."""
         groups: dict[tuple[int, str, tuple[str, ...]], list[Reward]] = {}
         for reward in rewards:
-            if reward.seen and reward.surface in choosing.policies:
+            if reward.seen and reward.surface in strategy_bandit.policies:
                 start = reward.shown_ms // HOUR_MS * HOUR_MS
                 if start < self._closed_until:
                     self.late += 1
                 else:
                     groups.setdefault((start, reward.surface, tuple(reward.arms)), []).append(reward)
         for (start, surface, arms), of in groups.items():
-            by_segment = {g: choosing.expected(surface, g, arms) for g in {r.segment for r in of}}
+            by_segment = {g: strategy_bandit.expected(surface, g, arms) for g in {r.segment for r in of}}
             q = np.stack([by_segment[r.segment] for r in of], 1)  # [2, N, K]
-            most = choosing.policies[surface].settings.revenue_most
+            most = strategy_bandit.policies[surface].settings.revenue_most
             r = np.array([[x.experience for x in of], [min(x.revenue, most) for x in of]])
             rows, acted = np.arange(len(of)), np.array([arms.index(x.strategy) for x in of])
             w = np.zeros(q.shape[1:])

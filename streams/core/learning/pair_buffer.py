@@ -15,7 +15,7 @@ import numpy as np
 from online_model.batch import Compared
 from online_model.features import Closed, Features
 from online_model.pairs import TIER_OF
-from streams.core.learning.sampled_buffer import NONE_DROPPED, Key, Waiting
+from streams.core.learning.sampled_buffer import NONE_DROPPED, Key, SampledBuffer
 
 TOGETHER_MS = 1_800_000  # exposures without a request, from the first to the last of a list
 TOGETHER = 32  # such exposures a list
@@ -28,13 +28,13 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     tier: int
 
 
-class Lists:
+class PairBuffer:
     """Exposures that wait for their list to close, and those without a request that wait for their like."""
 
     def __init__(self, limit: int) -> None:
         """`limit` bounds both kinds of waiting exposures."""
         self.limit = limit
-        self._open = Waiting[Features](limit, _list)
+        self._open = SampledBuffer[Features](limit, _list)
         self._alone: dict[int, list[Row]] = {}  # by user, the longest waiting first
         self._n_alone = 0
         self._ready = deque[list[Row]]()

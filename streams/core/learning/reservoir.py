@@ -62,12 +62,12 @@ class Reservoir:
         there = [tier for tier in range(TIERS) if fresh[tier]]
         if not there:
             return []
-        stands_for = self.counts / self.counts[there].sum() * len(there)
+        importance_weight = self.counts / self.counts[there].sum() * len(there)
         out = []
         for at in range(n):
             tier = there[int(_hash(version, 2 * at + 2) * len(there))]
             row = fresh[tier][int(_hash(version, 2 * at + 3) * len(fresh[tier]))]
-            out.append(msgspec.structs.replace(row, weight=row.weight / float(stands_for[tier])))
+            out.append(msgspec.structs.replace(row, weight=row.weight / float(importance_weight[tier])))
         return out
 
     def _turn(self, record: Reversal) -> None:

@@ -13,16 +13,16 @@ import xxhash
 
 from online_model.features import Reward
 from streams.core.learning.live_value import LiveValue, StrategyValue
-from streams.core.learning.strategy_bandit import Choosing
+from streams.core.learning.strategy_bandit import StrategyBandit
 
 AT_ONCE = 256  # at most: while no step and no tick comes, none waits for long
 
 
-class Rewarded:
+class RewardQueue:
     """The choice among strategies as it learns."""
 
-    def __init__(self, choosing: Choosing) -> None:
-        self.choosing = choosing
+    def __init__(self, strategy_bandit: StrategyBandit) -> None:
+        self.strategy_bandit = strategy_bandit
         self.live = LiveValue()
         self.values: list[StrategyValue] = []  # of closed hours, not yet handed out
         self._waiting: list[Reward] = []
@@ -43,8 +43,8 @@ class Rewarded:
         if not self._waiting:
             return {}
         rewards, self._waiting = self._waiting, []
-        self.live.see(self.choosing, rewards)
-        return self.choosing.learn(rewards)
+        self.live.see(self.strategy_bandit, rewards)
+        return self.strategy_bandit.learn(rewards)
 
     def due(self, settled_ms: int) -> bool:
         """Whether an hour can be closed; what waits should be learned first."""
@@ -61,15 +61,15 @@ class Rewarded:
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays of a checkpoint."""
         waiting = np.frombuffer(msgspec.msgpack.encode(self._waiting), np.uint8)
-        return {**{f"policy.{n}": a for n, a in self.choosing.arrays().items()}, "live": self.live.array(), "waiting": waiting}
+        return {**{f"policy.{n}": a for n, a in self.strategy_bandit.arrays().items()}, "live": self.live.array(), "waiting": waiting}
 
     def meta(self) -> dict[str, Any]:
         """The rest of a checkpoint."""
-        return {"choosing": self.choosing.meta(), "log": f"{self._log:016x}", "values": msgspec.to_builtins(self.values)}
+        return {"choosing": self.strategy_bandit.meta(), "log": f"{self._log:016x}", "values": msgspec.to_builtins(self.values)}
 
     def load(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
         """Become what a checkpoint holds."""
-        self.choosing.load({n[7:]: a for n, a in arrays.items() if n.startswith("policy.")}, meta["choosing"])
+        self.strategy_bandit.load({n[7:]: a for n, a in arrays.items() if n.startswith("policy.")}, meta["choosing"])
         self.live.load(arrays["live"])
         self._waiting = msgspec.msgpack.decode(arrays["waiting"].tobytes(), type=list[Reward])
         self._log = int(meta["log"], 16)
@@ -80,5 +80,5 @@ class Rewarded:
         h = xxhash.xxh3_128(self._log.to_bytes(8, "big"))
         for name, array in sorted(self.arrays().items()):
             h.update(name.encode() + str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
-        h.update(msgspec.msgpack.encode(self.choosing.meta()["learned"], order="sorted"))
+        h.update(msgspec.msgpack.encode(self.strategy_bandit.meta()["learned"], order="sorted"))
         return h.hexdigest()

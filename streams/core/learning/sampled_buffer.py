@@ -21,7 +21,7 @@ NONE_DROPPED = (0, -1, -1)  # `meta` of one that never was full
 LITTLE = 8  # an 8th of the bound: what comes of a doubled share then does not pass it at once
 
 
-class Waiting(Generic[Value]):
+class SampledBuffer(Generic[Value]):
     """Values by exposure, at most `limit`."""
 
     def __init__(self, limit: int, key: Callable[[Value], Key]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from bandit.segments import SEGMENTS, Segments
 from bandit.settings import BanditSettings
 from online_model.features import Reward
-from streams.core.join.events import MAX_ARMS, Choice
+from streams.core.join.events import MAX_ARMS, ArmDraw
 
 Array = np.ndarray
 
@@ -31,7 +31,7 @@ class _Table:
 
     version: int
     chances: Array  # [1, K]
-    choice: Choice
+    choice: ArmDraw
 
 
 class _Copy(msgspec.Struct, frozen=True, array_like=True):
@@ -42,7 +42,7 @@ class _Copy(msgspec.Struct, frozen=True, array_like=True):
     surfaces: dict[str, tuple[dict[str, Any], dict[str, tuple[bytes, list[int]]]]]  # what the arrays mean, the arrays
 
 
-class Choosing:
+class StrategyBandit:
     """Posteriors of all surfaces, choices by them, and how rewards move them. `arms`: names by surface."""
 
     def __init__(self, arms: Mapping[str, Sequence[str]], settings: BanditSettings) -> None:
@@ -69,7 +69,7 @@ class Choosing:
         """Whether its choices depend on what the ranker knows of a user."""
         return self.policies[surface].linear is not None
 
-    def choose(self, surface: str, activity: float, domain: int, uniform: float, vector: Sequence[float] = ()) -> tuple[str, Choice]:
+    def choose(self, surface: str, activity: float, domain: int, uniform: float, vector: Sequence[float] = ()) -> tuple[str, ArmDraw]:
         """A strategy for a user, drawn by a number in [0, 1) from the chances that are returned with it.
 
         `vector`: what the ranker knows of the user, where choices look at it; empty where it knows nothing yet.
@@ -204,7 +204,7 @@ class Choosing:
         chances = policy.chances(segment, vector)
         mean, variance = policy.posteriors(segment, vector)
         experience, revenue = (tuple(map(tuple, of.tolist())) for of in np.stack([mean, variance], 2))
-        choice = Choice(
+        choice = ArmDraw(
             surface="page" if surface == "page" else "list", arms=policy.names, chances=tuple(chances.tolist()), segment=segment,
             version=policy.version, revenue_weight=policy.floor.weight, experience=experience, revenue=revenue, vector=vector,
         )  # fmt: skip

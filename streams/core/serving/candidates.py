@@ -1,6 +1,6 @@
 """Where the items of a list come from: what is available now, by domain, in the orders popular and fresh, or any of it.
 
-`Shelves` is kept up to date item by item and event by event, so that a request scans nothing. An item stands on the
+`CatalogIndex` is kept up to date item by item and event by event, so that a request scans nothing. An item stands on the
 shelf of its domain and on the shelf of all from its publication to its expiry, unless it is hidden or deleted; and in
 both on the shelf of its category, which is the first it has, as for the model. Decayed
 popularity keeps its order between events (everything decays by the same factor), so an item's score is
@@ -24,7 +24,7 @@ import numpy as np
 from online_model.popularity import POPULAR, Increment
 from streams.core.join import keys
 from streams.core.join.catalog import Known
-from streams.core.join.co_listening import Followers, summed
+from streams.core.join.co_listening import CoListening, summed
 
 TOP = 500  # best of a shelf that are kept in order; what a user has just had is skipped, so more than a request takes
 REMEMBERED = 1 << 20  # deleted items still known as deleted; and items with events that no catalog knows
@@ -71,7 +71,7 @@ class Top:
         return (-minus for _, minus in reversed(self._rows))
 
 
-class Shelf:
+class CandidateIndex:
     """Items that may be shown: of one domain, or all."""
 
     def __init__(self, scores: dict[int, float], published: dict[int, int]) -> None:
@@ -126,12 +126,12 @@ class _Placed:
     hidden: bool
 
 
-class Shelves:
+class CatalogIndex:
     """All shelves. Time only moves forward here, by `advance`."""
 
     def __init__(self) -> None:
         self.now_ms = -1
-        self.followers = Followers()
+        self.followers = CoListening()
         self._half_life_ms = POPULAR_HALF_LIFE_H * keys.HOUR_MS
         self._scores: dict[int, float] = {}
         self._published: dict[int, int] = {}  # of what stands on a shelf; of what no catalog knows: in the order it was met
@@ -141,20 +141,20 @@ class Shelves:
         self._met = 0
         self._later: list[tuple[int, int]] = []  # (published, key) of what is still to come
         self._expiring: list[tuple[int, int]] = []
-        self._all, self._strays, self._nothing = (Shelf(self._scores, self._published) for _ in range(3))
-        self._of_domain: dict[int, Shelf] = {}
-        self._of_category: dict[int | None, dict[int, Shelf]] = {None: {}}  # by domain, None: of all
+        self._all, self._strays, self._nothing = (CandidateIndex(self._scores, self._published) for _ in range(3))
+        self._of_domain: dict[int, CandidateIndex] = {}
+        self._of_category: dict[int | None, dict[int, CandidateIndex]] = {None: {}}  # by domain, None: of all
 
     def __len__(self) -> int:
         return len(self._placed)
 
-    def of(self, domain: int | None) -> Shelf:
+    def of(self, domain: int | None) -> CandidateIndex:
         """The shelf of a domain; None: of all. Without a catalog nobody knows domains, and there is one shelf for all."""
         if not self._placed:
             return self._strays
         return self._all if domain is None else self._of_domain.get(domain, self._nothing)
 
-    def categories(self, domain: int | None) -> Mapping[int, Shelf]:
+    def categories(self, domain: int | None) -> Mapping[int, CandidateIndex]:
         """The shelves of all categories in a domain that have something on them; None: in all. Without a catalog there are none."""
         return self._of_category.get(domain, {})
 
@@ -253,13 +253,13 @@ class Shelves:
         if placed.expires_ms is not None:
             self._remind(self._expiring, placed.expires_ms, key)
         self._published[key] = placed.published_ms
-        shelves = [self._all, self._of_domain.setdefault(placed.domain, Shelf(self._scores, self._published))]
+        catalog_index = [self._all, self._of_domain.setdefault(placed.domain, CandidateIndex(self._scores, self._published))]
         if placed.category:
             for domain in (None, placed.domain):
                 of = self._of_category.setdefault(domain, {})
-                shelves.append(of.setdefault(placed.category, Shelf(self._scores, self._published)))
-        for shelf in shelves:
-            shelf.add(key)
+                catalog_index.append(of.setdefault(placed.category, CandidateIndex(self._scores, self._published)))
+        for candidate_index in catalog_index:
+            candidate_index.add(key)
 
     def _take_down(self, key: int) -> None:
         if self._names.pop(key, None) is not None:
@@ -267,8 +267,8 @@ class Shelves:
             del self._published[key]
         if key in self._all:
             placed = self._placed[key]
-            for shelf in self._shelves(key):
-                shelf.remove(key)
+            for candidate_index in self._shelves(key):
+                candidate_index.remove(key)
             del self._published[key]
             if not self._of_domain[placed.domain]:
                 del self._of_domain[placed.domain]
@@ -289,10 +289,10 @@ class Shelves:
             self._scores[key] = score
             if len(self._scores) > REMEMBERED + len(self._placed):
                 self._forget()
-        for shelf in self._shelves(key):
-            shelf.scored(key)
+        for candidate_index in self._shelves(key):
+            candidate_index.scored(key)
 
-    def _shelves(self, key: int) -> tuple[Shelf, ...]:
+    def _shelves(self, key: int) -> tuple[CandidateIndex, ...]:
         if key in self._names:
             return (self._strays,)
         if key not in self._all:
@@ -308,26 +308,26 @@ class Shelves:
         unknown = [key for key in self._scores if key not in self._placed]
         for key in unknown[: len(unknown) // 2]:
             del self._scores[key]
-            for shelf in self._shelves(key):
-                shelf.scored(key)
+            for candidate_index in self._shelves(key):
+                candidate_index.scored(key)
 
 
-class Gate:
+class EligibilityFilter:
     """The one filter between candidates and a list: available now, and not blocked for this request."""
 
-    def __init__(self, shelves: Shelves, blocked: set[int]) -> None:
-        self._shelves, self._blocked = shelves, blocked
+    def __init__(self, catalog_index: CatalogIndex, blocked: set[int]) -> None:
+        self._shelves, self._blocked = catalog_index, blocked
 
     def open(self, key: int) -> bool:
         return key not in self._blocked and self._shelves.available(key)
 
-    def count(self, shelf: Shelf) -> int:
+    def count(self, candidate_index: CandidateIndex) -> int:
         """How many items of a shelf come through."""
-        return len(shelf) - sum(key in shelf for key in self._blocked)
+        return len(candidate_index) - sum(key in candidate_index for key in self._blocked)
 
 
 def retrieve(
-    shelf: Shelf, gate: Gate, popular: int, fresh: int, explore: int, least: int, rng: np.random.Generator,
+    candidate_index: CandidateIndex, gate: EligibilityFilter, popular: int, fresh: int, explore: int, least: int, rng: np.random.Generator,
     following: Iterable[int] = (), followed: int = 0,
 ) -> dict[int, str]:  # fmt: skip
     """Candidates with their source: up to `followed` of those that are `following`, in place of as many of the most popular; the
@@ -338,29 +338,29 @@ def retrieve(
     for key in following:
         if len(out) >= min(followed, popular):
             break
-        if key in shelf and gate.open(key):
+        if key in candidate_index and gate.open(key):
             out[key] = CO_LISTENED
-    for source, keys_, wanted in ((POPULAR_NOW, shelf.popular(), popular), (FRESH, shelf.fresh(), popular + fresh)):
+    for source, keys_, wanted in ((POPULAR_NOW, candidate_index.popular(), popular), (FRESH, candidate_index.fresh(), popular + fresh)):
         for key in keys_:
             if len(out) >= wanted:
                 break
             if key not in out and gate.open(key):
                 out[key] = source
-    for key in draw(shelf, gate, max(explore, least - len(out)), rng, out):
+    for key in draw(candidate_index, gate, max(explore, least - len(out)), rng, out):
         out[key] = EXPLORE
     return out
 
 
-def draw(shelf: Shelf, gate: Gate, n: int, rng: np.random.Generator, but: Iterable[int] = ()) -> list[int]:
+def draw(candidate_index: CandidateIndex, gate: EligibilityFilter, n: int, rng: np.random.Generator, but: Iterable[int] = ()) -> list[int]:
     """Up to `n` different items of what comes through, none of `but` (which does), each with the same chance, in random order."""
     out: dict[int, None] = dict.fromkeys(but)
     others = len(out)
-    eligible = gate.count(shelf) - others
+    eligible = gate.count(candidate_index) - others
     n = min(n, eligible)
-    if n * 4 > eligible or eligible * 4 < len(shelf):  # then the shelf is small: what blocks is bounded
-        return shuffled([key for key in shelf.items if key not in out and gate.open(key)], n, rng)
+    if n * 4 > eligible or eligible * 4 < len(candidate_index):  # then the shelf is small: what blocks is bounded
+        return shuffled([key for key in candidate_index.items if key not in out and gate.open(key)], n, rng)
     while len(out) < n + others:
-        key = shelf.items[int(rng.integers(len(shelf)))]
+        key = candidate_index.items[int(rng.integers(len(candidate_index)))]
         if key not in out and gate.open(key):
             out[key] = None
     return list(out)[others:]

@@ -17,9 +17,9 @@ import numpy as np
 from online_model.batch import Batch, of_candidates
 from online_model.features import TASKS
 from online_model.history import COLLECT, DISLIKE, FULL_PLAY, PARTIAL_PLAY, SHARE, SKIP
-from streams.core.join.events import Choice
+from streams.core.join.events import ArmDraw
 from streams.core.join.features_view import features
-from streams.core.join.state import Slot, UserPart
+from streams.core.join.state import PendingExposure, UserPart
 from streams.core.serving.fusion import PARTS, Fusion, terms
 
 if TYPE_CHECKING:  # the core starts without torch
@@ -51,7 +51,7 @@ class Numbers(msgspec.Struct, frozen=True, array_like=True):
     gamma_user: float
     gamma_item: float
     part: UserPart | None  # None of a guest
-    slots: list[Slot]
+    slots: list[PendingExposure]
 
 
 class Trace(msgspec.Struct, frozen=True, array_like=True):
@@ -68,7 +68,7 @@ class Trace(msgspec.Struct, frozen=True, array_like=True):
     scores: list[float]
     numbers: Numbers | None  # None where popularity ordered
     modules: list[str | None] = []  # of the items of a page; a list's are all of one, or of none
-    choice: Choice | None = None  # how the strategy came to be; None where the request named it
+    choice: ArmDraw | None = None  # how the strategy came to be; None where the request named it
 
 
 class Term(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +121,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     ts: int  # when it was made
     user_id: str | None
     strategy: str
-    choice: Choice | None  # how the strategy came to be, with every one's chance; None where the request named it
+    choice: ArmDraw | None  # how the strategy came to be, with every one's chance; None where the request named it
     flags: list[str]
     model_version: int | None  # that scored it
     weighed_by: int | None  # version of the model that weighed the behaviours, which is the one of now
@@ -167,7 +167,7 @@ class Recent:
 
 
 def numbers(
-    values: Array, user: Array, popularity: Array, rank: Array, fusion: Fusion, part: UserPart | None, slots: list[Slot]
+    values: Array, user: Array, popularity: Array, rank: Array, fusion: Fusion, part: UserPart | None, slots: list[PendingExposure]
 ) -> Numbers:
     """Of the shown items: values [K, T + 1], parts [K, T], rank head [K]."""
     return Numbers(

@@ -12,11 +12,11 @@ import numpy as np
 from bandit.strategies import Strategy, order, scores
 from streams.core.join.features_view import ItemCounts
 from streams.core.join.state import UserState
-from streams.core.serving.candidates import EXPLORE, FRESH, POPULAR_NOW, Gate
+from streams.core.serving.candidates import EXPLORE, FRESH, POPULAR_NOW, EligibilityFilter
 from streams.core.serving.explore import arrange, given_above, propensities
 from streams.core.serving.fusion import Fusion
 from streams.core.serving.preference import Pool, figures, likely, pool, ranked
-from streams.core.serving.scoring import Asked, Predict, Scored, Scorer
+from streams.core.serving.scoring import Predict, Scored, Scorer, ServingRequest
 
 CONTROL = POPULAR, NEW, FOR_YOU = "popular", "new", "for-you"  # modules of the control arm, in their order
 ORDER = 2  # of the random numbers of a request: those that put modules in an order
@@ -42,7 +42,7 @@ class Row:
 class Moment:
     """One request for a page, and all that its modules depend on."""
 
-    asked: Asked
+    asked: ServingRequest
     modules: int
     per_module: int
     tasters: int  # further modules, of one item each
@@ -60,19 +60,19 @@ class Modules:
     """Makes modules out of what a scorer judges. Their figures are of their category; a control arm's have none."""
 
     def __init__(self, scorer: Scorer) -> None:
-        self.scorer, self.shelves = scorer, scorer.shelves
+        self.scorer, self.catalog_index = scorer, scorer.catalog_index
         self._recommend = scorer.settings
 
     def considered(self, m: Moment, categories: int) -> dict[int, Pool]:
         """Up to `categories`, in the order of their keys, each with what may stand in it: together as many candidates as of a list."""
-        s, shelves, gate = self._recommend, self.shelves.categories(m.domain), Gate(self.shelves, m.blocked)
+        s, catalog_index, gate = self._recommend, self.catalog_index.categories(m.domain), EligibilityFilter(self.catalog_index, m.blocked)
         most = s.popular_candidates + s.fresh_candidates + s.explore_candidates
         least = m.modules + m.tasters
         wanted = max(least, min(categories, most // m.per_module))
-        best = (known.category for key in self.shelves.of(m.domain).popular() if (known := self.scorer.catalog.get(key)))
-        of = likely(shelves, best, gate, m.state, self.scorer.view.scopes, m.ts, wanted, least, m.per_module, m.rng)
+        best = (known.category for key in self.catalog_index.of(m.domain).popular() if (known := self.scorer.catalog.get(key)))
+        of = likely(catalog_index, best, gate, m.state, self.scorer.view.scopes, m.ts, wanted, least, m.per_module, m.rng)
         each = max(m.per_module, most // max(1, len(of)))
-        return {c: pool(shelves[c], gate, s, each, m.per_module, m.rng) for c in of}
+        return {c: pool(catalog_index[c], gate, s, each, m.per_module, m.rng) for c in of}
 
     def by_category(self, m: Moment, pools: dict[int, Pool], strategy: Strategy, fusion: Fusion) -> tuple[list[Row], Scored]:
         """One module a category, in the strategy's order, no more than asked for; those that come next get one of a single item."""
@@ -80,7 +80,7 @@ class Modules:
         module = {key: _module(names[c], c) for c, p in pools.items() for key in (*p.sources, *p.drawn)}
         scored = self._scored(m, module, fusion)
         orders = ranked(pools, scored)
-        f = figures(orders.values(), scored, m.per_module, self.scorer.catalog, self.shelves, m.ts)
+        f = figures(orders.values(), scored, m.per_module, self.scorer.catalog, self.catalog_index, m.ts)
         score = scores(strategy, f.preference, f.monetization, f.mass)
         places, chances = order(strategy, score, np.random.default_rng([*m.chance, ORDER]).random(m.modules + m.tasters))
         of, rows = list(pools), []
@@ -97,10 +97,10 @@ class Modules:
 
     def control(self, m: Moment, fusion: Fusion) -> tuple[list[Row], Scored]:
         """The same three modules for everybody; what stands in one is left out of those below it."""
-        s, shelf = self._recommend, self.shelves.of(m.domain)
+        s, candidate_index = self._recommend, self.catalog_index.of(m.domain)
         rows, placed, p = list[Row](), set[int](), None
-        for name, source, best in ((POPULAR, POPULAR_NOW, shelf.popular()), (NEW, FRESH, shelf.fresh())):
-            gate = Gate(self.shelves, m.blocked | placed)
+        for name, source, best in ((POPULAR, POPULAR_NOW, candidate_index.popular()), (NEW, FRESH, candidate_index.fresh())):
+            gate = EligibilityFilter(self.catalog_index, m.blocked | placed)
             listed = list(islice((key for key in best if gate.open(key)), m.per_module))
             rows.append(Row(name, None, listed, [source] * len(listed), [1.0] * len(listed), [1.0] * len(listed)))
             placed.update(listed)
@@ -109,7 +109,7 @@ class Modules:
         module = {key: row.name for row in rows for key in row.listed}
         if m.modules >= len(CONTROL):
             most = s.popular_candidates + s.fresh_candidates + s.explore_candidates
-            p = pool(shelf, Gate(self.shelves, m.blocked | placed), s, most, m.per_module, m.rng)
+            p = pool(candidate_index, EligibilityFilter(self.catalog_index, m.blocked | placed), s, most, m.per_module, m.rng)
             module |= dict.fromkeys((*p.sources, *p.drawn), FOR_YOU)
         scored = self._scored(m, module, fusion)
         if p is not None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from bandit.strategies import strategies
 from streams.core.join import keys
-from streams.core.join.events import MAX_ARMS, MAX_SLOTS, Choice, Exposure, ShortId
+from streams.core.join.events import MAX_ARMS, MAX_SLOTS, ArmDraw, Exposure, ShortId
 from streams.core.join.features_view import ItemCounts
 from streams.core.join.state import UserState
 from streams.core.serving.audience import standing
@@ -21,10 +21,10 @@ from streams.core.serving.explain import Trace
 from streams.core.serving.fusion import Fusion, RequestError
 from streams.core.serving.modules import CONTROL, Modules, Moment, Row
 from streams.core.serving.recommend import CHOICE, COLD, GUEST, RANKED, SHORT, STALE, TAIL, Recommender
-from streams.core.serving.scoring import Asked, Look, Predict, Ranked, Scored, told
+from streams.core.serving.scoring import Look, Predict, Scored, ServingRequest, SlateItem, told
 
 if TYPE_CHECKING:
-    from streams.core.learning.strategy_bandit import Choosing
+    from streams.core.learning.strategy_bandit import StrategyBandit
 
 FIXED = "fixed"  # the control arm, by its name
 UNCATEGORISED = "uncategorised"  # flag: no category has anything to show, so the page is that of the control arm, and nothing was chosen
@@ -62,7 +62,7 @@ class PageSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             )
 
 
-class PageRequest(Asked, frozen=True, kw_only=True):
+class PageRequest(ServingRequest, frozen=True, kw_only=True):
     """Body of a request for a page."""
 
     modules: int | None = None  # in place of the settings', as the next
@@ -76,7 +76,7 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str  # category:NAME | popular | new | for-you
     category: str | None  # None of the control arm's modules, whose three figures below are None too
-    items: list[Ranked]  # positions count within the module
+    items: list[SlateItem]  # positions count within the module
     preference: float | None  # mean score of the category's best items
     monetization: float | None  # their mean monetization
     score: float | None  # what the strategy put the modules in order by
@@ -97,7 +97,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     model_age_ms: int
 
 
-class MadePage(NamedTuple):
+class ServedPage(NamedTuple):
     """A page, and what is to be remembered of it."""
 
     page: Page
@@ -109,20 +109,21 @@ class PageMaker:
     """Makes pages out of explicit state, beside a recommender: its settings, catalog, shelves and scores are theirs too."""
 
     def __init__(self, settings: PageSettings, recommender: Recommender) -> None:
-        self.settings, self.shelves, self.scorer = settings, recommender.shelves, recommender.scorer
+        self.settings, self.catalog_index, self.scorer = settings, recommender.catalog_index, recommender.scorer
         self._modules = Modules(recommender.scorer)
         self._strategies = {strategy.name: strategy for strategy in strategies(settings.blends)}
 
     def page(
         self, request: PageRequest, request_id: str, user: UserState | None, item_counts: ItemCounts, predict: Predict | None,
-        choosing: Choosing, ts: int, seed: int, version: int | None = None, age_ms: int = 0, stale: bool = False, look: Look | None = None,
-    ) -> MadePage:  # fmt: skip
-        """The page. Arguments as of a list; `choosing` chooses the strategy where the request names none. Raises RequestError."""
+        strategy_bandit: StrategyBandit, ts: int, seed: int, version: int | None = None, age_ms: int = 0,
+        stale: bool = False, look: Look | None = None,
+    ) -> ServedPage:  # fmt: skip
+        """The page. Arguments as of a list; `strategy_bandit` chooses the strategy where the request names none. Raises RequestError."""
         modules, per_module, tasters = self._size(request)
         self.scorer.check(request)
         if request.strategy is not None and request.strategy not in self._strategies:
             raise RequestError("strategy", f"no such strategy {request.strategy!r}; one of {', '.join(self._strategies)}")
-        self.shelves.advance(ts)
+        self.catalog_index.advance(ts)
         cold = predict is None or version == 0
         state, chance = self.scorer.state(request, user, ts), [seed, keys.once("request", request_id), ts]
         moment = Moment(
@@ -137,9 +138,9 @@ class PageMaker:
             strategy = self._strategies[request.strategy]
         else:
             uniform = float(np.random.default_rng([*chance, CHOICE]).random())
-            looking = look if choosing.looks("page") and not cold else None
+            looking = look if strategy_bandit.looks("page") and not cold else None
             vector = self.scorer.vector(request, state, item_counts, looking, ts)
-            name, choice = choosing.choose("page", *standing(state, self.scorer.view, ts), uniform, vector)
+            name, choice = strategy_bandit.choose("page", *standing(state, self.scorer.view, ts), uniform, vector)
             strategy = self._strategies[name]
         fusion = self.scorer.fusion(request, self.scorer.settings.way(TAIL if strategy.kind == "tail" else RANKED))
         if strategy.kind == "fixed":
@@ -166,7 +167,7 @@ class PageMaker:
             segment=choice.segment if choice else None, flags=sorted(f for f, holds in flags.items() if holds),
             model_version=version, model_age_ms=age_ms,
         )  # fmt: skip
-        return MadePage(page, self._exposure(moment, page, laid, choice), self._trace(moment, page, laid, scored, fusion, choice))
+        return ServedPage(page, self._exposure(moment, page, laid, choice), self._trace(moment, page, laid, scored, fusion, choice))
 
     def _size(self, request: PageRequest) -> tuple[int, int, int]:
         s, size = self.settings, []
@@ -185,7 +186,7 @@ class PageMaker:
             raise RequestError("tasters", f"must be in [0, {most}] beside {modules} x {per_module}, got {tasters}")
         return modules, per_module, tasters
 
-    def _exposure(self, m: Moment, page: Page, laid: list[tuple[Row, list[Ranked]]], choice: Choice | None) -> Exposure | None:
+    def _exposure(self, m: Moment, page: Page, laid: list[tuple[Row, list[SlateItem]]], choice: ArmDraw | None) -> Exposure | None:
         if m.asked.user_id is None or not laid:
             return None
         slots = [
@@ -199,7 +200,7 @@ class PageMaker:
         )  # fmt: skip
 
     def _trace(
-        self, m: Moment, page: Page, laid: list[tuple[Row, list[Ranked]]], scored: Scored, fusion: Fusion, choice: Choice | None
+        self, m: Moment, page: Page, laid: list[tuple[Row, list[SlateItem]]], scored: Scored, fusion: Fusion, choice: ArmDraw | None
     ) -> Trace:
         shown = [(row, item) for row, items in laid for item in items]
         listed = [key for row, _ in laid for key in row.listed]

@@ -16,7 +16,7 @@ from online_model.features import COUNTS
 from online_model.popularity import Decay
 from streams.core.join.catalog import Catalog
 from streams.core.join.state import UserState
-from streams.core.serving.candidates import Gate, Shelf, Shelves, draw, retrieve
+from streams.core.serving.candidates import CandidateIndex, CatalogIndex, EligibilityFilter, draw, retrieve
 from streams.core.serving.scoring import Scored
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Figures:
 
 
 def likely(
-    shelves: Mapping[int, Shelf], popular: Iterable[int], gate: Gate, state: UserState, scopes: Decay, ts: int,
+    catalog_index: Mapping[int, CandidateIndex], popular: Iterable[int], gate: EligibilityFilter, state: UserState, scopes: Decay, ts: int,
     wanted: int, least: int, full: int, rng: np.random.Generator,
 ) -> list[int]:  # fmt: skip
     """Up to `wanted` of the categories, by key. Those with fewer than `full` items are taken only where `least` aren't there.
@@ -65,7 +65,7 @@ def likely(
         counts = scopes.read(row, ts)
         liked[category] = sum(counts[column] for column in _GOOD) - counts[_DISLIKE]
     own = sorted((c for c, good in liked.items() if good > 0.0), key=lambda c: (-liked[c], c))
-    by_chance = np.sort(np.fromiter(shelves, np.uint64, len(shelves)))[rng.permutation(len(shelves))]
+    by_chance = np.sort(np.fromiter(catalog_index, np.uint64, len(catalog_index)))[rng.permutation(len(catalog_index))]
     out: list[int] = []
     small: list[int] = []
     met: set[int] = set()
@@ -73,22 +73,29 @@ def likely(
         for category in of:
             if len(out) >= most:
                 break
-            if category in shelves and category not in met:
+            if category in catalog_index and category not in met:
                 met.add(category)
-                items = gate.count(shelves[category])
+                items = gate.count(catalog_index[category])
                 if items:
                     (out if items >= full else small).append(category)
     return sorted(out + small[: max(0, least - len(out))])
 
 
-def pool(shelf: Shelf, gate: Gate, settings: RecommendSettings, candidates: int, slots: int, rng: np.random.Generator) -> Pool:
+def pool(
+    candidate_index: CandidateIndex,
+    gate: EligibilityFilter,
+    settings: RecommendSettings,
+    candidates: int,
+    slots: int,
+    rng: np.random.Generator,
+) -> Pool:
     """Candidates, popular, fresh and random ones in the shares that a list has, and what chance decides before anything is scored."""
     of = settings.popular_candidates, settings.fresh_candidates, settings.explore_candidates
     popular, fresh = (candidates * wanted // max(1, sum(of)) for wanted in of[:2])
-    sources = retrieve(shelf, gate, popular, fresh, candidates - popular - fresh, slots, rng)
-    items = gate.count(shelf)
+    sources = retrieve(candidate_index, gate, popular, fresh, candidates - popular - fresh, slots, rng)
+    items = gate.count(candidate_index)
     explores = rng.random(min(slots, items)) < settings.explore_share
-    return Pool(sources, items, explores.tolist(), draw(shelf, gate, int(explores.sum()), rng))
+    return Pool(sources, items, explores.tolist(), draw(candidate_index, gate, int(explores.sum()), rng))
 
 
 def ranked(pools: Mapping[int, Pool], scored: Scored) -> dict[int, list[int]]:
@@ -101,13 +108,13 @@ def ranked(pools: Mapping[int, Pool], scored: Scored) -> dict[int, list[int]]:
     return out
 
 
-def figures(orders: Iterable[list[int]], scored: Scored, best: int, catalog: Catalog, shelves: Shelves, ts: int) -> Figures:
+def figures(orders: Iterable[list[int]], scored: Scored, best: int, catalog: Catalog, catalog_index: CatalogIndex, ts: int) -> Figures:
     """Of candidates by category, best first. What no catalog knows earns nothing."""
     rows = [
         (
             _mean([scored.score[key] for key in keys[:best]]),
             _mean([known.item.monetization if (known := catalog.get(key)) else 0.0 for key in keys[:best]]),
-            log1p(sum(shelves.popularity(key, ts) for key in keys)),
+            log1p(sum(catalog_index.popularity(key, ts) for key in keys)),
         )
         for keys in orders
     ]

@@ -20,20 +20,20 @@ from msgspec import Meta
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.co_listening import past
-from streams.core.join.events import MAX_ARMS, MAX_SLOTS, Choice, Exposure, Id, ShortId
+from streams.core.join.events import MAX_ARMS, MAX_SLOTS, ArmDraw, Exposure, Id, ShortId
 from streams.core.join.features_view import ItemCounts
 from streams.core.join.settings import HOUR_MS, PartitionSettings
 from streams.core.join.state import UserState
 from streams.core.serving.audience import standing
-from streams.core.serving.candidates import EXPLORE, GIVEN, Gate, Shelves, draw, retrieve, shuffled
+from streams.core.serving.candidates import EXPLORE, GIVEN, CatalogIndex, EligibilityFilter, draw, retrieve, shuffled
 from streams.core.serving.explain import Trace
 from streams.core.serving.explore import arrange, given_above, propensities
 from streams.core.serving.fusion import GAMMA, SCALE, WEIGHT, RequestError, Weights, chosen, within
-from streams.core.serving.scoring import MAX_IDS, Asked, Look, Predict, Ranked, Scorer, told
+from streams.core.serving.scoring import MAX_IDS, Look, Predict, Scorer, ServingRequest, SlateItem, told
 from streams.core.serving.variety import ALL
 
 if TYPE_CHECKING:
-    from streams.core.learning.strategy_bandit import Choosing
+    from streams.core.learning.strategy_bandit import StrategyBandit
 
 RANKED, TAIL, EXPLORE_MORE, POPULAR = "ranked", "tail", "explore", "popular"  # strategies
 STRATEGIES = (RANKED, TAIL, EXPLORE_MORE, POPULAR)
@@ -130,7 +130,7 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Request(Asked, frozen=True, kw_only=True):
+class SlateRequest(ServingRequest, frozen=True, kw_only=True):
     """Body of a request for a list."""
 
     k: int = 10
@@ -139,21 +139,21 @@ class Request(Asked, frozen=True, kw_only=True):
     module: ShortId | None = None
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Slate(msgspec.Struct, frozen=True, kw_only=True):
     """A list as it is served."""
 
     request_id: str
-    items: list[Ranked]
+    items: list[SlateItem]
     strategy: str
     flags: list[str]  # of cold (popularity orders, since no model has learned yet), guest, short (fewer than k), stale
     model_version: int | None
     model_age_ms: int
 
 
-class Made(NamedTuple):
+class ServedSlate(NamedTuple):
     """A list, and what is to be remembered of it."""
 
-    answer: Answer
+    answer: Slate
     exposure: Exposure | None  # to write down: nothing of guests, nothing where nothing is shown
     trace: Trace  # what the list can be explained by
 
@@ -170,36 +170,36 @@ class _Pool:
 
 
 class Recommender:
-    """Makes lists out of explicit state. `shelves` moves forward in time with the requests; nothing else is changed."""
+    """Makes lists out of explicit state. `catalog_index` moves forward in time with the requests; nothing else is changed."""
 
-    def __init__(self, settings: RecommendSettings, partition: PartitionSettings, catalog: Catalog, shelves: Shelves) -> None:
-        self.settings, self.shelves = settings, shelves
-        self.scorer = Scorer(settings, partition, catalog, shelves)
+    def __init__(self, settings: RecommendSettings, partition: PartitionSettings, catalog: Catalog, catalog_index: CatalogIndex) -> None:
+        self.settings, self.catalog_index = settings, catalog_index
+        self.scorer = Scorer(settings, partition, catalog, catalog_index)
 
     def recommend(
-        self, request: Request, request_id: str, user: UserState | None, item_counts: ItemCounts, predict: Predict | None,
-        ts: int, seed: int, version: int | None = None, age_ms: int = 0, stale: bool = False, choosing: Choosing | None = None,
+        self, request: SlateRequest, request_id: str, user: UserState | None, item_counts: ItemCounts, predict: Predict | None,
+        ts: int, seed: int, version: int | None = None, age_ms: int = 0, stale: bool = False, strategy_bandit: StrategyBandit | None = None,
         look: Look | None = None,
-    ) -> Made:  # fmt: skip
+    ) -> ServedSlate:  # fmt: skip
         """The list. `user`: None of somebody who never came. `predict`: None where there is no model yet, as `version` 0, which
-        has learned nothing: then popularity orders. `choosing`: of strategies, where a request asks for it; `look`: by
+        has learned nothing: then popularity orders. `strategy_bandit`: of strategies, where a request asks for it; `look`: by
         what linear arms know who asks. Raises RequestError.
         """
         self._check(request)
-        self.shelves.advance(ts)
+        self.catalog_index.advance(ts)
         state = self.scorer.state(request, user, ts)
         chance = [seed, keys.once("request", request_id), ts]
         cold = predict is None or version == 0
         strategy, choice = request.strategy or RANKED, None
         if strategy == AUTO:
-            if choosing is None:
+            if strategy_bandit is None:
                 raise RequestError("strategy", f"nothing here chooses; name one of {', '.join(self.settings.chosen)}")
             uniform = float(np.random.default_rng([*chance, CHOICE]).random())
-            vector = self.scorer.vector(request, state, item_counts, look if choosing.looks("list") and not cold else None, ts)
-            strategy, choice = choosing.choose("list", *standing(state, self.scorer.view, ts), uniform, vector)
+            vector = self.scorer.vector(request, state, item_counts, look if strategy_bandit.looks("list") and not cold else None, ts)
+            strategy, choice = strategy_bandit.choose("list", *standing(state, self.scorer.view, ts), uniform, vector)
         way = self.settings.way(strategy)
         fusion = self.scorer.fusion(request, way)
-        gate = Gate(self.shelves, self.scorer.blocked(request, state, ts))
+        gate = EligibilityFilter(self.catalog_index, self.scorer.blocked(request, state, ts))
 
         share = way.explore_share or 0.0
         pool = self._pool(request, state, gate, share, np.random.default_rng(chance))
@@ -216,7 +216,7 @@ class Recommender:
         sources = [EXPLORE if explores else pool.sources[key] for key, explores in zip(listed, pool.explores, strict=True)]
         items = self.scorer.items(listed, sources, chances, scored, pool.names)
         flags = {COLD: cold, GUEST: request.user_id is None, SHORT: len(items) < request.k, STALE: stale}
-        answer = Answer(
+        answer = Slate(
             request_id=request_id, items=items, strategy=strategy, flags=sorted(f for f, holds in flags.items() if holds),
             model_version=version, model_age_ms=age_ms,
         )  # fmt: skip
@@ -226,29 +226,40 @@ class Recommender:
             numbers=told(scored, listed, fusion, request.user_id is None), modules=[request.module] * len(items), choice=choice,
         )  # fmt: skip
         given = given_above(ranks, pool.items, share) if request.user_id is not None else []  # of guests nothing is written down
-        return Made(answer, self._exposure(request, answer, listed, given, choice, item_counts, ts), trace)
+        return ServedSlate(answer, self._exposure(request, answer, listed, given, choice, item_counts, ts), trace)
 
     def name(self, key: int) -> str | None:
         """The id of an item that is known."""
         return self.scorer.name(key)
 
-    def _pool(self, request: Request, state: UserState, gate: Gate, share: float, rng: np.random.Generator) -> _Pool:
+    def _pool(self, request: SlateRequest, state: UserState, gate: EligibilityFilter, share: float, rng: np.random.Generator) -> _Pool:
         """Candidates, and what chance decides before anything is scored."""
         if request.candidates is not None:
             given = {keys.key("item", item_id): item_id for item_id in request.candidates}
             names = {key: item_id for key, item_id in given.items() if gate.open(key)}
             explores = rng.random(min(request.k, len(names))) < share
             return _Pool(dict.fromkeys(names, GIVEN), names, len(names), explores.tolist(), shuffled(names, int(explores.sum()), rng))
-        s, shelf = self.settings, self.shelves.of(keys.key("domain", request.domain) if request.domain is not None else None)
-        items = gate.count(shelf)
-        following = self.shelves.followers.after(past(state.liked))
+        s, candidate_index = (
+            self.settings,
+            self.catalog_index.of(keys.key("domain", request.domain) if request.domain is not None else None),
+        )
+        items = gate.count(candidate_index)
+        following = self.catalog_index.followers.after(past(state.liked))
         sources = retrieve(
-            shelf, gate, s.popular_candidates, s.fresh_candidates, s.explore_candidates, request.k, rng, following, s.co_listened_candidates
+            candidate_index,
+            gate,
+            s.popular_candidates,
+            s.fresh_candidates,
+            s.explore_candidates,
+            request.k,
+            rng,
+            following,
+            s.co_listened_candidates,
         )
         explores = rng.random(min(request.k, items)) < share
-        return _Pool(sources, {}, items, explores.tolist(), draw(shelf, gate, int(explores.sum()), rng))
+        return _Pool(sources, {}, items, explores.tolist(), draw(candidate_index, gate, int(explores.sum()), rng))
 
-    def _check(self, request: Request) -> None:
+    def _check(self, request: SlateRequest) -> None:
         if not 1 <= request.k <= self.settings.max_k:
             raise RequestError("k", f"must be in [1, {self.settings.max_k}], got {request.k}")
         if request.candidates is not None and len(request.candidates) > self.settings.max_candidates:
@@ -256,7 +267,7 @@ class Recommender:
         self.scorer.check(request)
 
     def _exposure(
-        self, request: Request, answer: Answer, listed: list[int], given: list[float], choice: Choice | None, item_counts: ItemCounts,
+        self, request: SlateRequest, answer: Slate, listed: list[int], given: list[float], choice: ArmDraw | None, item_counts: ItemCounts,
         ts: int,
     ) -> Exposure | None:  # fmt: skip
         if request.user_id is None or not answer.items:

@@ -18,14 +18,14 @@ from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
 from online_model.history import BEHAVIOUR
 from streams.core.join import co_listening, keys
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Action, Context, Event, EventTime, Id, ShortId, Slot
+from streams.core.join.events import Action, Context, Event, EventTime, ExposedItem, Id, ShortId
 from streams.core.join.features_view import NEVER, ItemCounts, Moment, View, features
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Slot as Half
+from streams.core.join.state import PendingExposure as Half
 from streams.core.join.state import Tables, UserPart, UserState
-from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, Shelves
+from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, CatalogIndex
 from streams.core.serving.explain import Numbers, numbers
 from streams.core.serving.fusion import GAMMA, SCALE, Fusion, RequestError, chosen, fuse, values, within
 
@@ -53,7 +53,7 @@ class GuestAct(msgspec.Struct, frozen=True, kw_only=True):
     full: bool | None = None
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class ServingRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a request for a list and one for a page have in common."""
 
     user_id: Id | None = None  # None = a guest
@@ -68,7 +68,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     request_id: ShortId | None = None
 
 
-class Ranked(msgspec.Struct, frozen=True, kw_only=True):
+class SlateItem(msgspec.Struct, frozen=True, kw_only=True):
     """One item of an answer."""
 
     item_id: str
@@ -102,16 +102,16 @@ class Scored:
 class Scorer:
     """Judges candidates by explicit state; changes nothing."""
 
-    def __init__(self, settings: RecommendSettings, partition: PartitionSettings, catalog: Catalog, shelves: Shelves) -> None:
-        self.settings, self.catalog, self.shelves = settings, catalog, shelves
+    def __init__(self, settings: RecommendSettings, partition: PartitionSettings, catalog: Catalog, catalog_index: CatalogIndex) -> None:
+        self.settings, self.catalog, self.catalog_index = settings, catalog, catalog_index
         self.view = View(partition)
         self._partition = partition
 
-    def check(self, asked: Asked) -> None:
+    def check(self, asked: ServingRequest) -> None:
         if asked.user_id is not None and asked.plays:
             raise RequestError("plays", "only of a guest; what a user did comes as events")
 
-    def fusion(self, asked: Asked, way: Preset) -> Fusion:
+    def fusion(self, asked: ServingRequest, way: Preset) -> Fusion:
         """What the request asks for, else what the strategy does, which is what the settings say. Raises RequestError."""
         s = self.settings
         gamma_user, gamma_item = (
@@ -125,7 +125,7 @@ class Scorer:
         more = {name: within(name, own, bounds) if own is not None else usual for name, (own, usual, bounds) in wanted.items()}
         return Fusion(chosen(s.weights, {**way.weights, **(asked.weights or {})}), **more)
 
-    def state(self, asked: Asked, user: UserState | None, ts: int) -> UserState:
+    def state(self, asked: ServingRequest, user: UserState | None, ts: int) -> UserState:
         """A guest's acts go through a partition of their own, which is forgotten: seen by the very code that sees users."""
         if asked.user_id is not None:
             return user or NEVER
@@ -140,7 +140,7 @@ class Scorer:
         partition.apply([Arrived(n, 0, act.ts, act, str(n)) for n, act in enumerate(acts)])
         return partition.user(keys.key("user", _GUEST)) or NEVER
 
-    def blocked(self, asked: Asked, state: UserState, ts: int) -> set[int]:
+    def blocked(self, asked: ServingRequest, state: UserState, ts: int) -> set[int]:
         """Items that must not be shown to this user now."""
         since = ts - self.settings.no_repeat_window_ms
         out = {keys.key("item", item_id) for item_id in asked.exclude}
@@ -150,7 +150,7 @@ class Scorer:
             out.update(rows["item"][rows["ts"] > since].tolist())
         return out
 
-    def vector(self, asked: Asked, state: UserState, item_counts: ItemCounts, look: Look | None, ts: int) -> tuple[float, ...]:
+    def vector(self, asked: ServingRequest, state: UserState, item_counts: ItemCounts, look: Look | None, ts: int) -> tuple[float, ...]:
         """What the ranker knows of who asks, before any item, in as many digits as are written down; empty where nobody looks."""
         if look is None:
             return ()
@@ -163,10 +163,10 @@ class Scorer:
     def popular(self, candidates: Iterable[int], item_counts: ItemCounts, ts: int) -> Scored:
         """By popularity, then the newest."""
         score = popularity(candidates, item_counts, ts)
-        return Scored(sorted(score, key=lambda key: (-score[key], -self.shelves.published_ms(key), key)), score, {}, None)
+        return Scored(sorted(score, key=lambda key: (-score[key], -self.catalog_index.published_ms(key), key)), score, {}, None)
 
     def ranked(
-        self, candidates: Iterable[int], asked: Asked, state: UserState, item_counts: ItemCounts, predict: Predict, fusion: Fusion,
+        self, candidates: Iterable[int], asked: ServingRequest, state: UserState, item_counts: ItemCounts, predict: Predict, fusion: Fusion,
         ts: int, module: Callable[[int], str | None],
     ) -> Scored:  # fmt: skip
         """By the model; candidates come in one order, so that they are the same batch. In its eyes each stands in the
@@ -177,7 +177,7 @@ class Scorer:
             return Scored([], {}, {}, None)
         user = keys.key("user", asked.user_id) if asked.user_id is not None else 0
         domain = keys.key("domain", asked.domain) if asked.domain is not None else None
-        following = self.shelves.followers.row(co_listening.last(state.liked, 0, ts))
+        following = self.catalog_index.followers.row(co_listening.last(state.liked, 0, ts))
         part, moment = self.view.user(user, state, asked.context, ts), Moment(self.view, user, state, ts, following)
         slots = []
         for key in ordered:
@@ -196,11 +196,11 @@ class Scorer:
 
     def items(
         self, listed: Sequence[int], sources: Sequence[str], chances: Sequence[float], scored: Scored, names: Mapping[int, str]
-    ) -> list[Ranked]:
+    ) -> list[SlateItem]:
         """Items as they are answered, from the first place on. `names`: ids that the request gave."""
         by_task = scored.judged.prediction.probabilities if scored.judged else None
         return [
-            Ranked(
+            SlateItem(
                 item_id=names.get(key) or self._name(key),
                 position=n,
                 score=scored.score[key],
@@ -212,15 +212,15 @@ class Scorer:
         ]
 
     def slots(
-        self, listed: Sequence[int], items: Sequence[Ranked], given: Sequence[float], item_counts: ItemCounts, ts: int,
+        self, listed: Sequence[int], items: Sequence[SlateItem], given: Sequence[float], item_counts: ItemCounts, ts: int,
         module: str | None, module_propensity: float | None = None,
-    ) -> list[Slot]:  # fmt: skip
+    ) -> list[ExposedItem]:  # fmt: skip
         """The same as they are written down. `given`: chances given the slots above."""
         out = []
         for key, item, chance in zip(listed, items, given, strict=True):
             known = self.catalog.get(key)
             out.append(
-                Slot(
+                ExposedItem(
                     item_id=item.item_id, position=item.position, propensity=item.propensity, propensity_given_above=chance,
                     score=item.score, popularity=item_counts(key, ts)[: len(POPULARITY_HALF_LIVES_H)], source=item.source, module=module,
                     monetization=known.item.monetization if known else None, module_propensity=module_propensity,
@@ -231,7 +231,7 @@ class Scorer:
     def name(self, key: int) -> str | None:
         """The id of an item that is known."""
         known = self.catalog.get(key)
-        return known.item.item_id if known else self.shelves.name(key)
+        return known.item.item_id if known else self.catalog_index.name(key)
 
     def _name(self, key: int) -> str:
         name = self.name(key)

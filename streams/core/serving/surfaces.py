@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from bandit.settings import BanditSettings
 from bandit.strategies import strategies
-from streams.core.learning.strategy_bandit import Choosing
+from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
 
@@ -18,6 +18,6 @@ def by_default() -> dict[str, tuple[str, ...]]:
     return arms(PageSettings(), RecommendSettings())
 
 
-def default_choosing() -> Choosing:
+def default_strategy_bandit() -> StrategyBandit:
     """The choice among strategies as settings are by default, with nothing learned."""
-    return Choosing(by_default(), BanditSettings())
+    return StrategyBandit(by_default(), BanditSettings())

@@ -38,15 +38,15 @@ def test_weighted_figures_are_those_of_the_rows_repeated_so_often() -> None:
 
 def test_figures_of_rows_that_stand_for_several_are_those_of_all_of_them_in_every_resample() -> None:
     keys, scores, labels = rows()
-    stands_for = np.random.default_rng(2).integers(1, 4, len(keys)).astype(float)
-    p, again = 1 / (1 + np.exp(-scores)), np.repeat(np.arange(len(keys)), stands_for.astype(int))
-    kept, whole = Users(keys, stands_for), Users(keys[again])
+    importance_weight = np.random.default_rng(2).integers(1, 4, len(keys)).astype(float)
+    p, again = 1 / (1 + np.exp(-scores)), np.repeat(np.arange(len(keys)), importance_weight.astype(int))
+    kept, whole = Users(keys, importance_weight), Users(keys[again])
     found, truth = (
         users.read([users.auc(s, y), users.gauc(s, y), users.ne(q, y), users.copc(q, y), users.mean(s)], 30)
         for users, s, y, q in ((kept, scores, labels, p), (whole, scores[again], labels[again], p[again]))
     )
     np.testing.assert_allclose(found, truth, rtol=1e-12)
-    assert found[0, 0] == pytest.approx(roc_auc_score(labels, scores, sample_weight=stands_for), abs=1e-12)
+    assert found[0, 0] == pytest.approx(roc_auc_score(labels, scores, sample_weight=importance_weight), abs=1e-12)
     bare = Users(keys)
     assert np.abs(found[:, :1] - bare.read([bare.auc(scores, labels)], 30)).max() > 0.001  # it does make a difference
 

@@ -29,8 +29,8 @@ from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
-from streams.core.serving.recommend import Answer, RecommendSettings
-from streams.core.serving.surfaces import default_choosing
+from streams.core.serving.recommend import RecommendSettings, Slate
+from streams.core.serving.surfaces import default_strategy_bandit
 
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4, cin_layers=(4,), dense_batch=8)
 T = 1_704_067_200_000
@@ -58,7 +58,7 @@ def ask(
     rows: list[LogRow], k: int = 2, every: int = 1, session: Session = lambda event: None, recommend: RecommendSettings | None = None,
     items: Sequence[str] = (),
 ) -> tuple[NextFound, NextPlay, Result]:  # fmt: skip
-    partition, learner = machine(items), Learner(LearnerSettings(micro_batch_examples=16), Trainer(SMALL), default_choosing())
+    partition, learner = machine(items), Learner(LearnerSettings(micro_batch_examples=16), Trainer(SMALL), default_strategy_bandit())
     settings = NextSettings(k=k, every=every, resamples=20)
     known = [found for item in items if (found := partition.catalog.get(_key(item)))]
     asking = NextPlay(settings, recommend or RecommendSettings(), partition, learner, known, session)
@@ -120,7 +120,7 @@ def test_what_is_asked_changes_nothing() -> None:
     alone = prequential.run(
         prequential.of_file(rows),
         machine(),
-        Learner(LearnerSettings(micro_batch_examples=16), Trainer(SMALL), default_choosing()),
+        Learner(LearnerSettings(micro_batch_examples=16), Trainer(SMALL), default_strategy_bandit()),
         closing=True,
     )
     assert result.digests == alone.digests and found.questions > 100
@@ -134,7 +134,7 @@ def test_list_depends_on_nothing_of_its_own_moment_or_later(monkeypatch: pytest.
     told: list[list[tuple[str, list[str]]]] = []
     answer = NextPlay._answer
 
-    def spied(asking: NextPlay, event: Event, strategy: str) -> Answer:
+    def spied(asking: NextPlay, event: Event, strategy: str) -> Slate:
         made = answer(asking, event, strategy)
         told[-1].append((event.user_id, [ranked.item_id for ranked in made.items]))
         return made
@@ -317,7 +317,7 @@ def test_call_that_asks_for_nothing_sensible_is_refused(options: list[str]) -> N
 
 
 def test_records_of_one_moment_are_a_batch() -> None:
-    partition, learner = machine(), Learner(LearnerSettings(), Trainer(SMALL), default_choosing())
+    partition, learner = machine(), Learner(LearnerSettings(), Trainer(SMALL), default_strategy_bandit())
     asking = NextPlay(NextSettings(k=1), RecommendSettings(), partition, learner)
     numbered: list[Numbered] = list(prequential.of_file(plays("0 u a", "0 v b", "1 u b", "2 u a", "2 u b")))
     assert [len(batch) for batch in asking.batches(iter(numbered))] == [2, 1, 2]

@@ -21,7 +21,7 @@ from replay.evidence.findings import sections, tables
 from replay.evidence.holdout import Judge, Tail, stopping
 from replay.evidence.intervals import Interval
 from replay.evidence.ledger import Judged, Ledger
-from replay.evidence.side_by_side import Copy, Watched, frozen_name, gamma_name
+from replay.evidence.side_by_side import LaggedReplica, Watched, frozen_name, gamma_name
 from replay.evidence.tables import ALL_ON, Evidence, Finding, Question, Row, measured, span_name, switched_off, tail_ms
 from replay.log_rows import LogRow
 from replay.prequential import Result
@@ -31,7 +31,7 @@ from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
-from streams.core.serving.surfaces import default_choosing
+from streams.core.serving.surfaces import default_strategy_bandit
 
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4, cin_layers=(4,), dense_batch=8)
 LEARNING = LearnerSettings(micro_batch_examples=16)
@@ -68,11 +68,16 @@ def test_who_is_watched_learns_as_if_nobody_looked() -> None:
     question = Question(ablate=True, spans_ms=(0, 60_000), gammas=(0.0, 1.0), frozen_from_ms=T + 3 * 3_600_000, resamples=5)
     evidence = Evidence(question, SMALL, LEARNING, "cpu")
     result = run(evidence, rows)
-    alone = prequential.run(prequential.of_file(rows), machine(), Learner(LEARNING, Trainer(SMALL), default_choosing()), closing=True)
+    alone = prequential.run(
+        prequential.of_file(rows), machine(), Learner(LEARNING, Trainer(SMALL), default_strategy_bandit()), closing=True
+    )
     assert result.digest == alone.digest and result.metrics["skip"] == alone.metrics["skip"]
     for rival in evidence._rivals:
         by_itself = prequential.run(
-            prequential.of_file(rows), machine(), Learner(LEARNING, Trainer(rival.trainer.settings), default_choosing()), closing=True
+            prequential.of_file(rows),
+            machine(),
+            Learner(LEARNING, Trainer(rival.trainer.settings), default_strategy_bandit()),
+            closing=True,
         )
         assert rival.learner.digest()["trainer"] == by_itself.digests["trainer"] != result.digests["trainer"]
 
@@ -107,7 +112,7 @@ class _Script:
         self.trainer.before.append(lambda batch, now_ms: self.seen.append((batch, now_ms)))
 
     def play(self) -> Judged:
-        prequential.run(prequential.of_file(log()), machine(), Learner(LEARNING, self.trainer, default_choosing()), closing=True)
+        prequential.run(prequential.of_file(log()), machine(), Learner(LEARNING, self.trainer, default_strategy_bandit()), closing=True)
         return self.ledger.judged()
 
     ledger = Ledger()
@@ -118,7 +123,7 @@ def test_copy_answers_by_the_parameters_of_the_last_publication(every_ms: int) -
     script = _Script()
     script.ledger = Ledger()
     script.trainer.before.append(lambda batch, now_ms: script.ledger.shown(batch))
-    Copy("copy", script.trainer, script.ledger, every_ms)
+    LaggedReplica("copy", script.trainer, script.ledger, every_ms)
     found = script.play().logits["copy"]
     # the same by whole copies of a trainer that has learned all steps before the span that a batch lies in
     teacher, expected, due = Trainer(SMALL), [], 0
@@ -173,7 +178,7 @@ def test_time_that_passes_in_the_tail_takes_nothing_from_what_was_known() -> Non
         moved = [msgspec.json.encode(each | {"ts": each["ts"] + n * apart_ms}) for n, each in enumerate(records)]
         rows = [*head, *(LogRow(row.line, raw, None) for row, raw in zip(tail, moved, strict=True))]
         partition, answers = machine(), list[np.ndarray]()
-        learner = Learner(LEARNING, Trainer(SMALL), default_choosing())
+        learner = Learner(LEARNING, Trainer(SMALL), default_strategy_bandit())
         stop = Tail(lambda: prequential.of_file(rows), partition, lambda b: answers.append(learner.trainer.predict(b).logits), from_ms)
         prequential.run(prequential.of_file(rows), partition, learner, closing=False, batches=stopping([stop]))
         return np.concatenate(answers)
@@ -208,7 +213,9 @@ def test_second_log_is_predicted_and_changes_nothing() -> None:
     result = prequential.run(
         prequential.of_file(first), partition, evidence.learner, closing=True, batches=stopping([judge]), also=evidence.also
     )
-    alone = prequential.run(prequential.of_file(first), machine(), Learner(LEARNING, Trainer(SMALL), default_choosing()), closing=True)
+    alone = prequential.run(
+        prequential.of_file(first), machine(), Learner(LEARNING, Trainer(SMALL), default_strategy_bandit()), closing=True
+    )
     assert result.digest == alone.digest
     judged = evidence.uniform.judged()
     assert judged.shown_ms.tolist() == [T + hour * 3_600_000 + k for hour in range(12) for k in range(40)]

@@ -22,7 +22,7 @@ def test_the_log_has_its_shares_and_tastes_their_chances() -> None:
     strangers = set(range(Sizes().users)) - set(log.user[log.domain == DOMAINS.index("sparse")].tolist())
     assert strangers == set(range(Sizes().users - Sizes().newcomers, Sizes().users))
     later = log.user == log.user[0]
-    assert log.been[later].sum(1).tolist() == list(range(later.sum()))  # each exposure before it counts once
+    assert log.domain_visits[later].sum(1).tolist() == list(range(later.sum()))  # each exposure before it counts once
 
 
 def test_what_is_carried_over_shows_in_a_small_world_already() -> None:

@@ -11,7 +11,7 @@ from scipy import stats
 from replay.simulator.closed_loop import ClosedLoop, Oracle, Outcome, Popular, Recent, Recommend, Uniform, interval
 from replay.simulator.crowd import LAST, Ask, AskPage, Crowd
 from replay.simulator.world import DAY_MS, World, WorldSettings
-from streams.core.join.events import Action, Context, Event, Exposure, Slot, decode
+from streams.core.join.events import Action, Context, Event, ExposedItem, Exposure, decode
 from streams.core.serving.variety import ALL
 
 
@@ -35,14 +35,16 @@ class Modest:
                     self.good[key] = self.good.get(key, 0.0) + gain
                     self.seen[key] = self.seen.get(key, 0.0) + bool(done & {Action.PLAY, Action.SKIP})
 
-    def __call__(self, user_id: str, ts: int, k: int, domain: str, context: Context) -> list[Slot]:
+    def __call__(self, user_id: str, ts: int, k: int, domain: str, context: Context) -> list[ExposedItem]:
         items = self.world.available(self.world.domain[domain], ts)
         mean = (self.good.get((), 0.0) + 1) / (self.seen.get((), 0.0) + 2)
         score = np.array(
             [sum((self.good.get(key, 0.0) + 5 * mean) / (self.seen.get(key, 0.0) + 5) for key in self.keys(user_id, i)[1:]) for i in items]
         )
         score[self.rng.random(len(items)) < 0.1 * k / len(items)] += 10
-        return [Slot(item_id=self.world.item_ids[i], position=n) for n, i in enumerate(self.recent.pick(user_id, ts, items, score, k))]
+        return [
+            ExposedItem(item_id=self.world.item_ids[i], position=n) for n, i in enumerate(self.recent.pick(user_id, ts, items, score, k))
+        ]
 
 
 def served_by(kind: str, seed: int, sessions: int, settings: WorldSettings | None = None) -> Outcome:
@@ -78,7 +80,7 @@ def test_records_arrive_in_time_order_before_the_request_that_follows_them_and_n
     world = World(WorldSettings(), 1)
     popular, log = Popular(world), []
 
-    def recommend(user_id: str, ts: int, k: int, domain: str, context: Context) -> list[Slot]:
+    def recommend(user_id: str, ts: int, k: int, domain: str, context: Context) -> list[ExposedItem]:
         assert not log or log[-1].ts <= ts
         return popular(user_id, ts, k, domain, context)
 

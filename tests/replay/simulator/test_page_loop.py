@@ -53,7 +53,7 @@ def test_what_is_looked_at_is_learned_and_earns_a_reward_when_its_window_has_clo
     acts = [record for record in log if isinstance(record, Event)]
     assert sum(v.plays for v in visits) == sum(Action.PLAY in (act.action, *act.also) for act in acts)
     assert sum(act.action is Action.IMPRESSION for act in acts) == 60
-    won = segue.choosing.policies["page"].arms.won[EXPERIENCE].sum()
+    won = segue.strategy_bandit.policies["page"].arms.won[EXPERIENCE].sum()
     early = sum(v.experience for v in visits)  # of all acts; the reward counts those until the window closes
     assert 0.9 * early < won < 1.1 * early
 
@@ -66,7 +66,7 @@ def test_linear_arms_learn_of_what_the_ranker_knew_of_each_visitor() -> None:
     known = [vector for vector in told if vector]  # the first come before anything is learned
     assert len(told) == 40 and 20 < len(known) < 40 and len(set(known)) == len(known)
     assert np.linalg.norm(known, axis=1) == pytest.approx(np.ones(len(known)), abs=1e-3)
-    linear = segue.choosing.policies["page"].linear
+    linear = segue.strategy_bandit.policies["page"].linear
     assert linear is not None
     diagonal, kept = np.einsum("kdd->d", linear.gram), (1 - 1 / 20_000) ** 40
     assert kept * len(known) <= diagonal[0] <= len(known)  # everybody's part

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay.simulator.reactions import Act, chances, event, react, realised, satisfaction
+from replay.simulator.reactions import Reaction, chances, event, react, realised, satisfaction
 from replay.simulator.world import World, WorldSettings
 from streams.core.join.events import Action, decode
 
@@ -110,10 +110,10 @@ def test_listeners_look_no_further_than_their_slots_and_pace_only_moves_time() -
 
 def test_realised_satisfaction_by_hand() -> None:
     acts = [
-        Act(1, 0, 5, Action.PLAY, (Action.COLLECT,), 100, full=True),  # .5 + 2
-        Act(2, 1, 6, Action.PLAY, (), 50, full=False),  # 0
-        Act(3, 2, 7, Action.SKIP, (Action.DISLIKE,), 5),  # -.5 - 4
-        Act(4, 0, 5, Action.UNCOLLECT),  # -2
-        Act(5, 1, 6, Action.SHARE),  # 2
+        Reaction(1, 0, 5, Action.PLAY, (Action.COLLECT,), 100, full=True),  # .5 + 2
+        Reaction(2, 1, 6, Action.PLAY, (), 50, full=False),  # 0
+        Reaction(3, 2, 7, Action.SKIP, (Action.DISLIKE,), 5),  # -.5 - 4
+        Reaction(4, 0, 5, Action.UNCOLLECT),  # -2
+        Reaction(5, 1, 6, Action.SHARE),  # 2
     ]
     assert realised(acts) == -2.0

@@ -12,14 +12,14 @@ from streams.core.serving.variety import ALL, Variety
 from streams.demo.listeners import Heard
 from streams.demo.panel import Facts, line, panel
 from streams.demo.readings import FADING_MS, FIGURES, POINTS, Readings
-from streams.status import LearnerStanding, PartitionStanding, StrategyStanding, SurfaceStanding, WorkerStanding
+from streams.status import LearnerStatus, PartitionStatus, StrategyStatus, SurfaceStatus, WorkerStatus
 
 TERMINAL_LINES = 24
 ARMS = ("blend-0", "blend-0.25", "blend-0.5", "blend-0.75", "tail", "explore", "fixed")
-SURFACE = SurfaceStanding(
+SURFACE = SurfaceStatus(
     revenue_weight=0.25,
     strategies={
-        name: StrategyStanding(
+        name: StrategyStatus(
             rounds=100.0 + n, chance=n / 21, experience=0.2 + n / 100, revenue=0.5, value=0.25 + n / 100, value_error=0.031, ess=40.0 + n
         )
         for n, name in enumerate(ARMS)
@@ -40,13 +40,13 @@ def running() -> Readings:
     readings = Readings()
     for second in range(90):
         events = 201 * second
-        partitions = {0: PartitionStanding(stored=1, lag=3, watermark_ms=1, open_lists=3)}
+        partitions = {0: PartitionStatus(stored=1, lag=3, watermark_ms=1, open_lists=3)}
         records = (
-            WorkerStanding(
+            WorkerStatus(
                 at_ms=1000 * second, slot="0", partitions=partitions, counted={"events": events, "rejected:late": 2}, model_version=second,
                 model_age_ms=0, measured=events, freshness_ms={180: 101, 390: 100},
             ),
-            LearnerStanding(
+            LearnerStatus(
                 at_ms=1000 * second, slot="0", epoch=0, version=second, offset=1, lag=0, acts=events, counted={"examples": 187 * second},
                 fading={FADING_MS: {task: {"auc": 0.5 + second / 1000, "n": 12_345.0} for task in TASKS}},
                 surfaces={"page": SURFACE},

@@ -5,15 +5,15 @@ import pytest
 
 from streams.core.learning.live_value import StrategyValue
 from streams.demo.readings import FADING_MS, Readings, bars, shares, squeezed
-from streams.status import LearnerStanding, PartitionStanding, StrategyStanding, SurfaceStanding, WorkerStanding
+from streams.status import LearnerStatus, PartitionStatus, StrategyStatus, SurfaceStatus, WorkerStatus
 
 
 def worker(
     at_s: int, events: int, slot: str = "0", lag: int = 0, measured: int = 0, fresh: dict[int, int] | None = None, **counted: int
 ) -> bytes:
-    partitions = {0: PartitionStanding(stored=events, lag=lag, watermark_ms=0, open_lists=0)}
+    partitions = {0: PartitionStatus(stored=events, lag=lag, watermark_ms=0, open_lists=0)}
     return msgspec.json.encode(
-        WorkerStanding(
+        WorkerStatus(
             at_ms=1000 * at_s,
             slot=slot,
             partitions=partitions,
@@ -29,7 +29,7 @@ def worker(
 def learner(at_s: int, examples: int, acts: int = 0, lag: int = 0, auc: float | None = None) -> bytes:
     figures: dict[str, float | None] = {"auc": auc, "n": float(examples)}
     return msgspec.json.encode(
-        LearnerStanding(
+        LearnerStatus(
             at_ms=1000 * at_s,
             slot="0",
             epoch=0,
@@ -96,12 +96,12 @@ def test_other_records_are_passed_over(other: bytes) -> None:
 
 
 def test_strategies_are_worth_what_they_are_in_the_open_hour_and_else_in_the_last_one_that_closed() -> None:
-    def surface(rounds: float, value: float | None) -> SurfaceStanding:
-        one = StrategyStanding(rounds=rounds, chance=1.0, experience=0.3, revenue=0.1, value=value, value_error=None, ess=0.0)
-        return SurfaceStanding(revenue_weight=0.0, strategies={"tail": one})
+    def surface(rounds: float, value: float | None) -> SurfaceStatus:
+        one = StrategyStatus(rounds=rounds, chance=1.0, experience=0.3, revenue=0.1, value=value, value_error=None, ess=0.0)
+        return SurfaceStatus(revenue_weight=0.0, strategies={"tail": one})
 
-    def standing(page: SurfaceStanding) -> bytes:
-        told = msgspec.json.decode(learner(1, 10), type=LearnerStanding)
+    def standing(page: SurfaceStatus) -> bytes:
+        told = msgspec.json.decode(learner(1, 10), type=LearnerStatus)
         return msgspec.json.encode(msgspec.structs.replace(told, surfaces={"page": page, "list": surface(0.0, None)}))
 
     hour = StrategyValue(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.join.events import Action, Event, Exposure, Reason, Slot, decode
+from streams.core.join.events import Action, Event, ExposedItem, Exposure, Reason, decode
 from streams.core.join.items import Item
 from streams.http.accept import ARRAY_BYTES, ARRAY_RECORDS, Unusable, catalog, event_rows, events, item_rows, tombstone
 
@@ -100,7 +100,7 @@ made = st.builds(
     item_id=st.just("i"), action=st.sampled_from(Action), context=st.dictionaries(st.just("x"), st.text("y", max_size=250)),
 ) | st.builds(
     Exposure, ts=st.just(5), user_id=st.sampled_from(["a", "b"]), request_id=st.just("r"),
-    slots=st.lists(st.builds(Slot, item_id=st.just("i"), position=st.integers(0, 9)), max_size=3).map(tuple),
+    slots=st.lists(st.builds(ExposedItem, item_id=st.just("i"), position=st.integers(0, 9)), max_size=3).map(tuple),
 )  # fmt: skip
 
 

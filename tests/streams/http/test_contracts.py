@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.core.join.events import Choice
+from streams.core.join.events import ArmDraw
 from streams.core.serving.explain import Explained, Explanation
 from streams.core.serving.pages import Module, Page, PageRequest
-from streams.core.serving.recommend import Answer, Request
+from streams.core.serving.recommend import Slate, SlateRequest
 from streams.http.accept import Taken, catalog, events
 from streams.http.contracts import documentation, openapi
 from streams.http.entrance import Problem
@@ -39,7 +39,7 @@ def test_every_reference_leads_somewhere_and_every_schema_is_led_to() -> None:
     assert set(references(DOCUMENT)) == schemas
 
 
-@pytest.mark.parametrize("struct", [Request, Answer, PageRequest, Page, Module, Choice, Explanation, Explained, Taken, Problem])
+@pytest.mark.parametrize("struct", [SlateRequest, Slate, PageRequest, Page, Module, ArmDraw, Explanation, Explained, Taken, Problem])
 def test_fields_are_those_of_the_struct(struct: type[msgspec.Struct]) -> None:
     assert set(DOCUMENT["components"]["schemas"][struct.__name__]["properties"]) == set(struct.__struct_fields__)
 
@@ -69,7 +69,7 @@ def test_examples_are_taken() -> None:
 
     assert not events(example("post", "/v1/events")).rejected
     assert not catalog(example("put", "/v1/items")).rejected
-    assert msgspec.json.decode(example("post", "/v1/recommendations"), type=Request).user_id == "ada"
+    assert msgspec.json.decode(example("post", "/v1/recommendations"), type=SlateRequest).user_id == "ada"
     assert msgspec.json.decode(example("post", "/v1/pages"), type=PageRequest).modules == 3
 
 

@@ -14,7 +14,7 @@ from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
 from streams.kafka_io.topics import TopicSettings
 from streams.worker.answers import Answers, _copied
-from streams.worker.replica import CopySettings, ServingModel
+from streams.worker.replica import Replica, ReplicaSettings
 from tests.streams.core.learning.test_learn import SMALL
 
 
@@ -45,7 +45,7 @@ def test_a_change_waits_for_the_list_that_is_being_made_and_not_for_those_behind
 
     async def main() -> None:
         with ThreadPoolExecutor(1) as thread:
-            model = ServingModel(TopicSettings(), CopySettings(), SMALL, thread=thread)
+            model = Replica(TopicSettings(), ReplicaSettings(), SMALL, thread=thread)
             answers = Answers(RecommendSettings(), PageSettings(), PartitionSettings(), model, thread, Recent(1, 1_000))
             asking = [asyncio.create_task(answers._made(make, name)) for name in ("first", "second", "third", "fourth")]
             await asyncio.sleep(0)

@@ -17,7 +17,7 @@ from streams.core.learning.learn import Learner
 from streams.kafka_io import messages
 from streams.kafka_io.messages import Beat, Claim, Delta
 from streams.kafka_io.topics import TopicSettings
-from streams.worker.replica import TOGETHER, CopySettings, ServingModel
+from streams.worker.replica import TOGETHER, Replica, ReplicaSettings
 from tests.streams.core.learning.test_learn import COUNT, SMALL, example, learner, numbered
 
 EPOCH = 7
@@ -53,8 +53,8 @@ def records(updates: Sequence[Claim | Beat | Delta]) -> list[Any]:
     return [SimpleNamespace(value=messages.encode(update), offset=100 + at) for at, update in enumerate(updates)]
 
 
-async def begun(folder: Path, thread: ThreadPoolExecutor) -> ServingModel:
-    copy = ServingModel(TopicSettings(), CopySettings(checkpoint_dir=str(folder)), SMALL, thread=thread)
+async def begun(folder: Path, thread: ThreadPoolExecutor) -> Replica:
+    copy = Replica(TopicSettings(), ReplicaSettings(checkpoint_dir=str(folder)), SMALL, thread=thread)
     await copy._load()
     return copy
 
@@ -69,7 +69,7 @@ def test_versions_that_came_together_wait_in_line_together_and_give_the_learners
     save(made, tmp_path)
     deltas = [step(made) for _ in range(N)]
 
-    async def main() -> ServingModel:
+    async def main() -> Replica:
         with Counting() as thread:
             copy = await begun(tmp_path, thread)
             before, at = thread.submitted, 0

@@ -13,7 +13,7 @@ from online_model.features import FIELDS
 from online_model.history import COLLECT, FULL_PLAY, append
 from online_model.trainer import Prediction
 from streams.core.join import co_listening
-from streams.core.join.co_listening import EACH, HALF_LIFE_MS, Followers
+from streams.core.join.co_listening import EACH, HALF_LIFE_MS, CoListening
 from streams.core.join.events import Event
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS
@@ -80,7 +80,7 @@ def test_an_item_follows_what_the_user_liked_last(minute: int, item: int, wanted
 
 
 def test_what_follows_the_last_items_comes_by_its_shares() -> None:
-    of = Followers()
+    of = CoListening()
     for before, after, times in ((1, 10, 3), (1, 11, 1), (2, 11, 1), (2, 12, 1), (3, 13, 1)):
         for _ in range(times):
             of.add(before, after, START)
@@ -94,7 +94,7 @@ def test_what_follows_the_last_items_comes_by_its_shares() -> None:
 
 def test_only_those_followed_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(co_listening, "ITEMS", 2)
-    of = Followers()
+    of = CoListening()
     for before in (1, 2, 1, 3):
         of.add(before, 10, START)
     assert [list(of.after([before])) for before in (1, 2, 3)] == [[10], [], [10]]
@@ -166,7 +166,7 @@ def test_what_must_not_be_shown_is_no_candidate_by_being_followed() -> None:
     house = House([*items, Item(item_id="d", domain="song"), Item(item_id="x", domain="song")], FEW)
     for after in "bcdx":
         house.take(event("play", "a", f"v{after}", START, full=True), event("play", after, f"v{after}", START + 60_000, full=True))
-    house.shelves.delete(k("x"))
+    house.catalog_index.delete(k("x"))
     house.take(event("play", "a", "u", START, full=True))
     answer, _ = house.ask(by_name("d"), user_id="u", k=3, domain="song", ts=START + 120_000, exclude=("a",))
     assert [(item.item_id, item.source) for item in answer.items] == [("d", "co-listened")]
@@ -179,12 +179,12 @@ def test_skips_collects_of_what_plays_and_what_was_undone_lead_nowhere() -> None
         event("uncollect", "a", at=START + 3_000), event("play", "c", at=START + 4_000, full=True),
     ]  # fmt: skip
     house.take(*acts)
-    assert list(house.shelves.followers.after([k("a")])) == [k("c")]
-    assert list(house.shelves.followers.after([k("b")])) == list(house.shelves.followers.after([k("c")])) == []
+    assert list(house.catalog_index.followers.after([k("a")])) == [k("c")]
+    assert list(house.catalog_index.followers.after([k("b")])) == list(house.catalog_index.followers.after([k("c")])) == []
 
 
 def test_a_deleted_item_is_followed_by_nothing() -> None:
-    shelves = shelves_of(Item(item_id="a"), Item(item_id="b"))
-    shelves.followers.add(k("a"), k("b"), START)
-    shelves.delete(k("a"))
-    assert list(shelves.followers.after([k("a")])) == []
+    catalog_index = shelves_of(Item(item_id="a"), Item(item_id="b"))
+    catalog_index.followers.add(k("a"), k("b"), START)
+    catalog_index.delete(k("a"))
+    assert list(catalog_index.followers.after([k("a")])) == []

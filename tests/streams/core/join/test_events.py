@@ -209,12 +209,12 @@ SLOT_BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
 
 
 def test_every_field_of_the_wire_has_its_bounds_tested() -> None:
-    from streams.core.join.events import Choice, Slot
+    from streams.core.join.events import ArmDraw, ExposedItem
 
     assert set(BOUNDS) == set(Event.__struct_fields__)
     assert set(EXPOSURE_BOUNDS) == set(Exposure.__struct_fields__)
-    assert set(SLOT_BOUNDS) == set(Slot.__struct_fields__)
-    assert set(CHOICE_BOUNDS) == set(Choice.__struct_fields__)
+    assert set(SLOT_BOUNDS) == set(ExposedItem.__struct_fields__)
+    assert set(CHOICE_BOUNDS) == set(ArmDraw.__struct_fields__)
 
 
 @pytest.mark.parametrize("field", BOUNDS)

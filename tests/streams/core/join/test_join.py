@@ -16,7 +16,7 @@ from online_model.features import Tick as LearnerTick
 from online_model.popularity import EXPOSURE, POPULAR, Increment
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Action, Event, Exposure, Slot, Tick
+from streams.core.join.events import Action, Event, ExposedItem, Exposure, Tick
 from streams.core.join.items import Item
 from streams.core.join.join import MAX_CHANGES, MAX_SLOTS, MAX_WAITING
 from streams.core.join.partition import SHOWN_ROW, Partition
@@ -192,7 +192,7 @@ def test_at_a_lower_rate_exposures_without_an_act_are_left_out_by_their_id_and_n
 
 
 def test_about_the_rate_of_many_exposures_is_drawn_whatever_the_rate() -> None:
-    shown = Exposure(ts=LOG_START, user_id="u", request_id="r", slots=tuple(Slot(item_id=f"i{n}", position=n) for n in range(200)))
+    shown = Exposure(ts=LOG_START, user_id="u", request_id="r", slots=tuple(ExposedItem(item_id=f"i{n}", position=n) for n in range(200)))
     _, effects = applied([*log_of(shown), (Tick(last=True), "end", 0)], msgspec.structs.replace(SETTINGS, negative_rate=0.3))
     made = sum(isinstance(o.record, Example) for o in effects.examples)
     assert abs(made - 60) < 4 * (200 * 0.3 * 0.7) ** 0.5
@@ -225,7 +225,9 @@ def test_what_leaves_is_numbered_by_the_log_alone_and_only_grows(log: Log) -> No
 # min  0 shown r(i j)   2 share i   3 play j (part)   11 another's event: r has closed   20 dislike i   40 collect i: forgotten
 #                       example i   example j         closed i {share}, j {}             reversal i
 def test_a_list_from_its_exposure_to_its_end() -> None:
-    shown = Exposure(ts=LOG_START, user_id="u", request_id="r", slots=(Slot(item_id="i", position=0), Slot(item_id="j", position=1)))
+    shown = Exposure(
+        ts=LOG_START, user_id="u", request_id="r", slots=(ExposedItem(item_id="i", position=0), ExposedItem(item_id="j", position=1))
+    )
     log = log_of(
         shown, at(2, "share", request_id="r"), at(3, "play", "j", request_id="r", played_ms=500, duration_ms=1000),
         at(11, "skip", "k", "v"), at(20, "dislike", request_id="r"), at(40, "collect", request_id="r"), at(51, "skip", "k", "v"),
@@ -256,7 +258,7 @@ def test_features_are_those_of_the_exposure_also_in_a_reversal_a_day_later() -> 
 
 
 def test_items_of_one_list_do_not_count_each_other_and_single_impressions_do() -> None:
-    both = tuple(Slot(item_id=item, position=n) for n, item in enumerate("ij"))
+    both = tuple(ExposedItem(item_id=item, position=n) for n, item in enumerate("ij"))
     _, listed = applied([*log_of(Exposure(ts=LOG_START, user_id="u", request_id="r", slots=both)), (Tick(last=True), "", 0)])
     _, singly = applied([*log_of(at(0, "impression", "i"), at(0, "impression", "j")), (Tick(last=True), "", 0)])
     user_exposures = []
@@ -327,7 +329,7 @@ def test_no_more_than_64_acts_wait_for_a_list_and_all_count_as_unjoined_once() -
 def test_acts_that_came_before_their_exposure_join_in_the_order_they_came(order: str) -> None:
     # min  0 uncollect  1 collect (or the other way round)  2 shown
     acts = [at(0, "uncollect", request_id="r"), at(1, "collect", request_id="r")][:: 1 if order == "ascending" else -1]
-    shown = Exposure(ts=LOG_START + 2 * MINUTE, user_id="u", request_id="r", slots=(Slot(item_id="i", position=0),))
+    shown = Exposure(ts=LOG_START + 2 * MINUTE, user_id="u", request_id="r", slots=(ExposedItem(item_id="i", position=0),))
     _, effects = applied(log_of(*acts, shown))
     (slot,) = heard(effects.examples)
     assert slot.example is not None

@@ -12,7 +12,7 @@ from online_model.features import TASKS, Closed, Example, Reversal
 from online_model.features import Tick as LearnerTick
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Action, Event, Exposure, LogBegin, Reason, Slot, Tick
+from streams.core.join.events import Action, Event, ExposedItem, Exposure, LogBegin, Reason, Tick
 from streams.core.join.events import Record as WireRecord
 from streams.core.join.items import Item
 from streams.core.join.partition import SHOWN_ROW, Partition
@@ -91,7 +91,9 @@ def test_late_collect_reverses_after_the_window_and_is_unknown_after_the_retenti
 
 
 def test_act_before_its_exposure_waits_and_joins_or_counts_as_unjoined_once() -> None:
-    shown = Exposure(ts=START + MINUTE, user_id="u", request_id="r", slots=(Slot(item_id="i", position=0), Slot(item_id="j", position=1)))
+    shown = Exposure(
+        ts=START + MINUTE, user_id="u", request_id="r", slots=(ExposedItem(item_id="i", position=0), ExposedItem(item_id="j", position=1))
+    )
     partition, out = run(event(0, "skip", request_id="r"), shown)
     assert said(out) == [("example", SKIP, 0)]
     assert "unjoined" not in partition.progress.counted
@@ -149,7 +151,7 @@ def test_a_users_state_is_bounded_and_the_least_recently_changed_gives_way() -> 
 PAGES = st.builds(
     lambda minute, items, user, request, strategy: Exposure(
         ts=START + int(minute * MINUTE), user_id=user, request_id=request, strategy=strategy, choice=CHOICE if strategy else None,
-        slots=tuple(Slot(item_id=item, position=n, monetization=0.5) for n, item in enumerate(items)),
+        slots=tuple(ExposedItem(item_id=item, position=n, monetization=0.5) for n, item in enumerate(items)),
     ),
     st.floats(0, 40), st.lists(st.sampled_from("ijk"), min_size=1, max_size=3), st.sampled_from("uv"), st.sampled_from("rs"),
     st.sampled_from([None, "a", "b"]),

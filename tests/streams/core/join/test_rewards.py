@@ -7,7 +7,7 @@ import pytest
 from online_model.features import Closed, Example, Reward
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Action, Choice, Event, Exposure, Slot, Tick
+from streams.core.join.events import Action, ArmDraw, Event, ExposedItem, Exposure, Tick
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Outgoing
@@ -17,12 +17,14 @@ from streams.core.join.state import Tables
 
 MINUTE = 60_000
 START = 1_700_000_000_000
-CHOICE = Choice(surface="page", arms=("tail", "fixed"), chances=(0.2, 0.8), segment=3, activity=2.5, domain=9)
+CHOICE = ArmDraw(surface="page", arms=("tail", "fixed"), chances=(0.2, 0.8), segment=3, activity=2.5, domain=9)
 MONEY = {"a": 0.01, "b": 0.02, "c": 0.04, "d": 0.08}
 
 
-def page(minute: float = 0, items: str = "abcd", strategy: str | None = "tail", choice: Choice | None = CHOICE, **more: object) -> Exposure:
-    slots = tuple(Slot(item_id=item, position=n % 2, module=f"m{n // 2}", monetization=MONEY[item]) for n, item in enumerate(items))
+def page(
+    minute: float = 0, items: str = "abcd", strategy: str | None = "tail", choice: ArmDraw | None = CHOICE, **more: object
+) -> Exposure:
+    slots = tuple(ExposedItem(item_id=item, position=n % 2, module=f"m{n // 2}", monetization=MONEY[item]) for n, item in enumerate(items))
     shown = Exposure(ts=START + int(minute * MINUTE), user_id="u", request_id="r", slots=slots, strategy=strategy, choice=choice)
     return msgspec.structs.replace(shown, **more)
 
@@ -129,10 +131,12 @@ def test_what_an_exposure_does_not_say_of_monetization_the_catalog_does_and_else
     catalog = Catalog()
     for item, money in (("a", 5.0), ("b", 7.0)):
         catalog.put(Item(item_id=item, monetization=money))
-    slots = [Slot(item_id=item, position=n, monetization=said) for n, (item, said) in enumerate([("a", 0.0), ("b", None), ("c", None)])]
+    slots = [
+        ExposedItem(item_id=item, position=n, monetization=said) for n, (item, said) in enumerate([("a", 0.0), ("b", None), ("c", None)])
+    ]
     _, out = run(page(slots=(*slots, slots[1])), act(1, "skip", "c"), Tick(last=True), catalog=catalog)
     assert [r.revenue for r in rewards(out)] == [7.0]
-    slots = [Slot(item_id=item, position=0, monetization=said) for item, said in (("a", -3.0), ("b", 1.0))]
+    slots = [ExposedItem(item_id=item, position=0, monetization=said) for item, said in (("a", -3.0), ("b", 1.0))]
     _, out = run(page(slots=tuple(slots)), act(1, "skip", "b"), Tick(last=True))
     assert [r.revenue for r in rewards(out)] == [0.0]  # not below
 
@@ -159,7 +163,7 @@ def test_a_list_that_is_forgotten_before_it_has_closed_earns_what_it_has() -> No
 
 
 def test_what_waits_of_a_choice_is_16_bytes_a_place_and_little_beside() -> None:
-    def waiting(items: str, choice: Choice | None) -> int:
+    def waiting(items: str, choice: ArmDraw | None) -> int:
         partition, _ = run(page(items=items, choice=choice))
         return sum(len(row) for key, row in partition.tables.pending.rows() if key[:1] == b"l")
 

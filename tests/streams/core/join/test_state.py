@@ -12,7 +12,7 @@ from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import MARKS, PROGRESS, Marks, Progress, Row, Table, Tables, digest
+from streams.core.join.state import MARKS, PROGRESS, EventTimers, Progress, Row, Table, Tables, digest
 from tests import strategies
 from tests.streams.core.join.test_join import Log, applied, at, log_of
 from tests.streams.core.join.test_partition import Stored
@@ -57,7 +57,7 @@ def test_the_rows_that_changed_last_stay_resident() -> None:
 
 
 def test_marks_that_come_due_far_ahead_are_not_in_memory() -> None:
-    marks = Marks(Table(_same, _same, Stored()), b"o", step_ms=10)
+    marks = EventTimers(Table(_same, _same, Stored()), b"o", step_ms=10)
     assert list(marks.due(0)) == []  # looked ahead until 10
     for due_ms in range(1, 1000):
         marks.add(due_ms, b"a")
@@ -75,7 +75,7 @@ def test_marks_come_due_once_in_order_of_time_also_over_a_store_and_a_restart(
 ) -> None:
     store = Stored()
     table = Table(_same, _same, None if kind == "resident" else store)
-    marks, heap, now = Marks(table, b"o", step_ms), list[tuple[int, bytes]](), 0
+    marks, heap, now = EventTimers(table, b"o", step_ms), list[tuple[int, bytes]](), 0
     for due_ms, key in added:
         now += 2
         marks.add(now + due_ms, key)
@@ -84,7 +84,7 @@ def test_marks_come_due_once_in_order_of_time_also_over_a_store_and_a_restart(
             for changed, raw in table.writes():
                 store.rows.pop(changed, None) if raw is None else store.rows.update({changed: raw})
             table = Table(_same, _same, store)
-            marks = Marks(table, b"o", step_ms)
+            marks = EventTimers(table, b"o", step_ms)
         wanted = []
         while heap and heap[0][0] <= now:
             one = heapq.heappop(heap)

@@ -16,7 +16,7 @@ from online_model.metrics import WindowResult
 from online_model.trainer import ModelSettings, Trainer
 from streams.core.join.records import Outgoing
 from streams.core.learning.learn import Learner, LearnerSettings, Step
-from streams.core.serving.surfaces import default_choosing
+from streams.core.serving.surfaces import default_strategy_bandit
 from tests import strategies
 
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4)
@@ -31,7 +31,7 @@ def learner(sources: int = 1, **changed: int) -> Learner:
     return Learner(
         LearnerSettings(**{"micro_batch_examples": COUNT, "micro_batch_span_ms": SPAN} | changed),
         Trainer(SMALL),
-        default_choosing(),
+        default_strategy_bandit(),
         sources,
     )
 
@@ -94,7 +94,7 @@ def test_a_micro_batch_ends_at_a_tick_and_an_empty_one_makes_no_step() -> None:
 
 def test_a_micro_batch_grows_with_what_has_been_learned() -> None:
     """A 128th of it, from 64 up to what the settings allow."""
-    made = Learner(LearnerSettings(micro_batch_examples=70), Trainer(SMALL), default_choosing())
+    made = Learner(LearnerSettings(micro_batch_examples=70), Trainer(SMALL), default_strategy_bandit())
     sizes = [len(step.arrivals_ms) for step in made.apply(0, numbered([example(n) for n in range(64 * 150)]))]
     assert sizes[0] == 64 and sizes[-1] == 70
     assert sizes == sorted(sizes)
@@ -198,9 +198,9 @@ class Watched:
         made.watchers.append(self.told)
 
     def told(
-        self, ts: int, users: np.ndarray, logits: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, stands_for: np.ndarray
+        self, ts: int, users: np.ndarray, logits: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, importance_weight: np.ndarray
     ) -> None:  # fmt: skip
-        assert (stands_for == 1).all()
+        assert (importance_weight == 1).all()
         for user, p, y in zip(users, probabilities, labels, strict=True):
             self.rows.append((ts, int(user), tuple(p.tolist()), y.tolist()))
 
@@ -370,13 +370,17 @@ def test_settings_must_be_positive(name: str) -> None:
 def test_ids_that_find_no_row_are_counted() -> None:
     """Tables of two rows, each used just now, so that none goes for another."""
     made = Learner(
-        LearnerSettings(micro_batch_examples=COUNT), Trainer(ModelSettings(id_capacity=2, item_admission_events=1)), default_choosing()
+        LearnerSettings(micro_batch_examples=COUNT),
+        Trainer(ModelSettings(id_capacity=2, item_admission_events=1)),
+        default_strategy_bandit(),
     )
     made.apply(0, numbered([example(n) for n in range(COUNT)]))
     refused = {name: table.rows.refused for name, table in made.trainer.tables().items()}
     assert refused["ids"] > 0 and made.counted["rowless"] == sum(refused.values())
     again = Learner(
-        LearnerSettings(micro_batch_examples=COUNT), Trainer(ModelSettings(id_capacity=2, item_admission_events=1)), default_choosing()
+        LearnerSettings(micro_batch_examples=COUNT),
+        Trainer(ModelSettings(id_capacity=2, item_admission_events=1)),
+        default_strategy_bandit(),
     )
     again.load(made.arrays(), msgspec.msgpack.decode(msgspec.msgpack.encode(made.meta())))
     for learner in (made, again):
@@ -403,10 +407,12 @@ def test_a_killed_learner_that_reacts_to_drift_goes_on_to_the_same_bytes() -> No
         records += [example(n, n * 60, int(rng.integers(0, 32))), closed(n * 60 + 1, **{f"s{n}": int(rng.integers(0, 32))})]
     records.append(Tick(T0 + 200 * 60, True))
     whole, calm = (
-        Learner(LearnerSettings(micro_batch_examples=COUNT, drift_reaction=r), Trainer(SMALL), default_choosing()) for r in (True, False)
+        Learner(LearnerSettings(micro_batch_examples=COUNT, drift_reaction=r), Trainer(SMALL), default_strategy_bandit())
+        for r in (True, False)
     )
     first, second = (
-        Learner(LearnerSettings(micro_batch_examples=COUNT, drift_reaction=True), Trainer(SMALL), default_choosing()) for _ in range(2)
+        Learner(LearnerSettings(micro_batch_examples=COUNT, drift_reaction=True), Trainer(SMALL), default_strategy_bandit())
+        for _ in range(2)
     )
     for made in (whole, calm, first):
         made.drift.alarm_ms = T0  # as if there had been one

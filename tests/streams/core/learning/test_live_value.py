@@ -9,7 +9,7 @@ import pytest
 from bandit.settings import BanditSettings
 from online_model.features import Reward
 from streams.core.learning.live_value import GRACE_MS, HOUR_MS, OPEN, LiveValue, StrategyValue
-from streams.core.learning.strategy_bandit import Choosing
+from streams.core.learning.strategy_bandit import StrategyBandit
 
 ARMS = {"page": ("a", "b", "c"), "list": ("x", "y")}
 START = 470_000 * HOUR_MS
@@ -17,12 +17,12 @@ Told = dict[tuple[int, str, str], list[tuple[float, float, float, bool, float, f
 RATE = {"a": 0.1, "b": 0.2, "c": 0.4, "x": 0.3, "y": 0.1}
 
 
-def rewards(rng: np.random.Generator, choosing: Choosing, n: int, hours: int = 1, odd: bool = False) -> list[Reward]:
+def rewards(rng: np.random.Generator, strategy_bandit: StrategyBandit, n: int, hours: int = 1, odd: bool = False) -> list[Reward]:
     """Rounds of a world in which an arm's experience is a coin of its rate, doubled in the second third of users."""
     out = []
     for at in range(n):
         surface = "page" if rng.random() < 0.6 else "list"
-        name, choice = choosing.choose(surface, float(rng.integers(0, 30)), int(rng.integers(1, 6)), float(rng.random()))
+        name, choice = strategy_bandit.choose(surface, float(rng.integers(0, 30)), int(rng.integers(1, 6)), float(rng.random()))
         rate = RATE[name] * (2 if choice.segment // 4 == 1 else 1)
         arms, seen = list(choice.arms), not (odd and rng.random() < 0.2)
         if odd and rng.random() < 0.2 and name != "a":
@@ -34,14 +34,14 @@ def rewards(rng: np.random.Generator, choosing: Choosing, n: int, hours: int = 1
     return out
 
 
-def loop(choosing: Choosing, batch: list[Reward], into: Told) -> None:
+def loop(strategy_bandit: StrategyBandit, batch: list[Reward], into: Told) -> None:
     """As MODEL.md section 8 says it, one round and arm at a time: (w, value, value of revenue, acted, r, r of revenue)."""
     for reward in batch:
         if not reward.seen:
             continue
         start = reward.shown_ms - reward.shown_ms % HOUR_MS
         for arm, chance in zip(reward.arms, reward.chances, strict=True):
-            acted, policy = arm == reward.strategy, choosing.policies[reward.surface]
+            acted, policy = arm == reward.strategy, strategy_bandit.policies[reward.surface]
             r, v = reward.experience, min(reward.revenue, 1.0)
             q, qv = 0.05, 0.025  # of an arm that is new: half of what is expected
             if arm in policy.names:
@@ -53,13 +53,13 @@ def loop(choosing: Choosing, batch: list[Reward], into: Told) -> None:
 
 
 def test_figures_are_those_of_a_loop() -> None:
-    rng, choosing, live = np.random.default_rng(1), Choosing(ARMS, BanditSettings()), LiveValue()
+    rng, strategy_bandit, live = np.random.default_rng(1), StrategyBandit(ARMS, BanditSettings()), LiveValue()
     wanted: Told = {}
     for _ in range(12):
-        batch = rewards(rng, choosing, 40, hours=3, odd=True)
-        loop(choosing, batch, wanted)
-        live.see(choosing, batch)
-        choosing.learn(batch)
+        batch = rewards(rng, strategy_bandit, 40, hours=3, odd=True)
+        loop(strategy_bandit, batch, wanted)
+        live.see(strategy_bandit, batch)
+        strategy_bandit.learn(batch)
     values = live.close()
     assert [(v.start_ms, v.surface, v.strategy) for v in values] == sorted(wanted)
     for value in values:
@@ -82,8 +82,8 @@ def at(minute: float, strategy: str = "a") -> Reward:
 
 # min  10 shown   70 shown   50: lists shown before have closed   70: 10 minutes behind the hour   20 shown: too late   end
 def test_an_hour_closes_once_when_its_lists_have_and_what_comes_later_is_counted() -> None:
-    choosing, live = Choosing(ARMS, BanditSettings()), LiveValue()
-    live.see(choosing, [at(10), at(70, "b")])
+    strategy_bandit, live = StrategyBandit(ARMS, BanditSettings()), LiveValue()
+    live.see(strategy_bandit, [at(10), at(70, "b")])
     assert live.advance(START + HOUR_MS + GRACE_MS - 1) == []
     first = live.advance(START + HOUR_MS + GRACE_MS)
     # q = .05: a acted with .5, so .05 + 2 * .95 = 1.95; of the others q is left.
@@ -91,7 +91,7 @@ def test_an_hour_closes_once_when_its_lists_have_and_what_comes_later_is_counted
     assert [v.experience for v in first] == pytest.approx([1.95, 0.05, 0.05])
     assert [(v.ess, v.experience_error, v.experience_mean) for v in first[:2]] == [(1.0, None, 1.0), (0.0, None, None)]
     assert live.advance(START + HOUR_MS + GRACE_MS) == []
-    live.see(choosing, [at(20), at(65)])
+    live.see(strategy_bandit, [at(20), at(65)])
     assert live.late == 1
     rest = live.close()
     assert [(v.strategy, v.start_ms - START, v.n, v.chosen, v.late) for v in rest] == [
@@ -101,23 +101,23 @@ def test_an_hour_closes_once_when_its_lists_have_and_what_comes_later_is_counted
 
 
 def test_no_more_than_so_many_hours_are_open() -> None:
-    choosing, live, closed = Choosing(ARMS, BanditSettings()), LiveValue(), list[StrategyValue]()
+    strategy_bandit, live, closed = StrategyBandit(ARMS, BanditSettings()), LiveValue(), list[StrategyValue]()
     for hour in range(OPEN // 3 + 20):
-        live.see(choosing, [at(60 * hour)])
+        live.see(strategy_bandit, [at(60 * hour)])
         closed += live.advance(-1)
     assert [v.start_ms for v in closed[::3]] == [START + h * HOUR_MS for h in range(len(closed) // 3)]
     assert 15 <= len(closed) // 3 <= 21
 
 
 def test_its_state_goes_into_an_array_and_comes_back() -> None:
-    rng, choosing, live = np.random.default_rng(1), Choosing(ARMS, BanditSettings()), LiveValue()
-    live.see(choosing, rewards(rng, choosing, 60, hours=3))
+    rng, strategy_bandit, live = np.random.default_rng(1), StrategyBandit(ARMS, BanditSettings()), LiveValue()
+    live.see(strategy_bandit, rewards(rng, strategy_bandit, 60, hours=3))
     live.advance(START + HOUR_MS + GRACE_MS)
     other = LiveValue()
     other.load(live.array())
-    more = rewards(rng, choosing, 60, hours=3)
+    more = rewards(rng, strategy_bandit, 60, hours=3)
     for each in (live, other):
-        each.see(choosing, more)
+        each.see(strategy_bandit, more)
     assert other.array().tobytes() == live.array().tobytes()
     assert other.close() == live.close()
     assert other.late == live.late > 0
@@ -127,13 +127,13 @@ def covered(seeds: range) -> tuple[int, int, float, float]:
     """Hours of strategies whose truth lies within 1.96 errors, of how many; and the mean errors of value and of on-policy mean."""
     inside, n, error, plain = 0, 0, list[float](), list[float]()
     for seed in seeds:
-        rng, choosing, live = np.random.default_rng(seed), Choosing(ARMS, BanditSettings(explore=0.2)), LiveValue()
+        rng, strategy_bandit, live = np.random.default_rng(seed), StrategyBandit(ARMS, BanditSettings(explore=0.2)), LiveValue()
         seen: dict[tuple[int, str], list[int]] = {}
-        for batch in (rewards(rng, choosing, 100) for _ in range(20)):
+        for batch in (rewards(rng, strategy_bandit, 100) for _ in range(20)):
             for r in batch:
                 seen.setdefault((r.shown_ms // HOUR_MS, r.surface), []).append(2 if r.segment // 4 == 1 else 1)
-            live.see(choosing, batch)
-            choosing.learn(batch)
+            live.see(strategy_bandit, batch)
+            strategy_bandit.learn(batch)
         for v in live.close():
             truth = RATE[v.strategy] * float(np.mean(seen[v.start_ms // HOUR_MS, v.surface]))
             assert v.experience_error is not None

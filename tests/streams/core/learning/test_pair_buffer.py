@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from online_model.features import TASKS, Closed, Features
 from online_model.pairs import PARTIAL_PLAY
-from streams.core.learning.pair_buffer import TOGETHER, TOGETHER_MS, Lists
+from streams.core.learning.pair_buffer import TOGETHER, TOGETHER_MS, PairBuffer
 
 FULL, COLLECT, SHARE, SKIP, DISLIKE = (1 << n for n in range(len(TASKS)))
 MINUTE = 60_000
@@ -20,11 +20,11 @@ def shown(exposure: int, at: int = 0, user: int = 1) -> Features:
     return Features(struct.pack("<8Q", user, exposure, *[0] * 6), *[b""] * 7, b"\0" * 96, b"\0" * 12, -1.0, at)
 
 
-def close(lists: Lists, labels: dict[int, int], shown_before_ms: int = NEVER) -> None:
+def close(lists: PairBuffer, labels: dict[int, int], shown_before_ms: int = NEVER) -> None:
     lists.close(Closed(0, list(labels), list(labels.values()), shown_before_ms))
 
 
-def taken(lists: Lists, rows: int = 10_000) -> list[list[tuple[int, int]]]:
+def taken(lists: PairBuffer, rows: int = 10_000) -> list[list[tuple[int, int]]]:
     """(Exposure, tier) by list."""
     out: dict[int, list[tuple[int, int]]] = {}
     for row in lists.take(rows):
@@ -34,7 +34,7 @@ def taken(lists: Lists, rows: int = 10_000) -> list[list[tuple[int, int]]]:
 
 
 def test_a_list_is_compared_once_it_has_closed_by_how_each_was_received() -> None:
-    lists = Lists(100)
+    lists = PairBuffer(100)
     for exposure in (1, 2, 3, 4, 5, 6):
         lists.show(exposure, shown(exposure))
     assert taken(lists) == []
@@ -45,7 +45,7 @@ def test_a_list_is_compared_once_it_has_closed_by_how_each_was_received() -> Non
 
 
 def test_a_list_that_was_received_alike_teaches_nothing() -> None:
-    lists = Lists(100)
+    lists = PairBuffer(100)
     for exposure in (1, 2):
         lists.show(exposure, shown(exposure))
     close(lists, {1: SKIP, 2: 0})
@@ -53,7 +53,7 @@ def test_a_list_that_was_received_alike_teaches_nothing() -> None:
 
 
 def test_whole_lists_are_taken_the_oldest_first() -> None:
-    lists = Lists(100)
+    lists = PairBuffer(100)
     for exposure in range(6):
         lists.show(exposure, shown(exposure))
     for first in (0, 2, 4):
@@ -63,7 +63,7 @@ def test_whole_lists_are_taken_the_oldest_first() -> None:
 
 
 def test_exposures_without_a_request_meet_those_of_their_user_within_half_an_hour() -> None:
-    lists = Lists(100)
+    lists = PairBuffer(100)
     for exposure, (minute, user) in enumerate([(0, 1), (1, 2), (30, 1), (31, 1), (32, 2)]):
         lists.show(exposure, shown(exposure, minute * MINUTE, user))
     for exposure, labels in enumerate([FULL, FULL, 0, FULL, 0]):
@@ -74,7 +74,7 @@ def test_exposures_without_a_request_meet_those_of_their_user_within_half_an_hou
 
 
 def test_what_waits_for_its_like_is_compared_when_no_more_can_come() -> None:
-    lists = Lists(100)
+    lists = PairBuffer(100)
     lists.show(0, shown(0, 0))
     lists.show(1, shown(1, MINUTE))
     close(lists, {0: FULL}, TOGETHER_MS)
@@ -87,7 +87,7 @@ def test_what_waits_for_its_like_is_compared_when_no_more_can_come() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 40 * MINUTE), st.integers(1, 3), st.sampled_from([0, FULL, COLLECT])), max_size=90))
 def test_lists_of_exposures_without_a_request_are_those_of_a_loop(rows: list[tuple[int, int, int]]) -> None:
-    lists, groups = Lists(1000), dict[int, list[list[int]]]()
+    lists, groups = PairBuffer(1000), dict[int, list[list[int]]]()
     for exposure, (at, user, labels) in enumerate(rows):
         lists.show(exposure, shown(exposure, at, user))
         close(lists, {exposure: labels})
@@ -103,7 +103,7 @@ def test_lists_of_exposures_without_a_request_are_those_of_a_loop(rows: list[tup
 
 
 def test_what_waits_is_bounded_by_whole_lists_and_what_was_dropped_is_counted() -> None:
-    lists = Lists(3)
+    lists = PairBuffer(3)
     dropped = sum(lists.show(exposure, shown(exposure, user=exposure // 2)) for exposure in range(8))
     left = 0
     for first in range(0, 8, 2):
@@ -115,7 +115,7 @@ def test_what_waits_is_bounded_by_whole_lists_and_what_was_dropped_is_counted() 
 
 
 def test_those_without_a_request_are_bounded_and_the_longest_waiting_part() -> None:
-    lists = Lists(3)
+    lists = PairBuffer(3)
     for exposure in range(10, 20):
         lists.show(exposure, shown(exposure, user=exposure // 2))
         close(lists, {exposure: FULL if exposure % 2 else 0})
@@ -123,7 +123,7 @@ def test_those_without_a_request_are_bounded_and_the_longest_waiting_part() -> N
 
 
 def test_restored_it_goes_on() -> None:
-    lists, again = Lists(100), Lists(100)
+    lists, again = PairBuffer(100), PairBuffer(100)
     for exposure in range(4):
         lists.show(exposure, shown(exposure, exposure * MINUTE))
     close(lists, {0: FULL})

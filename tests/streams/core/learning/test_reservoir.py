@@ -11,7 +11,7 @@ from online_model.pairs import tiers
 from online_model.trainer import Trainer
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.learning.reservoir import LIFE_MS, Reservoir
-from streams.core.serving.surfaces import default_choosing
+from streams.core.serving.surfaces import default_strategy_bandit
 from tests.streams.core.learning.test_learn import COLLECT, FULL, SMALL, T0, example, numbered, reversal
 
 DAY = 86_400_000
@@ -98,14 +98,14 @@ def test_only_dense_layers_learn_from_it() -> None:
 def test_a_killed_learner_with_a_reservoir_goes_on_to_the_same_bytes() -> None:
     records = [*stream(120, 60), Tick(T0 + 10_000, True)]
     chosen = LearnerSettings(micro_batch_examples=4, reservoir_share=0.2, drift_reaction=True)
-    whole, first, second = (Learner(chosen, Trainer(SMALL), default_choosing()) for _ in range(3))
+    whole, first, second = (Learner(chosen, Trainer(SMALL), default_strategy_bandit()) for _ in range(3))
     whole.apply(0, numbered(records))
     first.apply(0, numbered(records[:61]))
     second.load(first.arrays(), msgspec.msgpack.decode(msgspec.msgpack.encode(first.meta())))
     second.apply(0, numbered(records))
     assert second.digest() == whole.digest()
     assert whole.counted["rehearsed"] == 29  # one beside four, thirty times; the first time there was nothing
-    plain = Learner(LearnerSettings(micro_batch_examples=4), Trainer(SMALL), default_choosing())
+    plain = Learner(LearnerSettings(micro_batch_examples=4), Trainer(SMALL), default_strategy_bandit())
     plain.apply(0, numbered(records))
     assert plain.digest()["trainer"] != whole.digest()["trainer"]
     with pytest.raises(ValueError, match="reservoir_share"):

@@ -15,7 +15,7 @@ from online_model.features import ExampleRecord, Reward, Tick
 from online_model.trainer import Trainer
 from replay import prequential
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Action, Event, Exposure, Slot
+from streams.core.join.events import Action, Event, ExposedItem, Exposure
 from streams.core.join.events import Tick as WireTick
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Outgoing
@@ -24,12 +24,12 @@ from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.learning.live_value import HOUR_MS
 from streams.core.learning.reward_queue import AT_ONCE
-from streams.core.learning.strategy_bandit import Choosing
-from streams.core.serving.surfaces import by_default, default_choosing
+from streams.core.learning.strategy_bandit import StrategyBandit
+from streams.core.serving.surfaces import by_default, default_strategy_bandit
 from streams.kafka_io import messages
 from streams.kafka_io.messages import Delta
 from streams.kafka_io.topics import TopicSettings
-from streams.worker.replica import CopySettings, ServingModel
+from streams.worker.replica import Replica, ReplicaSettings
 from tests.streams.core.learning.test_learn import COUNT, SMALL, T0, closed, example, learner, numbered, reward
 
 MINUTE = 60_000
@@ -52,13 +52,13 @@ def test_rewards_are_learned_where_a_micro_batch_ends_at_a_tick_or_when_many_wai
 
 
 def test_posteriors_are_those_of_a_choice_that_was_told_the_same() -> None:
-    made, alone = learner(), Choosing(by_default(), BanditSettings())
+    made, alone = learner(), StrategyBandit(by_default(), BanditSettings())
     rewards = [reward(n, n, n % 3) for n in range(90)]
     for at in range(0, 90, 30):
         made.apply(0, numbered([*rewards[at : at + 30], Tick(T0, False)], 2 * at))
         alone.learn(rewards[at : at + 30])
-    assert made.choosing.copy_bytes() == alone.copy_bytes()
-    assert made.choosing.version == 3
+    assert made.strategy_bandit.copy_bytes() == alone.copy_bytes()
+    assert made.strategy_bandit.version == 3
 
 
 @pytest.mark.parametrize("change", ["drop", "double", "swap"])
@@ -102,11 +102,11 @@ def test_what_strategies_are_worth_leaves_when_the_hour_has_passed_also_where_no
 
 def pages(n: int) -> list[Arrived]:
     """Pages that were chosen by a choice of its own, and acts on them."""
-    rng, choosing, out = np.random.default_rng(2), Choosing(by_default(), BanditSettings()), list[Arrived]()
+    rng, strategy_bandit, out = np.random.default_rng(2), StrategyBandit(by_default(), BanditSettings()), list[Arrived]()
     for at in range(n):
         ts, user = T0 + at * MINUTE // 2, f"u{at % 5}"
-        name, choice = choosing.choose("page" if at % 3 else "list", float(at % 11), at % 4, float(rng.random()))
-        slots = tuple(Slot(item_id=f"i{(at + k) % 9}", position=k, monetization=0.1 * k) for k in range(3))
+        name, choice = strategy_bandit.choose("page" if at % 3 else "list", float(at % 11), at % 4, float(rng.random()))
+        slots = tuple(ExposedItem(item_id=f"i{(at + k) % 9}", position=k, monetization=0.1 * k) for k in range(3))
         out.append(Arrived(
             len(out), 0, ts, Exposure(ts=ts, user_id=user, request_id=f"r{at}", slots=slots, strategy=name, choice=choice), f"e{at}"
         ))  # fmt: skip
@@ -122,7 +122,7 @@ def test_a_log_of_pages_gives_the_same_posteriors_in_batches_of_any_size() -> No
     log, found = pages(80), list[dict[str, str]]()
     for size in (1, 7, 512):
         partition = Partition(PartitionSettings(), Tables.over(), Catalog())
-        made = Learner(LearnerSettings(micro_batch_examples=32), Trainer(SMALL), default_choosing())
+        made = Learner(LearnerSettings(micro_batch_examples=32), Trainer(SMALL), default_strategy_bandit())
 
         def cut(rows: Iterator[prequential.Numbered], size: int = size) -> Iterator[list[prequential.Numbered]]:
             return iter(lambda: list(islice(rows, size)), [])
@@ -131,22 +131,22 @@ def test_a_log_of_pages_gives_the_same_posteriors_in_batches_of_any_size() -> No
         assert sum(v.chosen for v in result.strategies) == made.counted["rewards_learned"]
         assert made.counted["rewards"] == 80
         assert made.counted["rewards_learned"] + made.counted["rewards_unseen"] == 80
-        assert made.choosing.version > 5
+        assert made.strategy_bandit.version > 5
         found.append(made.digest())
     assert found[0] == found[1] == found[2]
 
 
-def of_choices(choosing: Choosing) -> list[object]:
-    return [choosing.choose(surface, float(n), n % 4, n / 30) for n in range(30) for surface in ("page", "list")]
+def of_choices(strategy_bandit: StrategyBandit) -> list[object]:
+    return [strategy_bandit.choose(surface, float(n), n % 4, n / 30) for n in range(30) for surface in ("page", "list")]
 
 
 def test_a_serving_copy_begins_with_a_checkpoint_and_follows_deltas_that_hold_posteriors_alone(tmp_path: Path) -> None:
     def outgoing(rewards: Sequence[Reward], at: int) -> list[Outgoing]:
         return numbered([*rewards, Tick(T0 + at, False)], at)
 
-    made = Learner(LearnerSettings(), Trainer(SMALL), default_choosing())
-    copy = ServingModel(TopicSettings(), CopySettings(checkpoint_dir=str(tmp_path)), SMALL)
-    assert of_choices(copy.choosing) == of_choices(made.choosing)  # equal chances, before there is a checkpoint
+    made = Learner(LearnerSettings(), Trainer(SMALL), default_strategy_bandit())
+    copy = Replica(TopicSettings(), ReplicaSettings(checkpoint_dir=str(tmp_path)), SMALL)
+    assert of_choices(copy.strategy_bandit) == of_choices(made.strategy_bandit)  # equal chances, before there is a checkpoint
     made.apply(0, numbered([example(n) for n in range(8)]))
     made.apply(0, outgoing([reward(n, n, n % 3) for n in range(60)], 100))
     meta = made.meta() | {"epoch": 1, "offset": 0, "updates_offset": 0}
@@ -154,17 +154,17 @@ def test_a_serving_copy_begins_with_a_checkpoint_and_follows_deltas_that_hold_po
     read = copy._read()
     assert read is not None
     copy._begin(read[0], read[2], read[1].meta)
-    assert of_choices(copy.choosing) == of_choices(made.choosing)
+    assert of_choices(copy.strategy_bandit) == of_choices(made.strategy_bandit)
     before = made.version
     made.apply(0, outgoing([reward(n, n, 2) for n in range(60)], 200))
     assert made.version == before
-    assert of_choices(copy.choosing) != of_choices(made.choosing)
-    sent = messages.encode(Delta(1, before, before, T0, [], b"", made.choosing.copy_bytes()))
+    assert of_choices(copy.strategy_bandit) != of_choices(made.strategy_bandit)
+    sent = messages.encode(Delta(1, before, before, T0, [], b"", made.strategy_bandit.copy_bytes()))
     delta = messages.update(sent)
     assert isinstance(delta, Delta)
     copy._apply([delta])
-    assert of_choices(copy.choosing) == of_choices(made.choosing)
+    assert of_choices(copy.strategy_bandit) == of_choices(made.strategy_bandit)
     older = messages.update(msgspec.msgpack.encode(["delta", 1, before, before, T0, [], b""]))  # of a learner that knew no choice
-    assert isinstance(older, Delta) and older.choosing == b""
+    assert isinstance(older, Delta) and older.strategy_bandit == b""
     copy._apply([older])
-    assert of_choices(copy.choosing) == of_choices(made.choosing)
+    assert of_choices(copy.strategy_bandit) == of_choices(made.strategy_bandit)

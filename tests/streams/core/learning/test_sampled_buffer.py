@@ -7,15 +7,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.learning.sampled_buffer import LITTLE, NONE_DROPPED, Waiting
+from streams.core.learning.sampled_buffer import LITTLE, NONE_DROPPED, SampledBuffer
 
 Row = tuple[int, int, bool]  # user, moment shown, whether it was acted on
 WINDOW_MS = 600_000
 SLOTS = 5
 
 
-def waiting(limit: int) -> Waiting[Row]:
-    return Waiting[Row](limit, lambda row: row[:2])
+def waiting(limit: int) -> SampledBuffer[Row]:
+    return SampledBuffer[Row](limit, lambda row: row[:2])
 
 
 class Stream:

@@ -15,8 +15,8 @@ from bandit.segments import SEGMENTS
 from bandit.settings import BanditSettings
 from online_model import checkpoint
 from online_model.features import Reward
-from streams.core.join.events import Choice
-from streams.core.learning.strategy_bandit import Choosing
+from streams.core.join.events import ArmDraw
+from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
 from streams.core.serving.surfaces import arms, by_default
@@ -36,13 +36,13 @@ def reward(surface: str, strategy: str, n: int = 0, /, **more: object) -> Reward
     return Reward(**fields | more)  # type: ignore[arg-type]
 
 
-def rounds(choosing: Choosing, n: int, seed: int, batch: int = 50) -> list[tuple[str, float]]:
+def rounds(strategy_bandit: StrategyBandit, n: int, seed: int, batch: int = 50) -> list[tuple[str, float]]:
     """Users come, are chosen for, and what came of it is learned in batches; what was chosen, and its chance."""
     rng, out, waiting = np.random.default_rng(seed), list[tuple[str, float]](), list[Reward]()
     for at in range(n):
         surface = "page" if rng.random() < 0.7 else "list"
         activity, domain = float(rng.integers(0, 40)), int(rng.integers(1, 6))
-        name, choice = choosing.choose(surface, activity, domain, float(rng.random()))
+        name, choice = strategy_bandit.choose(surface, activity, domain, float(rng.random()))
         out.append((name, choice.chances[choice.arms.index(name)]))
         liked = (rng.random() < RATE[name] + 0.3 * (at > n / 2 and name == "fixed")) * rng.random()
         waiting.append(Reward(
@@ -50,23 +50,23 @@ def rounds(choosing: Choosing, n: int, seed: int, batch: int = 50) -> list[tuple
             float(rng.random()), bool(rng.random() < 0.9),
         ))  # fmt: skip
         if len(waiting) == batch:
-            choosing.learn(waiting)
+            strategy_bandit.learn(waiting)
             waiting = []
     return out
 
 
-def ask(choosing: Choosing, n: int, seed: int) -> list[tuple[str, Choice]]:
+def ask(strategy_bandit: StrategyBandit, n: int, seed: int) -> list[tuple[str, ArmDraw]]:
     rng = np.random.default_rng(seed)
     users = [(float(rng.integers(0, 40)), int(rng.integers(1, 6)), float(rng.random())) for _ in range(n)]
-    return [choosing.choose("page" if at % 2 else "list", *user) for at, user in enumerate(users)]
+    return [strategy_bandit.choose("page" if at % 2 else "list", *user) for at, user in enumerate(users)]
 
 
 def test_before_the_first_reward_all_have_equal_chances_and_the_number_picks_one() -> None:
-    choosing = Choosing(ARMS, BanditSettings())
-    name, choice = choosing.choose("page", 3.0, 7, 0.5)
+    strategy_bandit = StrategyBandit(ARMS, BanditSettings())
+    name, choice = strategy_bandit.choose("page", 3.0, 7, 0.5)
     assert (name, choice.arms, choice.segment, choice.activity, choice.domain) == ("tail", ARMS["page"], 3, 3.0, 7)
     assert choice.chances == pytest.approx([1 / 3] * 3, abs=1e-12)
-    assert [choosing.choose("list", 0.0, 0, u)[0] for u in (0.0, 0.49, 0.51, 0.999)] == ["ranked", "ranked", "explore", "explore"]
+    assert [strategy_bandit.choose("list", 0.0, 0, u)[0] for u in (0.0, 0.49, 0.51, 0.999)] == ["ranked", "ranked", "explore", "explore"]
     # Beta(20 * .05, 20 * .95), Beta(20 * .025, 20 * .975): pessimistic, half of what is expected (MODEL.md section 6).
     assert np.array(choice.experience) == pytest.approx(np.array([(0.05, 0.05 * 0.95 / 21)] * 3))
     assert np.array(choice.revenue) == pytest.approx(np.array([(0.025, 0.025 * 0.975 / 21)] * 3))
@@ -75,38 +75,41 @@ def test_before_the_first_reward_all_have_equal_chances_and_the_number_picks_one
 @pytest.mark.parametrize("settings", [BanditSettings(), FLOOR])
 def test_half_a_million_choices_are_as_frequent_as_what_is_logged_with_each(settings: BanditSettings) -> None:
     """In four segments; both settings together are 10^6."""
-    choosing, rng, n = Choosing(ARMS, settings), np.random.default_rng(4), 500_000
-    rounds(choosing, 2_000, 3)
+    strategy_bandit, rng, n = StrategyBandit(ARMS, settings), np.random.default_rng(4), 500_000
+    rounds(strategy_bandit, 2_000, 3)
     users = [(float(activity), domain) for activity in (0, 20) for domain in (1, 4)]
     drawn = {user: dict.fromkeys(ARMS["page"], 0) for user in users}
-    logged = {user: choosing.choose("page", *user, 0.0)[1].chances for user in users}
+    logged = {user: strategy_bandit.choose("page", *user, 0.0)[1].chances for user in users}
     for who, uniform in zip(rng.integers(0, 4, n).tolist(), rng.random(n).tolist(), strict=True):
-        name, choice = choosing.choose("page", *users[who], uniform)
+        name, choice = strategy_bandit.choose("page", *users[who], uniform)
         drawn[users[who]][name] += 1
         assert choice.chances is logged[users[who]] or choice.chances == logged[users[who]]
     for user, counts in drawn.items():
         assert sum(logged[user]) == pytest.approx(1, abs=1e-9)
         seen = [counts[arm] for arm in ARMS["page"]]
         assert stats.chisquare(seen, [sum(seen) * chance for chance in logged[user]]).pvalue > 0.001
-    assert len({choosing.choose("page", *user, 0.0)[1].segment for user in users}) > 1
+    assert len({strategy_bandit.choose("page", *user, 0.0)[1].segment for user in users}) > 1
 
 
 def test_a_choice_says_by_what_it_was_made_and_its_chances_sum_to_1() -> None:
-    choosing = Choosing(ARMS, FLOOR)
-    rounds(choosing, 600, 1)
-    for _, choice in ask(choosing, 40, 2):
-        policy = choosing.policies[choice.surface]
+    strategy_bandit = StrategyBandit(ARMS, FLOOR)
+    rounds(strategy_bandit, 600, 1)
+    for _, choice in ask(strategy_bandit, 40, 2):
+        policy = strategy_bandit.policies[choice.surface]
         assert sum(choice.chances) == pytest.approx(1, abs=1e-9)
         assert list(choice.chances) == policy.chances(choice.segment).tolist()
         assert (choice.version, choice.revenue_weight) == (policy.version, policy.floor.weight)
         said = np.stack([choice.experience, choice.revenue])  # [2, K, 2]
         assert said.transpose(2, 0, 1).tolist() == np.stack(policy.posteriors(choice.segment)).tolist()
-        assert choice.segment == choosing.segments.of(choice.activity, choice.domain)
+        assert choice.segment == strategy_bandit.segments.of(choice.activity, choice.domain)
 
 
 def test_posteriors_are_those_of_a_policy_that_was_fed_directly() -> None:
     rng, settings = np.random.default_rng(3), BanditSettings(revenue_weight=0.5)
-    choosing, policies = Choosing(ARMS, settings), {surface: Policy(names, SEGMENTS, settings) for surface, names in ARMS.items()}
+    strategy_bandit, policies = (
+        StrategyBandit(ARMS, settings),
+        {surface: Policy(names, SEGMENTS, settings) for surface, names in ARMS.items()},
+    )
     for _ in range(20):
         batch = []
         for n in range(40):
@@ -114,7 +117,7 @@ def test_posteriors_are_those_of_a_policy_that_was_fed_directly() -> None:
             name = str(rng.choice(ARMS[surface]))
             earned = {"experience": float(rng.random()), "revenue": float(rng.random() * 2)}
             batch.append(reward(surface, name, n, segment=int(rng.integers(12)), **earned))
-        choosing.learn(batch)
+        strategy_bandit.learn(batch)
         for surface, policy in policies.items():
             mine = [r for r in batch if r.surface == surface]
             policy.learn(
@@ -123,40 +126,40 @@ def test_posteriors_are_those_of_a_policy_that_was_fed_directly() -> None:
             )  # fmt: skip
     for surface, policy in policies.items():
         for segment in range(SEGMENTS):
-            assert choosing.policies[surface].chances(segment).tolist() == policy.chances(segment).tolist()
+            assert strategy_bandit.policies[surface].chances(segment).tolist() == policy.chances(segment).tolist()
 
 
 def test_linear_arms_look_at_the_user_and_a_copy_and_a_restart_do_so_alike() -> None:
     rng, linear = np.random.default_rng(5), BanditSettings(arms="linear")
-    one, choosing = np.eye(32)[0], Choosing(ARMS, linear)
+    one, strategy_bandit = np.eye(32)[0], StrategyBandit(ARMS, linear)
     for at in range(0, 6_000, 50):
         batch = []
         for n in range(at, at + 50):
             sign, strategy = 1 if rng.random() < 0.5 else -1, ARMS["page"][n % 3]
             liked = 0.8 * ((sign > 0) == (strategy == "tail"))
             batch.append(reward("page", strategy, n, vector=(sign * one).tolist(), experience=float(rng.random() < liked)))
-        choosing.learn(batch)
-    assert choosing.looks("page")
-    assert not Choosing(ARMS, BanditSettings()).looks("page")
-    name, choice = choosing.choose("page", 3.0, 7, 0.5, one.tolist())
+        strategy_bandit.learn(batch)
+    assert strategy_bandit.looks("page")
+    assert not StrategyBandit(ARMS, BanditSettings()).looks("page")
+    name, choice = strategy_bandit.choose("page", 3.0, 7, 0.5, one.tolist())
     assert (name, choice.vector) == ("tail", tuple(one.tolist()))
-    assert choice.chances[1] > 0.9 > 0.1 > choosing.choose("page", 3.0, 7, 0.5, (-one).tolist())[1].chances[1]
-    policy = choosing.policies["page"]
+    assert choice.chances[1] > 0.9 > 0.1 > strategy_bandit.choose("page", 3.0, 7, 0.5, (-one).tolist())[1].chances[1]
+    policy = strategy_bandit.policies["page"]
     assert list(choice.chances) == policy.chances(choice.segment, one.tolist()).tolist()
     said = np.stack([choice.experience, choice.revenue])  # [2, K, 2]
     assert said.transpose(2, 0, 1).tolist() == np.stack(policy.posteriors(choice.segment, one.tolist())).tolist()
-    assert choosing.choose("page", 3.0, 7, 0.5)[1].vector == ()
-    copy, again = Choosing(ARMS, linear), Choosing(ARMS, linear)
-    copy.take(choosing.copy_bytes())
-    again.load(choosing.arrays(), choosing.meta())
+    assert strategy_bandit.choose("page", 3.0, 7, 0.5)[1].vector == ()
+    copy, again = StrategyBandit(ARMS, linear), StrategyBandit(ARMS, linear)
+    copy.take(strategy_bandit.copy_bytes())
+    again.load(strategy_bandit.arrays(), strategy_bandit.meta())
     for who in rng.normal(0, 0.2, (20, 32)).tolist():
-        wanted = choosing.choose("page", 3.0, 7, 0.3, who)
+        wanted = strategy_bandit.choose("page", 3.0, 7, 0.3, who)
         assert copy.choose("page", 3.0, 7, 0.3, who) == again.choose("page", 3.0, 7, 0.3, who) == wanted
 
 
 def test_rewards_one_by_one_are_those_of_a_batch_where_nothing_drifts() -> None:
     batch = [reward("page", ARMS["page"][n % 3], n, experience=n % 4 / 4, seen=n % 9 != 0) for n in range(120)]
-    whole, singly = (Choosing(ARMS, BanditSettings(alarm=0.0)) for _ in range(2))
+    whole, singly = (StrategyBandit(ARMS, BanditSettings(alarm=0.0)) for _ in range(2))
     counts = whole.learn(batch)
     each = [singly.learn([r]) for r in batch]
     assert counts == {name: sum(c[name] for c in each) for name in counts}
@@ -176,21 +179,23 @@ def test_rewards_one_by_one_are_those_of_a_batch_where_nothing_drifts() -> None:
     ],
 )
 def test_what_is_unseen_or_unknown_is_counted_and_changes_no_posterior(odd: dict[str, object], counted: str) -> None:
-    choosing = Choosing(ARMS, BanditSettings())
-    counts = choosing.learn([reward("page", "tail", **odd)])
+    strategy_bandit = StrategyBandit(ARMS, BanditSettings())
+    counts = strategy_bandit.learn([reward("page", "tail", **odd)])
     assert counts == dict.fromkeys(counts, 0) | {counted: 1}
-    assert choosing.version == 0
-    assert {name: n for of in choosing.counted.values() for name, n in of.items() if n} == ({} if odd.get("surface") else {counted: 1})
+    assert strategy_bandit.version == 0
+    assert {name: n for of in strategy_bandit.counted.values() for name, n in of.items() if n} == (
+        {} if odd.get("surface") else {counted: 1}
+    )
 
 
 @pytest.mark.parametrize("settings", [BanditSettings(), BanditSettings(arms="gaussian"), FLOOR])
 def test_after_5000_rounds_and_a_restart_from_the_disk_the_next_choices_are_a_twins(settings: BanditSettings, tmp_path: Path) -> None:
-    stopped = Choosing(ARMS, settings)
+    stopped = StrategyBandit(ARMS, settings)
     rounds(stopped, 5_000, 5)
     checkpoint.save(tmp_path, checkpoint.name_of(1, 1), stopped.arrays(), {"choosing": stopped.meta()})
     found = checkpoint.load_newest(tmp_path)
     assert found is not None
-    restored = Choosing(ARMS, settings)
+    restored = StrategyBandit(ARMS, settings)
     restored.load(found.arrays, found.meta["choosing"])
     assert ask(restored, 100, 6) == ask(stopped, 100, 6)
     assert rounds(restored, 500, 7) == rounds(stopped, 500, 7)  # and learns on as it: windows of drift, too
@@ -198,7 +203,7 @@ def test_after_5000_rounds_and_a_restart_from_the_disk_the_next_choices_are_a_tw
 
 
 def test_a_copy_that_takes_what_the_learner_gives_out_answers_as_it() -> None:
-    learner, copy = Choosing(ARMS, FLOOR), Choosing(ARMS, BanditSettings(revenue_floor=0.2, floor_rounds=100, alarm=0.0))
+    learner, copy = StrategyBandit(ARMS, FLOOR), StrategyBandit(ARMS, BanditSettings(revenue_floor=0.2, floor_rounds=100, alarm=0.0))
     assert ask(copy, 20, 1) == ask(learner, 20, 1)
     for n in range(5):
         rounds(learner, 300, n)
@@ -210,15 +215,15 @@ def test_a_copy_that_takes_what_the_learner_gives_out_answers_as_it() -> None:
 
 
 def test_arms_of_the_same_name_keep_what_they_learned_and_others_begin() -> None:
-    before = Choosing(ARMS, BanditSettings(revenue_weight=0.5))
+    before = StrategyBandit(ARMS, BanditSettings(revenue_weight=0.5))
     rounds(before, 2_000, 1)
     now = {"page": ("fixed", "new", "tail"), "list": ARMS["list"]}
-    after = Choosing(now, BanditSettings(revenue_weight=0.5, arms="beta"))
+    after = StrategyBandit(now, BanditSettings(revenue_weight=0.5, arms="beta"))
     after.load(before.arrays(), before.meta())
     for segment in range(SEGMENTS):
         old, new = (c.expected("page", segment, ("fixed", "tail", "new")) for c in (before, after))
         assert new[:, :2] == pytest.approx(old[:, :2])
-    copied = Choosing(now, BanditSettings(revenue_weight=0.5))
+    copied = StrategyBandit(now, BanditSettings(revenue_weight=0.5))
     copied.take(before.copy_bytes())  # a worker that was started before the learner
     assert ask(copied, 50, 2) == ask(after, 50, 2)
     assert ask(after, 50, 2)[0::2] == ask(before, 50, 2)[0::2]  # the other surface's are as they were
@@ -235,7 +240,7 @@ def test_arms_of_the_same_name_keep_what_they_learned_and_others_begin() -> None
 def test_what_does_not_fit_what_was_learned_is_refused_by_the_name_of_its_setting(
     arms: dict[str, Sequence[str]], settings: BanditSettings, named: str
 ) -> None:
-    before, after = Choosing(ARMS, BanditSettings()), Choosing(arms, settings)
+    before, after = StrategyBandit(ARMS, BanditSettings()), StrategyBandit(arms, settings)
     after.load(before.arrays(), before.meta())
     after.take(before.copy_bytes())  # as long as nothing is learned
     before.learn([reward("page", "tail"), reward("list", "ranked")])
@@ -246,7 +251,7 @@ def test_what_does_not_fit_what_was_learned_is_refused_by_the_name_of_its_settin
 
 
 def test_windows_of_drift_of_another_river_begin_anew_and_nothing_else_does() -> None:
-    before, after = Choosing(ARMS, BanditSettings()), Choosing(ARMS, BanditSettings())
+    before, after = StrategyBandit(ARMS, BanditSettings()), StrategyBandit(ARMS, BanditSettings())
     rounds(before, 1_000, 1)
     after.load(before.arrays(), before.meta() | {"river": "0.0.0"})
     assert ask(after, 50, 2) == ask(before, 50, 2)
@@ -256,9 +261,9 @@ def test_windows_of_drift_of_another_river_begin_anew_and_nothing_else_does() ->
 
 def test_surfaces_and_numbers_of_arms_are_checked() -> None:
     with pytest.raises(ValueError, match="a surface is one of"):
-        Choosing({"screen": ("a", "b")}, BanditSettings())
+        StrategyBandit({"screen": ("a", "b")}, BanditSettings())
     with pytest.raises(ValueError, match="page: 13 strategies"):
-        Choosing({"page": [f"a{n}" for n in range(13)]}, BanditSettings())
+        StrategyBandit({"page": [f"a{n}" for n in range(13)]}, BanditSettings())
 
 
 def test_arms_are_what_the_settings_name() -> None:
@@ -277,12 +282,12 @@ def test_a_partition_and_the_settings_load_neither_scipy_nor_river_nor_torch() -
 
 
 def test_the_chances_of_late_are_the_mean_of_those_that_were_logged() -> None:
-    choosing = Choosing(ARMS, BanditSettings())
-    assert choosing.lately("page") == {}
-    choosing.learn([reward("page", "tail", chances=[0.2, 0.5, 0.3]), reward("page", "fixed", chances=[0.4, 0.1, 0.5])])
+    strategy_bandit = StrategyBandit(ARMS, BanditSettings())
+    assert strategy_bandit.lately("page") == {}
+    strategy_bandit.learn([reward("page", "tail", chances=[0.2, 0.5, 0.3]), reward("page", "fixed", chances=[0.4, 0.1, 0.5])])
     kept = 0.999  # the older of the two
     wanted = [(kept * a + b) / (kept + 1) for a, b in ((0.2, 0.4), (0.5, 0.1), (0.3, 0.5))]
-    assert choosing.lately("page") == pytest.approx(dict(zip(ARMS["page"], wanted, strict=True)))
-    other = Choosing({"page": ("fixed", "new"), "list": ARMS["list"]}, BanditSettings())
-    other.load(choosing.arrays(), choosing.meta())
+    assert strategy_bandit.lately("page") == pytest.approx(dict(zip(ARMS["page"], wanted, strict=True)))
+    other = StrategyBandit({"page": ("fixed", "new"), "list": ARMS["list"]}, BanditSettings())
+    other.load(strategy_bandit.arrays(), strategy_bandit.meta())
     assert other.lately("page") == pytest.approx({"fixed": wanted[2], "new": 0.0})

@@ -14,18 +14,28 @@ from streams.core.join.catalog import Catalog
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS, key
 from streams.core.serving import candidates
-from streams.core.serving.candidates import EXPLORE, FRESH, POPULAR_NOW, Gate, Shelf, Shelves, Top, draw, retrieve
+from streams.core.serving.candidates import (
+    EXPLORE,
+    FRESH,
+    POPULAR_NOW,
+    CandidateIndex,
+    CatalogIndex,
+    EligibilityFilter,
+    Top,
+    draw,
+    retrieve,
+)
 
 DAY = 24 * HOUR_MS
 START = 1_700_000_000_000
 
 
-def shelves_of(*items: Item, now: int = START) -> Shelves:
-    shelves, catalog = Shelves(), Catalog()
+def shelves_of(*items: Item, now: int = START) -> CatalogIndex:
+    catalog_index, catalog = CatalogIndex(), Catalog()
     for item in items:
-        shelves.put(catalog.put(item), START)
-    shelves.advance(now)
-    return shelves
+        catalog_index.put(catalog.put(item), START)
+    catalog_index.advance(now)
+    return catalog_index
 
 
 def k(item_id: str) -> int:
@@ -90,28 +100,28 @@ steps = st.one_of(
 
 @given(st.lists(steps, max_size=30))
 def test_shelves_hold_what_may_be_shown_and_nothing_else(changes: list[Item | tuple[str, object]]) -> None:
-    shelves, catalog, naive = Shelves(), Catalog(), Naive()
+    catalog_index, catalog, naive = CatalogIndex(), Catalog(), Naive()
     for n, change in enumerate(changes):
         if isinstance(change, Item):
-            shelves.put(catalog.put(change), n)
+            catalog_index.put(catalog.put(change), n)
             naive.items[change.item_id] = change
             naive.deleted.discard(change.item_id)
         elif change[0] == "delete":
             name = str(change[1])
             catalog.delete(name)
-            shelves.delete(k(name))
+            catalog_index.delete(k(name))
             naive.items.pop(name, None)
             naive.plays.pop(name, None)
             naive.deleted.add(name)
         elif change[0] == "play":
             name = str(change[1])
-            shelves.add(play(name, naive.now))
+            catalog_index.add(play(name, naive.now))
             if name not in naive.deleted:
                 naive.plays.setdefault(name, []).append(naive.now)
         else:
             naive.now = max(naive.now, int(change[1]))  # type: ignore[call-overload]
-            shelves.advance(naive.now)
-    assert {name for name in IDS if shelves.available(k(name))} == {name for name in IDS if naive.available(name)}
+            catalog_index.advance(naive.now)
+    assert {name for name in IDS if catalog_index.available(k(name))} == {name for name in IDS if naive.available(name)}
     for domain, category in itertools.product((None, "song", "video"), (None, "x", "y")):
         wanted = [
             n for n, i in naive.items.items()
@@ -119,114 +129,114 @@ def test_shelves_hold_what_may_be_shown_and_nothing_else(changes: list[Item | tu
         ]  # fmt: skip
         of = key("domain", domain) if domain else None
         if category is None:
-            shelf = shelves.of(of)
+            candidate_index = catalog_index.of(of)
         elif wanted:
-            shelf = shelves.categories(of)[key("category", category)]
+            candidate_index = catalog_index.categories(of)[key("category", category)]
         else:
-            assert key("category", category) not in shelves.categories(of)
+            assert key("category", category) not in catalog_index.categories(of)
             continue
-        assert sorted(shelf.items) == sorted(k(n) for n in wanted)
+        assert sorted(candidate_index.items) == sorted(k(n) for n in wanted)
         played = [n for n in wanted if naive.plays.get(n)]
-        assert list(shelf.popular()) == [k(n) for n in sorted(played, key=lambda n: (-len(naive.plays[n]), k(n)))]
+        assert list(candidate_index.popular()) == [k(n) for n in sorted(played, key=lambda n: (-len(naive.plays[n]), k(n)))]
         told = [n for n in wanted if naive.items[n].published_ts is not None]
-        newest = [f for f in shelf.fresh() if f in {k(n) for n in told}]
+        newest = [f for f in candidate_index.fresh() if f in {k(n) for n in told}]
         assert newest == [k(n) for n in sorted(told, key=lambda n: (-(naive.items[n].published_ts or 0), k(n)))]
     for name in IDS:
-        assert shelves.popularity(k(name), naive.now) == pytest.approx(naive.popularity(name), rel=1e-6)
+        assert catalog_index.popularity(k(name), naive.now) == pytest.approx(naive.popularity(name), rel=1e-6)
 
 
 @given(st.permutations([("a", 0), ("a", 30), ("b", 10), ("b", 20), ("b", 29), ("c", 48), ("a", 5)]))
 def test_popularity_is_the_decayed_count_in_any_order_of_events(events: list[tuple[str, int]]) -> None:
-    shelves = shelves_of(*(Item(item_id=i) for i in "abc"))
+    catalog_index = shelves_of(*(Item(item_id=i) for i in "abc"))
     for name, hour in events:
-        shelves.add(play(name, START + hour * HOUR_MS))
+        catalog_index.add(play(name, START + hour * HOUR_MS))
     now = START + 50 * HOUR_MS
     for name, hours in {"a": (0, 5, 30), "b": (10, 20, 29), "c": (48,)}.items():
-        assert shelves.popularity(k(name), now) == pytest.approx(sum(2 ** (-(50 - h) / 24) for h in hours), rel=1e-9)
+        assert catalog_index.popularity(k(name), now) == pytest.approx(sum(2 ** (-(50 - h) / 24) for h in hours), rel=1e-9)
 
 
 def test_what_an_undo_takes_back_is_gone() -> None:
-    shelves = shelves_of(Item(item_id="a"), Item(item_id="b"))
-    shelves.add(play("a"))
-    shelves.add(play("b"))
-    shelves.add(play("b", START + HOUR_MS))
-    shelves.add(play("a", sign=-1))
-    shelves.add(play("b", sign=-1))
-    assert list(shelves.of(None).popular()) == [k("b")]
-    assert shelves.popularity(k("b"), START + HOUR_MS) == pytest.approx(1.0)
-    shelves.add(Increment(k("a"), START, EXPOSURE))  # shown, not liked
-    assert shelves.popularity(k("a"), START) == 0.0
+    catalog_index = shelves_of(Item(item_id="a"), Item(item_id="b"))
+    catalog_index.add(play("a"))
+    catalog_index.add(play("b"))
+    catalog_index.add(play("b", START + HOUR_MS))
+    catalog_index.add(play("a", sign=-1))
+    catalog_index.add(play("b", sign=-1))
+    assert list(catalog_index.of(None).popular()) == [k("b")]
+    assert catalog_index.popularity(k("b"), START + HOUR_MS) == pytest.approx(1.0)
+    catalog_index.add(Increment(k("a"), START, EXPOSURE))  # shown, not liked
+    assert catalog_index.popularity(k("a"), START) == 0.0
 
 
 def test_known_popularity_is_seeded() -> None:
-    shelves = shelves_of(Item(item_id="a"), Item(item_id="b"))
-    shelves.seed(k("a"), 3.0, START)
-    shelves.seed(k("b"), 0.0, START)
-    shelves.add(play("a"))
-    assert shelves.popularity(k("a"), START + DAY) == pytest.approx(2.0)
-    assert list(shelves.of(None).popular()) == [k("a")]
+    catalog_index = shelves_of(Item(item_id="a"), Item(item_id="b"))
+    catalog_index.seed(k("a"), 3.0, START)
+    catalog_index.seed(k("b"), 0.0, START)
+    catalog_index.add(play("a"))
+    assert catalog_index.popularity(k("a"), START + DAY) == pytest.approx(2.0)
+    assert list(catalog_index.of(None).popular()) == [k("a")]
 
 
 def test_without_a_catalog_what_events_name_may_be_shown_with_one_it_may_not() -> None:
-    shelves = Shelves()
+    catalog_index = CatalogIndex()
     for name in ("a", "b", "gone"):
-        shelves.meet(name)
-    shelves.add(play("b"))
-    shelves.add(play("never named"))
-    shelves.delete(k("gone"))
+        catalog_index.meet(name)
+    catalog_index.add(play("b"))
+    catalog_index.add(play("never named"))
+    catalog_index.delete(k("gone"))
     for domain in (None, key("domain", "song")):
-        assert sorted(shelves.of(domain).items) == sorted([k("a"), k("b")])
-    assert list(shelves.of(None).popular()) == [k("b")]
-    assert shelves.name(k("b")) == "b" and shelves.name(k("gone")) is None
-    shelves.put(Catalog().put(Item(item_id="b", domain="song")), START)
-    shelves.meet("c")
-    assert shelves.of(None).items == [k("b")] == list(shelves.of(key("domain", "song")).popular())
-    assert shelves.available(k("a")) and not shelves.available(k("gone"))  # when a request names them
+        assert sorted(catalog_index.of(domain).items) == sorted([k("a"), k("b")])
+    assert list(catalog_index.of(None).popular()) == [k("b")]
+    assert catalog_index.name(k("b")) == "b" and catalog_index.name(k("gone")) is None
+    catalog_index.put(Catalog().put(Item(item_id="b", domain="song")), START)
+    catalog_index.meet("c")
+    assert catalog_index.of(None).items == [k("b")] == list(catalog_index.of(key("domain", "song")).popular())
+    assert catalog_index.available(k("a")) and not catalog_index.available(k("gone"))  # when a request names them
 
 
 def test_what_is_remembered_of_strangers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "REMEMBERED", 10)
-    shelves = Shelves()
+    catalog_index = CatalogIndex()
     for n in range(100):
-        shelves.meet(f"i{n}")
-        shelves.add(play(f"i{n}"))
-        shelves.delete(k(f"d{n}"))
-    assert len(shelves.of(None)) == 10 and k("i99") in shelves.of(None)
-    assert len(list(shelves.of(None).popular())) <= 10
-    assert [shelves.available(k(f"d{n}")) for n in (0, 89, 90, 99)] == [True, True, False, False]
+        catalog_index.meet(f"i{n}")
+        catalog_index.add(play(f"i{n}"))
+        catalog_index.delete(k(f"d{n}"))
+    assert len(catalog_index.of(None)) == 10 and k("i99") in catalog_index.of(None)
+    assert len(list(catalog_index.of(None).popular())) <= 10
+    assert [catalog_index.available(k(f"d{n}")) for n in (0, 89, 90, 99)] == [True, True, False, False]
 
 
-def filled(n: int, plays: int = 0) -> tuple[Shelves, Shelf]:
+def filled(n: int, plays: int = 0) -> tuple[CatalogIndex, CandidateIndex]:
     """Item i was published in minute i; the first `plays` were played, i0 most."""
-    shelves = shelves_of(*(Item(item_id=f"i{i}", published_ts=START + i * 60_000) for i in range(n)), now=START + n * 60_000)
+    catalog_index = shelves_of(*(Item(item_id=f"i{i}", published_ts=START + i * 60_000) for i in range(n)), now=START + n * 60_000)
     for i in range(plays):
         for _ in range(plays - i):
-            shelves.add(play(f"i{i}"))
-    return shelves, shelves.of(None)
+            catalog_index.add(play(f"i{i}"))
+    return catalog_index, catalog_index.of(None)
 
 
 def test_candidates_are_popular_then_fresh_then_random_and_what_is_lacking_is_filled() -> None:
-    shelves, shelf = filled(40, plays=5)
-    gate = Gate(shelves, {k("i1"), k("i39")})
-    out = retrieve(shelf, gate, 3, 2, 4, 1, np.random.default_rng(1))
+    catalog_index, candidate_index = filled(40, plays=5)
+    gate = EligibilityFilter(catalog_index, {k("i1"), k("i39")})
+    out = retrieve(candidate_index, gate, 3, 2, 4, 1, np.random.default_rng(1))
     assert list(out.items())[:5] == [
         *((k(i), POPULAR_NOW) for i in ("i0", "i2", "i3")), *((k(i), FRESH) for i in ("i38", "i37")),
     ]  # fmt: skip
     assert list(out.values())[5:] == [EXPLORE] * 4 and len(out) == 9 and not {k("i1"), k("i39")} & set(out)
     unplayed, cold = filled(40)
-    out = retrieve(cold, Gate(unplayed, set()), 3, 2, 0, 1, np.random.default_rng(1))
+    out = retrieve(cold, EligibilityFilter(unplayed, set()), 3, 2, 0, 1, np.random.default_rng(1))
     assert list(out) == [k(f"i{n}") for n in (39, 38, 37, 36, 35)]  # nothing is popular yet: the newest take the places
-    assert len(retrieve(shelf, gate, 1, 0, 0, 30, np.random.default_rng(1))) == 30  # a long list has enough to choose from
-    assert len(retrieve(shelf, gate, 1, 0, 0, 99, np.random.default_rng(1))) == 38  # all there are
+    assert len(retrieve(candidate_index, gate, 1, 0, 0, 30, np.random.default_rng(1))) == 30  # a long list has enough to choose from
+    assert len(retrieve(candidate_index, gate, 1, 0, 0, 99, np.random.default_rng(1))) == 38  # all there are
 
 
 @pytest.mark.parametrize("blocked", [3, 1_900])  # by drawing again, and by going through a shelf that is blocked for the most part
 def test_draws_are_uniform_over_what_comes_through(blocked: int) -> None:
-    shelves, shelf = filled(2_000)
-    gate = Gate(shelves, {k(f"i{n}") for n in range(blocked)})
+    catalog_index, candidate_index = filled(2_000)
+    gate = EligibilityFilter(catalog_index, {k(f"i{n}") for n in range(blocked)})
     rng, seen = np.random.default_rng(3), dict.fromkeys((k(f"i{n}") for n in range(blocked, 2_000)), 0)
     for _ in range(2_000 if blocked > 3 else 4_000):
-        drawn = draw(shelf, gate, 5, rng, but=[k("i1999")])
+        drawn = draw(candidate_index, gate, 5, rng, but=[k("i1999")])
         assert len(set(drawn)) == 5
         for item in drawn:
             seen[item] += 1

@@ -17,7 +17,7 @@ from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS
 from streams.core.serving.explain import TOLD, Explanation, Recent, Trace, explained
 from streams.core.serving.fusion import PARTS
-from streams.core.serving.recommend import Made, RecommendSettings
+from streams.core.serving.recommend import RecommendSettings, ServedSlate
 from streams.core.serving.scoring import GuestAct
 from tests.streams.core.serving.test_fusion import moved
 from tests.streams.core.serving.test_recommend import START, House, by_name, event
@@ -36,7 +36,7 @@ def house() -> House:
     return made
 
 
-def told(made: Made, house: House, model: Trainer | None = None, version: int | None = 7) -> Explanation:
+def told(made: ServedSlate, house: House, model: Trainer | None = None, version: int | None = 7) -> Explanation:
     """Through the memory, as it is served."""
     recent = Recent(10, 1 << 20)
     recent.put("r", made.trace)

@@ -19,10 +19,10 @@ from online_model.trainer import Prediction
 from streams.core.join.events import Exposure
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS, key
-from streams.core.learning.strategy_bandit import Choosing
+from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.explain import explained
 from streams.core.serving.fusion import RequestError
-from streams.core.serving.pages import MadePage, Page, PageMaker, PageRequest, PageSettings
+from streams.core.serving.pages import Page, PageMaker, PageRequest, PageSettings, ServedPage
 from streams.core.serving.recommend import RecommendSettings
 from streams.core.serving.scoring import GuestAct, Predict
 from tests import frequencies
@@ -39,16 +39,18 @@ class PageHouse(House):
     def __init__(self, items: Iterable[Item] = (), settings: RecommendSettings = SETTLED, pages: PageSettings | None = None) -> None:
         super().__init__(items, settings)
         pages = pages or PageSettings()
-        self.choosing = Choosing({"page": [s.name for s in strategies(pages.blends)], "list": settings.chosen}, BanditSettings())
+        self.strategy_bandit = StrategyBandit(
+            {"page": [s.name for s in strategies(pages.blends)], "list": settings.chosen}, BanditSettings()
+        )
         self.maker = PageMaker(pages, self.recommender)
 
     def page(
         self, predict: Predict | None = None, ts: int = START, seed: int = 1, request_id: str = "r", version: int | None = 7,
         **request: object,
-    ) -> MadePage:  # fmt: skip
+    ) -> ServedPage:  # fmt: skip
         asked = PageRequest(**request)  # type: ignore[arg-type]
         return self.maker.page(
-            asked, request_id, self.user(asked.user_id), self.partition.item_counts, predict, self.choosing, ts, seed, version
+            asked, request_id, self.user(asked.user_id), self.partition.item_counts, predict, self.strategy_bandit, ts, seed, version
         )
 
 
@@ -211,7 +213,7 @@ def test_the_strategy_is_drawn_from_the_chances_that_are_logged() -> None:
         )
         for n, arm in enumerate(ARMS) for _ in range(30)
     ]  # fmt: skip
-    assert house.choosing.learn(earned)["learned"] == len(earned)
+    assert house.strategy_bandit.learn(earned)["learned"] == len(earned)
     seen, n = dict.fromkeys(ARMS, 0), 1_500
     chances: dict[str, float] = {}
     for seed in range(n):
@@ -323,7 +325,7 @@ def test_another_seed_or_request_another_draw_the_same_is_the_same_page_to_the_b
 
 @given(st.permutations(shelf_of(*CATEGORIES, each=4, domain="song")), st.sampled_from([None, *ARMS]), st.booleans())
 def test_a_catalog_told_in_another_order_is_the_same_page(items: list[Item], strategy: str | None, cold: bool) -> None:
-    def page(told: list[Item]) -> MadePage:
+    def page(told: list[Item]) -> ServedPage:
         house = PageHouse(told)
         house.take(*(event("play", f"rock{n}", user="v") for n in range(3)), event("collect", "jazz1", at=START - 9 * HOUR_MS))
         return house.page(None if cold else judged(lambda item: item % 5), user_id="u", strategy=strategy, modules=3, per_module=3)
@@ -369,7 +371,7 @@ def test_a_page_holds_what_it_may_hold_and_nothing_twice(
     house = PageHouse(items, RecommendSettings(explore_share=share, popular_candidates=9, fresh_candidates=6, explore_candidates=5))
     for name in deleted:
         house.catalog.delete(name)
-        house.shelves.delete(k(name))
+        house.catalog_index.delete(k(name))
     house.take(*(event(action, name, at=START + (hours - 12) * HOUR_MS) for name, action, hours in sorted(done, key=lambda d: d[2])))
     predict = judged(lambda item: item % 1000 / 1000) if with_model else None
     modules, per_module = size
@@ -437,7 +439,7 @@ def test_the_control_arm_is_popular_new_and_for_you_each_without_those_above() -
 def test_without_a_catalog_or_categories_the_page_is_the_control_arms_and_says_so() -> None:
     without = PageHouse()
     for name in "abcdefg":
-        without.shelves.meet(name)
+        without.catalog_index.meet(name)
     without.take(event("play", "b", user="v"))
     page, exposure, _ = without.page(judged(lambda item: item % 7), user_id="u", per_module=2)
     assert page.strategy == "fixed" and "uncategorised" in page.flags and exposure is not None and exposure.choice is None
@@ -586,7 +588,7 @@ def test_names_of_modules_fit_where_they_go() -> None:
 def test_a_request_that_cannot_be_served_names_the_field(request_: PageRequest, message: str) -> None:
     house = priced()
     with pytest.raises(RequestError, match=message) as error:
-        house.maker.page(request_, "r", None, house.partition.item_counts, None, house.choosing, START, 1)
+        house.maker.page(request_, "r", None, house.partition.item_counts, None, house.strategy_bandit, START, 1)
     assert f"$.{error.value.field}:" in message.replace("\\", "")
 
 

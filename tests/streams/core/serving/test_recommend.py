@@ -24,10 +24,10 @@ from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables, UserState, digest
-from streams.core.learning.strategy_bandit import Choosing
-from streams.core.serving.candidates import Shelves
+from streams.core.learning.strategy_bandit import StrategyBandit
+from streams.core.serving.candidates import CatalogIndex
 from streams.core.serving.fusion import RequestError, Weights
-from streams.core.serving.recommend import Answer, Made, Preset, Recommender, RecommendSettings, Request
+from streams.core.serving.recommend import Preset, Recommender, RecommendSettings, ServedSlate, Slate, SlateRequest
 from streams.core.serving.scoring import GuestAct, Predict
 from tests import frequencies
 
@@ -44,11 +44,11 @@ class House:
     """A partition, a catalog with its shelves, and a recommender over them."""
 
     def __init__(self, items: Iterable[Item] = (), settings: RecommendSettings = SETTLED) -> None:
-        self.catalog, self.shelves = Catalog(), Shelves()
+        self.catalog, self.catalog_index = Catalog(), CatalogIndex()
         for item in items:
-            self.shelves.put(self.catalog.put(item), START)
+            self.catalog_index.put(self.catalog.put(item), START)
         self.partition = Partition(PartitionSettings(), Tables.over(), self.catalog)
-        self.recommender = Recommender(settings, PartitionSettings(), self.catalog, self.shelves)
+        self.recommender = Recommender(settings, PartitionSettings(), self.catalog, self.catalog_index)
         self.offset = 0
 
     def take(self, *records: Event | Exposure) -> list[Example]:
@@ -56,7 +56,7 @@ class House:
         for record in records:
             effects = self.partition.apply([Arrived(self.offset, 0, record.ts, record, f"id{self.offset}")])
             for increment in effects.popularity:
-                self.shelves.add(increment)
+                self.catalog_index.add(increment)
             self.offset += 1
             out += [o.record for o in effects.examples if isinstance(o.record, Example)]
         return out
@@ -67,13 +67,13 @@ class House:
     def made(
         self, predict: Predict | None = None, ts: int = START, seed: int = 1, request_id: str = "r", version: int | None = 7,
         **request: object,
-    ) -> Made:  # fmt: skip
-        asked = Request(**request)  # type: ignore[arg-type]
+    ) -> ServedSlate:  # fmt: skip
+        asked = SlateRequest(**request)  # type: ignore[arg-type]
         return self.recommender.recommend(
             asked, request_id, self.user(asked.user_id), self.partition.item_counts, predict, ts, seed, version
         )
 
-    def ask(self, predict: Predict | None = None, **given: object) -> tuple[Answer, Exposure | None]:
+    def ask(self, predict: Predict | None = None, **given: object) -> tuple[Slate, Exposure | None]:
         made = self.made(predict, **given)  # type: ignore[arg-type]
         return made.answer, made.exposure
 
@@ -140,7 +140,7 @@ def test_a_list_holds_all_it_may_hold_up_to_k_and_nothing_else(
     house = House(items, RecommendSettings(explore_share=share, popular_candidates=2, fresh_candidates=2, explore_candidates=1))
     for name in deleted:
         house.catalog.delete(name)
-        house.shelves.delete(k(name))
+        house.catalog_index.delete(k(name))
     house.take(*(event(action, name, at=START + (hours - 12) * HOUR_MS) for name, action, hours in sorted(done, key=lambda d: d[2])))
     answer, exposure = house.ask(
         judged(lambda item: item % 1000 / 1000) if with_model else None,
@@ -294,13 +294,13 @@ def test_domains_keep_apart_but_given_candidates_are_taken_as_they_are() -> None
 
 def test_what_is_not_in_the_catalog_is_served_where_it_is_named_unless_it_was_deleted() -> None:
     house = House([Item(item_id="a"), Item(item_id="gone")])
-    house.shelves.delete(k("gone"))
+    house.catalog_index.delete(k("gone"))
     house.catalog.delete("gone")
     assert house.ids(by_name(["stranger", "a"]), candidates=("a", "gone", "stranger")) == ["stranger", "a"]
     assert house.ids(by_name(["a"])) == ["a"]
     without = House()
     for name in ("b", "c"):
-        without.shelves.meet(name)
+        without.catalog_index.meet(name)
         without.take(event("play", name, user="v"))
     assert sorted(without.ids(None, user_id="u", domain="song")) == ["b", "c"]
     assert without.ids(by_name("cb"), user_id="u") == ["c", "b"]
@@ -388,20 +388,20 @@ def test_a_guests_plays_count_and_leave_no_trace() -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (Request(k=0), r"\$.k: must be in \[1, 100\], got 0"),
-        (Request(k=101), r"\$.k: must be in \[1, 100\], got 101"),
-        (Request(candidates=tuple(f"{n}" for n in range(501))), r"\$.candidates: at most 500, got 501"),
-        (Request(weights={"likes": 1.0}), r"\$.weights.likes: no such weight; one of full_play, collect, share, skip, dislike, rank"),
-        (Request(weights={"skip": float("inf")}), r"\$.weights.skip: must be in \[-1e\+06, 1e\+06\], got inf"),
-        (Request(weights={"rank": float("nan")}), r"\$.weights.rank: must be in \[-1e\+06, 1e\+06\], got nan"),
-        (Request(gamma_item=1.6), r"\$.gamma_item: must be in \[-1, 1.5\], got 1.6"),
-        (Request(gamma_user=-1.1), r"\$.gamma_user: must be in \[-1, 1.5\], got -1.1"),
-        (Request(rank_scale=0.0), r"\$.rank_scale: must be in \[0.001, 1,000\], got 0"),
-        (Request(strategy="best"), r"\$.strategy: no such strategy 'best'; one of ranked, tail, explore, popular, auto"),
-        (Request(user_id="u", plays=(GuestAct(item_id="a"),)), r"\$.plays: only of a guest"),
+        (SlateRequest(k=0), r"\$.k: must be in \[1, 100\], got 0"),
+        (SlateRequest(k=101), r"\$.k: must be in \[1, 100\], got 101"),
+        (SlateRequest(candidates=tuple(f"{n}" for n in range(501))), r"\$.candidates: at most 500, got 501"),
+        (SlateRequest(weights={"likes": 1.0}), r"\$.weights.likes: no such weight; one of full_play, collect, share, skip, dislike, rank"),
+        (SlateRequest(weights={"skip": float("inf")}), r"\$.weights.skip: must be in \[-1e\+06, 1e\+06\], got inf"),
+        (SlateRequest(weights={"rank": float("nan")}), r"\$.weights.rank: must be in \[-1e\+06, 1e\+06\], got nan"),
+        (SlateRequest(gamma_item=1.6), r"\$.gamma_item: must be in \[-1, 1.5\], got 1.6"),
+        (SlateRequest(gamma_user=-1.1), r"\$.gamma_user: must be in \[-1, 1.5\], got -1.1"),
+        (SlateRequest(rank_scale=0.0), r"\$.rank_scale: must be in \[0.001, 1,000\], got 0"),
+        (SlateRequest(strategy="best"), r"\$.strategy: no such strategy 'best'; one of ranked, tail, explore, popular, auto"),
+        (SlateRequest(user_id="u", plays=(GuestAct(item_id="a"),)), r"\$.plays: only of a guest"),
     ],
 )
-def test_a_request_that_cannot_be_served_names_the_field(request_: Request, message: str) -> None:
+def test_a_request_that_cannot_be_served_names_the_field(request_: SlateRequest, message: str) -> None:
     house = House([Item(item_id="a")])
     with pytest.raises(RequestError, match=message) as error:
         house.recommender.recommend(request_, "r", None, house.partition.item_counts, None, START, 1)
@@ -411,7 +411,7 @@ def test_a_request_that_cannot_be_served_names_the_field(request_: Request, mess
 def test_the_exposure_is_what_was_answered() -> None:
     house = House([Item(item_id=name) for name in "ab"])
     answer, exposure, _ = house.recommender.recommend(
-        Request(user_id="u", domain=None, context={"d": 1}, module="m"), "r9", None, house.partition.item_counts, by_name("ab"),
+        SlateRequest(user_id="u", domain=None, context={"d": 1}, module="m"), "r9", None, house.partition.item_counts, by_name("ab"),
         START, 1, version=3, age_ms=40, stale=True,
     )  # fmt: skip
     assert answer.flags == ["short", "stale"] and (answer.model_version, answer.model_age_ms) == (3, 40)
@@ -446,8 +446,8 @@ PRESETS = RecommendSettings(
 )  # fmt: skip
 
 
-def choosing(settings: RecommendSettings) -> Choosing:
-    return Choosing({"list": settings.chosen}, BanditSettings())
+def strategy_bandit(settings: RecommendSettings) -> StrategyBandit:
+    return StrategyBandit({"list": settings.chosen}, BanditSettings())
 
 
 def test_each_strategy_asks_the_model_and_chance_in_its_own_way() -> None:
@@ -493,12 +493,12 @@ def test_propensities_of_a_preset_are_those_of_its_own_share() -> None:
 
 def test_auto_is_one_of_the_chosen_by_the_chances_that_are_logged() -> None:
     house, n = House([Item(item_id=f"n{n}") for n in range(6)], PRESETS), 2_000
-    chooses, seen = choosing(PRESETS), dict.fromkeys(PRESETS.chosen, 0)
+    chooses, seen = strategy_bandit(PRESETS), dict.fromkeys(PRESETS.chosen, 0)
     score = judged(lambda item: item % 97 / 97)
     for seed in range(n):
-        asked = Request(user_id="u", strategy="auto", k=3)
+        asked = SlateRequest(user_id="u", strategy="auto", k=3)
         answer, exposure, trace = house.recommender.recommend(
-            asked, "r", None, house.partition.item_counts, score, START, seed, 7, choosing=chooses
+            asked, "r", None, house.partition.item_counts, score, START, seed, 7, strategy_bandit=chooses
         )
         seen[answer.strategy] += 1
         assert exposure is not None and exposure.choice is not None and trace.choice == exposure.choice
@@ -515,23 +515,23 @@ def test_auto_is_one_of_the_chosen_by_the_chances_that_are_logged() -> None:
 
 def test_linear_arms_are_told_what_the_ranker_knows_of_who_asks_once_it_knows_something() -> None:
     house, batches = House([Item(item_id=f"n{n}", domain="song") for n in range(9)], PRESETS), list[Batch]()
-    asked = Request(user_id="u", strategy="auto")
-    chooses = Choosing({"list": PRESETS.chosen}, BanditSettings(arms="linear"))
+    asked = SlateRequest(user_id="u", strategy="auto")
+    chooses = StrategyBandit({"list": PRESETS.chosen}, BanditSettings(arms="linear"))
     house.take(event("play", "n1", full=True))
 
     def look(batch: Batch) -> np.ndarray:
         batches.append(batch)
         return np.full((len(batch), 32), 0.176776695)
 
-    def vector(version: int, chooses: Choosing = chooses) -> tuple[float, ...]:
+    def vector(version: int, chooses: StrategyBandit = chooses) -> tuple[float, ...]:
         score, later = judged(lambda item: item % 97 / 97), START + 9 * HOUR_MS
         _, exposure, _ = house.recommender.recommend(
-            asked, "r", house.user("u"), house.partition.item_counts, score, later, 1, version, choosing=chooses, look=look
+            asked, "r", house.user("u"), house.partition.item_counts, score, later, 1, version, strategy_bandit=chooses, look=look
         )
         assert exposure is not None and exposure.choice is not None
         return exposure.choice.vector
 
-    assert vector(0) == () == vector(7, choosing(PRESETS)) and not batches  # it has learned nothing; it is not looked at
+    assert vector(0) == () == vector(7, strategy_bandit(PRESETS)) and not batches  # it has learned nothing; it is not looked at
     assert vector(7) == (0.1768,) * 32
     (batch,) = batches
     assert len(batch) == 1 and batch.fields[0, ITEM] == 0  # before any item,
@@ -542,11 +542,13 @@ def test_linear_arms_are_told_what_the_ranker_knows_of_who_asks_once_it_knows_so
 def test_a_guest_is_chosen_for_as_somebody_who_did_the_same_and_leaves_nothing() -> None:
     house, later = House([Item(item_id=f"n{n}", domain="song") for n in range(9)], PRESETS), START + 9 * HOUR_MS
     house.take(event("play", "n1", full=True))
-    recommend, counts, chooses = house.recommender.recommend, house.partition.item_counts, choosing(PRESETS)
+    recommend, counts, chooses = house.recommender.recommend, house.partition.item_counts, strategy_bandit(PRESETS)
     score = judged(lambda item: item % 97 / 97)
-    of_user = recommend(Request(user_id="u", strategy="auto"), "r", house.user("u"), counts, score, later, 1, 7, choosing=chooses)
+    of_user = recommend(
+        SlateRequest(user_id="u", strategy="auto"), "r", house.user("u"), counts, score, later, 1, 7, strategy_bandit=chooses
+    )
     plays = (GuestAct(item_id="n1", ts=START, full=True),)
-    of_guest = recommend(Request(plays=plays, strategy="auto"), "r", None, counts, score, later, 1, 7, choosing=chooses)
+    of_guest = recommend(SlateRequest(plays=plays, strategy="auto"), "r", None, counts, score, later, 1, 7, strategy_bandit=chooses)
     assert of_guest.answer.items == of_user.answer.items and of_guest.exposure is None
     assert of_guest.trace.choice == of_user.trace.choice is not None and of_guest.trace.choice.activity > 0
 
