@@ -308,7 +308,7 @@ class Obvious(nn.Module):
 
 
 class PlainDIN(nn.Module):
-    """ "Deep Interest Network" (1706.06978) for one task and the last 20 positives of a user, as an afternoon's work.
+    """The "Deep Interest Network" (1706.06978) for one task and the last 20 positives of a user, as an afternoon's work.
 
     Ids are numbered before any clock runs; histories are kept here, row by row.
     """

@@ -130,9 +130,7 @@ class Trainer:
         self.skipped = 0
         self.swept_ms = 0
         self.looked_ms = 0  # at the gates
-        self.lr_multiplier = (
-            1.0  # times the rates of rows and of the dense part; whoever asks for steps sets it, it is no part of the state
-        )
+        self.lr_multiplier = 1.0  # of the rates of rows and of the dense part; set by whoever asks for steps, no part of the state
         self.pair_keys = PairKeys()
         self.ranks = s.deep or s.causal or s.pairs > 0  # else nobody asks the ranker
         self.last_good = LastGood(trainer_state.dense_arrays(self))

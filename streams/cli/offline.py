@@ -17,16 +17,8 @@ if TYPE_CHECKING:
     from replay.evidence.tables import Finding
     from streams.settings import Loaded
 
-REWARDS = (
-    "full_play",
-    "collect",
-    "share",
-    "skip",
-    "dislike",
-    "play",
-    "experience",
-    "revenue",
-)  # of replay/off_policy/rounds.py, strategy_rounds.py
+# Of replay/off_policy/rounds.py and strategy_rounds.py.
+REWARDS = ("full_play", "collect", "share", "skip", "dislike", "play", "experience", "revenue")
 Q_HATS = ("cross-fitted", "out-of-time", "ranker")  # of replay/off_policy/evaluate.py
 LEVELS = ("items", "strategies")  # of it too
 SLOTS = 200  # of an exposure, as in streams/core/join/events.py, and candidates of a list, by default

@@ -11,11 +11,9 @@ A signal skips the closing. Nothing outlives a run that is killed outright: see 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -37,7 +35,7 @@ from streams.demo.summary import Summary, figures, lag, learned
 from streams.http.contracts import Readiness
 from streams.interrupts import Interrupted, Signals
 from streams.kafka_io import topics
-from streams.kafka_io.broker import EmbeddedBroker
+from streams.kafka_io.broker import EmbeddedBroker, free_ports
 from streams.kafka_io.follow import PATIENCE
 from streams.kafka_io.send import send_closing, send_items
 from streams.settings import Loaded, Settings, toml, values
@@ -131,7 +129,7 @@ def run(plan: Plan, crowd: Crowd, say: Callable[[str], None]) -> Summary:
 def _placed(s: Settings, plan: Plan) -> Settings:
     """Settings of worker and learner: everything they write is in the folder, and they answer on this machine alone."""
     checkpoints = str(plan.folder / "checkpoints")
-    free = _free_ports(2)
+    free = free_ports(2)
     return replace(
         s,
         stores=replace(s.stores, data_dir=str(plan.folder / "state")),
@@ -309,14 +307,6 @@ async def _cancelled(tasks: list[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _free_ports(n: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [int(s.getsockname()[1]) for s in sockets]
 
 
 _readiness = msgspec.json.Decoder(Readiness).decode

@@ -58,7 +58,7 @@ class Moment:
     __slots__ = ("_categories", "_domains", "_hour", "_related", "_scopes", "_shares", "_state", "_ts", "_user")
 
     def __init__(self, view: View, user: int, state: UserState, ts: int, following: bytes = b"") -> None:
-        """`following`: the followers of the user's last item (`followers.py`)."""
+        """`following`: the followers of the user's last item (`co_listening.py`)."""
         self._scopes, self._user, self._state, self._ts = view.scopes, user, state, ts
         self._hour = keys.hour_of_week(ts // keys.HOUR_MS)
         self._domains: dict[int, Values] = {}

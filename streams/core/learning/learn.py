@@ -87,7 +87,7 @@ class Learner:
     """All that learns, in one deterministic machine over the trainer, the metrics and the open micro-batch."""
 
     def __init__(self, settings: LearnerSettings, trainer: Trainer, strategy_bandit: StrategyBandit, sources: int = 1) -> None:
-        """`strategy_bandit`: what learns of rewards (`surfaces.default_choosing` has the default settings).
+        """`strategy_bandit`: what learns of rewards (`surfaces.default_strategy_bandit` has the default settings).
 
         `sources`: partitions of `events`. Whoever ends a log ends it in each, also where it had no rows (`segue send` does).
         """

@@ -1,14 +1,14 @@
 """Where the items of a list come from: what is available now, by domain, in the orders popular and fresh, or any of it.
 
-`CatalogIndex` is kept up to date item by item and event by event, so that a request scans nothing. An item stands on the
-shelf of its domain and on the shelf of all from its publication to its expiry, unless it is hidden or deleted; and in
-both on the shelf of its category, which is the first it has, as for the model. Decayed
+`CatalogIndex` is kept up to date item by item and event by event, so that a request scans nothing. An item stands in the
+index of its domain and in the index of all from its publication to its expiry, unless it is hidden or deleted; and in
+both in the index of its category, which is the first it has, as for the model. Decayed
 popularity keeps its order between events (everything decays by the same factor), so an item's score is
 log2 p(t) + t / half-life: a constant until its next event.
 
-What is played right after what (`followers.py`) is kept here, too, by the same events.
+What is played right after what (`co_listening.py`) is kept here, too, by the same events.
 
-Items that no catalog knows stand on a shelf of their own, which is taken while there is no catalog at all: once there
+Items that no catalog knows stand in an index of their own, which is taken while there is no catalog at all: once there
 is one, what it doesn't hold was deleted, or is not for everybody. A request that names such an item still gets it.
 """
 from __future__ import annotations
@@ -26,7 +26,7 @@ from streams.core.join import keys
 from streams.core.join.catalog import Known
 from streams.core.join.co_listening import CoListening, summed
 
-TOP = 500  # best of a shelf that are kept in order; what a user has just had is skipped, so more than a request takes
+TOP = 500  # best of an index that are kept in order; what a user has just had is skipped, so more than a request takes
 REMEMBERED = 1 << 20  # deleted items still known as deleted; and items with events that no catalog knows
 POPULAR_HALF_LIFE_H = 24.0  # of the popularity that candidates are ordered by: a day, so that nobody's night decides
 GIVEN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE = "given", "co-listened", "popular", "fresh", "explore"  # sources of candidates
@@ -76,7 +76,7 @@ class CandidateIndex:
 
     def __init__(self, scores: dict[int, float], published: dict[int, int]) -> None:
         self.items: list[int] = []  # in no particular order: to draw from
-        self._scores, self._published = scores, published  # of all shelves
+        self._scores, self._published = scores, published  # of all indexes
         self._at: dict[int, int] = {}
         self._popular, self._newest = Top(), Top()
 
@@ -101,7 +101,7 @@ class CandidateIndex:
         self._popular.remove(key)
 
     def scored(self, key: int) -> None:
-        """An item of this shelf has another score, or none."""
+        """An item of this index has another score, or none."""
         score = self._scores.get(key)
         if score is None:
             self._popular.remove(key)
@@ -127,14 +127,14 @@ class _Placed:
 
 
 class CatalogIndex:
-    """All shelves. Time only moves forward here, by `advance`."""
+    """All indexes. Time only moves forward here, by `advance`."""
 
     def __init__(self) -> None:
         self.now_ms = -1
         self.followers = CoListening()
         self._half_life_ms = POPULAR_HALF_LIFE_H * keys.HOUR_MS
         self._scores: dict[int, float] = {}
-        self._published: dict[int, int] = {}  # of what stands on a shelf; of what no catalog knows: in the order it was met
+        self._published: dict[int, int] = {}  # of what stands in an index; of what no catalog knows: in the order it was met
         self._placed: dict[int, _Placed] = {}  # what a catalog knows
         self._deleted: dict[int, None] = {}  # oldest first
         self._names: dict[int, str] = {}  # of items that no catalog knows, oldest first
@@ -149,13 +149,13 @@ class CatalogIndex:
         return len(self._placed)
 
     def of(self, domain: int | None) -> CandidateIndex:
-        """The shelf of a domain; None: of all. Without a catalog nobody knows domains, and there is one shelf for all."""
+        """The index of a domain; None: of all. Without a catalog nobody knows domains, and there is one index for all."""
         if not self._placed:
             return self._strays
         return self._all if domain is None else self._of_domain.get(domain, self._nothing)
 
     def categories(self, domain: int | None) -> Mapping[int, CandidateIndex]:
-        """The shelves of all categories in a domain that have something on them; None: in all. Without a catalog there are none."""
+        """The indexes of all categories of a domain that hold something; None: in all. Without a catalog there are none."""
         return self._of_category.get(domain, {})
 
     def put(self, known: Known, seen_ms: int) -> None:
@@ -253,12 +253,12 @@ class CatalogIndex:
         if placed.expires_ms is not None:
             self._remind(self._expiring, placed.expires_ms, key)
         self._published[key] = placed.published_ms
-        catalog_index = [self._all, self._of_domain.setdefault(placed.domain, CandidateIndex(self._scores, self._published))]
+        indexes = [self._all, self._of_domain.setdefault(placed.domain, CandidateIndex(self._scores, self._published))]
         if placed.category:
             for domain in (None, placed.domain):
                 of = self._of_category.setdefault(domain, {})
-                catalog_index.append(of.setdefault(placed.category, CandidateIndex(self._scores, self._published)))
-        for candidate_index in catalog_index:
+                indexes.append(of.setdefault(placed.category, CandidateIndex(self._scores, self._published)))
+        for candidate_index in indexes:
             candidate_index.add(key)
 
     def _take_down(self, key: int) -> None:
@@ -267,7 +267,7 @@ class CatalogIndex:
             del self._published[key]
         if key in self._all:
             placed = self._placed[key]
-            for candidate_index in self._shelves(key):
+            for candidate_index in self._indexes_of(key):
                 candidate_index.remove(key)
             del self._published[key]
             if not self._of_domain[placed.domain]:
@@ -289,10 +289,10 @@ class CatalogIndex:
             self._scores[key] = score
             if len(self._scores) > REMEMBERED + len(self._placed):
                 self._forget()
-        for candidate_index in self._shelves(key):
+        for candidate_index in self._indexes_of(key):
             candidate_index.scored(key)
 
-    def _shelves(self, key: int) -> tuple[CandidateIndex, ...]:
+    def _indexes_of(self, key: int) -> tuple[CandidateIndex, ...]:
         if key in self._names:
             return (self._strays,)
         if key not in self._all:
@@ -308,7 +308,7 @@ class CatalogIndex:
         unknown = [key for key in self._scores if key not in self._placed]
         for key in unknown[: len(unknown) // 2]:
             del self._scores[key]
-            for candidate_index in self._shelves(key):
+            for candidate_index in self._indexes_of(key):
                 candidate_index.scored(key)
 
 
@@ -316,13 +316,13 @@ class EligibilityFilter:
     """The one filter between candidates and a list: available now, and not blocked for this request."""
 
     def __init__(self, catalog_index: CatalogIndex, blocked: set[int]) -> None:
-        self._shelves, self._blocked = catalog_index, blocked
+        self._catalog_index, self._blocked = catalog_index, blocked
 
     def open(self, key: int) -> bool:
-        return key not in self._blocked and self._shelves.available(key)
+        return key not in self._blocked and self._catalog_index.available(key)
 
     def count(self, candidate_index: CandidateIndex) -> int:
-        """How many items of a shelf come through."""
+        """How many items of an index come through."""
         return len(candidate_index) - sum(key in candidate_index for key in self._blocked)
 
 
@@ -331,7 +331,7 @@ def retrieve(
     following: Iterable[int] = (), followed: int = 0,
 ) -> dict[int, str]:  # fmt: skip
     """Candidates with their source: up to `followed` of those that are `following`, in place of as many of the most popular; the
-    newest beside them (and in place of popular ones that are lacking), then random ones; at least `least`, where the shelf has so
+    newest beside them (and in place of popular ones that are lacking), then random ones; at least `least`, where the index has so
     many that come through.
     """
     out: dict[int, str] = {}
@@ -357,7 +357,7 @@ def draw(candidate_index: CandidateIndex, gate: EligibilityFilter, n: int, rng: 
     others = len(out)
     eligible = gate.count(candidate_index) - others
     n = min(n, eligible)
-    if n * 4 > eligible or eligible * 4 < len(candidate_index):  # then the shelf is small: what blocks is bounded
+    if n * 4 > eligible or eligible * 4 < len(candidate_index):  # then the index is small: what blocks is bounded
         return shuffled([key for key in candidate_index.items if key not in out and gate.open(key)], n, rng)
     while len(out) < n + others:
         key = candidate_index.items[int(rng.integers(len(candidate_index)))]

@@ -65,14 +65,14 @@ class Modules:
 
     def considered(self, m: Moment, categories: int) -> dict[int, Pool]:
         """Up to `categories`, in the order of their keys, each with what may stand in it: together as many candidates as of a list."""
-        s, catalog_index, gate = self._recommend, self.catalog_index.categories(m.domain), EligibilityFilter(self.catalog_index, m.blocked)
+        s, by_category, gate = self._recommend, self.catalog_index.categories(m.domain), EligibilityFilter(self.catalog_index, m.blocked)
         most = s.popular_candidates + s.fresh_candidates + s.explore_candidates
         least = m.modules + m.tasters
         wanted = max(least, min(categories, most // m.per_module))
         best = (known.category for key in self.catalog_index.of(m.domain).popular() if (known := self.scorer.catalog.get(key)))
-        of = likely(catalog_index, best, gate, m.state, self.scorer.view.scopes, m.ts, wanted, least, m.per_module, m.rng)
+        of = likely(by_category, best, gate, m.state, self.scorer.view.scopes, m.ts, wanted, least, m.per_module, m.rng)
         each = max(m.per_module, most // max(1, len(of)))
-        return {c: pool(catalog_index[c], gate, s, each, m.per_module, m.rng) for c in of}
+        return {c: pool(by_category[c], gate, s, each, m.per_module, m.rng) for c in of}
 
     def by_category(self, m: Moment, pools: dict[int, Pool], strategy: Strategy, fusion: Fusion) -> tuple[list[Row], Scored]:
         """One module a category, in the strategy's order, no more than asked for; those that come next get one of a single item."""

@@ -106,7 +106,7 @@ class ServedPage(NamedTuple):
 
 
 class PageMaker:
-    """Makes pages out of explicit state, beside a recommender: its settings, catalog, shelves and scores are theirs too."""
+    """Makes pages out of explicit state, beside a recommender: its settings, catalog, index and scores are used here too."""
 
     def __init__(self, settings: PageSettings, recommender: Recommender) -> None:
         self.settings, self.catalog_index, self.scorer = settings, recommender.catalog_index, recommender.scorer

@@ -53,7 +53,7 @@ class Figures:
 
 
 def likely(
-    catalog_index: Mapping[int, CandidateIndex], popular: Iterable[int], gate: EligibilityFilter, state: UserState, scopes: Decay, ts: int,
+    by_category: Mapping[int, CandidateIndex], popular: Iterable[int], gate: EligibilityFilter, state: UserState, scopes: Decay, ts: int,
     wanted: int, least: int, full: int, rng: np.random.Generator,
 ) -> list[int]:  # fmt: skip
     """Up to `wanted` of the categories, by key. Those with fewer than `full` items are taken only where `least` aren't there.
@@ -65,7 +65,7 @@ def likely(
         counts = scopes.read(row, ts)
         liked[category] = sum(counts[column] for column in _GOOD) - counts[_DISLIKE]
     own = sorted((c for c, good in liked.items() if good > 0.0), key=lambda c: (-liked[c], c))
-    by_chance = np.sort(np.fromiter(catalog_index, np.uint64, len(catalog_index)))[rng.permutation(len(catalog_index))]
+    by_chance = np.sort(np.fromiter(by_category, np.uint64, len(by_category)))[rng.permutation(len(by_category))]
     out: list[int] = []
     small: list[int] = []
     met: set[int] = set()
@@ -73,9 +73,9 @@ def likely(
         for category in of:
             if len(out) >= most:
                 break
-            if category in catalog_index and category not in met:
+            if category in by_category and category not in met:
                 met.add(category)
-                items = gate.count(catalog_index[category])
+                items = gate.count(by_category[category])
                 if items:
                     (out if items >= full else small).append(category)
     return sorted(out + small[: max(0, least - len(out))])

@@ -239,10 +239,8 @@ class Recommender:
             names = {key: item_id for key, item_id in given.items() if gate.open(key)}
             explores = rng.random(min(request.k, len(names))) < share
             return _Pool(dict.fromkeys(names, GIVEN), names, len(names), explores.tolist(), shuffled(names, int(explores.sum()), rng))
-        s, candidate_index = (
-            self.settings,
-            self.catalog_index.of(keys.key("domain", request.domain) if request.domain is not None else None),
-        )
+        s = self.settings
+        candidate_index = self.catalog_index.of(keys.key("domain", request.domain) if request.domain is not None else None)
         items = gate.count(candidate_index)
         following = self.catalog_index.followers.after(past(state.liked))
         sources = retrieve(

@@ -236,7 +236,7 @@ class Scorer:
     def _name(self, key: int) -> str:
         name = self.name(key)
         if name is None:
-            raise ValueError(f"item {key:016x} stands on a shelf, but is not in the catalog: both must be told of every change")
+            raise ValueError(f"item {key:016x} stands in the index, but is not in the catalog: both must be told of every change")
         return name
 
 
