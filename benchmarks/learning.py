@@ -38,9 +38,9 @@ from streams.core.join.events import Rejected, decode
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import COMPARED
 from streams.core.learning.pair_buffer import PairBuffer
+from streams.core.state.tables import Tables
 
 Array = np.ndarray
 

@@ -19,9 +19,9 @@ from replay.log_rows import LogRow
 from streams.core.join.events import Event, LogBegin, Rejected, Tick, decode
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Dead, Effects, Outgoing
-from streams.core.join.state import digest
 from streams.core.learning.learn import Learner
 from streams.core.learning.live_value import StrategyValue
+from streams.core.state.digest import digest
 
 BATCH = 512  # rows at once: what the parts of the core gain from more is below the noise
 SHOWN_REJECTIONS = 5  # a reason, with line and detail

@@ -27,9 +27,9 @@ from streams.core.join.events import Event, Exposure, decode
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.serving.surfaces import default_strategy_bandit
+from streams.core.state.tables import Tables
 
 Array = np.ndarray
 

@@ -22,7 +22,7 @@ from streams.core.join.labels import meaning
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Effects
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
+from streams.core.state.tables import Tables
 
 Array = np.ndarray
 

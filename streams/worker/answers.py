@@ -28,11 +28,11 @@ from streams.core.join.events import Event, Exposure
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import UserState
 from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, CatalogIndex
 from streams.core.serving.explain import Explanation, Recent, explained
 from streams.core.serving.pages import PageMaker, PageRequest, PageSettings, ServedPage
 from streams.core.serving.recommend import Recommender, RecommendSettings, ServedSlate, SlateRequest
+from streams.core.state.rows import UserState
 from streams.watchdog import end
 from streams.worker.replica import Replica
 

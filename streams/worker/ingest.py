@@ -17,7 +17,7 @@ from streams.core.join.arrivals import arrivals, original
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Effects, Outgoing
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Table, Tables
+from streams.core.state.tables import Table, Tables
 from streams.kafka_io import dead_letters, messages
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.gaps import LogReader

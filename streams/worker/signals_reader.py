@@ -8,7 +8,7 @@ from aiokafka.structs import ConsumerRecord
 from online_model.popularity import Increment, increments, of_item
 from streams.core.join import co_listening
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Table
+from streams.core.state.tables import Table
 from streams.kafka_io import messages
 from streams.kafka_io.messages import Increments
 from streams.kafka_io.reader import Reader

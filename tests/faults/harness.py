@@ -26,9 +26,10 @@ from streams.core.join.events import Tick, decode
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables, digest
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.serving.surfaces import default_strategy_bandit
+from streams.core.state.digest import digest
+from streams.core.state.tables import Tables
 from streams.kafka_io import messages
 from streams.kafka_io.topics import TopicSettings, names
 from streams.worker.stores import PartitionStore, StoreSettings, partition_path

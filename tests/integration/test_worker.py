@@ -25,7 +25,8 @@ from streams.core.join.items import Item
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables, digest
+from streams.core.state.digest import digest
+from streams.core.state.tables import Tables
 from streams.kafka_io import dead_letters, messages
 from streams.kafka_io.gaps import LogReader
 from streams.kafka_io.send import send

@@ -5,7 +5,9 @@ import xxhash
 
 from streams.core.join.events import Event, Exposure, Reason
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import EventTimers, Progress, Tables
+from streams.core.state.rows import Progress
+from streams.core.state.tables import Tables
+from streams.core.state.timers import EventTimers
 
 SEEN = b"i"  # first byte of a seen id's key; its mark to be forgotten has another
 MINUTE_MS = 60_000

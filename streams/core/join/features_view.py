@@ -16,7 +16,7 @@ from streams.core.join import co_listening, keys
 from streams.core.join.catalog import Known
 from streams.core.join.events import Context
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import PendingExposure, UserPart, UserState
+from streams.core.state.rows import PendingExposure, UserPart, UserState
 
 _FIELDS = struct.Struct("<8Q")
 _DOMAIN = struct.Struct("<Qf")

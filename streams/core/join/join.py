@@ -26,9 +26,11 @@ import xxhash
 from online_model.features import TASKS, Closed, Example, ExampleRecord, Reversal
 from streams.core.join.features_view import features
 from streams.core.join.labels import COLLECT, LABELS
-from streams.core.join.rewards import PendingReward, Worth
+from streams.core.join.rewards import Worth
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import FOREVER, EventTimers, PendingExposure, PendingFeedback, PendingSlate, Progress, Tables, UserPart
+from streams.core.state.rows import PendingExposure, PendingFeedback, PendingReward, PendingSlate, Progress, UserPart
+from streams.core.state.tables import Tables
+from streams.core.state.timers import FOREVER, EventTimers
 
 LIST, LAST = b"l", b"a"  # first byte of a key in `pending`: a list of a user; the list that an item was last shown in
 MAX_SLOTS = 200  # kept of one list; beyond, the oldest is closed and forgotten

@@ -22,9 +22,10 @@ from streams.core.join.features_view import Moment, View
 from streams.core.join.join import Joins, see
 from streams.core.join.labels import COLLECT, Meaning, meaning
 from streams.core.join.records import Arrived, Dead, Effects, Outgoing
-from streams.core.join.rewards import PendingReward, remembered
+from streams.core.join.rewards import remembered
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import PROGRESS, PendingExposure, PendingFeedback, PendingSlate, Progress, Table, Tables, UserState
+from streams.core.state.rows import PROGRESS, PendingExposure, PendingFeedback, PendingReward, PendingSlate, Progress, UserState
+from streams.core.state.tables import Table, Tables
 
 SHOWN_ROW = struct.Struct("<Qq")  # item, event time
 _KEY = struct.Struct(">Q")

@@ -19,6 +19,7 @@ import numpy as np
 from bandit.cascade import examined
 from online_model.features import TASKS, Reward
 from streams.core.join.events import Exposure
+from streams.core.state.rows import PendingReward
 
 MOST_MONETIZATION = 1e9  # of one place, as of an item of the catalog
 _SURE = 1e-6  # of the sum of chances: whoever wrote them may have written fewer digits
@@ -39,32 +40,6 @@ class RewardSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         if not self.experience_full > 0:
             raise ValueError(f"experience_full ({self.experience_full}) must be above 0")
-
-
-class PendingReward(msgspec.Struct, array_like=True):
-    """How the strategy of a list was chosen, and its places from the top: what waits for the list to close."""
-
-    surface: str
-    strategy: str
-    arms: list[str]
-    chances: bytes  # float64 [K]
-    segment: int
-    activity: float
-    domain: int
-    shown_ms: int
-    items: bytes  # uint64 [L], modules in page order
-    monetization: bytes  # float64 [L]
-    depth: int = 0  # places down to the last one touched or seen; 0: nothing is known of the list
-    vector: bytes = b""  # float64 [V]
-
-    def place(self, item: int) -> int:
-        """Counted from 1; 0 where the item is not in it."""
-        items = memoryview(self.items).cast("Q").tolist()
-        return items.index(item) + 1 if item in items else 0
-
-    def see(self, item: int) -> None:
-        """Something happened to one of the places."""
-        self.depth = max(self.depth, self.place(item))
 
 
 class Worth:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from streams.core.join.features_view import View
-from streams.core.join.state import UserState
+from streams.core.state.rows import UserState
 
 
 def standing(state: UserState | None, view: View, ts: int) -> tuple[float, int]:

@@ -19,8 +19,8 @@ from online_model.features import TASKS
 from online_model.history import COLLECT, DISLIKE, FULL_PLAY, PARTIAL_PLAY, SHARE, SKIP
 from streams.core.join.events import ArmDraw
 from streams.core.join.features_view import features
-from streams.core.join.state import PendingExposure, UserPart
 from streams.core.serving.fusion import PARTS, Fusion, terms
+from streams.core.state.rows import PendingExposure, UserPart
 
 if TYPE_CHECKING:  # the core starts without torch
     from online_model.attended import Attended

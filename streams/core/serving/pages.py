@@ -15,13 +15,13 @@ from bandit.strategies import strategies
 from streams.core.join import keys
 from streams.core.join.events import MAX_ARMS, MAX_SLOTS, ArmDraw, Exposure, ShortId
 from streams.core.join.features_view import ItemCounts
-from streams.core.join.state import UserState
 from streams.core.serving.audience import standing
 from streams.core.serving.explain import Trace
 from streams.core.serving.fusion import Fusion, RequestError
 from streams.core.serving.modules import CONTROL, Modules, Moment, Row
 from streams.core.serving.recommend import CHOICE, COLD, GUEST, RANKED, SHORT, STALE, TAIL, Recommender
 from streams.core.serving.scoring import Look, Predict, Scored, ServingRequest, SlateItem, told
+from streams.core.state.rows import UserState
 
 if TYPE_CHECKING:
     from streams.core.learning.strategy_bandit import StrategyBandit

@@ -23,7 +23,6 @@ from streams.core.join.co_listening import past
 from streams.core.join.events import MAX_ARMS, MAX_SLOTS, ArmDraw, Exposure, Id, ShortId
 from streams.core.join.features_view import ItemCounts
 from streams.core.join.settings import HOUR_MS, PartitionSettings
-from streams.core.join.state import UserState
 from streams.core.serving.audience import standing
 from streams.core.serving.candidates import EXPLORE, GIVEN, CatalogIndex, EligibilityFilter, draw, retrieve, shuffled
 from streams.core.serving.explain import Trace
@@ -31,6 +30,7 @@ from streams.core.serving.explore import arrange, given_above, propensities
 from streams.core.serving.fusion import GAMMA, SCALE, WEIGHT, RequestError, Weights, chosen, within
 from streams.core.serving.scoring import MAX_IDS, Look, Predict, Scorer, ServingRequest, SlateItem, told
 from streams.core.serving.variety import ALL
+from streams.core.state.rows import UserState
 
 if TYPE_CHECKING:
     from streams.core.learning.strategy_bandit import StrategyBandit

@@ -23,11 +23,12 @@ from streams.core.join.features_view import NEVER, ItemCounts, Moment, View, fea
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import PendingExposure as Half
-from streams.core.join.state import Tables, UserPart, UserState
 from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, CatalogIndex
 from streams.core.serving.explain import Numbers, numbers
 from streams.core.serving.fusion import GAMMA, SCALE, Fusion, RequestError, chosen, fuse, values, within
+from streams.core.state.rows import PendingExposure as Half
+from streams.core.state.rows import UserPart, UserState
+from streams.core.state.tables import Tables
 
 if TYPE_CHECKING:  # the core starts without torch; settings stand beside what lists are made by
     from online_model.trainer import Prediction

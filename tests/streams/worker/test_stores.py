@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.core.join.state import Table
+from streams.core.state.tables import Table
 from streams.worker.stores import PartitionStore, PopularityStore, StoreError, StoreSettings, partition_path
 from tests.paths import ROOT
 

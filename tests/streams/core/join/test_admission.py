@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from streams.core.join.admission import Admission
 from streams.core.join.events import Action, Event, Exposure, Reason
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Progress, Tables
+from streams.core.state.rows import Progress
+from streams.core.state.tables import Tables
 
 NOW = 1_700_000_000_000
 MINUTE, HOUR = 60_000, 3_600_000

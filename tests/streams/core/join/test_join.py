@@ -22,7 +22,7 @@ from streams.core.join.join import MAX_CHANGES, MAX_SLOTS, MAX_WAITING
 from streams.core.join.partition import SHOWN_ROW, Partition
 from streams.core.join.records import Arrived, Effects, Outgoing
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
+from streams.core.state.tables import Tables
 from tests import strategies
 from tests.oracles.join import Behaviour, Known, Labels, Shown, Story
 from tests.strategies import LOG_START

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from online_model import history
 from online_model.features import TASKS, Closed, Example, Reversal
 from online_model.features import Tick as LearnerTick
+from online_model.popularity import of_item
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event, ExposedItem, Exposure, LogBegin, Reason, Tick
@@ -18,7 +19,8 @@ from streams.core.join.items import Item
 from streams.core.join.partition import SHOWN_ROW, Partition
 from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables, digest
+from streams.core.state.digest import digest
+from streams.core.state.tables import Table, Tables
 from tests.strategies import CHOICE
 
 MINUTE = 60_000
@@ -221,3 +223,16 @@ def test_dropping_doubling_or_swapping_one_event_changes_the_digest(change: str,
     for partition, log in zip(both, (records, other), strict=True):
         partition.apply(log)
     assert hashes(both[0]) != hashes(both[1])
+
+
+def test_glance_is_item_counts() -> None:
+    partition = Partition(PartitionSettings(), Tables.over(), Catalog(), 1, {0: Table(bytes, bytes), 1: Table(bytes, bytes)})
+    item = keys.key("item", "i")
+    decay = of_item()
+    partition.foreign[0].put(item.to_bytes(8, "big"), decay.add(None, 500, (1.0,) * decay.columns))
+    event = Event(ts=1_000, user_id="u", item_id="i", action=Action.PLAY)
+    partition.apply([Arrived(0, 0, 1_000, event, "e")])
+    at = 1_000 + 3_600_000
+    # an hour on, at a half-life of one: a half of the play, and a little less of what came half a second before it
+    assert partition.glance(item, at)[0] == 0.5 + 2.0 ** (-(at - 500) / 3_600_000)
+    assert partition.glance(item, at) == partition.item_counts(item, at)

@@ -13,7 +13,7 @@ from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.rewards import RewardSettings
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
+from streams.core.state.tables import Tables
 
 MINUTE = 60_000
 START = 1_700_000_000_000

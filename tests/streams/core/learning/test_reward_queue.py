@@ -20,12 +20,12 @@ from streams.core.join.events import Tick as WireTick
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.learning.live_value import HOUR_MS
 from streams.core.learning.reward_queue import AT_ONCE
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.surfaces import by_default, default_strategy_bandit
+from streams.core.state.tables import Tables
 from streams.kafka_io import messages
 from streams.kafka_io.messages import Delta
 from streams.kafka_io.topics import TopicSettings

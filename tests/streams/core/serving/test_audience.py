@@ -9,8 +9,8 @@ from streams.core.join.events import Action, Event
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import HOUR_MS, PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.serving.audience import standing
+from streams.core.state.tables import Tables
 
 START = 1_700_000_000_000
 WEEK = 168 * HOUR_MS

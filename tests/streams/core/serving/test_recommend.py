@@ -23,12 +23,14 @@ from streams.core.join.keys import HOUR_MS, key
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables, UserState, digest
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.candidates import CatalogIndex
 from streams.core.serving.fusion import RequestError, Weights
 from streams.core.serving.recommend import Preset, Recommender, RecommendSettings, ServedSlate, Slate, SlateRequest
 from streams.core.serving.scoring import GuestAct, Predict
+from streams.core.state.digest import digest
+from streams.core.state.rows import UserState
+from streams.core.state.tables import Tables
 from tests import frequencies
 
 START = 1_700_000_000_000
