@@ -34,7 +34,8 @@ from online_model.wide import PairKeys
 from replay.simulator.open_loop import simulate_log
 from replay.simulator.world import World, WorldSettings
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Rejected
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings

@@ -16,7 +16,8 @@ import xxhash
 from online_model.metrics import Prequential, WindowResult
 from online_model.tally import TaskMetrics
 from replay.log_rows import LogRow
-from streams.core.join.events import Event, LogBegin, Rejected, Tick, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Event, LogBegin, Rejected, Tick
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Dead, Effects, Outgoing
 from streams.core.learning.learn import Learner

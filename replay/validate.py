@@ -11,7 +11,8 @@ import msgspec
 from replay.log_rows import LogRow
 from replay.off_policy.strategy_rounds import Reader
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Action, Reason, Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Reason, Rejected
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings

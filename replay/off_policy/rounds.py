@@ -17,7 +17,8 @@ import numpy as np
 
 from online_model.features import TASKS
 from replay.log_rows import LogRow
-from streams.core.join.events import Action, Event, ExposedItem, Exposure, Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Event, ExposedItem, Exposure, Rejected
 from streams.core.join.items import Item
 from streams.core.join.labels import COLLECT, meaning
 from streams.core.join.settings import PartitionSettings

@@ -22,7 +22,8 @@ from online_model import checkpoint
 from online_model.features import ExampleRecord
 from online_model.trainer import ModelSettings, Trainer
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Tick, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Tick
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.settings import PartitionSettings

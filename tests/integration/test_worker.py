@@ -20,7 +20,8 @@ from replay.simulator.open_loop import simulate_log
 from replay.simulator.world import WorldSettings
 from streams.core.join import co_listening, events
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Reason, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Reason
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived

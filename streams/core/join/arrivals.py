@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from streams.core.join.events import Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Rejected
 from streams.core.join.records import Arrived
 
 ARRIVAL = "segue-arrival"  # header: int64 little-endian ms for each record of the array; empty: each at its own ts
