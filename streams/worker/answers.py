@@ -33,6 +33,7 @@ from streams.core.serving.explain import Explanation, Recent, explained
 from streams.core.serving.pages import PageMaker, PageRequest, PageSettings, ServedPage
 from streams.core.serving.recommend import Recommender, RecommendSettings, ServedSlate, SlateRequest
 from streams.core.state.rows import UserState
+from streams.core.state.tables import Row
 from streams.watchdog import end
 from streams.worker.replica import Replica
 
@@ -99,9 +100,9 @@ class Answers:
         if names:
             self._later(self._meet, names)
 
-    def begin(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
-        """Popularity as it was kept, by item, and what followed it: rows of one partition, or of all, parts then under one key each."""
-        self._later(self._begin, rows)
+    def begin(self, popularity: Iterable[Row], co_listening: Iterable[Row]) -> None:
+        """What was kept of items: rows of one partition, or of all, each partition's then under the item's key."""
+        self._later(self._begin, popularity, co_listening)
 
     async def _made(self, make: Callable[..., T], *given: Any) -> T:
         async with self._line:
@@ -157,14 +158,12 @@ class Answers:
         for name in names:
             self._shelves.meet(name)
 
-    def _begin(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+    def _begin(self, popularity_rows: Iterable[Row], co_listening_rows: Iterable[Row]) -> None:
         sums: dict[int, tuple[int, float]] = {}
         parts: dict[int, list[bytes]] = {}
-        for key, row in rows:
-            followed = co_listening.item(key)
-            if followed is not None:
-                parts.setdefault(followed, []).append(row)
-                continue
+        for key, row in co_listening_rows:
+            parts.setdefault(int.from_bytes(key, "big"), []).append(row)
+        for key, row in popularity_rows:
             item, at = int.from_bytes(key, "big"), self._decay.newest(row)
             popularity = self._decay.read(row, at)[_DAY]
             before = sums.get(item)

@@ -74,7 +74,7 @@ class Worker:
         """Have it hear of every item and event. A service calls this before it waits for anything: then it misses none."""
         self.catalog_reader.answers = self.ingest.answers = answers
         if self.popularity is not None and self._popularity_store is not None:
-            answers.begin(self._popularity_store.rows())
+            answers.begin(self._popularity_store.rows("popularity"), self._popularity_store.rows("co_listening"))
             self.popularity.answers = answers
 
     async def start(self) -> None:

@@ -24,18 +24,7 @@ PAST = 8  # last items whose followers are asked for,
 FADES = 0.7  # each counting so much of the one after it
 _ROW = np.dtype([("item", "<u8"), ("score", "<f8")])
 _PAIR = struct.Struct("<Qd")
-_KEY = 9
 _LN2 = 0.6931471805599453
-
-
-def key(item: int) -> bytes:
-    """Of an item's row, in the table of popularity: one byte longer than the keys there."""
-    return b"f" + item.to_bytes(8, "big")
-
-
-def item(key: bytes) -> int | None:
-    """The item of a row's key; None of the key of another row in that table."""
-    return int.from_bytes(key[1:], "big") if len(key) == _KEY else None
 
 
 def add(row: bytes | None, item: int, ts: int) -> bytes:

@@ -25,19 +25,19 @@ from streams.core.join.records import Arrived, Dead, Effects, Outgoing
 from streams.core.join.rewards import remembered
 from streams.core.join.settings import PartitionSettings
 from streams.core.state.rows import PROGRESS, PendingExposure, PendingFeedback, PendingReward, PendingSlate, Progress, UserState
-from streams.core.state.tables import Table, Tables
+from streams.core.state.tables import ItemTables, Table, Tables
 
 SHOWN_ROW = struct.Struct("<Qq")  # item, event time
 _KEY = struct.Struct(">Q")
-NO_PARTS: Mapping[int, Table[bytes]] = {}
+NO_PARTS: Mapping[int, ItemTables] = {}
 
 
 class Partition:
-    """The pure machine of one partition. `foreign`: other partitions' parts of the popularity, by partition."""
+    """The pure machine of one partition. `foreign`: what events of other partitions say about items, by partition."""
 
     def __init__(
         self, settings: PartitionSettings, tables: Tables, catalog: Catalog, number: int = 0,
-        foreign: Mapping[int, Table[bytes]] = NO_PARTS,
+        foreign: Mapping[int, ItemTables] = NO_PARTS,
     ) -> None:  # fmt: skip
         self.settings, self.tables, self.catalog, self.number, self.foreign = settings, tables, catalog, number, foreign
         self.view = View(settings)
@@ -74,7 +74,7 @@ class Partition:
         own = self.view.items.read(read(self.tables.popularity, key), ts)
         if not self.foreign:
             return own
-        parts = {n: self.view.items.read(read(table, key), ts) for n, table in self.foreign.items() if n != self.number}
+        parts = {n: self.view.items.read(read(part.popularity, key), ts) for n, part in self.foreign.items() if n != self.number}
         parts[self.number] = own
         return merge([parts[n] for n in sorted(parts)])
 
@@ -83,8 +83,8 @@ class Partition:
         before = co_listening.last(state.liked, 0, ts)
         if not before:
             return b""
-        key, parts = co_listening.key(before), {**self.foreign, self.number: self.tables.popularity}
-        rows = [row for n in sorted(parts) if (row := parts[n].get(key))]
+        key, parts = _KEY.pack(before), {**self.foreign, self.number: self.tables.items}
+        rows = [row for n in sorted(parts) if (row := parts[n].co_listening.get(key))]
         return rows[0] if len(rows) == 1 else co_listening.merge(rows)
 
     def _apply(self, arrived: Arrived) -> None:
@@ -289,8 +289,8 @@ class Partition:
         table = self.tables.popularity
         table.put(key, self.view.items.add(table.get(key), ts, increments(mask, sign)))
         if after:
-            key = co_listening.key(after)
-            table.put(key, co_listening.add(table.get(key), item, ts))
+            key, followers = _KEY.pack(after), self.tables.co_listening
+            followers.put(key, co_listening.add(followers.get(key), item, ts))
         self._effects.popularity.append(Increment(item, ts, mask, sign, after))
 
     def _state(self, user: int) -> UserState:

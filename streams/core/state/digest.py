@@ -19,7 +19,7 @@ def digest(rows: Mapping[str, Iterable[Row]]) -> dict[str, str]:
     unseen, even where the others commute. What was rejected or counted leaves no trace.
     """
     out = {}
-    for name in ("users", "pending", "dedupe", "popularity"):
+    for name in ("users", "pending", "dedupe", "popularity", "co_listening"):
         h = xxhash.xxh3_128()
         marks = MARKS.get(name, ())
         for key, raw in sorted((k, v) for k, v in rows[name] if k[:1] not in marks):

@@ -6,7 +6,7 @@ happens to an event, so there is one core for both.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -103,10 +103,6 @@ class Table(Generic[T]):
                 yield key, self._encode(row)
 
 
-def _same(raw: bytes) -> bytes:
-    return raw
-
-
 def _pending(source: Source | None) -> Table[PendingSlate | bytes]:
     """Lists as arrays; the rest (marks, and the list that an item was last shown in) as plain bytes."""
     decode, encode = msgspec.msgpack.Decoder(PendingSlate).decode, msgspec.msgpack.Encoder().encode
@@ -117,6 +113,14 @@ def _pending(source: Source | None) -> Table[PendingSlate | bytes]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ItemTables:
+    """What the events of one partition say about items: a row an item in each table."""
+
+    popularity: Table[bytes]  # decayed counts, see `online_model.popularity`
+    co_listening: Table[bytes]  # the items played next, see `streams.core.join.co_listening`
+
+
 @dataclass(slots=True)
 class Tables:
     """The tables of one partition: resident, or over the column families of its store."""
@@ -125,6 +129,7 @@ class Tables:
     pending: Table[PendingSlate | bytes]
     dedupe: Table[bytes]
     popularity: Table[bytes]
+    co_listening: Table[bytes]
     meta: Table[Progress]
 
     @classmethod
@@ -133,10 +138,17 @@ class Tables:
         return cls(
             users=Table(msgspec.msgpack.Decoder(UserState).decode, msgspec.msgpack.Encoder().encode, source("users")),
             pending=_pending(source("pending")),
-            dedupe=Table(_same, _same, source("dedupe")),
-            popularity=Table(_same, _same, source("popularity")),
+            dedupe=Table(bytes, bytes, source("dedupe")),
+            popularity=Table(bytes, bytes, source("popularity")),
+            co_listening=Table(bytes, bytes, source("co_listening")),
             meta=Table(msgspec.msgpack.Decoder(Progress).decode, msgspec.msgpack.Encoder().encode, source("meta")),
         )
 
+    @property
+    def items(self) -> ItemTables:
+        """The tables of items alone."""
+        return ItemTables(self.popularity, self.co_listening)
+
     def named(self) -> dict[str, Table[Any]]:
-        return {n: getattr(self, n) for n in ("users", "pending", "dedupe", "popularity", "meta")}
+        """Every table by the name of its column family."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -20,7 +20,7 @@ from streams.core.join.partition import SHOWN_ROW, Partition
 from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.settings import PartitionSettings
 from streams.core.state.digest import digest
-from streams.core.state.tables import Table, Tables
+from streams.core.state.tables import ItemTables, Table, Tables
 from tests.strategies import CHOICE
 
 MINUTE = 60_000
@@ -226,10 +226,12 @@ def test_dropping_doubling_or_swapping_one_event_changes_the_digest(change: str,
 
 
 def test_glance_is_item_counts() -> None:
-    partition = Partition(PartitionSettings(), Tables.over(), Catalog(), 1, {0: Table(bytes, bytes), 1: Table(bytes, bytes)})
+    partition = Partition(
+        PartitionSettings(), Tables.over(), Catalog(), 1, {n: ItemTables(Table(bytes, bytes), Table(bytes, bytes)) for n in (0, 1)}
+    )
     item = keys.key("item", "i")
     decay = of_item()
-    partition.foreign[0].put(item.to_bytes(8, "big"), decay.add(None, 500, (1.0,) * decay.columns))
+    partition.foreign[0].popularity.put(item.to_bytes(8, "big"), decay.add(None, 500, (1.0,) * decay.columns))
     event = Event(ts=1_000, user_id="u", item_id="i", action=Action.PLAY)
     partition.apply([Arrived(0, 0, 1_000, event, "e")])
     at = 1_000 + 3_600_000

@@ -24,7 +24,7 @@ def rows_of(partition: Partition) -> dict[str, list[Row]]:
 @given(strategies.logs(size=12), st.data())
 def test_any_byte_of_any_row_is_in_the_digest(log: Log, data: st.DataObject) -> None:
     rows = rows_of(applied(log)[0])
-    tables = ("users", "pending", "dedupe", "popularity")
+    tables = ("users", "pending", "dedupe", "popularity", "co_listening")
     places = [(name, i) for name in tables for i, (key, _) in enumerate(rows[name]) if key[:1] not in MARKS.get(name, ())]
     if not places:
         return
@@ -51,7 +51,7 @@ def test_the_digest_does_not_see_in_which_order_rows_lie(log: Log, random: objec
 )
 def test_what_of_the_progress_is_in_the_digest(field: str, seen: bool) -> None:
     values = {"watermark_ms": 7, "open_lists": 7, "log": 7, "in_log": True, "counted": {"events": 7}}
-    empty: dict[str, list[Row]] = {name: [] for name in ("users", "pending", "dedupe", "popularity", "meta")}
+    empty: dict[str, list[Row]] = {name: [] for name in ("users", "pending", "dedupe", "popularity", "co_listening", "meta")}
     before = digest(empty | {"meta": [(PROGRESS, msgspec.msgpack.encode(Progress()))]})
     after = digest(empty | {"meta": [(PROGRESS, msgspec.msgpack.encode(Progress(**{field: values[field]})))]})
     assert (before["progress"] != after["progress"]) is seen
