@@ -19,7 +19,7 @@ from replay.log_rows import LogRow
 from streams.core.join.decode import decode
 from streams.core.join.events import Event, LogBegin, Rejected, Tick
 from streams.core.join.partition import Partition
-from streams.core.join.records import Arrived, Dead, Effects, Outgoing
+from streams.core.join.records import Arrived, Effects, Outgoing, RejectedRecord
 from streams.core.learning.learn import Learner
 from streams.core.learning.live_value import StrategyValue
 from streams.core.state.digest import digest
@@ -155,7 +155,7 @@ class _Journal:
             self.propensities = self.propensities or record.propensity is not None
         return arrived
 
-    def rejected(self, dead: Iterable[Dead]) -> None:
+    def rejected(self, dead: Iterable[RejectedRecord]) -> None:
         for letter in dead:
             reason = str(letter.reason)
             self.counts[reason] = self.counts.get(reason, 0) + 1

@@ -20,7 +20,7 @@ from replay.log_rows import LogRow
 from streams.core.join.decode import decode
 from streams.core.join.events import Action, Event, ExposedItem, Exposure, Rejected
 from streams.core.join.items import Item
-from streams.core.join.labels import COLLECT, meaning
+from streams.core.join.labels import COLLECT, interpret
 from streams.core.join.settings import PartitionSettings
 
 Array = np.ndarray
@@ -208,7 +208,7 @@ class Reader:
         self._show(record, slot.item_id, slot.position, chance, record.domain, slot.module, above)
 
     def _event(self, event: Event, row: LogRow) -> None:
-        said = meaning(event, self.settings)
+        said = interpret(event, self.settings)
         known = self._round(event)
         if said.impression or (known is None and event.propensity is not None):
             if known is None or event.request_id is None:
@@ -225,7 +225,7 @@ class Reader:
         if event.ts - self._rows[at][7] > self.settings.join_window_ms:
             self._late += 1
             return
-        said = meaning(event, self.settings)
+        said = interpret(event, self.settings)
         played = Action.PLAY in (event.action, *event.also)
         self._labels[at] = (self._labels[at] & ~(COLLECT if said.undo else 0)) | said.mask | (PLAY if played else 0)
 

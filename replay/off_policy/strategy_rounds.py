@@ -18,7 +18,7 @@ from replay.prequential import CLOSING, of_file
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Event, Exposure, Record, Rejected
 from streams.core.join.items import Item
-from streams.core.join.labels import meaning
+from streams.core.join.labels import interpret
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Effects
 from streams.core.join.settings import PartitionSettings
@@ -129,7 +129,7 @@ class Reader:
         elif effects.dead:
             self.rejected += 1
         elif isinstance(record, Event):
-            said = meaning(record, self.settings)
+            said = interpret(record, self.settings)
             self.acts += bool(said.resolving or said.undo or said.mask)
         elif isinstance(record, Exposure):
             self.named += record.choice is None and record.strategy is not None

@@ -23,7 +23,7 @@ from rocksdict import DbClosedError
 from online_model.features import POPULARITY_HALF_LIVES_H
 from online_model.popularity import POPULAR, Increment, of_item
 from streams.core.join import co_listening, keys
-from streams.core.join.catalog import Catalog, Known
+from streams.core.join.catalog import Catalog, CatalogItem
 from streams.core.join.events import Event, Exposure
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
@@ -79,7 +79,7 @@ class Answers:
         if self._making is not None:
             await asyncio.wait([self._making])
 
-    def take(self, changes: Sequence[tuple[Known | str, int]]) -> None:
+    def take(self, changes: Sequence[tuple[CatalogItem | str, int]]) -> None:
         """Items that are new or have changed; a string is the id of one that is deleted. Each with its record's time."""
         self._later(self._take, changes)
 
@@ -142,13 +142,14 @@ class Answers:
         there = self._model.version is not None
         return explained(request_id, trace, self._recommender.name, self._model.attended if there else None, self._model.version)
 
-    def _take(self, changes: Sequence[tuple[Known | str, int]]) -> None:
+    def _take(self, changes: Sequence[tuple[CatalogItem | str, int]]) -> None:
         for change, ms in changes:
             if isinstance(change, str):
                 self._catalog.delete(change)
                 self._shelves.delete(keys.key("item", change))
             else:
-                self._shelves.put(self._catalog.hold(change), ms)
+                self._catalog[change.key] = change
+                self._shelves.put(change, ms)
 
     def _hear(self, increments: Iterable[Increment]) -> None:
         for increment in increments:

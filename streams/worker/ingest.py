@@ -13,9 +13,8 @@ import msgspec
 from faust.types import TP, EventT
 
 from online_model.features import Tick as LearnerTick
-from streams.core.join.arrivals import arrivals, original
 from streams.core.join.partition import Partition
-from streams.core.join.records import Arrived, Effects, Outgoing
+from streams.core.join.records import Arrived, Effects, Outgoing, arrivals, original
 from streams.core.join.settings import PartitionSettings
 from streams.core.state.tables import ItemTables, Tables
 from streams.kafka_io import dead_letters, messages

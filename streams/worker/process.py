@@ -11,7 +11,7 @@ import msgspec
 from faust.types import TP
 
 from streams.core.join.catalog import Catalog
-from streams.core.join.partition import NO_PARTS
+from streams.core.join.features_view import NO_PARTS
 from streams.core.join.settings import PartitionSettings
 from streams.kafka_io import app as apps
 from streams.kafka_io import topics as topics_of

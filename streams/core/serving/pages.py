@@ -125,7 +125,7 @@ class PageMaker:
             raise RequestError("strategy", f"no such strategy {request.strategy!r}; one of {', '.join(self._strategies)}")
         self.catalog_index.advance(ts)
         cold = predict is None or version == 0
-        state, chance = self.scorer.state(request, user, ts), [seed, keys.once("request", request_id), ts]
+        state, chance = self.scorer.state(request, user, ts), [seed, keys.uncached("request", request_id), ts]
         moment = Moment(
             request, modules, per_module, tasters, state, self.scorer.blocked(request, state, ts),
             keys.key("domain", request.domain) if request.domain is not None else None,

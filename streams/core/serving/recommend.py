@@ -22,7 +22,8 @@ from streams.core.join.catalog import Catalog
 from streams.core.join.co_listening import past
 from streams.core.join.events import MAX_ARMS, MAX_SLOTS, ArmDraw, Exposure, Id, ShortId
 from streams.core.join.features_view import ItemCounts
-from streams.core.join.settings import HOUR_MS, PartitionSettings
+from streams.core.join.keys import HOUR_MS
+from streams.core.join.settings import PartitionSettings
 from streams.core.serving.audience import standing
 from streams.core.serving.candidates import EXPLORE, GIVEN, CatalogIndex, EligibilityFilter, draw, retrieve, shuffled
 from streams.core.serving.explain import Trace
@@ -188,7 +189,7 @@ class Recommender:
         self._check(request)
         self.catalog_index.advance(ts)
         state = self.scorer.state(request, user, ts)
-        chance = [seed, keys.once("request", request_id), ts]
+        chance = [seed, keys.uncached("request", request_id), ts]
         cold = predict is None or version == 0
         strategy, choice = request.strategy or RANKED, None
         if strategy == AUTO:

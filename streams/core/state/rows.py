@@ -3,17 +3,19 @@ from __future__ import annotations
 
 import msgspec
 
+from online_model.features import Features
+
 PROGRESS = b"progress"  # key of the one row of `meta`
 
 
 class UserState(msgspec.Struct, array_like=True):
-    """A user: behaviours by domain (positive, negative), decayed counts, and what was lately shown."""
+    """A user: behaviours by domain (positive, negative), decayed counts, and the last exposures."""
 
     histories: dict[int, tuple[bytes, bytes]] = {}
     counts: bytes = b""
     by_domain: dict[int, bytes] = {}  # least recently changed first
     by_category: dict[int, bytes] = {}
-    shown: bytes = b""  # (item uint64, ts int64) rows, oldest first
+    exposed: bytes = b""  # (item uint64, ts int64) rows, oldest first
     related: dict[int, bytes] = {}  # artist or category -> its last behaviours of both families; least recently changed first
 
     @property
@@ -46,7 +48,7 @@ class UserPart(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PendingExposure(msgspec.Struct, array_like=True):
-    """One exposed item of a list, with its own half of the features."""
+    """One item exposed in a slate, with its own half of the features."""
 
     id: int
     item: int
@@ -57,59 +59,71 @@ class PendingExposure(msgspec.Struct, array_like=True):
     counts: bytes
     popularity: bytes
     age_s: float
-    part: int = 0  # which of its list's parts has the user's half
+    part: int = 0  # which of its slate's parts has the user's half
     labels: int = 0  # as they stand now
-    made: bool = False  # the learner has its example
-    changes: int = 0  # reversals sent
+    made: bool = False  # the learner has its example, or does without it
+    reversals: int = 0  # sent
     closed: bool = False  # its join window has passed
     implied: bool = False  # made by an act that came without an exposure of its own
-    followed: float = 0.0  # share of its followers that it has of the user's last item
+    followed: float = 0.0  # of what follows the user's last item, the share that is this item
+
+    def features(self, part: UserPart) -> Features:
+        """The features of the exposure; `part` is the user's half, of the same moment."""
+        return Features(
+            fields=self.fields, context=part.context, user_attributes=part.user_attributes, item_features=self.item_features,
+            positive=part.positive, negative=part.negative, related=self.related, domains=part.domains,
+            counts=part.counts + self.counts, popularity=self.popularity,
+            age_s=self.age_s, shown_ms=self.shown_ms, followed=self.followed,
+        )  # fmt: skip
 
 
 class PendingReward(msgspec.Struct, array_like=True):
-    """How the strategy of a list was chosen, and its places from the top: what waits for the list to close."""
+    """How the strategy of a slate was drawn, and its items from the top: what waits for the slate to close."""
 
     surface: str
     strategy: str
     arms: list[str]
-    chances: bytes  # float64 [K]
+    propensities: bytes  # float64 [K]
     segment: int
     activity: float
     domain: int
     shown_ms: int
     items: bytes  # uint64 [L], modules in page order
     monetization: bytes  # float64 [L]
-    depth: int = 0  # places down to the last one touched or seen; 0: nothing is known of the list
+    depth: int = 0  # positions down to the last one touched or seen; 0: nothing is known of the slate
     vector: bytes = b""  # float64 [V]
 
-    def place(self, item: int) -> int:
-        """Counted from 1; 0 where the item is not in it."""
+    def observe(self, item: int) -> None:
+        """An event of an item: its position, counted from 1, is the new depth where it lies below."""
         items = memoryview(self.items).cast("Q").tolist()
-        return items.index(item) + 1 if item in items else 0
-
-    def see(self, item: int) -> None:
-        """Something happened to one of the places."""
-        self.depth = max(self.depth, self.place(item))
+        if item in items:
+            self.depth = max(self.depth, items.index(item) + 1)
 
 
 class PendingSlate(msgspec.Struct, array_like=True):
     """What one request (or one impression without a request id) showed to a user, until it is forgotten."""
 
     open: bool = False  # something in it waits for its window to close
-    slots: list[PendingExposure] = []  # in order of arrival
-    parts: list[UserPart] = []  # one a moment at which slots were shown
+    exposures: list[PendingExposure] = []  # in order of arrival
+    parts: list[UserPart] = []  # one a moment at which items were exposed
     waiting: list[PendingFeedback] = []  # for an exposure that has not come
-    choice: PendingReward | bool = False  # how its strategy was chosen; True: and what it earned has been said
+    pending_reward: PendingReward | bool = False  # False: its strategy was not drawn; True: its reward has left
 
-    def slot(self, item: int) -> PendingExposure | None:
-        for slot in self.slots:
-            if slot.item == item:
-                return slot
+    def exposure(self, item: int) -> PendingExposure | None:
+        """The exposure of an item; None where the slate has none."""
+        for exposure in self.exposures:
+            if exposure.item == item:
+                return exposure
         return None
+
+    def observe(self, item: int) -> None:
+        """An event of an item of the slate: it was on a screen."""
+        if isinstance(self.pending_reward, PendingReward):
+            self.pending_reward.observe(item)
 
 
 class Progress(msgspec.Struct, array_like=True):
-    """Where the partition's event time stands, and what was counted on the way."""
+    """Event time of the partition, and what was counted on the way."""
 
     watermark_ms: int = -1
     in_log: bool = False  # between log-begin and the closing tick: no ticks of the worker's own
@@ -118,4 +132,5 @@ class Progress(msgspec.Struct, array_like=True):
     log: int = 0  # hash of the ids of all records admitted, in order
 
     def count(self, what: str, n: int = 1) -> None:
+        """Add to a counter."""
         self.counted[what] = self.counted.get(what, 0) + n

@@ -16,9 +16,10 @@ from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event, ExposedItem, Exposure, LogBegin, Reason, Tick
 from streams.core.join.events import Record as WireRecord
 from streams.core.join.items import Item
-from streams.core.join.partition import SHOWN_ROW, Partition
+from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.settings import PartitionSettings
+from streams.core.join.state_update import EXPOSED_ROW
 from streams.core.state.digest import digest
 from streams.core.state.tables import ItemTables, Table, Tables
 from tests.strategies import CHOICE
@@ -146,7 +147,7 @@ def test_a_users_state_is_bounded_and_the_least_recently_changed_gives_way() -> 
     assert list(state.by_domain) == list(state.histories) == [keys.key("domain", f"d{k}") for k in newest]
     assert list(state.by_category) == [keys.key("category", f"c{k}") for k in newest]
     assert [len(positive) // history.ROW for positive, _ in state.histories.values()] == [2, 1, 1]
-    shown = [item for item, _ in SHOWN_ROW.iter_unpack(state.shown)]
+    shown = [item for item, _ in EXPOSED_ROW.iter_unpack(state.exposed)]
     assert shown == [keys.key("item", f"i{k}") for k in (2, 3, 4, 5)]  # i1 was shown once
 
 

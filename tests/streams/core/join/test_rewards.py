@@ -65,8 +65,8 @@ def test_a_page_earns_what_its_acts_are_worth_and_what_was_looked_at_once_it_has
     )  # fmt: skip
     (reward,) = rewards(out)
     assert reward == Reward(
-        id=keys.once("request", "r"), ts=START + 11 * MINUTE, shown_ms=START, user=keys.key("user", "u"), surface="page", strategy="tail",
-        arms=["tail", "fixed"], chances=[0.2, 0.8], segment=3, activity=2.5, domain=9, experience=0.5,
+        id=keys.uncached("request", "r"), ts=START + 11 * MINUTE, shown_ms=START, user=keys.key("user", "u"), surface="page",
+        strategy="tail", arms=["tail", "fixed"], chances=[0.2, 0.8], segment=3, activity=2.5, domain=9, experience=0.5,
         revenue=pytest.approx(0.01 + 0.02 + 0.04), seen=True,
     )  # fmt: skip
     assert [type(o.record) for o in out if o.offset == 5] == [Example, Closed, Reward, Example]  # of d and, last, of the other's skip
@@ -177,4 +177,4 @@ def test_what_waits_of_a_choice_is_16_bytes_a_place_and_little_beside() -> None:
 
 def test_settings_of_rewards_are_checked() -> None:
     with pytest.raises(ValueError, match="experience_full"):
-        RewardSettings(experience_full=0.0)
+        msgspec.convert({"experience_full": 0.0}, RewardSettings)
