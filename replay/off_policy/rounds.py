@@ -201,7 +201,7 @@ class Reader:
         chance, above = self._chance(slot.propensity, row), None
         if slot.source is not None:
             self._marginal = True
-            above = self._chance(slot.propensity_given_above, row)
+            above = self._chance(slot.conditional_propensity, row)
             request = self._requests.get(record.request_id or "")
             if slot.module_propensity is not None and (request is None or slot.module not in self._modules.get(request, {})):
                 above *= self._chance(slot.module_propensity, row)

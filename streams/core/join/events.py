@@ -77,7 +77,8 @@ class ExposedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     item_id: Id
     position: Annotated[int, Meta(ge=0, le=10_000)]
     propensity: Probability | None = None  # of the item in its slot; in lists that Segue made: whatever stands in the others
-    propensity_given_above: Probability | None = None  # the same, given the slots above it: what the whole list is judged by
+    # the same, given the slots above it: what the whole slate is evaluated by
+    conditional_propensity: Probability | None = msgspec.field(default=None, name="propensity_given_above")
     score: float | None = None
     popularity: Annotated[tuple[float, ...], Meta(max_length=8)] = ()  # the figures it was scored with
     source: ShortId | None = None  # of the candidate: given, popular, fresh, explore
@@ -94,13 +95,14 @@ class ArmDraw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     surface: Literal["page", "list"]
     arms: Annotated[tuple[ShortId, ...], Meta(max_length=MAX_ARMS)]
-    chances: Annotated[tuple[Probability, ...], Meta(max_length=MAX_ARMS)]  # computed, exploring included; they sum to 1
+    # computed, exploring included; they sum to 1
+    propensities: Annotated[tuple[Probability, ...], Meta(max_length=MAX_ARMS)] = msgspec.field(name="chances")
     segment: Annotated[int, Meta(ge=0)]
     activity: Annotated[float, Meta(ge=0)] = 0.0  # what the segment follows from: acts so far, decayed,
     domain: Annotated[int, Meta(ge=0)] = 0  # and the key of the domain that most of them are in
     version: Annotated[int, Meta(ge=0)] = 0  # of the posteriors
     revenue_weight: float = 0.0  # against experience's 1
-    experience: Moments = ()  # of the posteriors that the chances follow from
+    experience: Moments = ()  # of the posteriors that the propensities follow from
     revenue: Moments = ()  # the same, as a share of the most that counts
     vector: Annotated[tuple[float, ...], Meta(max_length=MAX_VECTOR)] = ()  # what the ranker knew of the user, where that was looked at
 
@@ -115,7 +117,7 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     event_id: ShortId | None = None
     domain: ShortId | None = None
     strategy: ShortId | None = None
-    choice: ArmDraw | None = None  # how the strategy came to be; None where the request named it
+    arm_draw: ArmDraw | None = msgspec.field(default=None, name="choice")  # None where the request named the strategy
     context: Context = {}
     model_version: int = 0
     model_age_ms: int = 0

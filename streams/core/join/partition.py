@@ -155,8 +155,8 @@ class Partition:
                 at = Interaction(state, item, known, keys.domain or (known.domain if known else 0), exposure.ts)
                 interactions.append(at)
                 exposures.append(moment.exposure(item, known, at.domain, module, slot.position, self.item_counts))
-        reward = pending_reward(exposure, keys.items, self.catalog) if exposure.choice is not None and exposure.slots else None
-        if exposure.choice is not None and exposure.slots and reward is None:
+        reward = pending_reward(exposure, keys.items, self.catalog) if exposure.arm_draw is not None and exposure.slots else None
+        if exposure.arm_draw is not None and exposure.slots and reward is None:
             self.progress.count("unusable_choices")
         if exposures:
             self._join.show(key, self.view.user_part(keys.user, state, exposure.context, exposure.ts), exposures, reward)

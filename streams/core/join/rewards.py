@@ -68,10 +68,10 @@ def pending_reward(exposure: Exposure, items: Sequence[int], catalog: Catalog) -
     `items`: keys of the slots. Each item counts at its first position, at the monetization that the exposure gives, else
     the catalog.
     """
-    draw, strategy = exposure.choice, exposure.strategy
-    if draw is None or strategy not in draw.arms or not len(set(draw.arms)) == len(draw.arms) == len(draw.chances):
+    draw, strategy = exposure.arm_draw, exposure.strategy
+    if draw is None or strategy not in draw.arms or not len(set(draw.arms)) == len(draw.arms) == len(draw.propensities):
         return None
-    if abs(sum(draw.chances) - 1.0) > _SUM_SLACK or draw.chances[draw.arms.index(strategy)] == 0.0:
+    if abs(sum(draw.propensities) - 1.0) > _SUM_SLACK or draw.propensities[draw.arms.index(strategy)] == 0.0:
         return None
     if max(draw.segment, draw.domain) >= _KEYS or not all(map(isfinite, (draw.activity, *draw.vector))):
         return None
@@ -82,7 +82,7 @@ def pending_reward(exposure: Exposure, items: Sequence[int], catalog: Catalog) -
             value = slot.monetization or (known.item.monetization if known else 0.0)
             monetization[item] = min(max(value, -MAX_MONETIZATION), MAX_MONETIZATION)
     return PendingReward(
-        draw.surface, strategy, list(draw.arms), np.array(draw.chances, "<f8").tobytes(), draw.segment, draw.activity, draw.domain,
+        draw.surface, strategy, list(draw.arms), np.array(draw.propensities, "<f8").tobytes(), draw.segment, draw.activity, draw.domain,
         exposure.ts, np.array(list(monetization), "<u8").tobytes(), np.array(list(monetization.values()), "<f8").tobytes(),
         vector=np.array(draw.vector, "<f8").tobytes(),
     )  # fmt: skip

@@ -153,7 +153,7 @@ class PageMaker:
         laid = [(row, self.scorer.items(row.listed, row.sources, row.chances, scored, {})) for row in rows if row.listed]
         short = len(laid) < wanted or any(len(items) < per_module for _, items in laid[:modules])
         flags = {COLD: cold, GUEST: request.user_id is None, SHORT: short, STALE: stale, UNCATEGORISED: not considered}
-        chances = dict(zip(choice.arms, choice.chances, strict=True)) if choice else {}
+        chances = dict(zip(choice.arms, choice.propensities, strict=True)) if choice else {}
         page = Page(
             request_id=request_id,
             modules=[
@@ -195,7 +195,7 @@ class PageMaker:
         ]  # fmt: skip
         return Exposure(
             ts=m.ts, user_id=m.asked.user_id, request_id=page.request_id, slots=tuple(slots), domain=m.asked.domain,
-            strategy=page.strategy, choice=choice, context=m.asked.context,
+            strategy=page.strategy, arm_draw=choice, context=m.asked.context,
             model_version=page.model_version or 0, model_age_ms=page.model_age_ms,
         )  # fmt: skip
 

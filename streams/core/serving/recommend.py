@@ -276,6 +276,6 @@ class Recommender:
         return Exposure(
             ts=ts, user_id=request.user_id, request_id=answer.request_id,
             slots=tuple(self.scorer.slots(listed, answer.items, given, item_counts, ts, request.module)), domain=request.domain,
-            strategy=answer.strategy, choice=choice, context=request.context,
+            strategy=answer.strategy, arm_draw=choice, context=request.context,
             model_version=answer.model_version or 0, model_age_ms=answer.model_age_ms,
         )  # fmt: skip

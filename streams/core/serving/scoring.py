@@ -222,7 +222,7 @@ class Scorer:
             known = self.catalog.get(key)
             out.append(
                 ExposedItem(
-                    item_id=item.item_id, position=item.position, propensity=item.propensity, propensity_given_above=chance,
+                    item_id=item.item_id, position=item.position, propensity=item.propensity, conditional_propensity=chance,
                     score=item.score, popularity=item_counts(key, ts)[: len(POPULARITY_HALF_LIVES_H)], source=item.source, module=module,
                     monetization=known.item.monetization if known else None, module_propensity=module_propensity,
                 )

@@ -153,7 +153,7 @@ def test_a_users_state_is_bounded_and_the_least_recently_changed_gives_way() -> 
 
 PAGES = st.builds(
     lambda minute, items, user, request, strategy: Exposure(
-        ts=START + int(minute * MINUTE), user_id=user, request_id=request, strategy=strategy, choice=CHOICE if strategy else None,
+        ts=START + int(minute * MINUTE), user_id=user, request_id=request, strategy=strategy, arm_draw=CHOICE if strategy else None,
         slots=tuple(ExposedItem(item_id=item, position=n, monetization=0.5) for n, item in enumerate(items)),
     ),
     st.floats(0, 40), st.lists(st.sampled_from("ijk"), min_size=1, max_size=3), st.sampled_from("uv"), st.sampled_from("rs"),

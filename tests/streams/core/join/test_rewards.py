@@ -25,7 +25,7 @@ def page(
     minute: float = 0, items: str = "abcd", strategy: str | None = "tail", choice: ArmDraw | None = CHOICE, **more: object
 ) -> Exposure:
     slots = tuple(ExposedItem(item_id=item, position=n % 2, module=f"m{n // 2}", monetization=MONEY[item]) for n, item in enumerate(items))
-    shown = Exposure(ts=START + int(minute * MINUTE), user_id="u", request_id="r", slots=slots, strategy=strategy, choice=choice)
+    shown = Exposure(ts=START + int(minute * MINUTE), user_id="u", request_id="r", slots=slots, strategy=strategy, arm_draw=choice)
     return msgspec.structs.replace(shown, **more)
 
 
@@ -144,7 +144,7 @@ def test_what_an_exposure_does_not_say_of_monetization_the_catalog_does_and_else
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"strategy": None}, {"strategy": "other"}, {"chances": (0.2, 0.7)}, {"chances": (1.0,)}, {"chances": (0.0, 1.0)},
+        {"strategy": None}, {"strategy": "other"}, {"propensities": (0.2, 0.7)}, {"propensities": (1.0,)}, {"propensities": (0.0, 1.0)},
         {"arms": ("tail", "tail")}, {"arms": ()}, {"domain": 1 << 64}, {"segment": 1 << 64},
     ],
 )  # fmt: skip

@@ -108,7 +108,7 @@ def pages(n: int) -> list[Arrived]:
         name, choice = strategy_bandit.choose("page" if at % 3 else "list", float(at % 11), at % 4, float(rng.random()))
         slots = tuple(ExposedItem(item_id=f"i{(at + k) % 9}", position=k, monetization=0.1 * k) for k in range(3))
         out.append(Arrived(
-            len(out), 0, ts, Exposure(ts=ts, user_id=user, request_id=f"r{at}", slots=slots, strategy=name, choice=choice), f"e{at}"
+            len(out), 0, ts, Exposure(ts=ts, user_id=user, request_id=f"r{at}", slots=slots, strategy=name, arm_draw=choice), f"e{at}"
         ))  # fmt: skip
         for k in rng.permutation(3)[: rng.integers(0, 3)]:
             action = Action(rng.choice(["play", "skip", "collect", "impression"]))
