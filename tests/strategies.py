@@ -126,7 +126,7 @@ _events = st.builds(
     domain=st.sampled_from([None, "song", "video"]),
     request_id=_requests,
 )
-CHOICE = ArmDraw(surface="page", arms=("a", "b", "c"), chances=(0.25, 0.75, 0.0), segment=3, activity=1.5, domain=7)
+CHOICE = ArmDraw(surface="page", arms=("a", "b", "c"), propensities=(0.25, 0.75, 0.0), segment=3, activity=1.5, domain=7)
 _exposures = st.builds(
     lambda user, request, items, chosen: Exposure(
         ts=0, user_id=user, request_id=request, strategy=chosen, arm_draw=CHOICE if chosen else None,

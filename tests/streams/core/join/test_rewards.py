@@ -17,7 +17,7 @@ from streams.core.state.tables import Tables
 
 MINUTE = 60_000
 START = 1_700_000_000_000
-CHOICE = ArmDraw(surface="page", arms=("tail", "fixed"), chances=(0.2, 0.8), segment=3, activity=2.5, domain=9)
+CHOICE = ArmDraw(surface="page", arms=("tail", "fixed"), propensities=(0.2, 0.8), segment=3, activity=2.5, domain=9)
 MONEY = {"a": 0.01, "b": 0.02, "c": 0.04, "d": 0.08}
 
 

@@ -79,7 +79,7 @@ def test_half_a_million_choices_are_as_frequent_as_what_is_logged_with_each(sett
     rounds(strategy_bandit, 2_000, 3)
     users = [(float(activity), domain) for activity in (0, 20) for domain in (1, 4)]
     drawn = {user: dict.fromkeys(ARMS["page"], 0) for user in users}
-    logged = {user: strategy_bandit.choose("page", *user, 0.0)[1].chances for user in users}
+    logged = {user: strategy_bandit.choose("page", *user, 0.0)[1].propensities for user in users}
     for who, uniform in zip(rng.integers(0, 4, n).tolist(), rng.random(n).tolist(), strict=True):
         name, choice = strategy_bandit.choose("page", *users[who], uniform)
         drawn[users[who]][name] += 1
