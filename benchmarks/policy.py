@@ -77,7 +77,7 @@ def _pages(rng: np.random.Generator) -> Callable[[], None]:
                     surface="page",
                     strategy=name,
                     arms=list(choice.arms),
-                    chances=list(choice.chances),
+                    chances=list(choice.propensities),
                     segment=choice.segment,
                     activity=choice.activity,
                     domain=choice.domain,

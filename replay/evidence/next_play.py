@@ -21,7 +21,7 @@ from replay.evidence.intervals import RESAMPLES, Interval, Users, of_difference,
 from replay.evidence.yardsticks import MostPlayed, Successors
 from replay.prequential import Numbered
 from streams.core.join import keys
-from streams.core.join.catalog import Known
+from streams.core.join.catalog import CatalogItem
 from streams.core.join.events import Action, Event, Exposure, Rejected
 from streams.core.join.partition import Partition
 from streams.core.join.records import Effects
@@ -93,7 +93,8 @@ class NextPlay:
     """Asks between the records of a replay: `batches` and `after` are handed to `prequential.run`."""
 
     def __init__(
-        self, settings: NextSettings, recommend: RecommendSettings, partition: Partition, learner: Learner, known: Iterable[Known] = (),
+        self, settings: NextSettings, recommend: RecommendSettings, partition: Partition, learner: Learner,
+        known: Iterable[CatalogItem] = (),
         session: Session = lambda event: None,
     ) -> None:  # fmt: skip
         """`known`: the items of the catalog. `session`: of an event, where the log says that; else a session ends after an hour."""

@@ -89,10 +89,10 @@ class PageLoop:
         items = [place.item for place in found.looked]
         likely = chances(world.settings, world.utility(session, np.array(items, np.int64), session.ts))
         done = [{act.action, *act.also} for act in found.acts]
-        choice = exposure.choice if exposure is not None else None
+        choice = exposure.arm_draw if exposure is not None else None
         return Visit(
             ts=session.ts, listener=session.listener, strategy=(exposure.strategy or "") if exposure is not None else "",
-            chances=dict(zip(choice.arms, choice.chances, strict=True)) if choice is not None else {},
+            chances=dict(zip(choice.arms, choice.propensities, strict=True)) if choice is not None else {},
             segment=choice.segment if choice is not None else 0,
             experience=min(max(realised(found.acts) / self.full, 0.0), 1.0), revenue=float(world.monetization[items].sum()),
             plays=sum(Action.PLAY in acts for acts in done), dislikes=sum(Action.DISLIKE in acts for acts in done),
@@ -101,10 +101,10 @@ class PageLoop:
         )  # fmt: skip
 
     def _look_back(self, session: Session, visitor: Visitor, exposure: Exposure | None) -> None:
-        if self.alternatives is None or exposure is None or exposure.choice is None:
+        if self.alternatives is None or exposure is None or exposure.arm_draw is None:
             return
         worths = {name: self._worth(session, page) for name, page in self.alternatives(visitor).items()}
-        chance = dict(zip(exposure.choice.arms, exposure.choice.chances, strict=True))
+        chance = dict(zip(exposure.arm_draw.arms, exposure.arm_draw.propensities, strict=True))
         self.story.hindsight.append(Hindsight(len(self.story.visits), worths, chance))
 
     def _worth(self, session: Session, exposure: Exposure | None) -> Worth:

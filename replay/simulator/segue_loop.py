@@ -22,12 +22,12 @@ from streams.core.join.events import Context, Event, ExposedItem, Exposure, Reco
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.candidates import CatalogIndex
 from streams.core.serving.recommend import Recommender, RecommendSettings, SlateRequest
 from streams.core.serving.surfaces import default_strategy_bandit
+from streams.core.state.tables import Tables
 
 QUIET_MS = 200  # after which a worker writes its first tick
 

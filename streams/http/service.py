@@ -23,7 +23,8 @@ from litestar.exceptions import HTTPException
 
 from bandit.settings import BanditSettings
 from online_model.model_settings import ModelSettings
-from streams.core.join.events import Exposure, Rejected, judged
+from streams.core.join.decode import validated
+from streams.core.join.events import Exposure, Rejected
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
 from streams.core.serving.explain import Explanation, Recent
@@ -184,7 +185,7 @@ class Service:
         what: str,
     ) -> A:  # fmt: skip
         """A list or a page, once Kafka has its exposure."""
-        request, way = judged(body, read), f"send a request for a {what}, as /docs describes"
+        request, way = validated(body, read), f"send a request for a {what}, as /docs describes"
         if isinstance(request, Rejected):
             raise Refusal(400, f"{request.reason}: {request.detail}", "the body", way)
         partition = self._partition(request.user_id)

@@ -23,16 +23,17 @@ from rocksdict import DbClosedError
 from online_model.features import POPULARITY_HALF_LIVES_H
 from online_model.popularity import POPULAR, Increment, of_item
 from streams.core.join import co_listening, keys
-from streams.core.join.catalog import Catalog, Known
+from streams.core.join.catalog import Catalog, CatalogItem
 from streams.core.join.events import Event, Exposure
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import UserState
 from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, CatalogIndex
 from streams.core.serving.explain import Explanation, Recent, explained
 from streams.core.serving.pages import PageMaker, PageRequest, PageSettings, ServedPage
 from streams.core.serving.recommend import Recommender, RecommendSettings, ServedSlate, SlateRequest
+from streams.core.state.rows import UserState
+from streams.core.state.tables import Row
 from streams.watchdog import end
 from streams.worker.replica import Replica
 
@@ -78,7 +79,7 @@ class Answers:
         if self._making is not None:
             await asyncio.wait([self._making])
 
-    def take(self, changes: Sequence[tuple[Known | str, int]]) -> None:
+    def take(self, changes: Sequence[tuple[CatalogItem | str, int]]) -> None:
         """Items that are new or have changed; a string is the id of one that is deleted. Each with its record's time."""
         self._later(self._take, changes)
 
@@ -99,9 +100,9 @@ class Answers:
         if names:
             self._later(self._meet, names)
 
-    def begin(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
-        """Popularity as it was kept, by item, and what followed it: rows of one partition, or of all, parts then under one key each."""
-        self._later(self._begin, rows)
+    def begin(self, popularity: Iterable[Row], co_listening: Iterable[Row]) -> None:
+        """What was kept of items: rows of one partition, or of all, each partition's then under the item's key."""
+        self._later(self._begin, popularity, co_listening)
 
     async def _made(self, make: Callable[..., T], *given: Any) -> T:
         async with self._line:
@@ -141,13 +142,14 @@ class Answers:
         there = self._model.version is not None
         return explained(request_id, trace, self._recommender.name, self._model.attended if there else None, self._model.version)
 
-    def _take(self, changes: Sequence[tuple[Known | str, int]]) -> None:
+    def _take(self, changes: Sequence[tuple[CatalogItem | str, int]]) -> None:
         for change, ms in changes:
             if isinstance(change, str):
                 self._catalog.delete(change)
                 self._shelves.delete(keys.key("item", change))
             else:
-                self._shelves.put(self._catalog.hold(change), ms)
+                self._catalog[change.key] = change
+                self._shelves.put(change, ms)
 
     def _hear(self, increments: Iterable[Increment]) -> None:
         for increment in increments:
@@ -157,14 +159,12 @@ class Answers:
         for name in names:
             self._shelves.meet(name)
 
-    def _begin(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+    def _begin(self, popularity_rows: Iterable[Row], co_listening_rows: Iterable[Row]) -> None:
         sums: dict[int, tuple[int, float]] = {}
         parts: dict[int, list[bytes]] = {}
-        for key, row in rows:
-            followed = co_listening.item(key)
-            if followed is not None:
-                parts.setdefault(followed, []).append(row)
-                continue
+        for key, row in co_listening_rows:
+            parts.setdefault(int.from_bytes(key, "big"), []).append(row)
+        for key, row in popularity_rows:
             item, at = int.from_bytes(key, "big"), self._decay.newest(row)
             popularity = self._decay.read(row, at)[_DAY]
             before = sums.get(item)

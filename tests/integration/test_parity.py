@@ -19,7 +19,7 @@ from replay.logs import items_file
 from replay.simulator.open_loop import write_items, write_log
 from replay.simulator.world import WorldSettings
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import digest
+from streams.core.state.digest import digest
 from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings
 from streams.learner.loop import LearnerProcessSettings, LearningSettings

@@ -205,7 +205,7 @@ class StrategyBandit:
         mean, variance = policy.posteriors(segment, vector)
         experience, revenue = (tuple(map(tuple, of.tolist())) for of in np.stack([mean, variance], 2))
         choice = ArmDraw(
-            surface="page" if surface == "page" else "list", arms=policy.names, chances=tuple(chances.tolist()), segment=segment,
+            surface="page" if surface == "page" else "list", arms=policy.names, propensities=tuple(chances.tolist()), segment=segment,
             version=policy.version, revenue_weight=policy.floor.weight, experience=experience, revenue=revenue, vector=vector,
         )  # fmt: skip
         return _Table(policy.version, chances[None], choice)

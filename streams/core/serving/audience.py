@@ -1,11 +1,11 @@
 """Who a user is to the choice among strategies: how active, and mostly in which domain."""
 from __future__ import annotations
 
-from streams.core.join.features_view import View
-from streams.core.join.state import UserState
+from streams.core.join.features_view import FeatureView
+from streams.core.state.rows import UserState
 
 
-def standing(state: UserState | None, view: View, ts: int) -> tuple[float, int]:
+def standing(state: UserState | None, view: FeatureView, ts: int) -> tuple[float, int]:
     """(Acts so far, decayed to `ts`; the key of the domain that most of them are in, 0 where there is none).
 
     What was only shown is no act. Of domains with as many acts the one shown more often, of these the one changed last.

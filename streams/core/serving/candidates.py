@@ -23,7 +23,7 @@ import numpy as np
 
 from online_model.popularity import POPULAR, Increment
 from streams.core.join import keys
-from streams.core.join.catalog import Known
+from streams.core.join.catalog import CatalogItem
 from streams.core.join.co_listening import CoListening, summed
 
 TOP = 500  # best of a shelf that are kept in order; what a user has just had is skipped, so more than a request takes
@@ -158,7 +158,7 @@ class CatalogIndex:
         """The shelves of all categories in a domain that have something on them; None: in all. Without a catalog there are none."""
         return self._of_category.get(domain, {})
 
-    def put(self, known: Known, seen_ms: int) -> None:
+    def put(self, known: CatalogItem, seen_ms: int) -> None:
         """An item is new or has changed; `seen_ms` (the record's time) stands in for an unknown time of publication."""
         item, before = known.item, self._placed.get(known.key)
         published = item.published_ts

@@ -18,9 +18,8 @@ from online_model.batch import Batch, of_candidates
 from online_model.features import TASKS
 from online_model.history import COLLECT, DISLIKE, FULL_PLAY, PARTIAL_PLAY, SHARE, SKIP
 from streams.core.join.events import ArmDraw
-from streams.core.join.features_view import features
-from streams.core.join.state import PendingExposure, UserPart
 from streams.core.serving.fusion import PARTS, Fusion, terms
+from streams.core.state.rows import PendingExposure, UserPart
 
 if TYPE_CHECKING:  # the core starts without torch
     from online_model.attended import Attended
@@ -236,7 +235,7 @@ def _attention(n: Numbers, name: Name, attend: Attend | None) -> list[list[Atten
     """By item; of none where nobody's behaviours are known."""
     if attend is None or n.part is None or not n.slots:
         return []
-    batch = of_candidates([features(n.part, slot) for slot in n.slots])
+    batch = of_candidates([slot.features(n.part) for slot in n.slots])
     weights = attend(batch)
     out = []
     for k in range(len(batch)):

@@ -11,12 +11,12 @@ import numpy as np
 
 from bandit.strategies import Strategy, order, scores
 from streams.core.join.features_view import ItemCounts
-from streams.core.join.state import UserState
 from streams.core.serving.candidates import EXPLORE, FRESH, POPULAR_NOW, EligibilityFilter
 from streams.core.serving.explore import arrange, given_above, propensities
 from streams.core.serving.fusion import Fusion
 from streams.core.serving.preference import Pool, figures, likely, pool, ranked
 from streams.core.serving.scoring import Predict, Scored, Scorer, ServingRequest
+from streams.core.state.rows import UserState
 
 CONTROL = POPULAR, NEW, FOR_YOU = "popular", "new", "for-you"  # modules of the control arm, in their order
 ORDER = 2  # of the random numbers of a request: those that put modules in an order

@@ -15,13 +15,13 @@ from bandit.strategies import strategies
 from streams.core.join import keys
 from streams.core.join.events import MAX_ARMS, MAX_SLOTS, ArmDraw, Exposure, ShortId
 from streams.core.join.features_view import ItemCounts
-from streams.core.join.state import UserState
 from streams.core.serving.audience import standing
 from streams.core.serving.explain import Trace
 from streams.core.serving.fusion import Fusion, RequestError
 from streams.core.serving.modules import CONTROL, Modules, Moment, Row
 from streams.core.serving.recommend import CHOICE, COLD, GUEST, RANKED, SHORT, STALE, TAIL, Recommender
 from streams.core.serving.scoring import Look, Predict, Scored, ServingRequest, SlateItem, told
+from streams.core.state.rows import UserState
 
 if TYPE_CHECKING:
     from streams.core.learning.strategy_bandit import StrategyBandit
@@ -125,7 +125,7 @@ class PageMaker:
             raise RequestError("strategy", f"no such strategy {request.strategy!r}; one of {', '.join(self._strategies)}")
         self.catalog_index.advance(ts)
         cold = predict is None or version == 0
-        state, chance = self.scorer.state(request, user, ts), [seed, keys.once("request", request_id), ts]
+        state, chance = self.scorer.state(request, user, ts), [seed, keys.uncached("request", request_id), ts]
         moment = Moment(
             request, modules, per_module, tasters, state, self.scorer.blocked(request, state, ts),
             keys.key("domain", request.domain) if request.domain is not None else None,
@@ -153,7 +153,7 @@ class PageMaker:
         laid = [(row, self.scorer.items(row.listed, row.sources, row.chances, scored, {})) for row in rows if row.listed]
         short = len(laid) < wanted or any(len(items) < per_module for _, items in laid[:modules])
         flags = {COLD: cold, GUEST: request.user_id is None, SHORT: short, STALE: stale, UNCATEGORISED: not considered}
-        chances = dict(zip(choice.arms, choice.chances, strict=True)) if choice else {}
+        chances = dict(zip(choice.arms, choice.propensities, strict=True)) if choice else {}
         page = Page(
             request_id=request_id,
             modules=[
@@ -195,7 +195,7 @@ class PageMaker:
         ]  # fmt: skip
         return Exposure(
             ts=m.ts, user_id=m.asked.user_id, request_id=page.request_id, slots=tuple(slots), domain=m.asked.domain,
-            strategy=page.strategy, choice=choice, context=m.asked.context,
+            strategy=page.strategy, arm_draw=choice, context=m.asked.context,
             model_version=page.model_version or 0, model_age_ms=page.model_age_ms,
         )  # fmt: skip
 

@@ -15,9 +15,9 @@ import numpy as np
 from online_model.features import COUNTS
 from online_model.popularity import Decay
 from streams.core.join.catalog import Catalog
-from streams.core.join.state import UserState
 from streams.core.serving.candidates import CandidateIndex, CatalogIndex, EligibilityFilter, draw, retrieve
 from streams.core.serving.scoring import Scored
+from streams.core.state.rows import UserState
 
 if TYPE_CHECKING:
     from streams.core.serving.recommend import RecommendSettings

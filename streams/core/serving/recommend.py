@@ -22,8 +22,8 @@ from streams.core.join.catalog import Catalog
 from streams.core.join.co_listening import past
 from streams.core.join.events import MAX_ARMS, MAX_SLOTS, ArmDraw, Exposure, Id, ShortId
 from streams.core.join.features_view import ItemCounts
-from streams.core.join.settings import HOUR_MS, PartitionSettings
-from streams.core.join.state import UserState
+from streams.core.join.keys import HOUR_MS
+from streams.core.join.settings import PartitionSettings
 from streams.core.serving.audience import standing
 from streams.core.serving.candidates import EXPLORE, GIVEN, CatalogIndex, EligibilityFilter, draw, retrieve, shuffled
 from streams.core.serving.explain import Trace
@@ -31,6 +31,7 @@ from streams.core.serving.explore import arrange, given_above, propensities
 from streams.core.serving.fusion import GAMMA, SCALE, WEIGHT, RequestError, Weights, chosen, within
 from streams.core.serving.scoring import MAX_IDS, Look, Predict, Scorer, ServingRequest, SlateItem, told
 from streams.core.serving.variety import ALL
+from streams.core.state.rows import UserState
 
 if TYPE_CHECKING:
     from streams.core.learning.strategy_bandit import StrategyBandit
@@ -188,7 +189,7 @@ class Recommender:
         self._check(request)
         self.catalog_index.advance(ts)
         state = self.scorer.state(request, user, ts)
-        chance = [seed, keys.once("request", request_id), ts]
+        chance = [seed, keys.uncached("request", request_id), ts]
         cold = predict is None or version == 0
         strategy, choice = request.strategy or RANKED, None
         if strategy == AUTO:
@@ -275,6 +276,6 @@ class Recommender:
         return Exposure(
             ts=ts, user_id=request.user_id, request_id=answer.request_id,
             slots=tuple(self.scorer.slots(listed, answer.items, given, item_counts, ts, request.module)), domain=request.domain,
-            strategy=answer.strategy, choice=choice, context=request.context,
+            strategy=answer.strategy, arm_draw=choice, context=request.context,
             model_version=answer.model_version or 0, model_age_ms=answer.model_age_ms,
         )  # fmt: skip

@@ -19,15 +19,16 @@ from online_model.history import BEHAVIOUR
 from streams.core.join import co_listening, keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Context, Event, EventTime, ExposedItem, Id, ShortId
-from streams.core.join.features_view import NEVER, ItemCounts, Moment, View, features
+from streams.core.join.features_view import NEVER, FeatureView, ItemCounts, UserMoment
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import PendingExposure as Half
-from streams.core.join.state import Tables, UserPart, UserState
 from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, CatalogIndex
 from streams.core.serving.explain import Numbers, numbers
 from streams.core.serving.fusion import GAMMA, SCALE, Fusion, RequestError, chosen, fuse, values, within
+from streams.core.state.rows import PendingExposure as Half
+from streams.core.state.rows import UserPart, UserState
+from streams.core.state.tables import Tables
 
 if TYPE_CHECKING:  # the core starts without torch; settings stand beside what lists are made by
     from online_model.trainer import Prediction
@@ -36,7 +37,7 @@ if TYPE_CHECKING:  # the core starts without torch; settings stand beside what l
 MAX_IDS = 1_000  # given candidates or excluded items of a request, whatever the settings say
 MAX_PLAYS = 50  # acts of a guest: as many as a history holds
 _GUEST = "guest"
-_SHOWN = np.dtype([("item", "<u8"), ("ts", "<i8")])  # rows of UserState.shown
+_SHOWN = np.dtype([("item", "<u8"), ("ts", "<i8")])  # rows of UserState.exposed
 _POPULAR_COLUMN = POPULARITY_HALF_LIVES_H.index(POPULAR_HALF_LIFE_H)
 
 Array = np.ndarray
@@ -104,7 +105,7 @@ class Scorer:
 
     def __init__(self, settings: RecommendSettings, partition: PartitionSettings, catalog: Catalog, catalog_index: CatalogIndex) -> None:
         self.settings, self.catalog, self.catalog_index = settings, catalog, catalog_index
-        self.view = View(partition)
+        self.view = FeatureView(partition)
         self._partition = partition
 
     def check(self, asked: ServingRequest) -> None:
@@ -144,7 +145,7 @@ class Scorer:
         """Items that must not be shown to this user now."""
         since = ts - self.settings.no_repeat_window_ms
         out = {keys.key("item", item_id) for item_id in asked.exclude}
-        past = [np.frombuffer(state.shown, _SHOWN)]
+        past = [np.frombuffer(state.exposed, _SHOWN)]
         past += [np.frombuffer(history, BEHAVIOUR) for pair in state.histories.values() for history in pair]
         for rows in past:
             out.update(rows["item"][rows["ts"] > since].tolist())
@@ -156,9 +157,9 @@ class Scorer:
             return ()
         user = keys.key("user", asked.user_id) if asked.user_id is not None else 0
         domain = keys.key("domain", asked.domain) if asked.domain is not None else 0
-        part = self.view.user(user, state, asked.context, ts)
-        nothing = Moment(self.view, user, state, ts).slot(0, None, domain, None, None, item_counts)
-        return tuple(np.round(look(of_candidates([features(part, nothing)]))[0], 4).tolist())
+        part = self.view.user_part(user, state, asked.context, ts)
+        nothing = UserMoment(self.view, user, state, ts).exposure(0, None, domain, 0, None, item_counts)
+        return tuple(np.round(look(of_candidates([nothing.features(part)]))[0], 4).tolist())
 
     def popular(self, candidates: Iterable[int], item_counts: ItemCounts, ts: int) -> Scored:
         """By popularity, then the newest."""
@@ -178,13 +179,13 @@ class Scorer:
         user = keys.key("user", asked.user_id) if asked.user_id is not None else 0
         domain = keys.key("domain", asked.domain) if asked.domain is not None else None
         following = self.catalog_index.followers.row(co_listening.last(state.liked, 0, ts))
-        part, moment = self.view.user(user, state, asked.context, ts), Moment(self.view, user, state, ts, following)
+        part, moment = self.view.user_part(user, state, asked.context, ts), UserMoment(self.view, user, state, ts, following)
         slots = []
         for key in ordered:
             known = self.catalog.get(key)
             of = domain if domain is not None else known.domain if known else 0
-            slots.append(moment.slot(key, known, of, module(key), 0, item_counts))
-        prediction = predict(of_candidates([features(part, slot) for slot in slots]), fusion.gamma_user, fusion.gamma_item)
+            slots.append(moment.exposure(key, known, of, keys.optional("module", module(key)), 0, item_counts))
+        prediction = predict(of_candidates([slot.features(part) for slot in slots]), fusion.gamma_user, fusion.gamma_item)
         judged = Judged(prediction, values(prediction, fusion.rank_scale), part, slots)
         fused = fuse(judged.values, fusion.weights)
         return Scored(
@@ -221,7 +222,7 @@ class Scorer:
             known = self.catalog.get(key)
             out.append(
                 ExposedItem(
-                    item_id=item.item_id, position=item.position, propensity=item.propensity, propensity_given_above=chance,
+                    item_id=item.item_id, position=item.position, propensity=item.propensity, conditional_propensity=chance,
                     score=item.score, popularity=item_counts(key, ts)[: len(POPULARITY_HALF_LIVES_H)], source=item.source, module=module,
                     monetization=known.item.monetization if known else None, module_propensity=module_propensity,
                 )

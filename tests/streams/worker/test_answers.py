@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import UserState
 from streams.core.serving.explain import Recent
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
+from streams.core.state.rows import UserState
 from streams.kafka_io.topics import TopicSettings
 from streams.worker.answers import Answers, _copied
 from streams.worker.replica import Replica, ReplicaSettings

@@ -28,7 +28,7 @@ def rewards(rng: np.random.Generator, strategy_bandit: StrategyBandit, n: int, h
         if odd and rng.random() < 0.2 and name != "a":
             arms = ["of-yesterday" if arm == "a" else arm for arm in arms]
         out.append(Reward(
-            at, 0, START + int(rng.integers(hours * HOUR_MS)), at, surface, name, arms, list(choice.chances), choice.segment,
+            at, 0, START + int(rng.integers(hours * HOUR_MS)), at, surface, name, arms, list(choice.propensities), choice.segment,
             choice.activity, choice.domain, float(rng.random() < rate), float(rng.random() * 1.5), seen,
         ))  # fmt: skip
     return out

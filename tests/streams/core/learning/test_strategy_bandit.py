@@ -43,10 +43,10 @@ def rounds(strategy_bandit: StrategyBandit, n: int, seed: int, batch: int = 50) 
         surface = "page" if rng.random() < 0.7 else "list"
         activity, domain = float(rng.integers(0, 40)), int(rng.integers(1, 6))
         name, choice = strategy_bandit.choose(surface, activity, domain, float(rng.random()))
-        out.append((name, choice.chances[choice.arms.index(name)]))
+        out.append((name, choice.propensities[choice.arms.index(name)]))
         liked = (rng.random() < RATE[name] + 0.3 * (at > n / 2 and name == "fixed")) * rng.random()
         waiting.append(Reward(
-            at, at, at, at, surface, name, list(choice.arms), list(choice.chances), choice.segment, activity, domain, float(liked),
+            at, at, at, at, surface, name, list(choice.arms), list(choice.propensities), choice.segment, activity, domain, float(liked),
             float(rng.random()), bool(rng.random() < 0.9),
         ))  # fmt: skip
         if len(waiting) == batch:
@@ -65,7 +65,7 @@ def test_before_the_first_reward_all_have_equal_chances_and_the_number_picks_one
     strategy_bandit = StrategyBandit(ARMS, BanditSettings())
     name, choice = strategy_bandit.choose("page", 3.0, 7, 0.5)
     assert (name, choice.arms, choice.segment, choice.activity, choice.domain) == ("tail", ARMS["page"], 3, 3.0, 7)
-    assert choice.chances == pytest.approx([1 / 3] * 3, abs=1e-12)
+    assert choice.propensities == pytest.approx([1 / 3] * 3, abs=1e-12)
     assert [strategy_bandit.choose("list", 0.0, 0, u)[0] for u in (0.0, 0.49, 0.51, 0.999)] == ["ranked", "ranked", "explore", "explore"]
     # Beta(20 * .05, 20 * .95), Beta(20 * .025, 20 * .975): pessimistic, half of what is expected (MODEL.md section 6).
     assert np.array(choice.experience) == pytest.approx(np.array([(0.05, 0.05 * 0.95 / 21)] * 3))
@@ -79,11 +79,11 @@ def test_half_a_million_choices_are_as_frequent_as_what_is_logged_with_each(sett
     rounds(strategy_bandit, 2_000, 3)
     users = [(float(activity), domain) for activity in (0, 20) for domain in (1, 4)]
     drawn = {user: dict.fromkeys(ARMS["page"], 0) for user in users}
-    logged = {user: strategy_bandit.choose("page", *user, 0.0)[1].chances for user in users}
+    logged = {user: strategy_bandit.choose("page", *user, 0.0)[1].propensities for user in users}
     for who, uniform in zip(rng.integers(0, 4, n).tolist(), rng.random(n).tolist(), strict=True):
         name, choice = strategy_bandit.choose("page", *users[who], uniform)
         drawn[users[who]][name] += 1
-        assert choice.chances is logged[users[who]] or choice.chances == logged[users[who]]
+        assert choice.propensities is logged[users[who]] or choice.propensities == logged[users[who]]
     for user, counts in drawn.items():
         assert sum(logged[user]) == pytest.approx(1, abs=1e-9)
         seen = [counts[arm] for arm in ARMS["page"]]
@@ -96,8 +96,8 @@ def test_a_choice_says_by_what_it_was_made_and_its_chances_sum_to_1() -> None:
     rounds(strategy_bandit, 600, 1)
     for _, choice in ask(strategy_bandit, 40, 2):
         policy = strategy_bandit.policies[choice.surface]
-        assert sum(choice.chances) == pytest.approx(1, abs=1e-9)
-        assert list(choice.chances) == policy.chances(choice.segment).tolist()
+        assert sum(choice.propensities) == pytest.approx(1, abs=1e-9)
+        assert list(choice.propensities) == policy.chances(choice.segment).tolist()
         assert (choice.version, choice.revenue_weight) == (policy.version, policy.floor.weight)
         said = np.stack([choice.experience, choice.revenue])  # [2, K, 2]
         assert said.transpose(2, 0, 1).tolist() == np.stack(policy.posteriors(choice.segment)).tolist()
@@ -143,9 +143,9 @@ def test_linear_arms_look_at_the_user_and_a_copy_and_a_restart_do_so_alike() -> 
     assert not StrategyBandit(ARMS, BanditSettings()).looks("page")
     name, choice = strategy_bandit.choose("page", 3.0, 7, 0.5, one.tolist())
     assert (name, choice.vector) == ("tail", tuple(one.tolist()))
-    assert choice.chances[1] > 0.9 > 0.1 > strategy_bandit.choose("page", 3.0, 7, 0.5, (-one).tolist())[1].chances[1]
+    assert choice.propensities[1] > 0.9 > 0.1 > strategy_bandit.choose("page", 3.0, 7, 0.5, (-one).tolist())[1].propensities[1]
     policy = strategy_bandit.policies["page"]
-    assert list(choice.chances) == policy.chances(choice.segment, one.tolist()).tolist()
+    assert list(choice.propensities) == policy.chances(choice.segment, one.tolist()).tolist()
     said = np.stack([choice.experience, choice.revenue])  # [2, K, 2]
     assert said.transpose(2, 0, 1).tolist() == np.stack(policy.posteriors(choice.segment, one.tolist())).tolist()
     assert strategy_bandit.choose("page", 3.0, 7, 0.5)[1].vector == ()

@@ -6,11 +6,12 @@ import pytest
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event
+from streams.core.join.keys import HOUR_MS
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
-from streams.core.join.settings import HOUR_MS, PartitionSettings
-from streams.core.join.state import Tables
+from streams.core.join.settings import PartitionSettings
 from streams.core.serving.audience import standing
+from streams.core.state.tables import Tables
 
 START = 1_700_000_000_000
 WEEK = 168 * HOUR_MS

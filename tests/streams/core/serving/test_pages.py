@@ -105,7 +105,7 @@ def test_modules_stand_in_the_order_of_the_blend_and_say_why(strategy: str, orde
         assert figures[category] == pytest.approx((preference, paid))
     assert (page.strategy, page.propensity, page.chances, page.segment, page.flags) == (strategy, 1.0, {}, None, [])
     assert {m.category: [i.item_id for i in m.items] for m in page.modules}["rock"] == ["rock0", "rock1"]
-    assert exposure is not None and exposure.choice is None and exposure.strategy == strategy
+    assert exposure is not None and exposure.arm_draw is None and exposure.strategy == strategy
     assert [(s.item_id, s.position, s.module, s.monetization, s.module_propensity) for s in exposure.slots] == [
         (i.item_id, n, m.name, PAID[i.item_id], 1.0) for m in page.modules for n, i in enumerate(m.items)
     ]  # fmt: skip
@@ -220,10 +220,10 @@ def test_the_strategy_is_drawn_from_the_chances_that_are_logged() -> None:
         page, exposure, trace = house.page(worth(LIKED), user_id="u", modules=2, per_module=1, seed=seed)
         seen[page.strategy] += 1
         chances = page.chances
-        assert exposure is not None and exposure.choice is not None and trace.choice == exposure.choice
-        assert exposure.choice.surface == "page" and exposure.choice.arms == tuple(ARMS)
-        assert dict(zip(ARMS, exposure.choice.chances, strict=True)) == page.chances
-        assert page.propensity == page.chances[page.strategy] and page.segment == exposure.choice.segment
+        assert exposure is not None and exposure.arm_draw is not None and trace.choice == exposure.arm_draw
+        assert exposure.arm_draw.surface == "page" and exposure.arm_draw.arms == tuple(ARMS)
+        assert dict(zip(ARMS, exposure.arm_draw.propensities, strict=True)) == page.chances
+        assert page.propensity == page.chances[page.strategy] and page.segment == exposure.arm_draw.segment
         assert exposure.strategy == page.strategy
     assert math.fsum(chances.values()) == pytest.approx(1.0, abs=1e-9) and max(chances.values()) > 1.5 / len(ARMS)
     assert stats.chisquare(list(seen.values()), [n * chances[arm] for arm in ARMS]).pvalue > 0.001
@@ -282,7 +282,7 @@ def test_chances_given_what_stands_above_make_up_the_frequencies_of_whole_pages(
         assert exposure is not None
         shown = " ".join(slot.item_id for slot in exposure.slots)
         seen[shown] = seen.get(shown, 0) + 1
-        chance[shown] = math.prod([m.propensity for m in page.modules] + [slot.propensity_given_above or 0.0 for slot in exposure.slots])
+        chance[shown] = math.prod([m.propensity for m in page.modules] + [slot.conditional_propensity or 0.0 for slot in exposure.slots])
     assert frequencies.p_value(seen, chance, 31) > 0.001
 
 
@@ -442,14 +442,14 @@ def test_without_a_catalog_or_categories_the_page_is_the_control_arms_and_says_s
         without.catalog_index.meet(name)
     without.take(event("play", "b", user="v"))
     page, exposure, _ = without.page(judged(lambda item: item % 7), user_id="u", per_module=2)
-    assert page.strategy == "fixed" and "uncategorised" in page.flags and exposure is not None and exposure.choice is None
+    assert page.strategy == "fixed" and "uncategorised" in page.flags and exposure is not None and exposure.arm_draw is None
     assert ids(page)[0] == ["b"] and ids(page)[1] == ["g", "f"] and len(ids(page)[2]) == 2
     assert (page.propensity, page.chances, page.segment) == (1.0, {}, None)
     assert all(slot.monetization is None for slot in exposure.slots)
     plain = PageHouse([Item(item_id=name) for name in "abc"])
     page, exposure, _ = plain.page(judged(lambda item: item % 7), user_id="u", strategy="blend-0.5")
     assert page.strategy == "fixed" and page.flags == ["short", "uncategorised"]
-    assert exposure is not None and exposure.strategy == "fixed" and exposure.choice is None
+    assert exposure is not None and exposure.strategy == "fixed" and exposure.arm_draw is None
     nothing, exposure, trace = PageHouse().page(None)
     assert (nothing.modules, nothing.flags, exposure, trace.items) == ([], ["cold", "guest", "short", "uncategorised"], None, [])
 
@@ -559,7 +559,7 @@ def test_a_page_is_explained_module_by_module() -> None:
     house = priced()
     made = house.page(worth(LIKED), user_id="u", modules=3, per_module=2)
     why = explained("r", made.trace, house.recommender.name)
-    assert made.exposure is not None and why.choice == made.exposure.choice and why.strategy == made.page.strategy
+    assert made.exposure is not None and why.choice == made.exposure.arm_draw and why.strategy == made.page.strategy
     assert [(i.module, i.position, i.item_id) for i in why.items] == [(s.module, s.position, s.item_id) for s in made.exposure.slots]
     assert [sum(term.adds for term in i.terms) for i in why.items] == pytest.approx([s.score for s in made.exposure.slots])
 

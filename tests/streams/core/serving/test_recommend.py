@@ -23,12 +23,14 @@ from streams.core.join.keys import HOUR_MS, key
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables, UserState, digest
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.candidates import CatalogIndex
 from streams.core.serving.fusion import RequestError, Weights
 from streams.core.serving.recommend import Preset, Recommender, RecommendSettings, ServedSlate, Slate, SlateRequest
 from streams.core.serving.scoring import GuestAct, Predict
+from streams.core.state.digest import digest
+from streams.core.state.rows import UserState
+from streams.core.state.tables import Tables
 from tests import frequencies
 
 START = 1_700_000_000_000
@@ -241,7 +243,7 @@ def test_chances_given_the_slots_above_make_up_the_frequencies_of_whole_lists() 
         assert exposure is not None
         shown = "".join(slot.item_id for slot in exposure.slots)
         seen[shown] = seen.get(shown, 0) + 1
-        chance[shown] = math.prod(slot.propensity_given_above or 0.0 for slot in exposure.slots)
+        chance[shown] = math.prod(slot.conditional_propensity or 0.0 for slot in exposure.slots)
     assert frequencies.p_value(seen, chance, 51) > 0.001
 
 
@@ -501,16 +503,16 @@ def test_auto_is_one_of_the_chosen_by_the_chances_that_are_logged() -> None:
             asked, "r", None, house.partition.item_counts, score, START, seed, 7, strategy_bandit=chooses
         )
         seen[answer.strategy] += 1
-        assert exposure is not None and exposure.choice is not None and trace.choice == exposure.choice
-        assert (exposure.choice.surface, exposure.choice.arms, exposure.strategy) == ("list", PRESETS.chosen, answer.strategy)
-        assert sum(exposure.choice.chances) == pytest.approx(1.0, abs=1e-9) and exposure.choice.activity == 0.0
+        assert exposure is not None and exposure.arm_draw is not None and trace.choice == exposure.arm_draw
+        assert (exposure.arm_draw.surface, exposure.arm_draw.arms, exposure.strategy) == ("list", PRESETS.chosen, answer.strategy)
+        assert sum(exposure.arm_draw.propensities) == pytest.approx(1.0, abs=1e-9) and exposure.arm_draw.activity == 0.0
         if seed < 100:
             named, _, _ = house.made(score, user_id="u", strategy=answer.strategy, k=3, seed=seed)
             assert named == answer  # the choice takes nothing of the chance that the list is made with
     assert stats.chisquare(list(seen.values()), [n / 4] * 4).pvalue > 0.001  # nothing earned yet: all alike
     with pytest.raises(RequestError, match=r"\$.strategy: nothing here chooses; name one of ranked, calm, wild, plain"):
         house.made(score, strategy="auto")
-    assert house.made(score, user_id="u", strategy="wild").exposure.choice is None  # type: ignore[union-attr]
+    assert house.made(score, user_id="u", strategy="wild").exposure.arm_draw is None  # type: ignore[union-attr]
 
 
 def test_linear_arms_are_told_what_the_ranker_knows_of_who_asks_once_it_knows_something() -> None:
@@ -528,8 +530,8 @@ def test_linear_arms_are_told_what_the_ranker_knows_of_who_asks_once_it_knows_so
         _, exposure, _ = house.recommender.recommend(
             asked, "r", house.user("u"), house.partition.item_counts, score, later, 1, version, strategy_bandit=chooses, look=look
         )
-        assert exposure is not None and exposure.choice is not None
-        return exposure.choice.vector
+        assert exposure is not None and exposure.arm_draw is not None
+        return exposure.arm_draw.vector
 
     assert vector(0) == () == vector(7, strategy_bandit(PRESETS)) and not batches  # it has learned nothing; it is not looked at
     assert vector(7) == (0.1768,) * 32
