@@ -12,7 +12,7 @@ from replay.simulator.closed_loop import ClosedLoop, Oracle, Outcome, Popular, R
 from replay.simulator.crowd import LAST, Ask, AskPage, Crowd
 from replay.simulator.world import DAY_MS, World, WorldSettings
 from streams.core.join.events import Action, Context, Event, ExposedItem, Exposure, decode
-from streams.core.serving.variety import ALL
+from streams.core.serving.recommend import ALL
 
 
 class Modest:

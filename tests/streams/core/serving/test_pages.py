@@ -22,14 +22,15 @@ from streams.core.join.keys import HOUR_MS, key
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.explain import explained
 from streams.core.serving.fusion import RequestError
+from streams.core.serving.model_view import ModelView, Predict
 from streams.core.serving.pages import Page, PageMaker, PageRequest, PageSettings, ServedPage
 from streams.core.serving.recommend import RecommendSettings
-from streams.core.serving.scoring import GuestAct, Predict
+from streams.core.serving.requests import GuestEvent
 from tests import frequencies
 from tests.streams.core.serving.test_recommend import ITEM, START, House, event, judged, k, said
 
 SETTLED = RecommendSettings(explore_share=0.0, explore_candidates=0)
-ARMS = [s.name for s in strategies(PageSettings().blends)]
+ARMS = [s.name for s in strategies(PageSettings().revenue_blends)]
 CATEGORIES = ("rock", "jazz", "folk", "noise")
 
 
@@ -40,7 +41,7 @@ class PageHouse(House):
         super().__init__(items, settings)
         pages = pages or PageSettings()
         self.strategy_bandit = StrategyBandit(
-            {"page": [s.name for s in strategies(pages.blends)], "list": settings.chosen}, BanditSettings()
+            {"page": [s.name for s in strategies(pages.revenue_blends)], "list": settings.chosen}, BanditSettings()
         )
         self.maker = PageMaker(pages, self.recommender)
 
@@ -49,9 +50,8 @@ class PageHouse(House):
         **request: object,
     ) -> ServedPage:  # fmt: skip
         asked = PageRequest(**request)  # type: ignore[arg-type]
-        return self.maker.page(
-            asked, request_id, self.user(asked.user_id), self.partition.item_counts, predict, self.strategy_bandit, ts, seed, version
-        )
+        model = ModelView(predict=predict, bandit=self.strategy_bandit, version=version)
+        return self.maker.page(asked, request_id, self.user(asked.user_id), self.partition.item_counts, model, ts, seed)
 
 
 def shelf_of(*categories: str, each: int = 8, **more: object) -> list[Item]:
@@ -103,7 +103,7 @@ def test_modules_stand_in_the_order_of_the_blend_and_say_why(strategy: str, orde
     figures = {m.category: (m.preference, m.monetization) for m in page.modules}
     for category, (preference, paid) in {"rock": (0.35, 0.1), "jazz": (0.25, 4.0), "folk": (0.15, 1.0)}.items():
         assert figures[category] == pytest.approx((preference, paid))
-    assert (page.strategy, page.propensity, page.chances, page.segment, page.flags) == (strategy, 1.0, {}, None, [])
+    assert (page.strategy, page.propensity, page.strategy_propensities, page.segment, page.flags) == (strategy, 1.0, {}, None, [])
     assert {m.category: [i.item_id for i in m.items] for m in page.modules}["rock"] == ["rock0", "rock1"]
     assert exposure is not None and exposure.choice is None and exposure.strategy == strategy
     assert [(s.item_id, s.position, s.module, s.monetization, s.module_propensity) for s in exposure.slots] == [
@@ -185,17 +185,19 @@ def test_tasters_are_one_item_each_of_the_categories_that_come_next() -> None:
     """By hand, as above: blend-0.5 orders jazz, rock, folk, whose best items are jazz0 or jazz1, rock0, folk0."""
     house = priced()
     whole = house.page(worth(LIKED), strategy="blend-0.5", modules=3, per_module=2)[0]
-    page, exposure, _ = house.page(worth(LIKED), user_id="u", strategy="blend-0.5", modules=1, per_module=2, tasters=2)
+    page, exposure, _ = house.page(worth(LIKED), user_id="u", strategy="blend-0.5", modules=1, per_module=2, single_item_modules=2)
     assert names(page) == names(whole) == ["category:jazz", "category:rock", "category:folk"] and page.flags == []
     assert ids(page) == [ids(whole)[0], ids(whole)[1][:1], ids(whole)[2][:1]] and ids(page)[1:] == [["rock0"], ["folk0"]]
     assert [m.score for m in page.modules] == [m.score for m in whole.modules]
     assert exposure is not None and [s.position for s in exposure.slots] == [0, 1, 0, 0]
-    assert house.page(worth(LIKED), user_id="u", strategy="blend-0.5", modules=2, per_module=2, tasters=2)[0].flags == ["short"]
+    assert house.page(worth(LIKED), user_id="u", strategy="blend-0.5", modules=2, per_module=2, single_item_modules=2)[0].flags == ["short"]
     control = PageHouse(shelf_of("rock", "jazz", each=8))
     control.take(*(event("play", f"rock{n}", user="v") for n in range(8)))
-    page = control.page(worth({}), strategy="fixed", modules=2, per_module=2, tasters=6)[0]  # its three hold the ten places, rounded up
+    page = control.page(worth({}), strategy="fixed", modules=2, per_module=2, single_item_modules=6)[
+        0
+    ]  # its three hold the ten places, rounded up
     assert [(m.name, len(m.items)) for m in page.modules] == [("popular", 4), ("new", 4), ("for-you", 4)] and page.flags == ["guest"]
-    usual = PageHouse(shelf_of("rock", "jazz", "folk"), pages=PageSettings(modules=1, tasters=1, max_modules=2))
+    usual = PageHouse(shelf_of("rock", "jazz", "folk"), pages=PageSettings(modules=1, single_item_modules=1, max_modules=2))
     sizes = [[len(of) for of in ids(usual.page(worth({}), strategy="blend-0", per_module=3, **more)[0])] for more in ({}, {"modules": 2})]
     assert sizes == [[3, 1], [3, 3]]  # of the settings' tasters, as many as fit
 
@@ -219,11 +221,11 @@ def test_the_strategy_is_drawn_from_the_chances_that_are_logged() -> None:
     for seed in range(n):
         page, exposure, trace = house.page(worth(LIKED), user_id="u", modules=2, per_module=1, seed=seed)
         seen[page.strategy] += 1
-        chances = page.chances
+        chances = page.strategy_propensities
         assert exposure is not None and exposure.choice is not None and trace.choice == exposure.choice
         assert exposure.choice.surface == "page" and exposure.choice.arms == tuple(ARMS)
-        assert dict(zip(ARMS, exposure.choice.chances, strict=True)) == page.chances
-        assert page.propensity == page.chances[page.strategy] and page.segment == exposure.choice.segment
+        assert dict(zip(ARMS, exposure.choice.chances, strict=True)) == page.strategy_propensities
+        assert page.propensity == page.strategy_propensities[page.strategy] and page.segment == exposure.choice.segment
         assert exposure.strategy == page.strategy
     assert math.fsum(chances.values()) == pytest.approx(1.0, abs=1e-9) and max(chances.values()) > 1.5 / len(ARMS)
     assert stats.chisquare(list(seen.values()), [n * chances[arm] for arm in ARMS]).pvalue > 0.001
@@ -278,7 +280,7 @@ def test_chances_given_what_stands_above_make_up_the_frequencies_of_whole_pages(
     seen: dict[str, int] = {}
     chance: dict[str, float] = {}
     for seed in range(n):
-        page, exposure, _ = house.page(score, user_id="u", strategy="explore", modules=2, per_module=2, tasters=0, seed=seed)
+        page, exposure, _ = house.page(score, user_id="u", strategy="explore", modules=2, per_module=2, single_item_modules=0, seed=seed)
         assert exposure is not None
         shown = " ".join(slot.item_id for slot in exposure.slots)
         seen[shown] = seen.get(shown, 0) + 1
@@ -295,7 +297,7 @@ def test_chances_of_tasters_and_of_their_items_are_the_frequencies_of_many_pages
     items: dict[str, int] = {}
     said_: dict[str, float] = {}
     for seed in range(n):
-        page = house.page(score, strategy="explore", modules=1, per_module=3, tasters=2, seed=seed)[0]
+        page = house.page(score, strategy="explore", modules=1, per_module=3, single_item_modules=2, seed=seed)[0]
         order = tuple(names(page))
         assert [len(m.items) for m in page.modules] == [3, 1, 1]
         orders[order], chances[order] = orders.get(order, 0) + 1, math.prod(m.propensity for m in page.modules)
@@ -409,7 +411,7 @@ def test_a_page_holds_what_it_may_hold_and_nothing_twice(
             assert len(module.items) == min(per_module, len(by_category[module.category]))
     assert ("short" in page.flags) == (len(page.modules) < wanted or any(len(m.items) < per_module for m in page.modules))
     assert page.strategy == ("fixed" if not by_category else strategy or page.strategy)
-    assert bool(page.chances) == (strategy is None and bool(by_category))
+    assert bool(page.strategy_propensities) == (strategy is None and bool(by_category))
     assert (exposure is None) == (not listed)
     assert trace.items == listed and trace.modules == [m.name for m in page.modules for _ in m.items]
     if exposure is not None:
@@ -439,12 +441,12 @@ def test_the_control_arm_is_popular_new_and_for_you_each_without_those_above() -
 def test_without_a_catalog_or_categories_the_page_is_the_control_arms_and_says_so() -> None:
     without = PageHouse()
     for name in "abcdefg":
-        without.catalog_index.meet(name)
+        without.catalog_index.add_uncatalogued(name)
     without.take(event("play", "b", user="v"))
     page, exposure, _ = without.page(judged(lambda item: item % 7), user_id="u", per_module=2)
     assert page.strategy == "fixed" and "uncategorised" in page.flags and exposure is not None and exposure.choice is None
     assert ids(page)[0] == ["b"] and ids(page)[1] == ["g", "f"] and len(ids(page)[2]) == 2
-    assert (page.propensity, page.chances, page.segment) == (1.0, {}, None)
+    assert (page.propensity, page.strategy_propensities, page.segment) == (1.0, {}, None)
     assert all(slot.monetization is None for slot in exposure.slots)
     plain = PageHouse([Item(item_id=name) for name in "abc"])
     page, exposure, _ = plain.page(judged(lambda item: item % 7), user_id="u", strategy="blend-0.5")
@@ -519,9 +521,14 @@ def test_a_guest_gets_the_page_of_a_user_who_did_the_same_and_leaves_nothing() -
     before = house.partition.user(key("user", "guest"))
     liked = judged(lambda item: item % 101 / 101)
     user, exposure, _ = house.page(liked, user_id="u", ts=later)
-    guest, none, trace = house.page(liked, plays=tuple(GuestAct(item_id=n, ts=START, full=True) for n in did), ts=later)
-    assert (guest.modules, guest.strategy, guest.chances, guest.segment) == (user.modules, user.strategy, user.chances, user.segment)
-    assert guest.flags == ["guest"] and user.flags == [] and guest.chances
+    guest, none, trace = house.page(liked, plays=tuple(GuestEvent(item_id=n, ts=START, full=True) for n in did), ts=later)
+    assert (guest.modules, guest.strategy, guest.strategy_propensities, guest.segment) == (
+        user.modules,
+        user.strategy,
+        user.strategy_propensities,
+        user.segment,
+    )
+    assert guest.flags == ["guest"] and user.flags == [] and guest.strategy_propensities
     assert exposure is not None and none is None and trace.user_id is None
     assert house.partition.user(key("user", "guest")) == before is None
     assert {m.category for m in house.page(liked, user_id="u", ts=later, strategy="blend-0", modules=12)[0].modules} >= {"c3", "c7"}
@@ -578,28 +585,29 @@ def test_names_of_modules_fit_where_they_go() -> None:
         (PageRequest(modules=13), r"\$.modules: must be in \[1, 12\], got 13"),
         (PageRequest(per_module=31), r"\$.per_module: must be in \[1, 30\], got 31"),
         (PageRequest(modules=10, per_module=21), r"\$.per_module: modules x per_module must be at most 200, got 10 x 21"),
-        (PageRequest(modules=10, tasters=3), r"\$.tasters: must be in \[0, 2\] beside 10 x 6, got 3"),
+        (PageRequest(modules=10, single_item_modules=3), r"\$.tasters: must be in \[0, 2\] beside 10 x 6, got 3"),
         (PageRequest(strategy="ranked"), r"\$.strategy: no such strategy 'ranked'; one of blend-0, blend-0.25, blend-0.5, blend-0.75,"),
         (PageRequest(weights={"likes": 1.0}), r"\$.weights.likes: no such weight"),
         (PageRequest(gamma_item=1.6), r"\$.gamma_item: must be in \[-1, 1.5\], got 1.6"),
-        (PageRequest(user_id="u", plays=(GuestAct(item_id="a"),)), r"\$.plays: only of a guest"),
+        (PageRequest(user_id="u", plays=(GuestEvent(item_id="a"),)), r"\$.plays: only of a guest"),
     ],
 )
 def test_a_request_that_cannot_be_served_names_the_field(request_: PageRequest, message: str) -> None:
     house = priced()
     with pytest.raises(RequestError, match=message) as error:
-        house.maker.page(request_, "r", None, house.partition.item_counts, None, house.strategy_bandit, START, 1)
+        house.maker.page(request_, "r", None, house.partition.item_counts, ModelView(bandit=house.strategy_bandit), START, 1)
     assert f"$.{error.value.field}:" in message.replace("\\", "")
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"blends": (0.5, 1.5)}, "blends must lie in"), ({"blends": (0.5, 0.5)}, "blends must differ"),
-        ({"blends": tuple(n / 10 for n in range(10))}, "at most 9"), ({"modules": 13}, "modules must be in"),
+        ({"revenue_blends": (0.5, 1.5)}, "revenue_blends must lie in"), ({"revenue_blends": (0.5, 0.5)}, "revenue_blends must differ"),
+        ({"revenue_blends": tuple(n / 10 for n in range(10))}, "at most 9"), ({"modules": 13}, "modules must be in"),
         ({"per_module": 0}, "per_module must be in"), ({"max_modules": 201}, "max_modules must be in"),
         ({"categories": 0}, "categories must be in"),
-        ({"modules": 10, "tasters": 3}, "tasters must be in"), ({"modules": 10, "per_module": 20, "tasters": 1}, "with tasters"),
+        ({"modules": 10, "single_item_modules": 3}, "single_item_modules must be in"),
+        ({"modules": 10, "per_module": 20, "single_item_modules": 1}, "with single_item_modules"),
         ({"modules": 12, "per_module": 20}, "modules x per_module must be at most 200"),
     ],
 )  # fmt: skip

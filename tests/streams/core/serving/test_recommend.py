@@ -25,10 +25,11 @@ from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables, UserState, digest
 from streams.core.learning.strategy_bandit import StrategyBandit
-from streams.core.serving.candidates import CatalogIndex
+from streams.core.serving.catalog_index import CatalogIndex
 from streams.core.serving.fusion import RequestError, Weights
+from streams.core.serving.model_view import ModelView, Predict
 from streams.core.serving.recommend import Preset, Recommender, RecommendSettings, ServedSlate, Slate, SlateRequest
-from streams.core.serving.scoring import GuestAct, Predict
+from streams.core.serving.requests import GuestEvent
 from tests import frequencies
 
 START = 1_700_000_000_000
@@ -68,14 +69,12 @@ class House:
         self, predict: Predict | None = None, ts: int = START, seed: int = 1, request_id: str = "r", version: int | None = 7,
         **request: object,
     ) -> ServedSlate:  # fmt: skip
-        asked = SlateRequest(**request)  # type: ignore[arg-type]
-        return self.recommender.recommend(
-            asked, request_id, self.user(asked.user_id), self.partition.item_counts, predict, ts, seed, version
-        )
+        asked, model = SlateRequest(**request), ModelView(predict=predict, version=version)  # type: ignore[arg-type]
+        return self.recommender.recommend(asked, request_id, self.user(asked.user_id), self.partition.item_counts, model, ts, seed)
 
     def ask(self, predict: Predict | None = None, **given: object) -> tuple[Slate, Exposure | None]:
         made = self.made(predict, **given)  # type: ignore[arg-type]
-        return made.answer, made.exposure
+        return made.slate, made.exposure
 
     def ids(self, predict: Predict | None = None, **request: object) -> list[str]:
         return [item.item_id for item in self.ask(predict, **request)[0].items]
@@ -300,7 +299,7 @@ def test_what_is_not_in_the_catalog_is_served_where_it_is_named_unless_it_was_de
     assert house.ids(by_name(["a"])) == ["a"]
     without = House()
     for name in ("b", "c"):
-        without.catalog_index.meet(name)
+        without.catalog_index.add_uncatalogued(name)
         without.take(event("play", name, user="v"))
     assert sorted(without.ids(None, user_id="u", domain="song")) == ["b", "c"]
     assert without.ids(by_name("cb"), user_id="u") == ["c", "b"]
@@ -371,7 +370,7 @@ def test_a_guests_plays_count_and_leave_no_trace() -> None:
         return by_name("abcd")(batch, gamma_user, gamma_item)
 
     later = START + 7 * HOUR_MS  # what v did is no repetition any more
-    plays = (GuestAct(item_id="a", ts=START, full=True), GuestAct(item_id="b", action=Action.SKIP, ts=START))
+    plays = (GuestEvent(item_id="a", ts=START, full=True), GuestEvent(item_id="b", action=Action.SKIP, ts=START))
     answer, exposure = house.ask(score, plays=plays, ts=later)
     house.ask(score, user_id="v", ts=later)
     guest, user = seen
@@ -382,7 +381,7 @@ def test_a_guests_plays_count_and_leave_no_trace() -> None:
     assert np.array_equal(guest.history, user.history) and np.array_equal(guest.age_s, user.age_s)
     assert np.array_equal(guest.counts, user.counts) and guest.counts[0, 0, 0] > 0  # as of a user who did the same
     assert guest.action[0, 0, 0] == FULL_PLAY
-    assert house.ids(score, plays=(GuestAct(item_id="c"), GuestAct(item_id="d", ts=later + HOUR_MS)), ts=later) == ["a", "b"]
+    assert house.ids(score, plays=(GuestEvent(item_id="c"), GuestEvent(item_id="d", ts=later + HOUR_MS)), ts=later) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -398,21 +397,21 @@ def test_a_guests_plays_count_and_leave_no_trace() -> None:
         (SlateRequest(gamma_user=-1.1), r"\$.gamma_user: must be in \[-1, 1.5\], got -1.1"),
         (SlateRequest(rank_scale=0.0), r"\$.rank_scale: must be in \[0.001, 1,000\], got 0"),
         (SlateRequest(strategy="best"), r"\$.strategy: no such strategy 'best'; one of ranked, tail, explore, popular, auto"),
-        (SlateRequest(user_id="u", plays=(GuestAct(item_id="a"),)), r"\$.plays: only of a guest"),
+        (SlateRequest(user_id="u", plays=(GuestEvent(item_id="a"),)), r"\$.plays: only of a guest"),
     ],
 )
 def test_a_request_that_cannot_be_served_names_the_field(request_: SlateRequest, message: str) -> None:
     house = House([Item(item_id="a")])
     with pytest.raises(RequestError, match=message) as error:
-        house.recommender.recommend(request_, "r", None, house.partition.item_counts, None, START, 1)
+        house.recommender.recommend(request_, "r", None, house.partition.item_counts, ModelView(), START, 1)
     assert f"$.{error.value.field}:" in message.replace("\\", "")
 
 
 def test_the_exposure_is_what_was_answered() -> None:
     house = House([Item(item_id=name) for name in "ab"])
     answer, exposure, _ = house.recommender.recommend(
-        SlateRequest(user_id="u", domain=None, context={"d": 1}, module="m"), "r9", None, house.partition.item_counts, by_name("ab"),
-        START, 1, version=3, age_ms=40, stale=True,
+        SlateRequest(user_id="u", domain=None, context={"d": 1}, module="m"), "r9", None, house.partition.item_counts,
+        ModelView(predict=by_name("ab"), version=3, age_ms=40, stale=True), START, 1,
     )  # fmt: skip
     assert answer.flags == ["short", "stale"] and (answer.model_version, answer.model_age_ms) == (3, 40)
     assert exposure is not None
@@ -498,7 +497,7 @@ def test_auto_is_one_of_the_chosen_by_the_chances_that_are_logged() -> None:
     for seed in range(n):
         asked = SlateRequest(user_id="u", strategy="auto", k=3)
         answer, exposure, trace = house.recommender.recommend(
-            asked, "r", None, house.partition.item_counts, score, START, seed, 7, strategy_bandit=chooses
+            asked, "r", None, house.partition.item_counts, ModelView(predict=score, bandit=chooses, version=7), START, seed
         )
         seen[answer.strategy] += 1
         assert exposure is not None and exposure.choice is not None and trace.choice == exposure.choice
@@ -525,9 +524,8 @@ def test_linear_arms_are_told_what_the_ranker_knows_of_who_asks_once_it_knows_so
 
     def vector(version: int, chooses: StrategyBandit = chooses) -> tuple[float, ...]:
         score, later = judged(lambda item: item % 97 / 97), START + 9 * HOUR_MS
-        _, exposure, _ = house.recommender.recommend(
-            asked, "r", house.user("u"), house.partition.item_counts, score, later, 1, version, strategy_bandit=chooses, look=look
-        )
+        model = ModelView(predict=score, user_vector=look, bandit=chooses, version=version)
+        _, exposure, _ = house.recommender.recommend(asked, "r", house.user("u"), house.partition.item_counts, model, later, 1)
         assert exposure is not None and exposure.choice is not None
         return exposure.choice.vector
 
@@ -542,14 +540,12 @@ def test_linear_arms_are_told_what_the_ranker_knows_of_who_asks_once_it_knows_so
 def test_a_guest_is_chosen_for_as_somebody_who_did_the_same_and_leaves_nothing() -> None:
     house, later = House([Item(item_id=f"n{n}", domain="song") for n in range(9)], PRESETS), START + 9 * HOUR_MS
     house.take(event("play", "n1", full=True))
-    recommend, counts, chooses = house.recommender.recommend, house.partition.item_counts, strategy_bandit(PRESETS)
-    score = judged(lambda item: item % 97 / 97)
-    of_user = recommend(
-        SlateRequest(user_id="u", strategy="auto"), "r", house.user("u"), counts, score, later, 1, 7, strategy_bandit=chooses
-    )
-    plays = (GuestAct(item_id="n1", ts=START, full=True),)
-    of_guest = recommend(SlateRequest(plays=plays, strategy="auto"), "r", None, counts, score, later, 1, 7, strategy_bandit=chooses)
-    assert of_guest.answer.items == of_user.answer.items and of_guest.exposure is None
+    recommend, counts = house.recommender.recommend, house.partition.item_counts
+    model = ModelView(predict=judged(lambda item: item % 97 / 97), bandit=strategy_bandit(PRESETS), version=7)
+    of_user = recommend(SlateRequest(user_id="u", strategy="auto"), "r", house.user("u"), counts, model, later, 1)
+    plays = (GuestEvent(item_id="n1", ts=START, full=True),)
+    of_guest = recommend(SlateRequest(plays=plays, strategy="auto"), "r", None, counts, model, later, 1)
+    assert of_guest.slate.items == of_user.slate.items and of_guest.exposure is None
     assert of_guest.trace.choice == of_user.trace.choice is not None and of_guest.trace.choice.activity > 0
 
 
