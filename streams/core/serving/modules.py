@@ -12,7 +12,7 @@ from bandit.strategies import Strategy, order, scores
 from streams.core.serving.fusion import Fusion
 from streams.core.serving.preference import CategoryQuota, category_scores, liked_categories, likely_categories, rank_by_category
 from streams.core.serving.requests import RequestState
-from streams.core.serving.retrieval import FRESH, POPULAR_NOW, Arrangement, CandidatePool, SourceQuota, pool
+from streams.core.serving.retrieval import FRESH, POPULAR_NOW, Arrangement, CandidatePool, pool
 from streams.core.serving.scoring import ScoredCandidates, Scorer
 
 CONTROL = POPULAR, NEW, FOR_YOU = "popular", "new", "for-you"  # modules of the control arm, in their order
@@ -46,7 +46,7 @@ class ModuleBuilder:
 
     def __init__(self, scorer: Scorer, state: RequestState, size: PageSize) -> None:
         self._scorer, self._state, self._size = scorer, state, size
-        self._settings, self._catalog_index = scorer.settings, scorer.catalog_index
+        self._quota, self._share, self._catalog_index = scorer.settings.quota(), scorer.settings.explore_share, scorer.catalog_index
         self._index = scorer.catalog_index.of_domain(state.domain)
         self._eligibility, self._rng = scorer.eligibility(state), state.rng()
 
@@ -54,19 +54,18 @@ class ModuleBuilder:
         """Up to `categories` by key, each with what may stand in it: together about as many candidates as of a slate."""
         size, indexes = self._size, self._catalog_index.categories(self._state.domain)
         fewest = size.modules + size.single_item_modules
-        quota = CategoryQuota(max(fewest, min(categories, self._candidates // size.per_module)), fewest, size.per_module)
+        quota = CategoryQuota(max(fewest, min(categories, self._quota.total // size.per_module)), fewest, size.per_module)
         popular = (known.category for key in self._index.popular() if (known := self._scorer.catalog.get(key)))
         liked = liked_categories(self._state.user, self._scorer.view.scopes, self._state.ts)
         likely = likely_categories(indexes, liked, popular, self._eligibility, quota, self._rng)
-        each = self._quota(max(size.per_module, self._candidates // max(1, len(likely))))
-        share = self._settings.explore_share
-        return {c: pool(indexes[c], self._eligibility, each, size.per_module, share, self._rng) for c in likely}
+        each = self._quota.scaled(max(size.per_module, self._quota.total // max(1, len(likely))))
+        return {c: pool(indexes[c], self._eligibility, each, size.per_module, self._share, self._rng) for c in likely}
 
     def by_category(
         self, pools: Mapping[int, CandidatePool], strategy: Strategy, fusion: Fusion
     ) -> tuple[list[DraftModule], ScoredCandidates]:
         """One module a category, in the strategy's order, up to the size of the page; behind them the modules of a single item."""
-        size, state, settings = self._size, self._state, self._settings
+        size, state = self._size, self._state
         names = {c: self._category_name(p) for c, p in pools.items()}
         scored = self._scored({key: _module_name(names[c], c) for c, p in pools.items() for key in p.items()}, fusion)
         ranked = rank_by_category(pools, scored)
@@ -76,38 +75,26 @@ class ModuleBuilder:
         categories, out = list(pools), []
         for n, (place, propensity) in enumerate(zip(places.tolist(), propensities.tolist(), strict=True)):
             c = categories[place]
-            items = pools[c].first(size.per_module if n < size.modules else 1).arrange(ranked[c], settings.explore_share)
+            items = pools[c].first(size.per_module if n < size.modules else 1).arrange(ranked[c], self._share)
             why = float(of.preference[place]), float(of.monetization[place]), float(score[place])
             out.append(DraftModule(_module_name(names[c], c), names[c], items, *why, propensity))
         return out, scored
 
     def control(self, size: PageSize, fusion: Fusion) -> tuple[list[DraftModule], ScoredCandidates]:
         """The same three modules for everybody, each without the items of those before it."""
-        index, shown = self._index, dict[int, str]()
+        index, placed = self._index, dict[int, str]()
         out: list[DraftModule] = []
         for name, source, best in ((POPULAR, POPULAR_NOW, index.popular()), (NEW, FRESH, index.newest()))[: size.modules]:
-            items = list(islice((key for key in best if key not in shown and self._eligibility.eligible(key)), size.per_module))
+            items = list(islice((key for key in best if key not in placed and self._eligibility.eligible(key)), size.per_module))
             out.append(DraftModule(name, None, Arrangement(items, [source] * len(items), list(range(len(items))), len(items), 0.0)))
-            shown |= dict.fromkeys(items, name)
+            placed |= dict.fromkeys(items, name)
         if size.modules < len(CONTROL):
-            return out, self._scored(shown, fusion)
-        eligibility, share = self._scorer.eligibility(self._state, shown), self._settings.explore_share
-        for_you = pool(index, eligibility, self._quota(self._candidates), size.per_module, share, self._rng)
-        scored = self._scored(shown | dict.fromkeys(for_you.items(), FOR_YOU), fusion)
+            return out, self._scored(placed, fusion)
+        eligibility = self._scorer.eligibility(self._state, placed)
+        for_you = pool(index, eligibility, self._quota.scaled(self._quota.total), size.per_module, self._share, self._rng)
+        scored = self._scored(placed | dict.fromkeys(for_you.items(), FOR_YOU), fusion)
         ranked = [key for key in scored.order if key in for_you.sources]
-        return [*out, DraftModule(FOR_YOU, None, for_you.arrange(ranked, share))], scored
-
-    @property
-    def _candidates(self) -> int:
-        """Of a slate, co-listened ones aside."""
-        s = self._settings
-        return s.popular_candidates + s.fresh_candidates + s.explore_candidates
-
-    def _quota(self, candidates: int) -> SourceQuota:
-        """So many candidates, from each source its share of a slate's."""
-        s, total = self._settings, max(1, self._candidates)
-        popular, fresh = candidates * s.popular_candidates // total, candidates * s.fresh_candidates // total
-        return SourceQuota(popular, fresh, candidates - popular - fresh)
+        return [*out, DraftModule(FOR_YOU, None, for_you.arrange(ranked, self._share))], scored
 
     def _scored(self, module: Mapping[int, str], fusion: Fusion) -> ScoredCandidates:
         return self._scorer.score(module, self._state, fusion, module.get)

@@ -91,7 +91,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     propensity: float  # probability of this strategy; 1 where the request named it
     strategy_propensities: dict[str, float] = msgspec.field(name="chances")  # of every strategy; empty where the request named it
     segment: int | None  # of the user, in the strategy bandit; None where the request named the strategy
-    flags: list[str]  # of cold, guest, stale, as in a slate; short (fewer modules or items than asked for), uncategorised
+    flags: list[str]  # of cold, guest, stale, as in a slate; short (fewer modules or items than requested), uncategorised
     model_version: int | None
     model_age_ms: int
 
@@ -108,7 +108,7 @@ class PageMaker:
     """Makes pages from explicit state, by the settings, catalog and scores of a recommender."""
 
     def __init__(self, settings: PageSettings, recommender: Recommender) -> None:
-        self.settings, self.catalog_index, self.scorer = settings, recommender.catalog_index, recommender.scorer
+        self.settings, self.scorer = settings, recommender.scorer
         self._strategies = {strategy.name: strategy for strategy in strategies(settings.revenue_blends)}
 
     def page(

@@ -82,17 +82,13 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
             *((f"weights.{part}", weight, WEIGHT) for part, weight in msgspec.structs.asdict(self.weights).items()),
             *((name, getattr(self, name), GAMMA) for name in ("gamma_user", "gamma_item", "tail_gamma_item")),
             ("rank_scale", self.rank_scale, SCALE),
+            *((name, getattr(self, name), (0.0, 1.0)) for name in ("explore_share", "explore_share_more")),
+            ("max_k", self.max_k, (1, MAX_SLOTS)),
+            ("max_candidates", self.max_candidates, (1, MAX_IDS)),
         ):
             if not low <= value <= high:
                 raise ValueError(f"{field} must be in [{low:,g}, {high:,g}], got {value:g}")
-        for name in ("explore_share", "explore_share_more"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         self._check_strategies()
-        if not 1 <= self.max_k <= MAX_SLOTS:
-            raise ValueError(f"max_k must be in [1, {MAX_SLOTS}], got {self.max_k}")
-        if not 1 <= self.max_candidates <= MAX_IDS:
-            raise ValueError(f"max_candidates must be in [1, {MAX_IDS:,}], got {self.max_candidates}")
         for name in ("co_listened_candidates", "popular_candidates", "fresh_candidates", "explore_candidates", "no_repeat_window_ms"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
@@ -101,16 +97,14 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
         if len(self.presets) > MAX_PRESETS:
             raise ValueError(f"at most {MAX_PRESETS} presets, got {len(self.presets)}")
         for name, preset in self.presets.items():
-            if not re.fullmatch("[A-Za-z0-9_-]{1,64}", name) or name in (*STRATEGIES, AUTO, ALL):
-                taken = ", ".join((*STRATEGIES, AUTO, ALL))
-                raise ValueError(f"presets.{name}: a name of 1 to 64 letters, digits, - and _, and none of {taken}")
+            taken = (*STRATEGIES, AUTO, ALL)
+            if not re.fullmatch("[A-Za-z0-9_-]{1,64}", name) or name in taken:
+                raise ValueError(f"presets.{name}: a name of 1 to 64 letters, digits, - and _, and none of {', '.join(taken)}")
             try:
                 merged_weights(self.weights, preset.weights)
-                for gamma in ("gamma_user", "gamma_item"):
-                    if getattr(preset, gamma) is not None:
-                        bounded(gamma, getattr(preset, gamma), GAMMA)
-                if preset.explore_share is not None:
-                    bounded("explore_share", preset.explore_share, (0.0, 1.0))
+                for field, bounds in (("gamma_user", GAMMA), ("gamma_item", GAMMA), ("explore_share", (0.0, 1.0))):
+                    if (value := getattr(preset, field)) is not None:
+                        bounded(field, value, bounds)
             except RequestError as error:
                 raise ValueError(f"presets.{name}: {error}") from None
         unknown = [name for name in self.chosen if name not in (*STRATEGIES, *self.presets)]

@@ -23,6 +23,20 @@ class SourceQuota:
     explore: int
     co_listened: int = 0  # at most, in place of as many popular ones
 
+    @property
+    def total(self) -> int:
+        """Of all sources; co-listened ones stand in place of popular ones."""
+        return self.popular + self.fresh + self.explore
+
+    def scaled(self, candidates: int) -> SourceQuota:
+        """So many candidates in the same shares, none of them co-listened.
+
+        >>> SourceQuota(popular=130, fresh=50, explore=20, co_listened=50).scaled(40)
+        SourceQuota(popular=26, fresh=10, explore=4, co_listened=0)
+        """
+        popular, fresh = (candidates * quota // max(1, self.total) for quota in (self.popular, self.fresh))
+        return SourceQuota(popular, fresh, candidates - popular - fresh)
+
 
 @dataclass(frozen=True)
 class Arrangement:

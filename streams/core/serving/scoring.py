@@ -99,7 +99,7 @@ class Scorer:
         ts: int,
         seed: int,
     ) -> RequestState:
-        """All that the answer to a request depends on; the catalog index moves on to its time. Raises RequestError."""
+        """All that a slate or page depends on; the catalog index moves on to its time. Raises RequestError."""
         if request.user_id is not None and request.plays:
             raise RequestError("plays", "only of a guest; what a user did comes as events")
         self.catalog_index.advance(ts)
@@ -113,38 +113,32 @@ class Scorer:
 
     def fusion(self, request: ServingRequest, ranking: Ranking) -> Fusion:
         """What the request names, else what the strategy does. Raises RequestError."""
-        usual = {
+        defaults = {
             "rank_scale": (self.settings.rank_scale, SCALE),
             "gamma_user": (ranking.gamma_user, GAMMA),
             "gamma_item": (ranking.gamma_item, GAMMA),
         }
-        own = {name: bounded(name, value, bounds) for name, (_, bounds) in usual.items() if (value := getattr(request, name)) is not None}
-        weights = merged_weights(self.settings.weights, {**ranking.weights, **(request.weights or {})})
-        return Fusion(weights, **({name: value for name, (value, _) in usual.items()} | own))
-
-    def score(
-        self, candidates: Iterable[int], state: RequestState, fusion: Fusion, module: Callable[[int], str | None]
-    ) -> ScoredCandidates:
-        """By the model; while it is cold, by popularity. `module`: name of the module that a candidate would stand in."""
-        if state.model.cold:
-            return self.by_popularity(candidates, state)
-        return self.by_model(candidates, state, fusion, module)
+        parameters = {
+            name: bounded(name, default if (requested := getattr(request, name)) is None else requested, bounds)
+            for name, (default, bounds) in defaults.items()
+        }
+        return Fusion(merged_weights(self.settings.weights, {**ranking.weights, **(request.weights or {})}), **parameters)
 
     def by_popularity(self, candidates: Iterable[int], state: RequestState) -> ScoredCandidates:
         """By the decayed count of a day, then the newest."""
         score = {key: state.item_counts(key, state.ts)[_POPULAR_COLUMN] for key in candidates}
         return ScoredCandidates(sorted(score, key=lambda key: (-score[key], -self.catalog_index.published_ms(key), key)), score)
 
-    def by_model(
+    def score(
         self, candidates: Iterable[int], state: RequestState, fusion: Fusion, module: Callable[[int], str | None]
     ) -> ScoredCandidates:
-        """By the model, as one batch in the order of keys, each candidate in the first position of its module: its own isn't known yet.
+        """By the model, as one batch in the order of keys; while the model is cold, by popularity.
 
-        Raises ValueError where the view has no model.
+        `module`: name of the module that a candidate would stand in. It is scored in the first position there: its own isn't known yet.
         """
         predict, ordered = state.model.predict, sorted(candidates)
-        if predict is None:
-            raise ValueError("a model view without a model scores nothing")
+        if predict is None or state.model.cold:
+            return self.by_popularity(ordered, state)
         if not ordered:
             return ScoredCandidates([], {})
         user, domain, ts = state.user_key, state.domain, state.ts
@@ -153,8 +147,8 @@ class Scorer:
         moment, exposures = Moment(self.view, user, state.user, ts, co_listened), []
         for key in ordered:
             known = self.catalog.get(key)
-            of = domain if domain is not None else known.domain if known else 0
-            exposures.append(moment.slot(key, known, of, module(key), 0, state.item_counts))
+            item_domain = domain if domain is not None else known.domain if known else 0
+            exposures.append(moment.slot(key, known, item_domain, module(key), 0, state.item_counts))
         prediction = predict(of_candidates([features(part, exposure) for exposure in exposures]), fusion.gamma_user, fusion.gamma_item)
         multiplied = values(prediction, fusion.rank_scale)
         fused = fuse(multiplied, fusion.weights)
@@ -167,14 +161,13 @@ class Scorer:
     def slate_items(self, arrangement: Arrangement, scored: ScoredCandidates, names: Mapping[int, str]) -> list[SlateItem]:
         """Items as they are served, from the first position on. `names`: ids that the request gave."""
         m = scored.model
+        rows = zip(arrangement.items, arrangement.sources, arrangement.propensities, strict=True)
         return [
             SlateItem(
                 item_id=names.get(key) or self._name(key), position=n, score=scored.score[key], source=source, propensity=propensity,
                 probabilities=dict(zip(TASKS, m.prediction.probabilities[m.row[key]].tolist(), strict=True)) if m else None,
             )
-            for n, (key, source, propensity) in enumerate(
-                zip(arrangement.items, arrangement.sources, arrangement.propensities, strict=True)
-            )
+            for n, (key, source, propensity) in enumerate(rows)
         ]  # fmt: skip
 
     def exposed_items(
