@@ -27,7 +27,7 @@ from streams.core.join.decode import validated
 from streams.core.join.events import Exposure, Rejected
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
-from streams.core.serving.explain import Explanation, Recent
+from streams.core.serving.explain import Explanation, RecentTraces
 from streams.core.serving.fusion import RequestError
 from streams.core.serving.pages import Page, PageRequest, PageSettings
 from streams.core.serving.recommend import STALE, RecommendSettings, Slate, SlateRequest
@@ -77,7 +77,7 @@ class Service:
         self._thread = ThreadPoolExecutor(1, "answer")
         chosen = arms(config.pages, config.recommend)
         self.model = Replica(config.topics, config.copy, config.model, thread=self._thread, arms=chosen, bandit=config.bandit)
-        recent = Recent(config.service.explained_requests, config.service.explained_bytes)
+        recent = RecentTraces(config.service.explained_requests, config.service.explained_bytes)
         self._answers = Answers(config.recommend, config.pages, config.partition, self.model, self._thread, recent)
         self._delivery = Delivery(config.topics)  # its own: behind a worker's effects, which are large, lists would wait for their turn
         self._worker: Worker

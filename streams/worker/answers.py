@@ -28,8 +28,9 @@ from streams.core.join.events import Event, Exposure
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, CatalogIndex
-from streams.core.serving.explain import Explanation, Recent, explained
+from streams.core.serving.catalog_index import POPULAR_HALF_LIFE_H, CatalogIndex
+from streams.core.serving.explain import Explanation, RecentTraces, explained
+from streams.core.serving.model_view import ModelView
 from streams.core.serving.pages import PageMaker, PageRequest, PageSettings, ServedPage
 from streams.core.serving.recommend import Recommender, RecommendSettings, ServedSlate, SlateRequest
 from streams.core.state.rows import UserState
@@ -51,7 +52,7 @@ class Answers:
 
     def __init__(
         self, settings: RecommendSettings, pages: PageSettings, partition: PartitionSettings, model: Replica, thread: Executor,
-        recent: Recent,
+        recent: RecentTraces,
     ) -> None:  # fmt: skip
         """`thread`: one, the same that the model moves on in. `recent`: of what can be explained; from here on that thread's."""
         self._catalog, self._shelves = Catalog(), CatalogIndex()  # a catalog of its own, so that both are of one moment
@@ -113,27 +114,25 @@ class Answers:
                 self._making = None
 
     def _make(self, request: SlateRequest, request_id: str, user: UserState | None, partition: Partition, now_ms: int) -> ServedSlate:
-        model = self._model
-        there = model.version is not None
         with _at(partition):
-            made = self._recommender.recommend(
-                request, request_id, user, partition.glance, model.predict if there else None,
-                now_ms, SEED, model.version, model.age_ms if there else 0, there and model.stale, model.strategy_bandit,
-                model.user_vector if there else None,
-            )  # fmt: skip
+            made = self._recommender.recommend(request, request_id, user, partition.glance, self._view(), now_ms, SEED)
         self._recent.put(request_id, made.trace)
         return made
 
     def _make_page(self, request: PageRequest, request_id: str, user: UserState | None, partition: Partition, now_ms: int) -> ServedPage:
-        model = self._model
-        there = model.version is not None
         with _at(partition):
-            made = self._pages.page(
-                request, request_id, user, partition.glance, model.predict if there else None, model.strategy_bandit,
-                now_ms, SEED, model.version, model.age_ms if there else 0, there and model.stale, model.user_vector if there else None,
-            )  # fmt: skip
+            made = self._pages.page(request, request_id, user, partition.glance, self._view(), now_ms, SEED)
         self._recent.put(request_id, made.trace)
         return made
+
+    def _view(self) -> ModelView:
+        """The model as it is now."""
+        m = self._model
+        if m.version is None:
+            return ModelView(bandit=m.strategy_bandit)
+        return ModelView(
+            predict=m.predict, user_vector=m.user_vector, bandit=m.strategy_bandit, version=m.version, age_ms=m.age_ms, stale=m.stale
+        )
 
     def _explain(self, request_id: str) -> Explanation | None:
         trace = self._recent.get(request_id)
@@ -157,7 +156,7 @@ class Answers:
 
     def _meet(self, names: Iterable[str]) -> None:
         for name in names:
-            self._shelves.meet(name)
+            self._shelves.add_uncatalogued(name)
 
     def _begin(self, popularity_rows: Iterable[Row], co_listening_rows: Iterable[Row]) -> None:
         sums: dict[int, tuple[int, float]] = {}
@@ -176,7 +175,7 @@ class Answers:
         for item, (at, popularity) in sums.items():
             self._shelves.seed(item, popularity, at)
         for item, of in parts.items():
-            self._shelves.followers.put(item, co_listening.merge(of))
+            self._shelves.co_listening.put(item, co_listening.merge(of))
 
     def _later(self, work: Callable[..., None], *given: Any) -> None:
         self._thread.submit(_whole, work, *given)

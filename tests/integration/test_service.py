@@ -162,7 +162,7 @@ def test_cold_list_is_popular_and_its_exposure_is_in_kafka_before_the_answer(top
         page = await ask_page(client, user_id="cleo", request_id="p1", context={"device": "car"})
         *_, shown = await asyncio.to_thread(exposures, topics)
         assert (page["request_id"], page["flags"], page["model_version"]) == ("p1", ["cold", "short"], None)
-        arms = strategies(PageSettings().blends)
+        arms = strategies(PageSettings().revenue_blends)
         assert page["chances"] == pytest.approx({arm.name: 1 / len(arms) for arm in arms}, abs=1e-12)
         assert page["propensity"] == page["chances"][page["strategy"]]
         assert (shown["strategy"], shown["user_id"], shown["context"]) == (page["strategy"], "cleo", {"device": "car"})

@@ -13,7 +13,7 @@ from replay.simulator.crowd import LAST, Ask, AskPage, Crowd
 from replay.simulator.world import DAY_MS, World, WorldSettings
 from streams.core.join.decode import decode
 from streams.core.join.events import Action, Context, Event, ExposedItem, Exposure
-from streams.core.serving.variety import ALL
+from streams.core.serving.recommend import ALL
 
 
 class Modest:

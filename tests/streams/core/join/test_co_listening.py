@@ -28,7 +28,7 @@ from streams.core.join.settings import PartitionSettings
 from streams.core.serving.recommend import RecommendSettings
 from streams.core.state.digest import digest
 from streams.core.state.tables import Row, Tables
-from tests.streams.core.serving.test_candidates import shelves_of
+from tests.streams.core.serving.test_catalog_index import catalog_index_of
 from tests.streams.core.serving.test_recommend import START, House, by_name, event, k
 
 DAY = 24 * HOUR_MS
@@ -188,15 +188,15 @@ def test_skips_collects_of_what_plays_and_what_was_undone_lead_nowhere() -> None
         event("uncollect", "a", at=START + 3_000), event("play", "c", at=START + 4_000, full=True),
     ]  # fmt: skip
     house.take(*acts)
-    assert list(house.catalog_index.followers.after([k("a")])) == [k("c")]
-    assert list(house.catalog_index.followers.after([k("b")])) == list(house.catalog_index.followers.after([k("c")])) == []
+    assert list(house.catalog_index.co_listening.after([k("a")])) == [k("c")]
+    assert list(house.catalog_index.co_listening.after([k("b")])) == list(house.catalog_index.co_listening.after([k("c")])) == []
 
 
 def test_a_deleted_item_is_followed_by_nothing() -> None:
-    catalog_index = shelves_of(Item(item_id="a"), Item(item_id="b"))
-    catalog_index.followers.add(k("a"), k("b"), START)
+    catalog_index = catalog_index_of(Item(item_id="a"), Item(item_id="b"))
+    catalog_index.co_listening.add(k("a"), k("b"), START)
     catalog_index.delete(k("a"))
-    assert list(catalog_index.followers.after([k("a")])) == []
+    assert list(catalog_index.co_listening.after([k("a")])) == []
 
 
 def rows_of_the_first_format(popularity: Iterable[Row]) -> tuple[list[Row], list[Row]]:
