@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from bandit import arms, quadrature
-from bandit.drift import Drift
+from bandit.drift import ArmDrift, DetectorType
 from bandit.floor import Floor
 from bandit.linear import VECTOR, LinearArms
 from bandit.settings import BanditSettings
@@ -37,14 +37,14 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True):
 class Policy:
     """Posteriors of all segments, the chances they give, and how they move."""
 
-    def __init__(self, names: Sequence[str], segments: int, settings: BanditSettings) -> None:
+    def __init__(self, names: Sequence[str], segments: int, settings: BanditSettings, detector: DetectorType) -> None:
         if len(names) < 2 or len(set(names)) < len(names):
             raise ValueError(f"at least two arms of different names, not {list(names)}")
         self.names, self.segments, self.settings = tuple(names), segments, settings
         self.arms = arms.fresh(segments, len(names))
         weighs = settings.revenue_floor > 0 or settings.revenue_weight > 0
         watched = ("experience", "revenue") if weighs else ("experience",)  # what a choice depends on; one alarm, shared among them
-        self.drift = {of: Drift(segments, len(names), settings.alarm / len(watched)) for of in watched if settings.alarm}
+        self.drift = {of: ArmDrift(segments, len(names), settings.alarm / len(watched), detector) for of in watched if settings.alarm}
         self.floor = Floor(settings)
         self.version = 0  # of all that chances depend on
         self.memory = max(settings.memory_rounds, _SUCCESSES * len(names) / settings.experience_rate)
@@ -111,7 +111,7 @@ class Policy:
         experience, revenue = np.clip(experience, 0.0, 1.0), np.clip(revenue, 0.0, s.revenue_most)
         rewards = np.stack([experience, revenue / s.revenue_most])
         seen = {"experience": rewards[arms.EXPERIENCE], "revenue": rewards[arms.REVENUE]}
-        changed = sorted({g for of, drift in self.drift.items() for g in drift.see(segment, arm, seen[of])})
+        changed = sorted({g for of, drift in self.drift.items() for g in drift.update(segment, arm, seen[of])})
         for g in changed:
             self.arms.cut(g, s.keep)
         self.arms.add(segment, arm, rewards, self.memory)

@@ -11,6 +11,7 @@ from bandit.arms import fresh
 from bandit.linear import VECTOR, LinearArms
 from bandit.policy import Policy
 from bandit.settings import BanditSettings
+from online_model.adwin import Adwin
 
 Array = np.ndarray
 
@@ -85,7 +86,7 @@ def test_all_at_once_is_one_by_one_and_older_rounds_fade() -> None:
 
 
 def taught(seed: int = 4, n: int = 1_500, settings: BanditSettings = LINEAR, policy: Policy | None = None) -> Policy:
-    policy = policy or Policy(NAMES, 2, settings)
+    policy = policy or Policy(NAMES, 2, settings, Adwin)
     segment, vector, arm, rewards = rounds(n, seed)
     for at in range(0, n, 100):
         part = slice(at, at + 100)
@@ -117,7 +118,7 @@ def test_users_who_differ_get_what_they_like_and_of_whom_nothing_is_known_their_
 
 
 def test_after_a_restart_and_in_a_copy_chances_are_those_of_a_twin_and_arms_keep_what_they_learned() -> None:
-    whole, restored, copy = taught(), Policy(NAMES, 2, LINEAR), Policy(NAMES, 2, LINEAR)
+    whole, restored, copy = taught(), Policy(NAMES, 2, LINEAR, Adwin), Policy(NAMES, 2, LINEAR, Adwin)
     restored.load(whole.checkpoint(), whole.learned())
     copy.load(whole.arrays(), whole.learned())
     for n, who in enumerate(vectors(20, np.random.default_rng(8)).tolist()):
@@ -127,7 +128,7 @@ def test_after_a_restart_and_in_a_copy_chances_are_those_of_a_twin_and_arms_keep
     taught(9, 500, policy=restored)
     for name, array in whole.checkpoint().items():
         assert restored.checkpoint()[name].tolist() == array.tolist(), name
-    other = Policy(("fixed", "new", "blend-0"), 2, LINEAR)
+    other = Policy(("fixed", "new", "blend-0"), 2, LINEAR, Adwin)
     other.load(whole.checkpoint(), whole.learned())
     of, was = other.posteriors(1, who), whole.posteriors(1, who)
     assert np.stack(of)[:, :, [0, 2]].tolist() == np.stack(was)[:, :, [2, 0]].tolist()
@@ -135,7 +136,7 @@ def test_after_a_restart_and_in_a_copy_chances_are_those_of_a_twin_and_arms_keep
 
 
 def test_an_alarm_cuts_what_all_learned() -> None:
-    policy, none = Policy(NAMES, 2, LINEAR), np.zeros(2_000, np.int64)
+    policy, none = Policy(NAMES, 2, LINEAR, Adwin), np.zeros(2_000, np.int64)
     vector = np.eye(VECTOR)[none].tolist()
     policy.learn(none, none, np.zeros(2_000), np.zeros(2_000), vector)
     assert policy.linear is not None
@@ -146,4 +147,4 @@ def test_an_alarm_cuts_what_all_learned() -> None:
 
 def test_what_other_arms_learned_is_no_beginning() -> None:
     with pytest.raises(ValueError, match="arms was 'beta'"):
-        Policy(NAMES, 2, LINEAR).load(taught(settings=BanditSettings()).checkpoint(), taught(settings=BanditSettings()).learned())
+        Policy(NAMES, 2, LINEAR, Adwin).load(taught(settings=BanditSettings()).checkpoint(), taught(settings=BanditSettings()).learned())

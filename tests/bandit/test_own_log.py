@@ -20,6 +20,7 @@ from bandit.policy import Policy
 from bandit.settings import BanditSettings
 from bandit.slate_estimators import cumulative
 from bandit.verdict import diagnostics, reasons
+from online_model.adwin import Adwin
 from tests.bandit import worlds
 from tests.bandit.test_coverage import PLACES, RATES, TARGET, clicks_a_list, first_clicks, hold, of_lists
 
@@ -68,7 +69,7 @@ def arms_covered(world: Callable[[np.random.Generator, int], Array], rounds: int
 def lists(explore: float, phases: Array, seed: int) -> tuple[Array, Array, Array]:
     """Arms, their chances given those above, first clicks [S, K] of a policy that learns of what was looked at, two batches late."""
     rng, of_phase = np.random.default_rng(seed), np.arange(LISTS) * len(phases) // LISTS
-    policy = Policy([f"{k}" for k in range(5)], 1, BanditSettings(explore=explore, experience_rate=0.2))
+    policy = Policy([f"{k}" for k in range(5)], 1, BanditSettings(explore=explore, experience_rate=0.2), Adwin)
     parts: list[tuple[Array, Array, Array]] = []
     for at in range(0, LISTS, BATCH):
         arm, p = policy.order(np.zeros(BATCH, np.int64), rng.random((BATCH, PLACES)))

@@ -338,7 +338,8 @@ class Learner:
         self.identification.load({n[21:]: a for n, a in arrays.items() if n.startswith("watch.identification.")})
         self.identified = self._identified()
         if "posteriors" in meta:  # of an older one nothing is known: what strategies earn is learned from here on
-            self.reward_queue.load({n[11:]: a for n, a in arrays.items() if n.startswith("posteriors.")}, meta["posteriors"])
+            posteriors = {n[11:]: a for n, a in arrays.items() if n.startswith("posteriors.")}
+            self._count("drift_windows_restarted", self.reward_queue.load(posteriors, meta["posteriors"]))
 
     def digest(self) -> dict[str, str]:
         """A hash per kind of state: equal learners, equal digests. Marks and counts of repeats are left out: they

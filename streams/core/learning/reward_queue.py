@@ -67,13 +67,14 @@ class RewardQueue:
         """The rest of a checkpoint."""
         return {"choosing": self.strategy_bandit.meta(), "log": f"{self._log:016x}", "values": msgspec.to_builtins(self.values)}
 
-    def load(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-        """Become what a checkpoint holds."""
-        self.strategy_bandit.load({n[7:]: a for n, a in arrays.items() if n.startswith("policy.")}, meta["choosing"])
+    def load(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> int:
+        """Restore a checkpoint; returns how many drift windows start anew, as `StrategyBandit.load` does."""
+        restarted = self.strategy_bandit.load({n[7:]: a for n, a in arrays.items() if n.startswith("policy.")}, meta["choosing"])
         self.live.load(arrays["live"])
         self._waiting = msgspec.msgpack.decode(arrays["waiting"].tobytes(), type=list[Reward])
         self._log = int(meta["log"], 16)
         self.values = msgspec.convert(meta["values"], list[StrategyValue])
+        return restarted
 
     def digest(self) -> str:
         """A hash of what was learned of which rewards, in which order: none can be dropped, doubled or swapped unseen."""

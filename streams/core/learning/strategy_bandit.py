@@ -14,6 +14,7 @@ import numpy as np
 
 from bandit.segments import SEGMENTS, Segments
 from bandit.settings import BanditSettings
+from online_model.adwin import Adwin
 from online_model.features import Reward
 from streams.core.join.events import MAX_ARMS, ArmDraw
 
@@ -53,7 +54,7 @@ class StrategyBandit:
                 raise ValueError(f"a surface is one of {list(SURFACES)}, not {surface!r}")
             if len(names) > MAX_ARMS:
                 raise ValueError(f"{surface}: {len(names)} strategies; with more than {MAX_ARMS}, each would learn too little")
-        self.policies = {surface: Policy(names, SEGMENTS, settings) for surface, names in arms.items()}
+        self.policies = {surface: Policy(names, SEGMENTS, settings, Adwin) for surface, names in arms.items()}
         self.segments = Segments()
         self.counted = {surface: dict.fromkeys(COUNTED, 0) for surface in arms}  # what became of rewards so far
         self._acted = {surface: np.zeros(len(names) + 1) for surface, names in arms.items()}  # fading sums of chances, and of rounds
@@ -146,22 +147,25 @@ class StrategyBandit:
         learned = {surface: msgspec.to_builtins(p.learned()) for surface, p in self.policies.items()}
         counted = {surface: dict(of) for surface, of in self.counted.items()}
         acted = {surface: dict(zip((*p.names, ""), self._acted[surface].tolist(), strict=True)) for surface, p in self.policies.items()}
-        return {"river": _river(), "learned": learned, "counted": counted, "acted": acted}
+        return {"learned": learned, "counted": counted, "acted": acted}
 
-    def load(self, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
-        """Become what a checkpoint holds. Arms of the same name keep what they learned, others begin; a surface it lacks begins.
+    def load(self, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> int:
+        """Restore a checkpoint. Arms of the same name keep what they learned, others start new, as does a surface that it lacks.
 
-        Windows of drift belong to the version of river that made them: of another, they begin anew.
+        Returns how many drift windows start anew: all of a checkpoint whose `meta` names a version of river, which wrote them then.
         """
-        same = meta["river"] == _river()
+        restarted = 0
         for surface, learned in meta["learned"].items():
-            mine = {n.removeprefix(f"{surface}."): a for n, a in arrays.items() if n.startswith(f"{surface}.")}
-            self._load(surface, {n: a for n, a in mine.items() if same or not n.startswith("drift.")}, learned)
-        self.segments.load({n[9:]: a for n, a in arrays.items() if n.startswith("segments.")})
+            own = _below(f"{surface}.", arrays)
+            old = {n: a for n, a in own.items() if "river" in meta and n.startswith("drift.") and n.endswith(".lengths")}
+            restarted += sum(int((lengths > 0).sum()) for lengths in old.values())
+            self._load(surface, own | {name: np.zeros_like(lengths) for name, lengths in old.items()}, learned)
+        self.segments.load(_below("segments.", arrays))
         self.counted |= {surface: dict(of) for surface, of in meta["counted"].items() if surface in self.counted}
         for surface, policy in self.policies.items():
             acted = meta["acted"].get(surface, {})
             self._acted[surface] = np.array([acted.get(name, 0.0) for name in (*policy.names, "")])
+        return restarted
 
     def copy_bytes(self) -> bytes:
         """What choices depend on, for copies: counts without the windows of drift."""
@@ -211,7 +215,6 @@ class StrategyBandit:
         return _Table(policy.version, chances[None], choice)
 
 
-def _river() -> str:
-    from importlib.metadata import version
-
-    return version("river")
+def _below(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

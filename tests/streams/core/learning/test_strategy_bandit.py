@@ -14,6 +14,7 @@ from bandit.policy import Policy
 from bandit.segments import SEGMENTS
 from bandit.settings import BanditSettings
 from online_model import checkpoint
+from online_model.adwin import Adwin
 from online_model.features import Reward
 from streams.core.join.events import ArmDraw
 from streams.core.learning.strategy_bandit import StrategyBandit
@@ -108,7 +109,7 @@ def test_posteriors_are_those_of_a_policy_that_was_fed_directly() -> None:
     rng, settings = np.random.default_rng(3), BanditSettings(revenue_weight=0.5)
     strategy_bandit, policies = (
         StrategyBandit(ARMS, settings),
-        {surface: Policy(names, SEGMENTS, settings) for surface, names in ARMS.items()},
+        {surface: Policy(names, SEGMENTS, settings, Adwin) for surface, names in ARMS.items()},
     )
     for _ in range(20):
         batch = []
@@ -250,13 +251,25 @@ def test_what_does_not_fit_what_was_learned_is_refused_by_the_name_of_its_settin
         after.take(before.copy_bytes())
 
 
-def test_windows_of_drift_of_another_river_begin_anew_and_nothing_else_does() -> None:
-    before, after = StrategyBandit(ARMS, BanditSettings()), StrategyBandit(ARMS, BanditSettings())
+def test_windows_that_river_wrote_start_anew_are_counted_and_nothing_else_changes() -> None:
+    """Checkpoints of before our own detector name a version of river, and hold its windows in bytes of its own."""
+    before, after, again = (StrategyBandit(ARMS, BanditSettings()) for _ in range(3))
     rounds(before, 1_000, 1)
-    after.load(before.arrays(), before.meta() | {"river": "0.0.0"})
+    arrays, windows = before.arrays(), 0
+    for name, array in arrays.items():
+        if name.endswith(".bytes"):
+            arrays[name] = array[::-1]  # river's bytes are none that could be read
+        if name.endswith(".lengths"):
+            windows += int((array > 0).sum())
+    assert after.load(arrays, before.meta() | {"river": "0.26.1"}) == windows > 20
     assert ask(after, 50, 2) == ask(before, 50, 2)
     drift = after.policies["page"].drift["experience"]
     assert {d.width for row in drift.detectors for d in row} == {0}
+    assert drift.alarms.tolist() == before.policies["page"].drift["experience"].alarms.tolist()
+    assert again.load(before.arrays(), before.meta()) == 0  # today's are read
+    assert [d.width for d in again.policies["page"].drift["experience"].detectors[0]] == [
+        d.width for d in before.policies["page"].drift["experience"].detectors[0]
+    ]
 
 
 def test_surfaces_and_numbers_of_arms_are_checked() -> None:
