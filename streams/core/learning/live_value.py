@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from online_model.features import Reward
+from streams.core.learning.checkpoint_arrays import packed, unpacked
 from streams.core.learning.strategy_bandit import StrategyBandit
 
 Array = np.ndarray
@@ -110,13 +111,11 @@ class LiveValue:
     def array(self) -> Array:
         """Everything, for a checkpoint."""
         rows = [(*key, sums.tolist()) for key, sums in self._sums.items()]
-        return np.frombuffer(msgspec.msgpack.encode((self._closed_until, self.late, rows)), np.uint8)
+        return packed((self._closed_until, self.late, rows))
 
     def load(self, array: Array) -> None:
         """What `array` gave."""
-        self._closed_until, self.late, rows = msgspec.msgpack.decode(
-            array.tobytes(), type=tuple[int, int, list[tuple[int, str, str, list[float]]]]
-        )
+        self._closed_until, self.late, rows = unpacked(array, tuple[int, int, list[tuple[int, str, str, list[float]]]])
         self._sums = {(start, surface, name): np.array(sums) for start, surface, name, sums in rows}
 
     def _close(self, until: int) -> list[StrategyValue]:

@@ -17,6 +17,7 @@ from bandit.settings import BanditSettings
 from online_model.adwin import Adwin
 from online_model.features import Reward
 from streams.core.join.events import MAX_ARMS, ArmDraw
+from streams.core.learning.checkpoint_arrays import below, prefixed
 
 Array = np.ndarray
 
@@ -137,9 +138,9 @@ class StrategyBandit:
 
     def arrays(self) -> dict[str, Array]:
         """All arrays of a checkpoint."""
-        out = {f"segments.{name}": array for name, array in self.segments.arrays().items()}
+        out = prefixed("segments.", self.segments.arrays())
         for surface, policy in self.policies.items():
-            out |= {f"{surface}.{name}": array for name, array in policy.checkpoint().items()}
+            out |= prefixed(f"{surface}.", policy.checkpoint())
         return out
 
     def meta(self) -> dict[str, Any]:
@@ -156,11 +157,11 @@ class StrategyBandit:
         """
         restarted = 0
         for surface, learned in meta["learned"].items():
-            own = _below(f"{surface}.", arrays)
+            own = below(f"{surface}.", arrays)
             old = {n: a for n, a in own.items() if "river" in meta and n.startswith("drift.") and n.endswith(".lengths")}
             restarted += sum(int((lengths > 0).sum()) for lengths in old.values())
             self._load(surface, own | {name: np.zeros_like(lengths) for name, lengths in old.items()}, learned)
-        self.segments.load(_below("segments.", arrays))
+        self.segments.load(below("segments.", arrays))
         self.counted |= {surface: dict(of) for surface, of in meta["counted"].items() if surface in self.counted}
         for surface, policy in self.policies.items():
             acted = meta["acted"].get(surface, {})
@@ -176,7 +177,7 @@ class StrategyBandit:
         }
         return msgspec.msgpack.encode(_Copy(of.counts.astype("<f8").tobytes(), of.domains, surfaces))
 
-    def take(self, raw: bytes) -> None:
+    def load_copy(self, raw: bytes) -> None:
         """Become, in what choices depend on, what gave `copy_bytes`."""
         copy = msgspec.msgpack.decode(raw, type=_Copy)
         for surface, (learned, packed) in copy.surfaces.items():
@@ -213,8 +214,3 @@ class StrategyBandit:
             version=policy.version, revenue_weight=policy.floor.weight, experience=experience, revenue=revenue, vector=vector,
         )  # fmt: skip
         return _Table(policy.version, chances[None], choice)
-
-
-def _below(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The arrays whose names begin with `prefix`, without it."""
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -151,7 +151,7 @@ def test_linear_arms_look_at_the_user_and_a_copy_and_a_restart_do_so_alike() -> 
     assert said.transpose(2, 0, 1).tolist() == np.stack(policy.posteriors(choice.segment, one.tolist())).tolist()
     assert strategy_bandit.choose("page", 3.0, 7, 0.5)[1].vector == ()
     copy, again = StrategyBandit(ARMS, linear), StrategyBandit(ARMS, linear)
-    copy.take(strategy_bandit.copy_bytes())
+    copy.load_copy(strategy_bandit.copy_bytes())
     again.load(strategy_bandit.arrays(), strategy_bandit.meta())
     for who in rng.normal(0, 0.2, (20, 32)).tolist():
         wanted = strategy_bandit.choose("page", 3.0, 7, 0.3, who)
@@ -209,7 +209,7 @@ def test_a_copy_that_takes_what_the_learner_gives_out_answers_as_it() -> None:
     for n in range(5):
         rounds(learner, 300, n)
         assert ask(copy, 50, n) != ask(learner, 50, n)
-        copy.take(learner.copy_bytes())
+        copy.load_copy(learner.copy_bytes())
         assert ask(copy, 50, n) == ask(learner, 50, n)
         assert copy.version == learner.version
     assert len(learner.copy_bytes()) < 2 * 3 * 12 * 5 * 8 + 2_500  # won, lost, squares of five arms, and the users' activity
@@ -225,7 +225,7 @@ def test_arms_of_the_same_name_keep_what_they_learned_and_others_begin() -> None
         old, new = (c.expected("page", segment, ("fixed", "tail", "new")) for c in (before, after))
         assert new[:, :2] == pytest.approx(old[:, :2])
     copied = StrategyBandit(now, BanditSettings(revenue_weight=0.5))
-    copied.take(before.copy_bytes())  # a worker that was started before the learner
+    copied.load_copy(before.copy_bytes())  # a worker that was started before the learner
     assert ask(copied, 50, 2) == ask(after, 50, 2)
     assert ask(after, 50, 2)[0::2] == ask(before, 50, 2)[0::2]  # the other surface's are as they were
 
