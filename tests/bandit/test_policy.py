@@ -34,30 +34,17 @@ def test_a_million_choices_are_as_frequent_as_logged(settings: BanditSettings) -
     segment = rng.integers(0, 2, n)
     arm, logged = policy.choose(segment, rng.random(n))
     for g in range(2):
-        mine, chances = segment == g, policy.chances(g)
+        mine, chances = segment == g, policy.probabilities(g)
         assert chances.sum() == pytest.approx(1, abs=1e-9)
         assert chances.min() >= 0.02 / 4
         assert (logged[mine] == chances[arm[mine]]).all()
         assert stats.chisquare(np.bincount(arm[mine], minlength=4), mine.sum() * chances).pvalue > 0.001
 
 
-def test_an_order_begins_as_a_choice_does_and_names_every_arm_once() -> None:
-    policy, rng = _taught(BanditSettings(), 1_000), np.random.default_rng(2)
-    segment, uniform = rng.integers(0, 2, 500), rng.random((500, 4))
-    arm, given = policy.order(segment, uniform)
-    first, chance = policy.choose(segment, uniform[:, 0])
-    assert arm[:, 0].tolist() == first.tolist()
-    assert given[:, 0] == pytest.approx(chance, abs=1e-12)
-    assert np.sort(arm, 1).tolist() == [[0, 1, 2, 3]] * 500
-    assert given[:, 3] == pytest.approx(1)
-    one = policy.chances(int(segment[0]))
-    assert given[0, 1] == pytest.approx(one[arm[0, 1]] / (1 - one[arm[0, 0]]), abs=1e-12)
-
-
 def test_chances_are_those_of_posterior_samples() -> None:
     policy = _taught(BanditSettings(), 2_000)
     sampled = np.bincount(policy.draws(1, 400_000, np.random.default_rng(3)).argmax(1), minlength=4)
-    assert stats.chisquare(sampled, 400_000 * policy.best(1, 1)[:, 0]).pvalue > 0.001
+    assert stats.chisquare(sampled, 400_000 * policy.best(1)).pvalue > 0.001
 
 
 def test_two_objectives_are_a_gaussian_of_the_same_moments_for_choice_and_log() -> None:
@@ -69,7 +56,7 @@ def test_two_objectives_are_a_gaussian_of_the_same_moments_for_choice_and_log() 
     assert draws.mean(0) == pytest.approx(score.mean(0), abs=1e-3)
     assert draws.std(0) == pytest.approx(score.std(0), rel=0.01)
     sampled = np.bincount(draws.argmax(1), minlength=4)
-    assert stats.chisquare(sampled, 400_000 * policy.best(0, 1)[:, 0]).pvalue > 0.001
+    assert stats.chisquare(sampled, 400_000 * policy.best(0)).pvalue > 0.001
 
 
 @pytest.mark.parametrize("settings", [BanditSettings(), BanditSettings(revenue_floor=0.2, floor_rounds=300, floor_step=1.0)])
@@ -95,7 +82,7 @@ def test_after_5000_rounds_and_a_restart_the_next_choices_are_those_of_a_twin(se
 def test_a_copy_that_follows_answers_the_same_without_the_detectors() -> None:
     teacher, copy = _taught(BanditSettings(revenue_floor=0.2), 2_000), Policy(NAMES, 2, BanditSettings(revenue_floor=0.2), Adwin)
     copy.load(teacher.arrays(), teacher.learned())
-    assert copy.chances(1).tolist() == teacher.chances(1).tolist()
+    assert copy.probabilities(1).tolist() == teacher.probabilities(1).tolist()
 
 
 def test_arms_that_come_and_go_leave_the_others_what_they_learned() -> None:

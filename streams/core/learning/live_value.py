@@ -16,12 +16,12 @@ import msgspec
 import numpy as np
 
 from online_model.features import Reward
+from streams.core.join.keys import HOUR_MS
 from streams.core.learning.checkpoint_arrays import packed, unpacked
 from streams.core.learning.strategy_bandit import StrategyBandit
 
 Array = np.ndarray
 
-HOUR_MS = 3_600_000
 GRACE_MS = 600_000  # for lists that were scrolled on, and partitions that are behind
 OPEN = 1_000  # (hour, surface, strategy) at most, about two days; beyond, the oldest hours close
 NEVER = 1 << 62

@@ -67,7 +67,7 @@ class StrategyBandit:
         """Grows with whatever changes a choice."""
         return sum(policy.version for policy in self.policies.values())
 
-    def looks(self, surface: str) -> bool:
+    def uses_vector(self, surface: str) -> bool:
         """Whether its choices depend on what the ranker knows of a user."""
         return self.policies[surface].linear is not None
 
@@ -78,13 +78,13 @@ class StrategyBandit:
         """
         from bandit.slates import pick
 
-        segment = self.segments.of(activity, domain)
-        table = self._chances(surface, segment, tuple(vector)) if len(vector) else self._table(surface, segment)
+        segment = self.segments.segment_of(activity, domain)
+        table = self._draw_table(surface, segment, tuple(vector)) if len(vector) else self._table(surface, segment)
         arm = int(pick(table.chances, np.array([uniform]))[0])
         choice = msgspec.structs.replace(table.choice, activity=activity, domain=domain)
         return choice.arms[arm], choice
 
-    def lately(self, surface: str) -> dict[str, float]:
+    def recent_probabilities(self, surface: str) -> dict[str, float]:
         """Mean chance with which each strategy acted, over the last rounds that were learned; empty where there are none."""
         *sums, rounds = self._acted[surface].tolist()
         return {name: of / rounds for name, of in zip(self.policies[surface].names, sums, strict=True)} if rounds else {}
@@ -93,11 +93,11 @@ class StrategyBandit:
         """What arms are thought to earn [2, K]: experience, and revenue in its own unit. Of what is no arm: as of a new one."""
         policy, segment = self.policies[surface], min(segment, SEGMENTS - 1)
         s = policy.settings
-        means, fresh = policy.posteriors(segment)[0], np.array([s.experience_rate, s.revenue_rate]) / 2
-        columns = [fresh if (k := self.place(surface, name)) is None else means[:, k] for name in names]
+        means, prior = policy.posteriors(segment)[0], np.array([s.experience_rate, s.revenue_rate]) / 2
+        columns = [prior if (k := self.arm_of(surface, name)) is None else means[:, k] for name in names]
         return np.stack(columns, 1) * np.array([[1.0], [s.revenue_most]])
 
-    def place(self, surface: str, strategy: str) -> int | None:
+    def arm_of(self, surface: str, strategy: str) -> int | None:
         """Which arm a strategy is; None where it is none."""
         return self._places.get(surface, {}).get(strategy)
 
@@ -110,14 +110,14 @@ class StrategyBandit:
             for name, n in zip(COUNTED, found, strict=True):
                 counts[name] += n
                 self.counted[surface][name] += n
-        met = [r for r in rewards if r.seen]
-        if met:
-            self.segments.see(np.array([r.activity for r in met]), [r.domain for r in met])
+        on_screen = [r for r in rewards if r.seen]
+        if on_screen:
+            self.segments.update(np.array([r.activity for r in on_screen]), [r.domain for r in on_screen])
         return counts
 
     def _learn(self, surface: str, rewards: Sequence[Reward]) -> tuple[int, int, int, int]:
         seen = [r for r in rewards if r.seen]
-        placed = [(self.place(surface, r.strategy), r) for r in seen if 0 <= r.segment < SEGMENTS]
+        placed = [(self.arm_of(surface, r.strategy), r) for r in seen if 0 <= r.segment < SEGMENTS]
         known = [(arm, r) for arm, r in placed if arm is not None]
         if not known:
             return 0, len(rewards) - len(seen), len(seen), 0
@@ -201,12 +201,12 @@ class StrategyBandit:
         policy = self.policies[surface]
         table = self._tables.get((surface, segment))
         if table is None or table.version != policy.version:
-            table = self._tables[surface, segment] = self._chances(surface, segment, ())
+            table = self._tables[surface, segment] = self._draw_table(surface, segment, ())
         return table
 
-    def _chances(self, surface: str, segment: int, vector: tuple[float, ...]) -> _Table:
+    def _draw_table(self, surface: str, segment: int, vector: tuple[float, ...]) -> _Table:
         policy = self.policies[surface]
-        chances = policy.chances(segment, vector)
+        chances = policy.probabilities(segment, vector)
         mean, variance = policy.posteriors(segment, vector)
         experience, revenue = (tuple(map(tuple, of.tolist())) for of in np.stack([mean, variance], 2))
         choice = ArmDraw(

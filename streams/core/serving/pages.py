@@ -138,7 +138,7 @@ class PageMaker:
             strategy = self._strategies[request.strategy]
         else:
             uniform = float(np.random.default_rng([*chance, CHOICE]).random())
-            looking = look if strategy_bandit.looks("page") and not cold else None
+            looking = look if strategy_bandit.uses_vector("page") and not cold else None
             vector = self.scorer.vector(request, state, item_counts, looking, ts)
             name, choice = strategy_bandit.choose("page", *standing(state, self.scorer.view, ts), uniform, vector)
             strategy = self._strategies[name]

@@ -195,7 +195,7 @@ class Recommender:
             if strategy_bandit is None:
                 raise RequestError("strategy", f"nothing here chooses; name one of {', '.join(self.settings.chosen)}")
             uniform = float(np.random.default_rng([*chance, CHOICE]).random())
-            vector = self.scorer.vector(request, state, item_counts, look if strategy_bandit.looks("list") and not cold else None, ts)
+            vector = self.scorer.vector(request, state, item_counts, look if strategy_bandit.uses_vector("list") and not cold else None, ts)
             strategy, choice = strategy_bandit.choose("list", *standing(state, self.scorer.view, ts), uniform, vector)
         way = self.settings.way(strategy)
         fusion = self.scorer.fusion(request, way)

@@ -98,11 +98,11 @@ def test_a_choice_says_by_what_it_was_made_and_its_chances_sum_to_1() -> None:
     for _, choice in ask(strategy_bandit, 40, 2):
         policy = strategy_bandit.policies[choice.surface]
         assert sum(choice.chances) == pytest.approx(1, abs=1e-9)
-        assert list(choice.chances) == policy.chances(choice.segment).tolist()
+        assert list(choice.chances) == policy.probabilities(choice.segment).tolist()
         assert (choice.version, choice.revenue_weight) == (policy.version, policy.floor.weight)
         said = np.stack([choice.experience, choice.revenue])  # [2, K, 2]
         assert said.transpose(2, 0, 1).tolist() == np.stack(policy.posteriors(choice.segment)).tolist()
-        assert choice.segment == strategy_bandit.segments.of(choice.activity, choice.domain)
+        assert choice.segment == strategy_bandit.segments.segment_of(choice.activity, choice.domain)
 
 
 def test_posteriors_are_those_of_a_policy_that_was_fed_directly() -> None:
@@ -127,7 +127,7 @@ def test_posteriors_are_those_of_a_policy_that_was_fed_directly() -> None:
             )  # fmt: skip
     for surface, policy in policies.items():
         for segment in range(SEGMENTS):
-            assert strategy_bandit.policies[surface].chances(segment).tolist() == policy.chances(segment).tolist()
+            assert strategy_bandit.policies[surface].probabilities(segment).tolist() == policy.probabilities(segment).tolist()
 
 
 def test_linear_arms_look_at_the_user_and_a_copy_and_a_restart_do_so_alike() -> None:
@@ -140,13 +140,13 @@ def test_linear_arms_look_at_the_user_and_a_copy_and_a_restart_do_so_alike() -> 
             liked = 0.8 * ((sign > 0) == (strategy == "tail"))
             batch.append(reward("page", strategy, n, vector=(sign * one).tolist(), experience=float(rng.random() < liked)))
         strategy_bandit.learn(batch)
-    assert strategy_bandit.looks("page")
-    assert not StrategyBandit(ARMS, BanditSettings()).looks("page")
+    assert strategy_bandit.uses_vector("page")
+    assert not StrategyBandit(ARMS, BanditSettings()).uses_vector("page")
     name, choice = strategy_bandit.choose("page", 3.0, 7, 0.5, one.tolist())
     assert (name, choice.vector) == ("tail", tuple(one.tolist()))
     assert choice.chances[1] > 0.9 > 0.1 > strategy_bandit.choose("page", 3.0, 7, 0.5, (-one).tolist())[1].chances[1]
     policy = strategy_bandit.policies["page"]
-    assert list(choice.chances) == policy.chances(choice.segment, one.tolist()).tolist()
+    assert list(choice.chances) == policy.probabilities(choice.segment, one.tolist()).tolist()
     said = np.stack([choice.experience, choice.revenue])  # [2, K, 2]
     assert said.transpose(2, 0, 1).tolist() == np.stack(policy.posteriors(choice.segment, one.tolist())).tolist()
     assert strategy_bandit.choose("page", 3.0, 7, 0.5)[1].vector == ()
@@ -296,11 +296,11 @@ def test_a_partition_and_the_settings_load_neither_scipy_nor_river_nor_torch() -
 
 def test_the_chances_of_late_are_the_mean_of_those_that_were_logged() -> None:
     strategy_bandit = StrategyBandit(ARMS, BanditSettings())
-    assert strategy_bandit.lately("page") == {}
+    assert strategy_bandit.recent_probabilities("page") == {}
     strategy_bandit.learn([reward("page", "tail", chances=[0.2, 0.5, 0.3]), reward("page", "fixed", chances=[0.4, 0.1, 0.5])])
     kept = 0.999  # the older of the two
     wanted = [(kept * a + b) / (kept + 1) for a, b in ((0.2, 0.4), (0.5, 0.1), (0.3, 0.5))]
-    assert strategy_bandit.lately("page") == pytest.approx(dict(zip(ARMS["page"], wanted, strict=True)))
+    assert strategy_bandit.recent_probabilities("page") == pytest.approx(dict(zip(ARMS["page"], wanted, strict=True)))
     other = StrategyBandit({"page": ("fixed", "new"), "list": ARMS["list"]}, BanditSettings())
     other.load(strategy_bandit.arrays(), strategy_bandit.meta())
-    assert other.lately("page") == pytest.approx({"fixed": wanted[2], "new": 0.0})
+    assert other.recent_probabilities("page") == pytest.approx({"fixed": wanted[2], "new": 0.0})
