@@ -28,7 +28,7 @@ def test_the_first_domains_have_places_of_their_own_and_all_others_one() -> None
 
 
 def test_nobody_met_yet_is_in_the_first_third_and_a_batch_is_one_by_one() -> None:
-    assert Segments().of(100, SONG) == segments.DOMAINS - 1
+    assert Segments().segment_of(100, SONG) == segments.DOMAINS - 1
     activity = np.random.default_rng(2).integers(0, 500, 50).astype(float)
     whole, single = Segments(), Segments()
     whole.update(activity, [SONG] * 50)

@@ -243,12 +243,12 @@ def test_what_does_not_fit_what_was_learned_is_refused_by_the_name_of_its_settin
 ) -> None:
     before, after = StrategyBandit(ARMS, BanditSettings()), StrategyBandit(arms, settings)
     after.load(before.arrays(), before.meta())
-    after.take(before.copy_bytes())  # as long as nothing is learned
+    after.load_copy(before.copy_bytes())  # as long as nothing is learned
     before.learn([reward("page", "tail"), reward("list", "ranked")])
     with pytest.raises(ValueError, match=named):
         after.load(before.arrays(), before.meta())
     with pytest.raises(ValueError, match=named):
-        after.take(before.copy_bytes())
+        after.load_copy(before.copy_bytes())
 
 
 def test_windows_that_river_wrote_start_anew_are_counted_and_nothing_else_changes() -> None:
