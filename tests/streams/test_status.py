@@ -41,7 +41,7 @@ def test_strategies_stand_as_their_segments_do_each_weighing_what_its_rounds_do(
     reward_queue = RewardQueue(StrategyBandit({"page": arms, "list": arms}, BanditSettings(revenue_floor=0.4, revenue_most=2.0)))
     rounds = [(0, "tail", 1.0), (0, "tail", 0.5), (0, "fixed", 0.0), (5, "fixed", 1.0)]
     for n, (segment, strategy, experience) in enumerate(rounds):
-        reward_queue.take(
+        reward_queue.put(
             Reward(
                 id=n,
                 ts=n,
