@@ -87,7 +87,7 @@ def steps(events: int, size: int, seed: int = 1) -> list[Step]:
         elif isinstance(record, Example | Reversal):
             open_.append(record)
             if isinstance(record, Example):
-                lists.show(record.id, record.features)
+                lists.put(record.id, record.features)
             if len(open_) == size:
                 out.append(Step(open_, lists.take(COMPARED), record.ts))
                 open_ = []

@@ -99,7 +99,7 @@ def test_the_posteriors_of_a_checkpoint_choose_by_their_own_segments(tmp_path: P
     reader = strategy_rounds.Reader(PartitionSettings())
     strategy_rounds.drive(rows, reader, {}, lambda *_: None)
     for reward in reader.rewards:
-        if reward_queue.take(reward):
+        if reward_queue.put(reward):
             reward_queue.learn()
     reward_queue.learn()
     arrays = {f"posteriors.{name}": array for name, array in reward_queue.arrays().items()}
@@ -129,7 +129,7 @@ def test_posteriors_of_linear_arms_choose_by_what_was_known_of_each_user(tmp_pat
     strategy_rounds.drive(logs.read([Path(path)], logs.Format.JSONL, logs.Columns()), reader, {}, lambda *_: None)
     reward_queue = RewardQueue(StrategyBandit({"page": ARMS}, settings))
     for reward in reader.rewards:
-        reward_queue.take(reward)
+        reward_queue.put(reward)
     reward_queue.learn()
     arrays = {f"posteriors.{name}": array for name, array in reward_queue.arrays().items()}
     checkpoint.save(tmp_path / "kept", checkpoint.name_of(1, 5), arrays, {"posteriors": reward_queue.meta()})

@@ -101,7 +101,7 @@ class RequestState:
         bandit = self.model.bandit
         if bandit is None:
             raise ValueError("a strategy is chosen by a bandit, and this model view has none")
-        vector = self._user_vector(view) if bandit.looks(surface) else ()
+        vector = self._user_vector(view) if bandit.uses_vector(surface) else ()
         return bandit.choose(surface, *activity_and_domain(self.user, view, self.ts), float(self.rng(CHOICE).random()), vector)
 
     def _user_vector(self, view: FeatureView) -> Sequence[float]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from online_model.batch import of_candidates
 from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
-from streams.core.join import co_listening
+from streams.core.join import co_listening, keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import ArmDraw, ExposedItem, Exposure
 from streams.core.join.features_view import NEVER, FeatureView, ItemCounts, UserMoment

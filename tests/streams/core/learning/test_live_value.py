@@ -8,7 +8,8 @@ import pytest
 
 from bandit.settings import BanditSettings
 from online_model.features import Reward
-from streams.core.learning.live_value import GRACE_MS, HOUR_MS, OPEN, LiveValue, StrategyValue
+from streams.core.join.keys import HOUR_MS
+from streams.core.learning.live_value import GRACE_MS, OPEN, LiveValue, StrategyValue
 from streams.core.learning.strategy_bandit import StrategyBandit
 
 ARMS = {"page": ("a", "b", "c"), "list": ("x", "y")}

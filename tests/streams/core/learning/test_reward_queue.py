@@ -17,11 +17,11 @@ from replay import prequential
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event, ExposedItem, Exposure
 from streams.core.join.events import Tick as WireTick
+from streams.core.join.keys import HOUR_MS
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.settings import PartitionSettings
 from streams.core.learning.learn import Learner, LearnerSettings
-from streams.core.learning.live_value import HOUR_MS
 from streams.core.learning.reward_queue import AT_ONCE
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.surfaces import by_default, default_strategy_bandit

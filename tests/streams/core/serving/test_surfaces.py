@@ -19,7 +19,7 @@ def test_the_default_bandit_has_the_default_arms_and_equal_propensities() -> Non
     bandit = default_strategy_bandit()
     for surface, names in by_default().items():
         _, choice = bandit.choose(surface, 0.0, 0, 0.5)
-        assert choice.arms == names and choice.chances == pytest.approx([1 / len(names)] * len(names))
+        assert choice.arms == names and choice.propensities == pytest.approx([1 / len(names)] * len(names))
 
 
 def test_impressions_are_shown_on_the_wire() -> None:
