@@ -173,7 +173,7 @@ class EmbeddedBroker:
             port, controller = (int(p) for p in kept.read_text().split())
             if self._asked_port in (0, port):
                 return port, controller, False
-        free = _free_ports(2)
+        free = free_ports(2)
         port, controller = self._asked_port or free[0], free[1]
         kept.write_text(f"{port} {controller}\n")
         return port, controller, self._asked_port == 0
@@ -336,7 +336,12 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _free_ports(n: int) -> list[int]:
+def free_ports(n: int) -> list[int]:
+    """Ports of 127.0.0.1 that nothing listens on now, each another; a process that starts meanwhile may take one.
+
+    >>> len(set(free_ports(3)))
+    3
+    """
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
         for s in sockets:

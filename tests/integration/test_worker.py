@@ -28,12 +28,13 @@ from streams.core.join.settings import PartitionSettings
 from streams.core.join.state import Tables, digest
 from streams.kafka_io import dead_letters, messages
 from streams.kafka_io.gaps import LogReader
+from streams.kafka_io.offset_guard import OffsetError
 from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings, names
 from streams.learner.process import LearnerProcess
 from streams.worker.ingest import IngestSettings
 from streams.worker.process import Worker, WorkerSettings
-from streams.worker.stores import StoreError, StoreSettings, discard, partition_path
+from streams.worker.stores import StoreSettings, discard, partition_path
 from tests.faults.harness import example_records, replayed, values
 
 pytestmark = pytest.mark.broker
@@ -317,7 +318,11 @@ def test_something_in_a_gap_is_found(topic_settings: MakeTopics) -> None:
         await reader.start()
         try:
             topic = names(topics.prefix).events
-            return [await reader.anything(topic, 0, 3, 5), await reader.anything(topic, 0, 10, 10), await reader.anything(topic, 0, 9, 12)]
+            return [
+                await reader.first_record(topic, 0, 3, 5),
+                await reader.first_record(topic, 0, 10, 10),
+                await reader.first_record(topic, 0, 9, 12),
+            ]
         finally:
             await reader.stop()
 
@@ -380,7 +385,7 @@ def test_lost_offsets_are_named_and_refused_until_accepted(topic_settings: MakeT
             await worker.ingest.stop()
             await worker.delivery.stop()
 
-    with pytest.raises(StoreError, match=r"offsets \d to 7 are lost.*--accept-loss"):
+    with pytest.raises(OffsetError, match=r"offsets \d to 7 are lost.*--accept-loss"):
         asyncio.run(again(False))
     assert asyncio.run(again(True)) == 8
 
@@ -396,7 +401,7 @@ def test_a_store_of_another_topic_incarnation_is_refused(topic_settings: MakeTop
         await worker.delivery.start()
         await worker.ingest.start()
         try:
-            store = worker.ingest._open(0)
+            store = worker.ingest.opener.store(0, 0.0)
             store.commit({}, [], 99)
             store.close()
             await worker.ingest.assigned([TP(names(topics.prefix).events, 0)], {})
@@ -404,7 +409,7 @@ def test_a_store_of_another_topic_incarnation_is_refused(topic_settings: MakeTop
             await worker.ingest.stop()
             await worker.delivery.stop()
 
-    with pytest.raises(StoreError, match="is at offset 99, but .* ends at 0"):
+    with pytest.raises(OffsetError, match="is at offset 99, but .* ends at 0"):
         asyncio.run(main())
 
 
@@ -453,7 +458,7 @@ def test_outbox_rows_found_at_start_are_sent_before_anything_else(topic_settings
 
     async def main() -> None:
         worker = Worker(settings)
-        store = worker.ingest._open(0)
+        store = worker.ingest.opener.store(0, 0.0)
         store.commit({}, [messages.encode(messages.Out("examples", 0, None, b"left from before"))], -1)
         store.close()
         async with _running(settings) as running:

@@ -23,7 +23,9 @@ from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.recommend import Preset
 from streams.kafka_io import messages
 from streams.kafka_io.messages import Delta, Examples, Out
-from streams.learner.loop import LearnerProcessSettings, LearningLoop, LearningSettings, _Work, _write
+from streams.kafka_io.topics import TopicSettings, names
+from streams.learner.loop import LearningLoop, QueuedRecord
+from streams.learner.settings import LearnerProcessSettings, LearningSettings
 from streams.settings import Settings
 from streams.settings import learner as config_of
 from streams.watchdog import Watchdog
@@ -40,28 +42,31 @@ def config(folder: Path, **more: Any) -> LearningSettings:
 def loop(config: LearningSettings) -> LearningLoop:
     """Not started, so that neither Kafka nor a watchdog is asked for anything."""
     made = LearningLoop(config, None, None)  # type: ignore[arg-type]
-    made.learner, _, made.applied = made._load()
-    made.epoch, made._told = 1, made.learner.strategy_bandit.version
+    made.learner, _, made.applied = made.checkpoints.load()
+    made.claim.epoch = 1
+    made.publisher.begin_epoch(1, made.learner)
     return made
 
 
 def turn(made: LearningLoop, records: Sequence[ExampleRecord], at: int) -> Delta | None:
     value = messages.encode(Examples(0, numbered(records, at)))
-    made._work.append(_Work(SimpleNamespace(message=SimpleNamespace(value=value, offset=at))))  # type: ignore[arg-type]
+    made._queue.append(QueuedRecord(SimpleNamespace(message=SimpleNamespace(value=value, offset=at))))  # type: ignore[arg-type]
     assert made.learner is not None
     delta = made._learn(made.learner)
-    made._work.clear()
+    made._queue.clear()
     return delta
 
 
 class Slow:
     """In the place of the producer: records are with the broker when the test says so."""
 
+    topics = names(TopicSettings().prefix)
+
     def __init__(self) -> None:
         self.rows: list[Out] = []
         self.acks: list[asyncio.Future[Any]] = []
 
-    async def begin(self, rows: Iterable[Out]) -> list[asyncio.Future[Any]]:
+    async def start_sending(self, rows: Iterable[Out]) -> list[asyncio.Future[Any]]:
         began = [asyncio.get_running_loop().create_future() for _ in rows]
         self.rows += rows
         self.acks += began
@@ -73,9 +78,9 @@ class Slow:
                 ack.set_result(SimpleNamespace(topic=topic, offset=100 + offset))
 
 
-def save(made: LearningLoop, folder: Path) -> None:
+def save(made: LearningLoop) -> None:
     assert made.learner is not None
-    _write(folder, made._copy(made.learner), made._conditions(), 3)
+    made.checkpoints.write(made.checkpoints.snapshot(made.learner, made.epoch, made.applied, made.publisher.updates_offset))
 
 
 def test_a_delta_holds_posteriors_where_they_changed_and_nothing_else_where_no_step_was_made(tmp_path: Path) -> None:
@@ -94,14 +99,15 @@ def test_a_delta_holds_posteriors_where_they_changed_and_nothing_else_where_no_s
 
 def test_the_broker_may_take_its_time_for_one_turn_and_no_checkpoint_is_ahead_of_it(tmp_path: Path) -> None:
     made, broker = loop(config(tmp_path)), Slow()
-    made._delivery, made._watchdog = broker, Watchdog(60)  # type: ignore[assignment]
+    made.publisher._delivery, made._watchdog = broker, Watchdog(60)  # type: ignore[assignment]
+    made.checkpoints._watchdog = made._watchdog
     assert made.learner is not None
     learner, acked = made.learner, list[int]()
 
     async def learned(at: int, *records: ExampleRecord) -> None:
         value = messages.encode(Examples(0, numbered(records or [example(at + n) for n in range(COUNT)], at)))
         event = SimpleNamespace(message=SimpleNamespace(value=value, offset=at), ack=lambda: acked.append(at))
-        made._work.append(_Work(event))  # type: ignore[arg-type]
+        made._queue.append(QueuedRecord(event))  # type: ignore[arg-type]
         await made._turn()
 
     async def through() -> None:
@@ -111,15 +117,15 @@ def test_the_broker_may_take_its_time_for_one_turn_and_no_checkpoint_is_ahead_of
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.05)
         assert (len(broker.rows), second.done()) == (1, False)
-        broker.acknowledge(made._topics.model_updates)
+        broker.acknowledge(broker.topics.model_updates)
         await second
         await learned(20, Tick(T0 + 99, False))  # has nothing to say, and waits for nobody
         saving = asyncio.create_task(made._checkpoint())
         await asyncio.sleep(0.05)
         assert not saving.done()
-        broker.acknowledge(made._topics.model_updates)
+        broker.acknowledge(broker.topics.model_updates)
         await saving
-        await made._saved()
+        await made.checkpoints.settle()
 
     asyncio.run(through())
     sent = [messages.update(row.value) for row in broker.rows]
@@ -130,10 +136,10 @@ def test_the_broker_may_take_its_time_for_one_turn_and_no_checkpoint_is_ahead_of
 
 def test_what_the_broker_refuses_is_in_no_checkpoint(tmp_path: Path) -> None:
     made, broker = loop(config(tmp_path)), Slow()
-    made._delivery = broker  # type: ignore[assignment]
+    made.publisher._delivery = broker  # type: ignore[assignment]
 
     async def through() -> None:
-        await made._publish([Out("model_updates", 0, None, b"")])
+        await made.publisher.send([Out("model_updates", 0, None, b"")])
         broker.acks[0].set_exception(OSError("refused"))
         await made._checkpoint()
 
@@ -147,7 +153,7 @@ def test_a_start_with_other_arms_keeps_what_the_others_learned_and_says_what_dif
 ) -> None:
     before = loop(config(tmp_path))
     turn(before, [*[reward(n, n, n % 3) for n in range(90)], Tick(T0 + 99, False)], 0)
-    save(before, tmp_path)
+    save(before)
     arms = before.config.arms | {"page": ("fixed", "tail", "blend-1")}
     with caplog.at_level(logging.WARNING):
         after = loop(config(tmp_path, arms=arms, bandit=BanditSettings(explore=0.1)))
@@ -173,10 +179,10 @@ def test_a_start_that_does_not_fit_what_was_learned_ends_by_the_name_of_the_sett
     changed: dict[str, Any], named: str, tmp_path: Path
 ) -> None:
     made = loop(config(tmp_path))
-    save(made, tmp_path)
+    save(made)
     assert loop(config(tmp_path, **changed)).learner is not None  # nothing was learned yet
     turn(made, [reward(1, 1), msgspec.structs.replace(reward(2, 2), surface="list", strategy="tail"), Tick(T0 + 3, False)], 0)
-    save(made, tmp_path)
+    save(made)
     with pytest.raises(ValueError, match=named) as error:
         loop(config(tmp_path, **changed))
     assert isinstance(error.value, Incompatible) == ("arms" not in changed)
@@ -199,14 +205,14 @@ def test_a_learner_learns_before_what_takes_seconds_to_import_is_there(tmp_path:
         made = loop(config(tmp_path))
         turn(made, [*(example(n) for n in range(COUNT)), reward(1, 1), Tick(T0 + 3, False)], 0)
         assert made.learner is not None and made.learner.strategy_bandit.policies["page"].drift["experience"].arrays()["lengths"].any()
-        save(made, tmp_path)
+        save(made)
     code = f"""
 import sys
 from pathlib import Path
-from tests.streams.learner.test_loop import COUNT, config, example, save, teaching, turn
-made = teaching(config(Path({str(tmp_path)!r})))
+from tests.streams.learner.test_loop import COUNT, config, example, loop, save, turn
+made = loop(config(Path({str(tmp_path)!r})))
 assert (made.applied, turn(made, [example(n) for n in range(COUNT)], 10) is not None) == (-1, True)
-save(made, Path({str(tmp_path)!r}))
+save(made)
 print(sorted({{"river", "sympy", "pandas", "sklearn", "scipy.stats"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
