@@ -309,26 +309,6 @@ def test_a_gap_without_records_is_legal_and_counted(topic_settings: MakeTopics, 
     assert counted["empty_offsets"] == 2
 
 
-def test_something_in_a_gap_is_found(topic_settings: MakeTopics) -> None:
-    topics = topic_settings(1)
-
-    async def main() -> list[int | None]:
-        await _produce(topics, *[_event(n) for n in range(10)])
-        reader = LogReader(topics.bootstrap)
-        await reader.start()
-        try:
-            topic = names(topics.prefix).events
-            return [
-                await reader.first_record(topic, 0, 3, 5),
-                await reader.first_record(topic, 0, 10, 10),
-                await reader.first_record(topic, 0, 9, 12),
-            ]
-        finally:
-            await reader.stop()
-
-    assert asyncio.run(main()) == [3, None, 9]
-
-
 def test_a_store_that_was_lost_is_built_anew_from_the_log(topic_settings: MakeTopics, tmp_path: Path) -> None:
     """The group has committed, the store begins at nothing: reading goes back to where the store stands."""
     topics = topic_settings(1)
