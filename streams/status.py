@@ -201,15 +201,15 @@ class LearnerReporter:
         at = TP(names(process.config.topics.prefix).examples, 0)
         while True:
             await asyncio.sleep(self._every_s)
-            between = await process.loop.between_turns(lambda learner: (learner.metrics.fading(), surfaces(learner.reward_queue)))
+            figures = await process.loop.between_turns(lambda learner: (learner.metrics.fading(), surfaces(learner.reward_queue)))
             learner = process.loop.learner
-            if learner is None or between is None:
+            if learner is None or figures is None:
                 continue  # a standby
             end = process.app.consumer.highwater(at)
             loop = process.loop
             status = LearnerStatus(
                 at_ms=now_ms(), slot=process.config.faust.slot, epoch=loop.epoch, version=learner.version, offset=loop.applied,
-                lag=max((end or 0) - loop.applied - 1, 0), acts=loop.publisher.acts, counted=dict(learner.counted), fading=between[0],
-                surfaces=between[1],
+                lag=max((end or 0) - loop.applied - 1, 0), acts=loop.publisher.acts, counted=dict(learner.counted), fading=figures[0],
+                surfaces=figures[1],
             )  # fmt: skip
             await process.delivery.append(Out("metrics", 0, b"learner", msgspec.json.encode(status)))

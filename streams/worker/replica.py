@@ -229,9 +229,8 @@ class Replica:
         if newest is None:
             return None
         trainer = Trainer(self._model, self._device)
-        trainer.load({n[8:]: a for n, a in newest.arrays.items() if n.startswith("trainer.")}, newest.meta["trainer"])
+        trainer.load(newest.under("trainer."), newest.meta["trainer"])
         strategy_bandit = StrategyBandit(self._arms, self._bandit)
         if "posteriors" in newest.meta:
-            policies = {n[18:]: a for n, a in newest.arrays.items() if n.startswith("posteriors.policy.")}
-            strategy_bandit.load(policies, newest.meta["posteriors"]["choosing"])
+            strategy_bandit.load(newest.under("posteriors.policy."), newest.meta["posteriors"]["choosing"])
         return trainer, newest, strategy_bandit
