@@ -11,11 +11,9 @@ A signal skips the closing. Nothing outlives a run that is killed outright: see 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -28,6 +26,7 @@ from aiokafka.errors import KafkaError
 
 from streams import children
 from streams.children import Child
+from streams.clock import now_ms
 from streams.core.join.items import Item
 from streams.core.serving.surfaces import Varieties
 from streams.demo.listeners import Heard, Listeners, Way
@@ -37,7 +36,7 @@ from streams.demo.summary import Summary, figures, lag, learned
 from streams.http.contracts import Readiness
 from streams.interrupts import Interrupted, Signals
 from streams.kafka_io import topics
-from streams.kafka_io.broker import EmbeddedBroker
+from streams.kafka_io.broker import EmbeddedBroker, free_ports
 from streams.kafka_io.follow import PATIENCE
 from streams.kafka_io.send import send_closing, send_items
 from streams.settings import Loaded, Settings, toml, values
@@ -131,7 +130,7 @@ def run(plan: Plan, crowd: Crowd, say: Callable[[str], None]) -> Summary:
 def _placed(s: Settings, plan: Plan) -> Settings:
     """Settings of worker and learner: everything they write is in the folder, and they answer on this machine alone."""
     checkpoints = str(plan.folder / "checkpoints")
-    free = _free_ports(2)
+    free = free_ports(2)
     return replace(
         s,
         stores=replace(s.stores, data_dir=str(plan.folder / "state")),
@@ -181,7 +180,7 @@ class _Live:
         say(f"the service answers at {self._facts.http}, its documentation at /docs; what the processes say is in {self._facts.folder}")
 
         plan, over = self._plan, asyncio.Event()
-        listeners = Listeners(crowd.lists, _now_ms, plan.events_per_s, pages=crowd.pages, page_share=plan.page_share)
+        listeners = Listeners(crowd.lists, now_ms, plan.events_per_s, pages=crowd.pages, page_share=plan.page_share)
         listening = asyncio.create_task(listeners.run(self._facts.http, over))
         listened = time.monotonic()
         ended: list[float] = []
@@ -248,11 +247,11 @@ class _Live:
         await send_closing(self._topics)
         try:
             async with asyncio.timeout(SETTLE_S):
-                since = _now_ms() + UNSEEN_MS
+                since = now_ms() + UNSEEN_MS
                 await self._read(lambda: all(w.at_ms > since and not any(p.lag for p in w.partitions.values()) for w in r.workers.values()))
-                since = _now_ms() + UNSEEN_MS
+                since = now_ms() + UNSEEN_MS
                 await self._read(lambda: r.learner is not None and r.learner.at_ms > since and r.learner.lag == 0)
-                since = _now_ms() + UNSEEN_MS
+                since = now_ms() + UNSEEN_MS
                 await self._read(lambda: all(w.at_ms > since for w in r.workers.values()) and r.unmeasured == 0)
         except TimeoutError:
             pass  # the lag and the unlearned acts say so
@@ -311,16 +310,4 @@ async def _cancelled(tasks: list[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _free_ports(n: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [int(s.getsockname()[1]) for s in sockets]
-
-
 _readiness = msgspec.json.Decoder(Readiness).decode
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

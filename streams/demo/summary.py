@@ -83,7 +83,7 @@ def lines(summary: Summary) -> Iterator[str]:
         for name, one in of.strategies.items():
             value = f"{one.value:.3f} ± {one.value_error:.3f}" if one.value is not None and one.value_error is not None else "–"
             earned = f"experience {one.experience:.3f}  revenue {one.revenue:.3f}  this hour {value}"
-            yield f"{name:15} rounds {one.rounds:.0f}  chance {one.chance:.1%}  {earned}"
+            yield f"{name:15} rounds {one.rounds:.0f}  chance {one.propensity:.1%}  {earned}"
     for surface, by_strategy in s.variety.items():
         yield f"{surface}s as listeners saw them; of each strategy the last ones"
         for name, v in by_strategy.items():

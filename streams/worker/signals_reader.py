@@ -1,4 +1,4 @@
-"""What other partitions say about items: their increments of popularity, folded by every worker for itself."""
+"""Popularity of items as the events of every partition add to it: increments, folded by each worker for itself."""
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -16,46 +16,46 @@ from streams.kafka_io.topics import TopicSettings, names
 from streams.worker.stores import ITEM_TABLES, PopularityStore
 
 if TYPE_CHECKING:
-    from streams.worker.answers import Answers
+    from streams.worker.answers import ServingThread
 
 
 class PopularityReader:
-    """Every source partition's part, folded in the order of its offsets, with its mark in one atomic write."""
+    """Every source partition's part, folded in the order of its offsets, written together with its sequence mark."""
 
     def __init__(self, topics: TopicSettings, partition: PartitionSettings, store: PopularityStore) -> None:
         self._store = store
-        self.answers: Answers | None = None  # told of what is durable
+        self.serving: ServingThread | None = None  # gets what is durable
         self._decay = of_item(partition.rate_half_life_h)
         self.parts = {p: ItemTables(*(Table(bytes, bytes, store.part(name, p)) for name in ITEM_TABLES)) for p in range(topics.partitions)}
-        self.reader = Reader(topics.bootstrap, names(topics.prefix).popularity, topics.partitions, self._take, store.next_offsets)
+        self.reader = Reader(topics.bootstrap, names(topics.prefix).popularity, topics.partitions, self._apply, store.next_offsets)
 
-    async def _take(self, records: list[ConsumerRecord]) -> None:
-        marks: dict[int, int] = {}
+    async def _apply(self, records: list[ConsumerRecord]) -> None:
+        newest: dict[int, int] = {}
         folded: list[Increment] = []
         for record in records:
-            folded += self._fold(messages.increments(record.value), marks)
-        changes = {name: {source: getattr(self.parts[source], name).writes() for source in marks} for name in ITEM_TABLES}
-        self._store.write(changes, marks, {records[-1].partition: records[-1].offset + 1})
-        for source in marks:
+            folded += self._fold(messages.increments(record.value), newest)
+        changes = {name: {source: getattr(self.parts[source], name).writes() for source in newest} for name in ITEM_TABLES}
+        self._store.write(changes, newest, {records[-1].partition: records[-1].offset + 1})
+        for source in newest:
             self.parts[source].popularity.settle()
             self.parts[source].co_listening.settle()
-        if self.answers is not None:
-            self.answers.hear(folded)
+        if self.serving is not None:
+            self.serving.add_popularity(folded)
 
-    def _fold(self, part: Increments, marks: dict[int, int]) -> list[Increment]:
-        popularity, followers = self.parts[part.source].popularity, self.parts[part.source].co_listening
-        mark = marks.get(part.source, self._store.marks.get(part.source, -1))
+    def _fold(self, part: Increments, newest: dict[int, int]) -> list[Increment]:
+        popularity, followed_by = self.parts[part.source].popularity, self.parts[part.source].co_listening
+        last = newest.get(part.source, self._store.newest_folded.get(part.source, -1))
         folded: list[Increment] = []
         for offset, rows in part.rows:
-            if offset <= mark:
-                continue  # sent twice
-            mark = offset
+            if offset <= last:
+                continue  # repeated
+            last = offset
             folded += rows
             for row in rows:
                 key = row.item.to_bytes(8, "big")
                 popularity.put(key, self._decay.add(popularity.get(key), row.ts, increments(row.mask, row.sign)))
                 if row.after:
                     key = row.after.to_bytes(8, "big")
-                    followers.put(key, co_listening.add(followers.get(key), row.item, row.ts))
-        marks[part.source] = mark
+                    followed_by.put(key, co_listening.add(followed_by.get(key), row.item, row.ts))
+        newest[part.source] = last
         return folded

@@ -22,10 +22,10 @@ from streams.core.join.settings import PartitionSettings
 from streams.kafka_io import messages
 from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings, names
-from streams.learner.loop import LearnerProcessSettings, LearningSettings
 from streams.learner.process import LearnerProcess
+from streams.learner.settings import LearnerProcessSettings, LearningSettings
 from streams.worker.process import Worker, WorkerSettings
-from streams.worker.replica import Replica, ReplicaSettings, percentile
+from streams.worker.replica import Replica, ReplicaSettings
 from streams.worker.stores import StoreSettings
 from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, taught, values
 from tests.integration.test_worker import _event, _now, _produce, _until, running
@@ -100,7 +100,7 @@ def test_acts_are_learned_and_answered_from_while_listeners_go_on(topic_settings
                 return list(copy.freshness_ms)
 
     fresh = asyncio.run(main())
-    print(f"\nfreshness p50 {percentile(fresh, 0.5)} ms, p99 {percentile(fresh, 0.99)} ms")
+    print(f"\nfreshness p50 {np.percentile(fresh, 50)} ms, p99 {np.percentile(fresh, 99)} ms")
     assert min(fresh) > 0
 
 

@@ -30,12 +30,13 @@ from streams.core.state.digest import digest
 from streams.core.state.tables import Tables
 from streams.kafka_io import dead_letters, messages
 from streams.kafka_io.gaps import LogReader
+from streams.kafka_io.offset_guard import OffsetError
 from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings, names
 from streams.learner.process import LearnerProcess
 from streams.worker.ingest import IngestSettings
 from streams.worker.process import Worker, WorkerSettings
-from streams.worker.stores import StoreError, StoreSettings, discard, partition_path
+from streams.worker.stores import StoreSettings, discard, partition_path
 from tests.faults.harness import example_records, replayed, values
 
 pytestmark = pytest.mark.broker
@@ -310,22 +311,6 @@ def test_a_gap_without_records_is_legal_and_counted(topic_settings: MakeTopics, 
     assert counted["empty_offsets"] == 2
 
 
-def test_something_in_a_gap_is_found(topic_settings: MakeTopics) -> None:
-    topics = topic_settings(1)
-
-    async def main() -> list[int | None]:
-        await _produce(topics, *[_event(n) for n in range(10)])
-        reader = LogReader(topics.bootstrap)
-        await reader.start()
-        try:
-            topic = names(topics.prefix).events
-            return [await reader.anything(topic, 0, 3, 5), await reader.anything(topic, 0, 10, 10), await reader.anything(topic, 0, 9, 12)]
-        finally:
-            await reader.stop()
-
-    assert asyncio.run(main()) == [3, None, 9]
-
-
 def test_a_store_that_was_lost_is_built_anew_from_the_log(topic_settings: MakeTopics, tmp_path: Path) -> None:
     """The group has committed, the store begins at nothing: reading goes back to where the store stands."""
     topics = topic_settings(1)
@@ -382,7 +367,7 @@ def test_lost_offsets_are_named_and_refused_until_accepted(topic_settings: MakeT
             await worker.ingest.stop()
             await worker.delivery.stop()
 
-    with pytest.raises(StoreError, match=r"offsets \d to 7 are lost.*--accept-loss"):
+    with pytest.raises(OffsetError, match=r"offsets \d to 7 are lost.*--accept-loss"):
         asyncio.run(again(False))
     assert asyncio.run(again(True)) == 8
 
@@ -398,7 +383,7 @@ def test_a_store_of_another_topic_incarnation_is_refused(topic_settings: MakeTop
         await worker.delivery.start()
         await worker.ingest.start()
         try:
-            store = worker.ingest._open(0)
+            store = worker.ingest.opener.store(0, 0.0)
             store.commit({}, [], 99)
             store.close()
             await worker.ingest.assigned([TP(names(topics.prefix).events, 0)], {})
@@ -406,7 +391,7 @@ def test_a_store_of_another_topic_incarnation_is_refused(topic_settings: MakeTop
             await worker.ingest.stop()
             await worker.delivery.stop()
 
-    with pytest.raises(StoreError, match="is at offset 99, but .* ends at 0"):
+    with pytest.raises(OffsetError, match="is at offset 99, but .* ends at 0"):
         asyncio.run(main())
 
 
@@ -455,7 +440,7 @@ def test_outbox_rows_found_at_start_are_sent_before_anything_else(topic_settings
 
     async def main() -> None:
         worker = Worker(settings)
-        store = worker.ingest._open(0)
+        store = worker.ingest.opener.store(0, 0.0)
         store.commit({}, [messages.encode(messages.Out("examples", 0, None, b"left from before"))], -1)
         store.close()
         async with _running(settings) as running:

@@ -21,8 +21,9 @@ SURFACE = SurfaceStatus(
     revenue_weight=0.25,
     strategies={
         name: StrategyStatus(
-            rounds=100.0 + n, chance=n / 21, experience=0.2 + n / 100, revenue=0.5, value=0.25 + n / 100, value_error=0.031, ess=40.0 + n
-        )
+            rounds=100.0 + n, propensity=n / 21, experience=0.2 + n / 100, revenue=0.5,
+            value=0.25 + n / 100, value_error=0.031, ess=40.0 + n,
+        )  # fmt: skip
         for n, name in enumerate(ARMS)
     },
 )  # fmt: skip

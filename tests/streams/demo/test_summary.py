@@ -48,8 +48,8 @@ def test_lines_tell_people_what_came_of_it() -> None:
     heard = Heard(lists=10, pages=7, acts=100, actions={"play": 50, "collect": 4, "dislike": 1})
     told = figures(Readings(), heard, metrics, 60.0, complete=True, start_seconds=1.0, lag=0, join_window_s=20.0, seed=1)
     told = msgspec.structs.replace(told, events=100, examples=90, freshness_p50_ms=150, freshness_p99_ms=1_200, rejected={"late": 2})
-    one = StrategyStatus(rounds=41.6, chance=0.314, experience=0.2, revenue=0.5, value=0.25, value_error=0.03, ess=30.0)
-    none = msgspec.structs.replace(one, rounds=0.0, chance=0.686, value=None, value_error=None)
+    one = StrategyStatus(rounds=41.6, propensity=0.314, experience=0.2, revenue=0.5, value=0.25, value_error=0.03, ess=30.0)
+    none = msgspec.structs.replace(one, rounds=0.0, propensity=0.686, value=None, value_error=None)
     surfaces = {"page": SurfaceStatus(revenue_weight=0.25, strategies={"tail": one, "fixed": none})}
     seen = Variety(impressions=256, categories_per_user=3.25, overlap=0.0625, distinct_items=1_234, dislikes_per_1000_plays=4.0)
     few = Variety(impressions=1, categories_per_user=2.0, overlap=None, distinct_items=8, dislikes_per_1000_plays=None)

@@ -20,12 +20,12 @@ def _open(path: Path, about: dict[str, object] | None = None) -> PartitionStore:
 
 def test_a_flush_is_found_whole_after_reopening(tmp_path: Path) -> None:
     store = _open(tmp_path / "p")
-    assert (store.stored, store.fresh) == (-1, True)
+    assert (store.stored, store.new) == (-1, True)
     keys = store.commit({"users": [(b"u", b"1")], "dedupe": [(b"d", b"2")]}, [b"first", b"second"], 41)
     store.close()
 
     store = _open(tmp_path / "p")
-    assert (store.stored, store.fresh) == (41, False)
+    assert (store.stored, store.new) == (41, False)
     assert store.source("users").get([b"u", b"v"]) == [b"1", None]
     assert store.outbox() == list(zip(keys, [b"first", b"second"], strict=True))
     store.close()
@@ -93,17 +93,6 @@ def test_a_damaged_store_is_refused_by_name(tmp_path: Path) -> None:
         _open(tmp_path / "p")
 
 
-def test_a_snapshot_is_the_state_at_its_offset(tmp_path: Path) -> None:
-    store = _open(tmp_path / "p")
-    store.commit({"users": [(b"u", b"1")]}, [], 5)
-    store.snapshot(tmp_path / "copy")
-    store.commit({"users": [(b"u", b"2")]}, [], 6)
-    store.close()
-    copy = _open(tmp_path / "copy")
-    assert (copy.stored, copy.source("users").get([b"u"])) == (5, [b"1"])
-    copy.close()
-
-
 def test_every_flush_before_sigkill_is_there_after_it(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from streams.worker.stores import *\n"
@@ -135,7 +124,7 @@ def test_popularity_parts_and_their_marks_are_written_as_one(tmp_path: Path) -> 
     store.write({"popularity": rows, "co_listening": {2: [(b"item", b"c")]}}, {0: 10, 2: 20}, {0: 3, 1: 0})
     store.close()
     store = PopularityStore(tmp_path / "p", StoreSettings())
-    assert store.marks == {0: 10, 2: 20}
+    assert store.newest_folded == {0: 10, 2: 20}
     assert store.next_offsets == {0: 3, 1: 0}
     tables = [[Table(bytes, bytes, store.part(name, p)) for p in range(3)] for name in ITEM_TABLES]
     assert [[table.get(b"item") for table in of] for of in tables] == [[b"a", None, b"b"], [None, None, b"c"]]
