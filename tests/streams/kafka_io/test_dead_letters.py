@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 import xxhash
 
-from streams.core.join.events import KEPT_BYTES, Reason
-from streams.core.join.records import Dead
+from streams.core.join.events import Reason
+from streams.core.join.records import RejectedRecord
 from streams.kafka_io import dead_letters, messages
+from streams.kafka_io.dead_letters import KEPT_BYTES
 from streams.kafka_io.topics import TopicSettings
 
 
 def letter(offset: int, original: bytes = b"{") -> bytes:
-    return dead_letters.letter("t.events", 2, Dead(offset, 1, Reason.MALFORMED, "cut off", b""), original)
+    return dead_letters.letter("t.events", 2, RejectedRecord(offset, 1, Reason.MALFORMED, "cut off", b""), original)
 
 
 def test_a_letter_names_reason_and_place_and_keeps_the_first_64_kib() -> None:

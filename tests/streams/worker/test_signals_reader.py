@@ -41,7 +41,7 @@ def test_each_offset_of_a_source_is_folded_once_also_after_a_restart(tmp_path: P
         reader = PopularityReader(topics, PartitionSettings(), store)
         for batch in batches:
             await reader._apply(batch)
-        rows = [reader.parts[source].get(key) for source in range(2)]
+        rows = [reader.parts[source].popularity.get(key) for source in range(2)]
         following = dict(store.next_offsets)
         store.close()
         return rows, following

@@ -153,7 +153,7 @@ def test_a_serving_copy_begins_with_a_checkpoint_and_follows_deltas_that_hold_po
     checkpoint.save(tmp_path, checkpoint.name_of(1, 1), made.arrays(), meta)
     read = copy._read()
     assert read is not None
-    copy._begin(read[0], read[2], read[1].meta)
+    copy._replace(read[0], read[2], read[1].meta)
     assert of_choices(copy.strategy_bandit) == of_choices(made.strategy_bandit)
     before = made.version
     made.apply(0, outgoing([reward(n, n, 2) for n in range(60)], 200))
