@@ -82,6 +82,10 @@ class Checkpoint:
     def name(self) -> str:
         return self.path.name
 
+    def under(self, prefix: str) -> dict[str, np.ndarray]:
+        """Arrays whose names begin with `prefix`, by the rest of their names."""
+        return {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
+
 
 def name_of(epoch: int, offset: int) -> str:
     """The directory's name: sorts by epoch, then by offset."""

@@ -24,7 +24,7 @@ from streams.core.serving.surfaces import arms
 from streams.http.entrance import ExporterSettings, ServiceSettings
 from streams.kafka_io.app import FaustSettings
 from streams.kafka_io.topics import TopicSettings
-from streams.learner.loop import LearnerProcessSettings, LearningSettings
+from streams.learner.settings import LearnerProcessSettings, LearningSettings
 from streams.status import StatusSettings
 from streams.worker.ingest import IngestSettings
 from streams.worker.process import WorkerSettings

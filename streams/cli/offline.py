@@ -110,10 +110,10 @@ def replay(
     from streams.cli.console import emit, progress
     from streams.core.join.catalog import Catalog
     from streams.core.join.partition import Partition
-    from streams.core.join.state import Tables
     from streams.core.learning.learn import Learner
     from streams.core.learning.strategy_bandit import StrategyBandit
     from streams.core.serving.surfaces import arms
+    from streams.core.state.tables import Tables
     from streams.kafka_io.topics import reaching
 
     settings, live = loaded.settings, log.form == "topic"

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +13,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from streams.core.serving.variety import Varieties
+from streams.clock import now_ms
+from streams.core.serving.surfaces import Varieties
 from streams.demo import strategy_tables
 from streams.demo.listeners import Heard
 from streams.demo.panel_style import BAD, CURVE, GOOD, LABEL, QUIET, figure
@@ -52,9 +52,9 @@ async def show(
         with Live(console=console, auto_refresh=False) as live:
             await _picture(live, facts, readings, heard, passed, variety)
     while True:
-        readings.hear(_now_ms(), heard.actions)
+        readings.hear(now_ms(), heard.actions)
         await asyncio.sleep(LINE_S)
-        readings.hear(_now_ms(), heard.actions)
+        readings.hear(now_ms(), heard.actions)
         console.print(line(readings, heard, passed()), soft_wrap=True, highlight=False)
 
 
@@ -63,8 +63,8 @@ async def _picture(
 ) -> None:  # fmt: skip
     """A terminal that goes away is a hang-up, also where the kernel tells another process of it (make, say)."""
     while live.console.is_terminal:
-        readings.hear(_now_ms(), heard.actions)
-        readings.look(_now_ms(), variety)
+        readings.hear(now_ms(), heard.actions)
+        readings.look(now_ms(), variety)
         width, height = min(live.console.width, WIDEST), live.console.height
         live.update(panel(facts, readings, heard, passed(), width, height), refresh=True)
         await asyncio.sleep(PANEL_S)
@@ -103,8 +103,8 @@ def line(readings: Readings, heard: Heard, passed_s: float) -> str:
     """The same for a log: no colours, one line."""
     fresh, (collects, dislikes) = readings.recent_freshness(), readings.recent_shares()
     aucs = "  ".join(f"{task} {figure(m['auc'], '.3f')}" for task, m in readings.figures().items() if m["auc"] is not None)
-    likeliest = {surface: max(of.strategies.items(), key=lambda s: s[1].chance) for surface, of in readings.surfaces.items()}
-    told = "".join(f"  {surface}s most often {name} {s.chance:.0%}" for surface, (name, s) in likeliest.items())
+    likeliest = {surface: max(of.strategies.items(), key=lambda s: s[1].propensity) for surface, of in readings.surfaces.items()}
+    told = "".join(f"  {surface}s most often {name} {s.propensity:.0%}" for surface, (name, s) in likeliest.items())
     return (
         f"{_clock(passed_s)}  {readings.rate('events'):.0f} events/s  lag {figure(readings.lag, ',')}"
         f"  {readings.rate('examples'):.0f} examples/s  freshness p50 {figure(fresh.p50, ',')} p99 {figure(fresh.p99, ',')} ms"
@@ -180,10 +180,6 @@ def _to_go(facts: Facts, passed_s: float) -> str:
     if facts.seconds is None:
         return ""
     return f", {_clock(facts.seconds - passed_s)} to go" if passed_s < facts.seconds else ", closing"
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _troubles(readings: Readings, heard: Heard) -> str:

@@ -11,9 +11,10 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.core.learning.live_value import StrategyValue
-from streams.core.serving.variety import ALL, Varieties
+from streams.core.serving.recommend import ALL
+from streams.core.serving.surfaces import Varieties
 from streams.kafka_io.topics import TopicSettings, names
-from streams.status import Histogram, LearnerStatus, Standing, StrategyStatus, SurfaceStatus, WorkerStatus, quantile
+from streams.status import Histogram, LearnerStatus, ProcessStatus, StrategyStatus, SurfaceStatus, WorkerStatus, quantile
 
 RATE_MS = 5_000  # a rate is over so long: a second of 200 events is noise
 RECENT_MS = 60_000  # freshness "now" is that of the last minute
@@ -164,10 +165,10 @@ class Readings:
         out: dict[str, dict[str, float | None]] = {}
         for surface, of in self.surfaces.items():
             best = max(one.experience for one in of.strategies.values())
-            experience = sum(one.chance * one.experience for one in of.strategies.values())
-            revenue = sum(one.chance * one.revenue for one in of.strategies.values())
+            experience = sum(one.propensity * one.experience for one in of.strategies.values())
+            revenue = sum(one.propensity * one.revenue for one in of.strategies.values())
             earned = {ALL: (experience, revenue)} | {
-                name: (one.experience, one.revenue) for name, one in sorted(of.strategies.items(), key=lambda s: -s[1].chance)
+                name: (one.experience, one.revenue) for name, one in sorted(of.strategies.items(), key=lambda s: -s[1].propensity)
             }
             for name, (experience, revenue) in earned.items():
                 v = self.variety.get(surface, {}).get(name)
@@ -253,4 +254,4 @@ def bars(values: Sequence[float], width: int, low: float | None = None, high: fl
 
 
 _BARS = "▁▂▃▄▅▆▇█"
-_standing: msgspec.json.Decoder[Standing | StrategyValue] = msgspec.json.Decoder(Standing | StrategyValue)
+_standing: msgspec.json.Decoder[ProcessStatus | StrategyValue] = msgspec.json.Decoder(ProcessStatus | StrategyValue)

@@ -26,8 +26,9 @@ from aiokafka.errors import KafkaError
 
 from streams import children
 from streams.children import Child
+from streams.clock import now_ms
 from streams.core.join.items import Item
-from streams.core.serving.variety import Varieties
+from streams.core.serving.surfaces import Varieties
 from streams.demo.listeners import Heard, Listeners, Way
 from streams.demo.panel import Facts, show
 from streams.demo.readings import Readings
@@ -179,7 +180,7 @@ class _Live:
         say(f"the service answers at {self._facts.http}, its documentation at /docs; what the processes say is in {self._facts.folder}")
 
         plan, over = self._plan, asyncio.Event()
-        listeners = Listeners(crowd.lists, _now_ms, plan.events_per_s, pages=crowd.pages, page_share=plan.page_share)
+        listeners = Listeners(crowd.lists, now_ms, plan.events_per_s, pages=crowd.pages, page_share=plan.page_share)
         listening = asyncio.create_task(listeners.run(self._facts.http, over))
         listened = time.monotonic()
         ended: list[float] = []
@@ -246,11 +247,11 @@ class _Live:
         await send_closing(self._topics)
         try:
             async with asyncio.timeout(SETTLE_S):
-                since = _now_ms() + UNSEEN_MS
+                since = now_ms() + UNSEEN_MS
                 await self._read(lambda: all(w.at_ms > since and not any(p.lag for p in w.partitions.values()) for w in r.workers.values()))
-                since = _now_ms() + UNSEEN_MS
+                since = now_ms() + UNSEEN_MS
                 await self._read(lambda: r.learner is not None and r.learner.at_ms > since and r.learner.lag == 0)
-                since = _now_ms() + UNSEEN_MS
+                since = now_ms() + UNSEEN_MS
                 await self._read(lambda: all(w.at_ms > since for w in r.workers.values()) and r.unmeasured == 0)
         except TimeoutError:
             pass  # the lag and the unlearned acts say so
@@ -310,7 +311,3 @@ async def _cancelled(tasks: list[asyncio.Task[Any]]) -> None:
 
 
 _readiness = msgspec.json.Decoder(Readiness).decode
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -40,7 +40,7 @@ def _earns(readings: Readings, width: int, most: int) -> RenderableType:
     surfaces = readings.surfaces
     found = [(f"{surface} {name}", s) for surface, of in surfaces.items() for name, s in of.strategies.items()]
     if len(found) > most:
-        found = sorted(found, key=lambda row: -row[1].chance)[: max(most, 1)]
+        found = sorted(found, key=lambda row: -row[1].propensity)[: max(most, 1)]
     weight = next(iter(surfaces.values())).revenue_weight
     out = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style=QUIET)
     heading = f"revenue weighs {weight:.2g}"
@@ -54,12 +54,12 @@ def _earns(readings: Readings, width: int, most: int) -> RenderableType:
     for name in ("experience", *(["revenue"] if earns else []), "this hour"):
         out.add_column(name, justify="right", no_wrap=True)
     out.add_column("ESS", justify="right", style=QUIET, no_wrap=True)
-    top = max(s.chance for _, s in found)
+    top = max(s.propensity for _, s in found)
     for name, s in found:
         value = f"{figure(s.value, '.3f')} ±{figure(s.value_error, '.3f')}" if s.value is not None else NONE
-        shown = "█" * round(bar * s.chance / top)
+        shown = "█" * round(bar * s.propensity / top)
         out.add_row(
-            name, f"{s.rounds:,.0f}", Text(f"{s.chance:.1%}", "bold"), Text(shown.ljust(bar), CURVE), f"{s.experience:.3f}",
+            name, f"{s.rounds:,.0f}", Text(f"{s.propensity:.1%}", "bold"), Text(shown.ljust(bar), CURVE), f"{s.experience:.3f}",
             *([f"{s.revenue:.3f}"] if earns else []), value, f"{s.ess:,.0f}",
         )  # fmt: skip
     return out

@@ -10,7 +10,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.core.serving.variety import Varieties
+from streams.core.serving.surfaces import Varieties
 from streams.demo.listeners import Heard
 from streams.demo.readings import Readings, shares
 from streams.kafka_io.topics import TopicSettings, names
@@ -83,11 +83,11 @@ def lines(summary: Summary) -> Iterator[str]:
         for name, one in of.strategies.items():
             value = f"{one.value:.3f} ± {one.value_error:.3f}" if one.value is not None and one.value_error is not None else "–"
             earned = f"experience {one.experience:.3f}  revenue {one.revenue:.3f}  this hour {value}"
-            yield f"{name:15} rounds {one.rounds:.0f}  chance {one.chance:.1%}  {earned}"
+            yield f"{name:15} rounds {one.rounds:.0f}  chance {one.propensity:.1%}  {earned}"
     for surface, by_strategy in s.variety.items():
         yield f"{surface}s as listeners saw them; of each strategy the last ones"
         for name, v in by_strategy.items():
-            parts = [f"shown {v.shown}", f"distinct items {v.distinct_items:,}", f"categories per user {v.categories_per_user:.2f}"]
+            parts = [f"shown {v.impressions}", f"distinct items {v.distinct_items:,}", f"categories per user {v.categories_per_user:.2f}"]
             parts += [f"overlap {v.overlap:.3f}"] if v.overlap is not None else []
             parts += [f"dislikes per 1,000 plays {v.dislikes_per_1000_plays:.1f}"] if v.dislikes_per_1000_plays is not None else []
             yield f"{name:15} {'  '.join(parts)}"

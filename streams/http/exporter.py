@@ -171,9 +171,9 @@ class _LearnerFigures(Collector):
         end = self._process.app.consumer.highwater(TP(names(self._process.config.topics.prefix).examples, 0)) if learner is not None else 0
         yield _gauge("segue_learner_lag_records", "records of examples that are not learned", max((end or 0) - loop.applied - 1, 0))
         yield _gauge("segue_learner_watermark_seconds", "event time", learner.watermark_ms / 1000 if learner is not None else -1)
-        yield _counter("segue_learner_published", "deltas published", loop.published)
-        yield _counter("segue_learner_acts", "acts in versions published", loop.acts)
-        yield _counter("segue_learner_checkpoints", "checkpoints saved", loop.checkpoints)
+        yield _counter("segue_learner_published", "deltas published", loop.publisher.deltas)
+        yield _counter("segue_learner_acts", "acts in versions published", loop.publisher.acts)
+        yield _counter("segue_learner_checkpoints", "checkpoints saved", loop.checkpoints.written)
         if learner is not None:
             yield from _watched(learner)
             yield from _chosen(learner.strategy_bandit)
@@ -191,7 +191,7 @@ def _chosen(strategy_bandit: StrategyBandit) -> Iterator[Metric]:
         weight.add_metric([surface], policy.floor.weight)
         for what, n in counted.items():
             rewards.add_metric([surface, what], n)
-        for strategy, share in strategy_bandit.lately(surface).items():
+        for strategy, share in strategy_bandit.recent_probabilities(surface).items():
             chance.add_metric([surface, strategy], share)
     yield from (rewards, alarms, weight, chance)
 

@@ -23,10 +23,11 @@ from litestar.exceptions import HTTPException
 
 from bandit.settings import BanditSettings
 from online_model.model_settings import ModelSettings
-from streams.core.join.events import Exposure, Rejected, judged
+from streams.core.join.decode import validated
+from streams.core.join.events import Exposure, Rejected
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
-from streams.core.serving.explain import Explanation, Recent
+from streams.core.serving.explain import Explanation, RecentTraces
 from streams.core.serving.fusion import RequestError
 from streams.core.serving.pages import Page, PageRequest, PageSettings
 from streams.core.serving.recommend import STALE, RecommendSettings, Slate, SlateRequest
@@ -40,7 +41,7 @@ from streams.http.server import address, bind, serve
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.messages import Out
 from streams.kafka_io.topics import TopicSettings
-from streams.worker.answers import Answers, Moved
+from streams.worker.answers import PartitionMovedError, ServingThread
 from streams.worker.process import Worker
 from streams.worker.replica import Replica, ReplicaSettings
 
@@ -76,8 +77,8 @@ class Service:
         self._thread = ThreadPoolExecutor(1, "answer")
         chosen = arms(config.pages, config.recommend)
         self.model = Replica(config.topics, config.copy, config.model, thread=self._thread, arms=chosen, bandit=config.bandit)
-        recent = Recent(config.service.explained_requests, config.service.explained_bytes)
-        self._answers = Answers(config.recommend, config.pages, config.partition, self.model, self._thread, recent)
+        recent = RecentTraces(config.service.explained_requests, config.service.explained_bytes)
+        self._serving = ServingThread(config.recommend, config.pages, config.partition, self.model, self._thread, recent)
         self._delivery = Delivery(config.topics)  # its own: behind a worker's effects, which are large, lists would wait for their turn
         self._worker: Worker
         self._metrics: WorkerMetrics
@@ -91,9 +92,9 @@ class Service:
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def __call__(self, worker: Worker) -> None:
-        """In this order: hear of all that comes; answer; load the model, once events are taken in."""
+        """In this order: get all changes; answer; load the model, once events are taken in."""
         self._worker = worker
-        worker.tell(self._answers)
+        worker.serve(self._serving)
         self._metrics = WorkerMetrics(worker, self.model)
         s = self.config.service
         self._entrance = Entrance(cast(App, self._app()), s.token, s.max_body_bytes, s.max_in_flight, self._metrics.seen)
@@ -170,12 +171,12 @@ class Service:
         )  # fmt: skip
 
     async def _recommend(self, body: bytes) -> Slate:
-        answer = await self._answered(body, _request, self._answers.answer, "list")
+        answer = await self._answered(body, _request, self._serving.slate, "list")
         self._metrics.answers.labels(answer.strategy).inc()
         return answer
 
     async def _page(self, body: bytes) -> Page:
-        page = await self._answered(body, _page_request, self._answers.page, "page")
+        page = await self._answered(body, _page_request, self._serving.page, "page")
         self._metrics.pages.labels(page.strategy).inc()
         return page
 
@@ -184,7 +185,7 @@ class Service:
         what: str,
     ) -> A:  # fmt: skip
         """A list or a page, once Kafka has its exposure."""
-        request, way = judged(body, read), f"send a request for a {what}, as /docs describes"
+        request, way = validated(body, read), f"send a request for a {what}, as /docs describes"
         if isinstance(request, Rejected):
             raise Refusal(400, f"{request.reason}: {request.detail}", "the body", way)
         partition = self._partition(request.user_id)
@@ -192,7 +193,7 @@ class Service:
             made = await make(request, request.request_id or uuid.uuid4().hex, partition, time.time_ns() // 1_000_000)
         except RequestError as error:
             raise Refusal(400, str(error), f"the body, $.{error.field}", way) from None
-        except Moved as error:
+        except PartitionMovedError as error:
             raise Refusal(503, str(error), "this worker", "ask again", retry_after_s=1) from None
         answer: A = made[0]
         exposure = made[1]
@@ -203,7 +204,7 @@ class Service:
         return answer
 
     async def _explain(self, request_id: str) -> Explanation:
-        found = await self._answers.explain(request_id)
+        found = await self._serving.explain(request_id)
         if found is None:
             kept = self.config.service.explained_requests
             said = f"nothing is known here of a list or a page with the request id {request_id!r}"

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -70,7 +70,7 @@ class Unreachable(RuntimeError):
 
 @contextmanager
 def reaching(bootstrap: str) -> Iterator[None]:
-    """A broker that can't be reached is an answer, not a stack."""
+    """Turns errors of the Kafka clients into `Unreachable`, which says what to do."""
     from aiokafka.errors import KafkaConnectionError
     from kafka.errors import KafkaError
 
@@ -82,12 +82,16 @@ def reaching(bootstrap: str) -> Iterator[None]:
 
 
 def names(prefix: str) -> Topics:
-    """`prefix.events`, `prefix.catalog`, …"""
+    """The topics of a prefix.
+
+    >>> names("segue").model_updates
+    'segue.model-updates'
+    """
     return Topics(**{f: f"{prefix}.{f.replace('_', '-')}" for f in Topics.__struct_fields__})
 
 
 def wanted(settings: TopicSettings) -> list[Wanted]:
-    """All topics of a prefix."""
+    """All topics of a prefix, as they must be."""
     t = names(settings.prefix)
     hours = {"retention.ms": str(int(settings.retention_h * HOUR_MS))}
     long = {"retention.ms": str(int(settings.events_retention_h * HOUR_MS))}
@@ -108,67 +112,65 @@ def wanted(settings: TopicSettings) -> list[Wanted]:
 
 
 def create(settings: TopicSettings, client: ClientOptions | None = None) -> list[str]:
-    """Make the topics that are missing, check the others; the names of those made."""
-    from kafka import KafkaAdminClient
+    """Make the topics that are missing, check the others; the names of those made.
+
+    Raises TopicProblem where one is not as it must be.
+    """
     from kafka.errors import TopicAlreadyExistsError
 
-    admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap.split(","), **(client or {}))
-    try:
-        there = set(admin.list_topics())
-        made = []
+    made = []
+    with _admin(settings, client) as admin:
+        existing = set(admin.list_topics())
         for topic in wanted(settings):
-            if topic.name in there:
+            if topic.name in existing:
                 continue
+            spec = {"num_partitions": topic.partitions, "replication_factor": settings.replication, "configs": topic.config}
             try:
-                admin.create_topics(
-                    {topic.name: {"num_partitions": topic.partitions, "replication_factor": settings.replication, "configs": topic.config}},
-                    wait_for_metadata=True,
-                )
+                admin.create_topics({topic.name: spec}, wait_for_metadata=True)
                 made.append(topic.name)
             except TopicAlreadyExistsError:
                 pass  # another process was quicker
         found = problems(admin, settings)
-    finally:
-        admin.close()
     if found:
         raise TopicProblem("\n".join(found))
     return made
 
 
 def delete(settings: TopicSettings, made: list[str], client: ClientOptions | None = None) -> None:
-    """Take topics away, with all that is in them."""
-    from kafka import KafkaAdminClient
-
-    admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap.split(","), **(client or {}))
-    try:
+    """Delete topics, with all that is in them."""
+    with _admin(settings, client) as admin:
         admin.delete_topics(made)
-    finally:
-        admin.close()
 
 
 def check(settings: TopicSettings, client: ClientOptions | None = None) -> list[str]:
     """What is not as it must be, a line each; empty: all is well."""
+    with _admin(settings, client) as admin:
+        return problems(admin, settings)
+
+
+@contextmanager
+def _admin(settings: TopicSettings, client: ClientOptions | None) -> Iterator[Any]:
     from kafka import KafkaAdminClient
 
     admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap.split(","), **(client or {}))
     try:
-        return problems(admin, settings)
+        yield admin
     finally:
         admin.close()
 
 
-def problems(admin: object, settings: TopicSettings) -> list[str]:
-    """The same over an open kafka-python admin client."""
+def problems(admin: Any, settings: TopicSettings) -> list[str]:
+    """As `check`, over an open kafka-python admin client."""
     from kafka.admin import ConfigResource, ConfigResourceType
 
-    there = set(admin.list_topics())  # type: ignore[attr-defined]
-    out = [f"topic {w.name} is missing; `segue topics --create` makes it" for w in wanted(settings) if w.name not in there]
-    present = [w for w in wanted(settings) if w.name in there]
+    existing = set(admin.list_topics())
+    out = [f"topic {w.name} is missing; `segue topics --create` makes it" for w in wanted(settings) if w.name not in existing]
+    present = [w for w in wanted(settings) if w.name in existing]
     if not present:
         return out
-    counts = {t["name"]: len(t["partitions"]) for t in admin.describe_topics([w.name for w in present])}  # type: ignore[attr-defined]
+    counts = {t["name"]: len(t["partitions"]) for t in admin.describe_topics([w.name for w in present])}
     resources = [ConfigResource(ConfigResourceType.TOPIC, w.name) for w in present]
-    configs = admin.describe_configs(resources, config_filter="all")["topic"]  # type: ignore[attr-defined]
+    configs = admin.describe_configs(resources, config_filter="all")["topic"]
     for w in present:
         if counts[w.name] != w.partitions:
             out.append(
@@ -190,7 +192,11 @@ def _suffices(key: str, found: str | None, value: str) -> bool:
 
 
 def partitioner(kind: Partitioner) -> Callable[[bytes, int], int]:
-    """(key, partition count) -> partition, as that kind of producer chooses it."""
+    """(key, partition count) -> partition, as that kind of producer chooses it.
+
+    >>> partitioner("crc32")(b"123456789", 1000) == 0xCBF43926 % 1000
+    True
+    """
     return _murmur2 if kind == "murmur2" else _crc32
 
 

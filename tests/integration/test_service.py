@@ -36,8 +36,8 @@ from streams.http.exporter import Exporter
 from streams.http.service import Service, ServingSettings
 from streams.kafka_io.broker import EmbeddedBroker
 from streams.kafka_io.topics import TopicSettings, names
-from streams.learner.loop import LearnerProcessSettings, LearningSettings
 from streams.learner.process import LearnerProcess
+from streams.learner.settings import LearnerProcessSettings, LearningSettings
 from streams.worker import answers
 from streams.worker.process import Worker, WorkerSettings
 from streams.worker.replica import ReplicaSettings
@@ -162,7 +162,7 @@ def test_cold_list_is_popular_and_its_exposure_is_in_kafka_before_the_answer(top
         page = await ask_page(client, user_id="cleo", request_id="p1", context={"device": "car"})
         *_, shown = await asyncio.to_thread(exposures, topics)
         assert (page["request_id"], page["flags"], page["model_version"]) == ("p1", ["cold", "short"], None)
-        arms = strategies(PageSettings().blends)
+        arms = strategies(PageSettings().revenue_blends)
         assert page["chances"] == pytest.approx({arm.name: 1 / len(arms) for arm in arms}, abs=1e-12)
         assert page["propensity"] == page["chances"][page["strategy"]]
         assert (shown["strategy"], shown["user_id"], shown["context"]) == (page["strategy"], "cleo", {"device": "car"})
@@ -393,13 +393,13 @@ def test_20_mb_is_413_and_too_many_at_once_is_429(topic_settings: MakeTopics, tm
                     assert answer.status == 413
                     assert "1,048,576" in (await answer.json())["error"]
             hold = asyncio.Event()
-            made = service._answers.answer
+            made = service._serving.slate
 
             async def slow(*given: Any) -> Any:
                 await hold.wait()
                 return await made(*given)
 
-            monkeypatch.setattr(service._answers, "answer", slow)
+            monkeypatch.setattr(service._serving, "slate", slow)
             waiting = [asyncio.create_task(ask(client)) for _ in range(2)]
             await until(lambda: service._entrance.in_flight == 2)
             async with client.post("/v1/events", json=play("u", "i")) as answer:
@@ -635,15 +635,15 @@ def test_partition_that_moves_while_a_list_is_made_is_503(
         async with serving(topics, tmp_path) as (worker, service, client):
             await put(client, *SONGS)
             await until(lambda: len(worker.catalog) == 5)
-            made = answers.Answers._make
+            made = answers.ServingThread._make
             loop = asyncio.get_running_loop()
 
-            def moved(self: answers.Answers, *given: Any) -> Any:
+            def moved(self: answers.ServingThread, *given: Any) -> Any:
                 revoke = worker.ingest.revoked([owned.tp for owned in worker.ingest.owned.values()])
                 asyncio.run_coroutine_threadsafe(revoke, loop).result()
                 return made(self, *given)
 
-            monkeypatch.setattr(answers.Answers, "_make", moved)
+            monkeypatch.setattr(answers.ServingThread, "_make", moved)
             assert "has just moved" in (await ask(client, 503, user_id="ada"))["error"]
 
     asyncio.run(main())

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from online_model.features import TASKS
-from streams.core.serving.variety import ALL, Variety
+from streams.core.serving.recommend import ALL
+from streams.core.serving.surfaces import Variety
 from streams.demo.listeners import Heard
 from streams.demo.panel import Facts, line, panel
 from streams.demo.readings import FADING_MS, FIGURES, POINTS, Readings
@@ -20,8 +21,9 @@ SURFACE = SurfaceStatus(
     revenue_weight=0.25,
     strategies={
         name: StrategyStatus(
-            rounds=100.0 + n, chance=n / 21, experience=0.2 + n / 100, revenue=0.5, value=0.25 + n / 100, value_error=0.031, ess=40.0 + n
-        )
+            rounds=100.0 + n, propensity=n / 21, experience=0.2 + n / 100, revenue=0.5,
+            value=0.25 + n / 100, value_error=0.031, ess=40.0 + n,
+        )  # fmt: skip
         for n, name in enumerate(ARMS)
     },
 )  # fmt: skip
@@ -118,7 +120,7 @@ def varied(readings: Readings, looks: int = 12) -> Readings:
     for look in range(looks):
         of = {
             name: Variety(
-                shown=100 + look, categories_per_user=3.0 + look * (name == "tail"), overlap=0.125, distinct_items=1_000 + n,
+                impressions=100 + look, categories_per_user=3.0 + look * (name == "tail"), overlap=0.125, distinct_items=1_000 + n,
                 dislikes_per_1000_plays=None if name == "fixed" else 4.5,
             )
             for n, name in enumerate([ALL, *ARMS])

@@ -97,7 +97,7 @@ def test_other_records_are_passed_over(other: bytes) -> None:
 
 def test_strategies_are_worth_what_they_are_in_the_open_hour_and_else_in_the_last_one_that_closed() -> None:
     def surface(rounds: float, value: float | None) -> SurfaceStatus:
-        one = StrategyStatus(rounds=rounds, chance=1.0, experience=0.3, revenue=0.1, value=value, value_error=None, ess=0.0)
+        one = StrategyStatus(rounds=rounds, propensity=1.0, experience=0.3, revenue=0.1, value=value, value_error=None, ess=0.0)
         return SurfaceStatus(revenue_weight=0.0, strategies={"tail": one})
 
     def standing(page: SurfaceStatus) -> bytes:

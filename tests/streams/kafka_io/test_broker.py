@@ -1,3 +1,4 @@
+"""The embedded broker: what survives it, what ends it, and what its errors name."""
 from __future__ import annotations
 
 import os
@@ -5,15 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
-from streams.kafka_io import topics
 from streams.kafka_io.broker import BrokerError, EmbeddedBroker
-from streams.kafka_io.topics import TopicProblem, TopicSettings
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.broker
@@ -93,28 +91,3 @@ def test_without_jgo_the_error_names_the_two_other_ways(tmp_path: Path, monkeypa
         EmbeddedBroker(tmp_path / "data", cache_dir=empty).start()
     assert "--broker HOST:PORT" in str(error.value)
     assert "docker compose" in str(error.value)
-
-
-def test_topics_are_made_once_and_a_changed_partition_count_is_refused(topic_settings: Callable[[int], TopicSettings]) -> None:
-    settings = topic_settings(2)
-    assert topics.create(settings) == []  # all were there
-    assert topics.check(settings) == []
-    other = TopicSettings(bootstrap=settings.bootstrap, prefix=settings.prefix, partitions=3)
-    with pytest.raises(TopicProblem, match=r"events: 2 partitions, wanted 3; the count is fixed"):
-        topics.create(other)
-
-
-def test_missing_topics_are_named(broker: EmbeddedBroker) -> None:
-    found = topics.check(TopicSettings(bootstrap=broker.bootstrap, prefix="nobody"))
-    assert len(found) == 8
-    assert found[0] == "topic nobody.events is missing; `segue topics --create` makes it"
-
-
-def test_arrival_is_the_brokers_time_and_a_topic_of_32_mb_takes_20_mb(broker: EmbeddedBroker) -> None:
-    settings = TopicSettings(bootstrap=broker.bootstrap, prefix="wide", partitions=1, max_event_bytes=32 << 20)
-    topics.create(settings)
-    producer = KafkaProducer(bootstrap_servers=broker.bootstrap, acks="all", max_request_size=33 << 20)
-    before = int(time.time() * 1000)
-    sent = producer.send(topics.names("wide").events, b"x" * (20 << 20), timestamp_ms=5).get(30)
-    producer.close()
-    assert before - 1000 <= sent.timestamp <= int(time.time() * 1000) + 1000
