@@ -6,18 +6,19 @@ Shapes: P parameters.
 """
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-Array = np.ndarray
+from online_model.saved import Saved
 
 _EPSILON = 1e-8
 
 
-class Adam:
+class Adam(Saved):
     """Updates `flat` [P] in place. Gradients are clipped to `clip` by their norm, after the mean over examples."""
+
+    saved = ("mean", "square", "sum", "steps", "n")
 
     def __init__(self, flat: Tensor, rate: float, betas: tuple[float, float], examples: int, clip: float) -> None:
         self.flat, self.rate, self.betas, self.examples, self.clip = flat, rate, betas, examples, clip
@@ -42,14 +43,3 @@ class Adam:
             lr=self.rate, weight_decay=0.0, eps=_EPSILON, maximize=False,
         )  # fmt: skip
         return True
-
-    def arrays(self) -> dict[str, Array]:
-        """Everything but the parameters, for a checkpoint."""
-        tensors = {"mean": self.mean, "square": self.square, "sum": self.sum, "steps": self.steps}
-        return {k: t.numpy(force=True).copy() for k, t in tensors.items()} | {"n": np.array(self.n)}
-
-    def load(self, arrays: dict[str, Array]) -> None:
-        """The state that `arrays` gave."""
-        for name, tensor in (("mean", self.mean), ("square", self.square), ("sum", self.sum), ("steps", self.steps)):
-            tensor.copy_(torch.from_numpy(arrays[name].copy()))
-        self.n = int(arrays["n"])

@@ -13,6 +13,7 @@ from torch import Tensor
 from online_model.features import BAG_LIMIT, BAGS, FIELDS, SCOPES, TASKS
 from online_model.mixing import mixed
 from online_model.numeric import WIDTH
+from online_model.saved import Saved
 
 Array = np.ndarray
 
@@ -55,11 +56,13 @@ def present(keys: Array) -> Array:
     return keys[:, there] if len(there) else keys[:, :1]
 
 
-class NumberWeights:
+class NumberWeights(Saved):
     """A weight a task for every number [M, T], by Adagrad an element.
 
     They start as naive Bayes: a user's and an item's own lift (the first numbers, see `numeric.py`) count nearly in full.
     """
+
+    saved = ("weights", "squares")
 
     def __init__(self, lifts: tuple[float, ...], rate: float, start: float, device: torch.device) -> None:
         weights = np.zeros((WIDTH, len(TASKS)), np.float32)

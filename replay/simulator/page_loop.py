@@ -161,5 +161,5 @@ class SeguePages:
         user = segue.partition.user(keys.key("user", visitor.user_id))
         return self.maker.page(
             request, visitor.request_id, user, segue.partition.item_counts, segue.learner.trainer.predict, self.strategy_bandit, visitor.ts,
-            segue.seed, segue.learner.version, look=partial(user_vector, segue.learner.trainer),
+            segue.seed, segue.learner.version, look=partial(user_vector, segue.learner.trainer.state),
         ).exposure  # fmt: skip

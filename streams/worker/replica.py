@@ -111,14 +111,14 @@ class Replica:
         from online_model.attended import attended
 
         with self._lock:
-            return attended(self._there(), batch)
+            return attended(self._there().state, batch)
 
     def user_vector(self, batch: Batch) -> np.ndarray:
         """What the ranker knows of users, by `version`; may be called from another thread."""
         from online_model.user_vector import user_vector
 
         with self._lock:
-            return user_vector(self._there(), batch)
+            return user_vector(self._there().state, batch)
 
     def _there(self) -> Trainer:
         if self._trainer is None:

@@ -62,5 +62,5 @@ def test_lists_of_numbers_have_bounds_too(wrong: dict[str, Any], says: str) -> N
 
 
 def test_the_exponent_of_rare_pairs_is_the_one_that_is_set() -> None:
-    assert Trainer(ModelSettings()).tier_weights.exponent == 0.5
-    assert Trainer(ModelSettings(pair_exponent=0.0)).tier_weights.exponent == 0.0
+    assert Trainer(ModelSettings()).state.tier_weights.exponent == 0.5
+    assert Trainer(ModelSettings(pair_exponent=0.0)).state.tier_weights.exponent == 0.0

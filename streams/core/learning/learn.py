@@ -228,7 +228,7 @@ class Learner:
         if report.skipped:
             self._count(f"skipped:{report.skipped}")
             self._count("rolled_back", int(report.rolled_back))
-        self._count("rowless", sum(table.rows.refused for table in self.trainer.tables().values()) - self.counted.get("rowless", 0))
+        self._count("rowless", sum(table.rows.refused for table in self.trainer.state.tables().values()) - self.counted.get("rowless", 0))
         return Step(
             version=self.version,
             watermark_ms=self.watermark_ms,
@@ -248,7 +248,7 @@ class Learner:
         return [*self.identification.read(), float(self.identification.unidentified())]
 
     def _keep(self, records: Sequence[Example | Reversal], batch: Batch, report: StepReport) -> None:
-        users, shown_ms, places = batch.fields[:, _USER], batch.shown_ms, self.trainer.domains.places(batch.fields[:, _DOMAIN])
+        users, shown_ms, places = batch.fields[:, _USER], batch.shown_ms, self.trainer.state.domains.places(batch.fields[:, _DOMAIN])
         logits, probabilities = report.logits.astype("<f4"), report.probabilities.astype("<f4")
         for i, record in enumerate(records):
             if isinstance(record, Example):
