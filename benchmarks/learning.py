@@ -26,7 +26,7 @@ from online_model.batch import Batch, Compared, of_records
 from online_model.cin import CIN
 from online_model.embedding import RowLookup, Table, occurrences
 from online_model.features import TASKS, Closed, Example, Reversal
-from online_model.model_settings import ModelSettings
+from online_model.model_settings import DENSE_BETAS, ModelSettings
 from online_model.model_state import ModelState
 from online_model.tally import Tally, scored
 from online_model.trainer import Trainer
@@ -196,7 +196,7 @@ class PlainAdam:
         s = trainer.settings
         self.clip, self.examples, self.n = s.clip_norm, s.dense_batch, 0
         self.parameters = list(trainer.state.ranker.parameters())
-        self.optimizer = torch.optim.Adam(self.parameters, lr=s.dense_rate, betas=s.dense_betas)
+        self.optimizer = torch.optim.Adam(self.parameters, lr=s.dense_rate, betas=DENSE_BETAS)
 
     def take(self, gradient: Tensor, n: int) -> bool:
         self.n += n

@@ -16,6 +16,7 @@ from online_model import id_cross, liked, popularity_effect
 from online_model.batch import Batch
 from online_model.embedding import RowLookup
 from online_model.features import BAG_LIMIT, BAGS, COUNTS, FIELDS, SCOPES, TASKS
+from online_model.model_settings import LOGIT_CLIP
 from online_model.model_state import ModelState
 from online_model.numeric import ITEM_LIFTS, numbers, trust
 from online_model.ranker import FAMILIES, Inputs, Scores
@@ -90,7 +91,7 @@ def forward(state: ModelState, batch: Batch, whole: int, learns: bool) -> Forwar
         user = scores.user if scores.user is not None else torch.zeros_like(linear)
         added = torch.stack([user, state.effect(popularity.now) if s.causal else torch.zeros_like(linear)])
         paths = torch.stack([linear, scores.deep]) + (state.base_logits() + added.sum(0))
-        paths.clamp_(-s.logit_clip, s.logit_clip)
+        paths.clamp_(-LOGIT_CLIP, LOGIT_CLIP)
     own = _NONE
     if s.cross_domain:
         visited = domain_visits[..., 1] > 0
@@ -145,7 +146,7 @@ def _linear(state: ModelState, batch: Batch, columns: Array, learns: bool) -> Fo
     figures = state.to(numbers(batch, state.base.rates(), s.count_strength)[:n])
     with torch.no_grad():
         linear = _linear_logits(state, figures, lookups.wide)
-        paths = (linear + state.base_logits()).clamp_(-s.logit_clip, s.logit_clip).expand(2, -1, -1)
+        paths = (linear + state.base_logits()).clamp_(-LOGIT_CLIP, LOGIT_CLIP).expand(2, -1, -1)
     scores = Scores(linear, linear.new_zeros(len(batch)), None, None, linear)
     return ForwardPass(lookups, _NONE, figures, _popularity(state, batch, n), scores, paths, torch.zeros_like(paths), _NONE)
 

@@ -21,7 +21,7 @@ from online_model.embedding import Admission, RowInit, RowLookup, Table, occurre
 from online_model.features import TASKS
 from online_model.last_good import LastGood
 from online_model.levels import Levels
-from online_model.model_settings import ModelSettings
+from online_model.model_settings import ROW_START, WIDE_START, ModelSettings, differences, recorded
 from online_model.numeric import momentary
 from online_model.pairs import TierWeights
 from online_model.platt import Platt
@@ -49,14 +49,14 @@ class ModelState:
         self.ranker.to(self.device)
         self.parameters = list(self.ranker.parameters())
         self.flat = _flattened(self.parameters)
-        self.dense = Adam(self.flat, s.dense_rate, s.dense_betas, s.dense_batch, s.clip_norm)
+        self.dense = Adam(self.flat, s.dense_rate, s.dense_batch, s.clip_norm)
 
-        self.ids = Table(self._rows(s.id_capacity), s.embedding_dim, RowInit(s.row_spread, s.row_start, s.seed), device=self.device)
+        self.ids = Table(self._rows(s.id_capacity), s.embedding_dim, RowInit(s.row_spread, ROW_START, s.seed), device=self.device)
         # An element of a wide row has a square of its own: the rare tasks' gradients would vanish under one shared with the frequent ones.
-        wide = RowInit(0.0, s.wide_start, s.seed)
+        wide = RowInit(0.0, WIDE_START, s.seed)
         self.wide = Table(self._rows(s.wide_capacity), len(TASKS), wide, per_element=True, device=self.device)
         self.cross, self.feed = (
-            Table(self._rows(s.id_capacity), width, RowInit(spread, s.row_start, s.seed, unborn=False), device=self.device)
+            Table(self._rows(s.id_capacity), width, RowInit(spread, ROW_START, s.seed, unborn=False), device=self.device)
             for width, spread in ((id_cross.WIDTH, id_cross.SPREAD), (id_cross.FEED, id_cross.FEED**-0.5))
         )
         self.levels = Levels(self._rows(s.id_capacity), len(popularity_effect.INPUTS))
@@ -64,8 +64,8 @@ class ModelState:
         self.pair_keys = PairKeys()
         self.domains = Domains(s.domain_places)
 
-        self.number_weights = NumberWeights(s.number_lifts, s.number_rate, s.number_start, self.device)
-        self.effect = PopularityEffect(s.effect_rate, s.effect_start, self.device)
+        self.number_weights = NumberWeights(s.number_rate, self.device)
+        self.effect = PopularityEffect(s.effect_rate, self.device)
         self.lasting: Tensor | None = None  # [M], 0 at the numbers that momentary popularity moves
         if s.causal:  # else the linear path would take over what popularity adds
             moved = torch.tensor([t in MOVED for t in TASKS])
@@ -143,7 +143,7 @@ class ModelState:
     def meta(self) -> dict[str, Any]:
         """The rest of the state, and the settings it belongs to."""
         return {
-            "settings": msgspec.to_builtins(self.settings),
+            "settings": recorded(self.settings),
             "last_good": self.last_good.meta(),
             "skipped": self.skipped,
             "swept_ms": self.swept_ms,
@@ -151,10 +151,8 @@ class ModelState:
         }
 
     def load(self, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
-        """Restore `arrays()` and `meta()`. Raises ValueError, naming them, where the settings differ from the saved ones."""
-        saved = meta["settings"]
-        if msgspec.convert(saved, ModelSettings) != self.settings:
-            changed = [f"{k}: {saved.get(k)!r} -> {v!r}" for k, v in msgspec.to_builtins(self.settings).items() if saved.get(k) != v]
+        """Restore `arrays()` and `meta()`. Raises ValueError, naming them, where settings or constants differ from the saved ones."""
+        if changed := differences(self.settings, meta["settings"]):
             raise ValueError(f"model settings differ from the saved ones: {', '.join(changed)}")
         self._load_dense(arrays)
         self.last_good.load(part("good", arrays), meta["last_good"])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from online_model.batch import Batch
 from online_model.features import COUNTS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
+from online_model.model_settings import EFFECT_START
 from online_model.saved import Saved
 
 Array = np.ndarray
@@ -37,10 +38,10 @@ class PopularityEffect(Saved):
 
     saved = ("weights", "squares", "mean", "variance", "mass", "at_ms")
 
-    def __init__(self, rate: float, start: float, device: torch.device) -> None:
+    def __init__(self, rate: float, device: torch.device) -> None:
         self.rate = rate
         self.weights = torch.zeros(len(INPUTS), len(TASKS), device=device)
-        self.squares = torch.full_like(self.weights, start)
+        self.squares = torch.full_like(self.weights, EFFECT_START)
         self.mask = torch.tensor([float(t in MOVED) for t in TASKS], device=device)
         self.mass = 0.0  # decayed count behind the moments
         self.mean, self.variance = np.zeros(len(INPUTS)), np.ones(len(INPUTS))

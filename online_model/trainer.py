@@ -23,13 +23,14 @@ from online_model.features import FIELDS, TASKS
 from online_model.forward import COLUMNS, ForwardPass, blended, forward, with_other_domains
 from online_model.gate_watch import LOOK_MS
 from online_model.losses import log_loss, logit_gradient, pair_loss
-from online_model.model_settings import ModelSettings
+from online_model.model_settings import SQUARE_HALF_LIFE_D, ModelSettings
 from online_model.model_state import ModelState
 
 Array = np.ndarray
 
 _ITEM, _DOMAIN = (FIELDS.index(name) for name in ("item", "domain"))
-_DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
+SQUARE_HALF_LIFE_MS = SQUARE_HALF_LIFE_D * 86_400_000
+_HOUR_MS = 3_600_000
 _NONE = np.zeros(0, np.int64)
 
 
@@ -186,7 +187,7 @@ class Trainer:
         return self.state.meta()
 
     def load(self, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
-        """Restore `arrays()` and `meta()`. Raises ValueError, naming them, where the settings differ from the saved ones."""
+        """Restore `arrays()` and `meta()`. Raises ValueError, naming them, where settings or constants differ from the saved ones."""
         self.state.load(arrays, meta)
 
     def digest(self) -> str:
@@ -277,7 +278,7 @@ class Trainer:
             admitted[items] = state.admission.ripe(keys[items], events, s.item_admission_events, now_ms)
         admitted &= keys != 0
         rate = self.lr_multiplier * s.row_rate
-        lost = state.ids.learn(keys, lookup.rows, admitted, summed(gradient, lookup.seen), now_ms, rate, self._square_half_life_ms)
+        lost = state.ids.learn(keys, lookup.rows, admitted, summed(gradient, lookup.seen), now_ms, rate, SQUARE_HALF_LIFE_MS)
         return np.concatenate([keys[admitted | (lookup.rows != 0)], lost])
 
     def _learn_cross(self, run: ForwardPass, cross: Tensor, feed: Tensor, now_ms: int) -> dict[str, Array]:
@@ -289,7 +290,7 @@ class Trainer:
             keys = lookup.seen.keys
             admitted = (state.ids.rows.find(keys) != 0) & (keys != 0)
             each = summed(gradient.reshape(len(lookup.seen.inverse), -1), lookup.seen)
-            lost = table.learn(keys, lookup.rows, admitted, each, now_ms, rate, self._square_half_life_ms)
+            lost = table.learn(keys, lookup.rows, admitted, each, now_ms, rate, SQUARE_HALF_LIFE_MS)
             out[name] = np.concatenate([keys[admitted | (lookup.rows != 0)], lost])
         return out
 
@@ -298,17 +299,13 @@ class Trainer:
         state, s, lookup = self.state, self.settings, run.lookups.wide
         keys = lookup.seen.keys
         idle_ms = max(0, now_ms - state.base.at_ms) if state.base.at_ms else 0
-        state.number_weights.learn(run.numbers, gradient, 2.0 ** (-idle_ms / self._square_half_life_ms))
+        state.number_weights.learn(run.numbers, gradient, 2.0 ** (-idle_ms / SQUARE_HALF_LIFE_MS))
         if not s.wide or not len(gradient):
             return keys[:0]
         each = gradient[:, None].expand(-1, len(lookup.seen.inverse) // len(gradient), -1).reshape(-1, len(TASKS))
         rate = self.lr_multiplier * s.wide_rate
-        lost = state.wide.learn(keys, lookup.rows, keys != 0, summed(each, lookup.seen), now_ms, rate, self._square_half_life_ms)
+        lost = state.wide.learn(keys, lookup.rows, keys != 0, summed(each, lookup.seen), now_ms, rate, SQUARE_HALF_LIFE_MS)
         return np.concatenate([keys[keys != 0], lost])
-
-    @property
-    def _square_half_life_ms(self) -> float:
-        return self.settings.square_half_life_d * _DAY_MS
 
     def _look_at_gates(self, run: ForwardPass, now_ms: int) -> tuple[Array, Array] | None:
         state = self.state

@@ -21,7 +21,7 @@ from faust.types import TP, EventT
 from bandit.settings import BanditSettings
 from online_model import checkpoint
 from online_model.checkpoint import Conditions
-from online_model.model_settings import ModelSettings
+from online_model.model_settings import ModelSettings, recorded
 from streams.core.join.rewards import RewardSettings
 from streams.core.learning.learn import Learner, LearnerSettings, Step
 from streams.core.learning.strategy_bandit import StrategyBandit
@@ -434,7 +434,7 @@ class LearningLoop:
         c = self.config
         return Conditions(
             versions=checkpoint.versions(), device=devices.chosen(c.process.device), threads=c.process.threads,
-            settings={name: msgspec.to_builtins(getattr(c, name)) for name in ("model", "learner", "bandit", "arms")}
+            settings={"model": recorded(c.model)} | {name: msgspec.to_builtins(getattr(c, name)) for name in ("learner", "bandit", "arms")}
             | {"partition": {"reward": msgspec.to_builtins(c.reward)}, "recommend": {"presets": msgspec.to_builtins(c.presets)}},
         )  # fmt: skip
 

@@ -77,7 +77,7 @@ def test_an_item_that_lost_its_row_begins_anew() -> None:
 @pytest.mark.parametrize(("within", "found"), [(True, 0.5), (False, 1.0)])
 def test_a_slope_within_items_does_not_mind_that_the_better_ones_are_more_popular(within: bool, found: float) -> None:
     """Items' qualities equal half their levels, and nothing else tells of them: between items the slope is .5 + .5."""
-    rng, made = np.random.default_rng(7), PopularityEffect(0.05, 1.0, torch.device("cpu"))
+    rng, made = np.random.default_rng(7), PopularityEffect(0.05, torch.device("cpu"))
     level = rng.normal(0, 2, 40)
     for _ in range(1_500):
         items = rng.integers(0, 40, 32)
