@@ -24,10 +24,10 @@ from benchmarks.figure import Figure
 from online_model import behaviour_attention, devices
 from online_model.batch import Batch, Compared, of_records
 from online_model.cin import CIN
-from online_model.embedding import Table, occurrences
+from online_model.embedding import RowLookup, Table, occurrences
 from online_model.features import TASKS, Closed, Example, Reversal
-from online_model.forward import RowLookup
-from online_model.model_settings import ModelSettings
+from online_model.model_settings import DENSE_BETAS, ModelSettings
+from online_model.model_state import ModelState
 from online_model.tally import Tally, scored
 from online_model.trainer import Trainer
 from online_model.wide import PairKeys
@@ -175,13 +175,19 @@ def vocabulary(of: Sequence[Step]) -> tuple[int, int]:
     return len(ids) + len(users) * ModelSettings().domain_places, len(wide)
 
 
-class EveryOccurrence(Trainer):
-    """Keys are looked up, and rows gathered, wherever they occur: the same predictions to the last bit."""
-
+class _EveryOccurrence(ModelState):
     def find(self, table: Table, flat: Array, *how: Any) -> RowLookup:
         seen = occurrences(flat)  # equal keys learn together all the same
         values = table.read(flat, table.rows.find(flat))
         return RowLookup(seen, table.rows.find(seen.keys), values)
+
+
+class EveryOccurrence(Trainer):
+    """Keys are looked up, and rows gathered, wherever they occur: the same predictions to the last bit."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        self.state = _EveryOccurrence(settings)
 
 
 class PlainAdam:
@@ -190,8 +196,8 @@ class PlainAdam:
     def __init__(self, trainer: Trainer) -> None:
         s = trainer.settings
         self.clip, self.examples, self.n = s.clip_norm, s.dense_batch, 0
-        self.parameters = list(trainer.ranker.parameters())
-        self.optimizer = torch.optim.Adam(self.parameters, lr=s.dense_rate, betas=s.dense_betas)
+        self.parameters = list(trainer.state.ranker.parameters())
+        self.optimizer = torch.optim.Adam(self.parameters, lr=s.dense_rate, betas=DENSE_BETAS)
 
     def take(self, gradient: Tensor, n: int) -> bool:
         self.n += n
@@ -246,7 +252,7 @@ class Unflattened(Trainer):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__(settings)
-        self.dense = PlainAdam(self)  # type: ignore[assignment]
+        self.state.dense = PlainAdam(self)  # type: ignore[assignment]
 
 
 def measure() -> Iterator[Figure]:
@@ -386,7 +392,7 @@ def cuda(log: Sequence[Step]) -> Iterator[Figure]:
     busy = sum(e.self_device_time_total for e in events) * 1e-6 / PIECE
     launches = sum(e.count for e in events) / PIECE
     yield Figure(what=f"a step on {name}", unit="ms", ours=wall * 1e3, baseline=f"its {launches:,.0f} kernels alone", theirs=busy * 1e3)
-    moved = 12 * 4 * sum(p.numel() for p in trainer.ranker.parameters())
+    moved = 12 * 4 * sum(p.numel() for p in trainer.state.ranker.parameters())
     bytes_s, launches_s = moved / _bandwidth(), launches * _empty_launch_s()
     yield Figure(what="its kernels", unit="ms", ours=busy * 1e3, baseline=f"{moved / 1e6:,.1f} MB at the copy's bandwidth",
                  theirs=bytes_s * 1e3)  # fmt: skip

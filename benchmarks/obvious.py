@@ -184,7 +184,7 @@ class Obvious(nn.Module):
             nn.init.uniform_(table.weight, -within, within)
             with torch.no_grad():
                 table.weight[0] = 0
-        self.number_weights = nn.Parameter(NumberWeights(s.number_lifts, 0.0, 0.0, torch.device("cpu")).weights.clone())
+        self.number_weights = nn.Parameter(NumberWeights(0.0, torch.device("cpu")).weights.clone())
         self.effect = nn.Linear(_POPULARITY, len(TASKS), bias=False)
         nn.init.zeros_(self.effect.weight)
         self.lasting = 1 - momentary() if s.causal else torch.ones(WIDTH)

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from online_model.saved import Saved
+
 Array = np.ndarray
 
 PRIOR = (0.3, 0.02, 0.001, 0.4, 0.001)  # of TASKS, before anything was seen: short video and song logs lie near these
@@ -11,8 +13,10 @@ HALF_LIFE_MS = 7 * 86_400_000.0  # as the decayed counters
 _LEAST = 1e-6
 
 
-class BaseRates:
+class BaseRates(Saved):
     """Decayed positives and examples of each task, over event time."""
+
+    saved = ("n", "positives", "at_ms")
 
     def __init__(self) -> None:
         self.n = PRIOR_N

@@ -11,14 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from online_model.saved import Saved
+
 Array = np.ndarray
 
 START = 0.2  # of the deep logit: rare tasks hardly move it, frequent ones reach 0.5 within some thousand examples
 RATE = 0.05
 
 
-class Blend:
+class Blend(Saved):
     """z = linear + share * (deep - linear), the share by Adagrad within [0, 1]."""
+
+    saved = ("share", "squares")
 
     def __init__(self, tasks: int) -> None:
         self.share = np.full(tasks, START)
@@ -36,8 +40,10 @@ class Blend:
         self.share = np.clip(self.share - RATE * slope / np.sqrt(self.squares), 0.0, 1.0)
 
 
-class CrossDomainBlend:
+class CrossDomainBlend(Saved):
     """z = z + share * heard, a share by domain and task, by Adagrad within [0, 1] from 0: what has earned nothing yet moves nothing."""
+
+    saved = ("share", "squares")
 
     RATE, SQUARE = 0.2, 0.01  # a share is earned within some ten steps that agree
 

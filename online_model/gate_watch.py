@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from online_model.features import TASKS
+from online_model.saved import Saved
 
 Array = np.ndarray
 
@@ -18,8 +19,10 @@ ALARM_WINDOWS = 12  # in a row: an hour of them
 GATES = (*TASKS, "rank")
 
 
-class GateWatch:
+class GateWatch(Saved):
     """Figures of the window that closed last, and alarms."""
+
+    saved = ("entropy", "share", "low", "alarms", "_sums")
 
     def __init__(self, shared: int) -> None:
         tasks = len(GATES)
@@ -51,12 +54,9 @@ class GateWatch:
 
     def arrays(self) -> dict[str, Array]:
         """Everything, for a checkpoint."""
-        open_ = np.array([self._n, self._window], np.int64)
-        parts = {"entropy": self.entropy, "share": self.share, "low": self.low, "alarms": self.alarms, "sums": self._sums, "open": open_}
-        return {name: part.copy() for name, part in parts.items()}
+        return super().arrays() | {"open": np.array([self._n, self._window], np.int64)}
 
     def load(self, arrays: dict[str, Array]) -> None:
         """The state that `arrays` gave."""
-        self.entropy, self.share, self.low, self.alarms = (arrays[n].copy() for n in ("entropy", "share", "low", "alarms"))
-        self._sums = arrays["sums"].copy()
+        super().load(arrays)
         self._n, self._window = arrays["open"].tolist()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from online_model.features import TASKS
+from online_model.saved import Saved
 
 Array = np.ndarray
 
@@ -53,8 +54,10 @@ def pairs(tier: Array, lists: Array, seed: int) -> tuple[Array, Array]:
     return i, j
 
 
-class TierWeights:
+class TierWeights(Saved):
     """omega: the square root of how rare a kind of pair has been of late, clipped, such that the mean weight is 1."""
+
+    saved = ("counts", "at_ms")
 
     def __init__(self, exponent: float = 0.5) -> None:
         self.exponent = exponent
@@ -76,11 +79,3 @@ class TierWeights:
             self.counts *= 2.0 ** (-max(0, now_ms - self.at_ms) / HALF_LIFE_MS) if self.at_ms else 1.0
             self.at_ms = max(self.at_ms, now_ms)
             np.add.at(self.counts, (better, worse), 1)
-
-    def arrays(self) -> dict[str, Array]:
-        """Everything, for a checkpoint."""
-        return {"counts": self.counts.copy(), "at_ms": np.array(self.at_ms)}
-
-    def load(self, arrays: dict[str, Array]) -> None:
-        """The state that `arrays` gave."""
-        self.counts, self.at_ms = arrays["counts"].copy(), int(arrays["at_ms"])

@@ -48,7 +48,7 @@ class Watched(Trainer):
 
     def copied(self) -> Trainer:
         """Another trainer in the same state."""
-        copy = Trainer(self.settings, str(self.device))
+        copy = Trainer(self.settings, str(self.state.device))
         copy.load(self.arrays(), self.meta())
         return copy
 

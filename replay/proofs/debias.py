@@ -87,7 +87,7 @@ def world(seed: int, sizes: Sizes, slope: float) -> Log:
     plays = rng.exponential(sizes.luck, many)[:, None] * (np.array(POPULARITY_HALF_LIVES_H) / 24)
     counts = np.zeros((many, len(COUNTS)))
     pushed_h = np.zeros(many)  # how long each will be pushed
-    ruler = Trainer(ModelSettings(**UNUSED)).effect  # the truth is told by the product's own measure of popularity
+    ruler = Trainer(ModelSettings(**UNUSED)).state.effect  # the truth is told by the product's own measure of popularity
     user = rng.integers(sizes.users, size=n)
     item, luck = np.zeros(n, np.int64), rng.random(n)
     shown_ms = START_MS + (np.arange(n) * (hours / sizes.round * HOUR_MS)).astype(np.int64)
@@ -146,7 +146,7 @@ def learn(log: Log, settings: ModelSettings, sizes: Sizes, known: float | None =
     """One pass. `known`: the slope is given, and not learned."""
     trainer = Trainer(settings)
     if known is not None:
-        trainer.effect.weights[_DAY, _FULL_PLAY], trainer.effect.weights[_DAY, _SKIP] = known, -known
+        trainer.state.effect.weights[_DAY, _FULL_PLAY], trainer.state.effect.weights[_DAY, _SKIP] = known, -known
     for start in range(0, len(log.user), sizes.batch):
         batch = _batch(log, slice(start, start + sizes.batch))
         trainer.step(batch, int(batch.shown_ms[-1]))
@@ -181,8 +181,8 @@ def judged(trainer: Trainer, log: Log) -> dict[str, float]:
     _fill(batch, log, user, item, log.last_plays[item], log.last_counts[item])
     tail = np.argsort(np.argsort(-log.last_plays[:, -1])) >= many // 5  # outside the 20 % most played in the week
     out = {}
-    run = forward.run(trainer, batch, len(batch), learns=False)
-    without = forward.with_heard(trainer, run, forward.blended(trainer, run)).numpy(force=True).astype(np.float32)
+    run = forward.forward(trainer.state, batch, len(batch), learns=False)
+    without = forward.with_other_domains(trainer.state, run, forward.blended(trainer.state, run)).numpy(force=True).astype(np.float32)
     for name, logits in (
         ("without", without),  # put together as if nothing could be taken away
         ("plain", trainer.predict(batch, gamma_item=0.0).logits),

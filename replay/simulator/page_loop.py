@@ -162,7 +162,7 @@ class SeguePages:
         user = segue.partition.user(keys.key("user", visitor.user_id))
         learner = segue.learner
         model = ModelView(
-            predict=learner.trainer.predict, user_vector=partial(user_vector, learner.trainer), bandit=self.strategy_bandit,
+            predict=learner.trainer.predict, user_vector=partial(user_vector, learner.trainer.state), bandit=self.strategy_bandit,
             version=learner.version,
         )  # fmt: skip
         return self.maker.page(request, visitor.request_id, user, segue.partition.item_counts, model, visitor.ts, segue.seed).exposure

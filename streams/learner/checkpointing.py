@@ -14,6 +14,7 @@ from faust.types import EventT
 
 from online_model import checkpoint
 from online_model.checkpoint import Checkpoint, Conditions
+from online_model.model_settings import recorded
 from streams.core.learning.learn import Learner
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.learner.settings import LearningSettings
@@ -110,7 +111,7 @@ class Checkpointing:
         c = self._config
         return Conditions(
             versions=checkpoint.versions(), device=devices.chosen(c.process.device), threads=c.process.threads,
-            settings={name: msgspec.to_builtins(getattr(c, name)) for name in ("model", "learner", "bandit", "arms")}
+            settings={"model": recorded(c.model)} | {name: msgspec.to_builtins(getattr(c, name)) for name in ("learner", "bandit", "arms")}
             | {"partition": {"reward": msgspec.to_builtins(c.reward)}, "recommend": {"presets": msgspec.to_builtins(c.presets)}},
         )  # fmt: skip
 

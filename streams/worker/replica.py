@@ -111,14 +111,14 @@ class Replica:
         from online_model.attended import attended
 
         with self._lock:
-            return attended(self._loaded(), batch)
+            return attended(self._loaded().state, batch)
 
     def user_vector(self, batch: Batch) -> np.ndarray:
         """The ranker's vectors of users, by `version`; may be called from another thread."""
         from online_model.user_vector import user_vector
 
         with self._lock:
-            return user_vector(self._loaded(), batch)
+            return user_vector(self._loaded().state, batch)
 
     def _loaded(self) -> Trainer:
         if self._trainer is None:

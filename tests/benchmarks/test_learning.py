@@ -93,7 +93,7 @@ def test_torchs_own_adam_moves_the_parameters_alike(log: list[Step]) -> None:
 
 
 def weights(trainer: Trainer) -> torch.Tensor:
-    return torch.cat([p.detach().reshape(-1) for p in trainer.ranker.parameters()])
+    return torch.cat([p.detach().reshape(-1) for p in trainer.state.ranker.parameters()])
 
 
 def test_a_side_is_judged_by_what_it_said_before_each_step(log: list[Step]) -> None:

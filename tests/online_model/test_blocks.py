@@ -382,7 +382,7 @@ INPUTS = {"attention": 32, "cin": 64, "related": 16, "id_cross": 16, "cross_doma
 
 def silenced(name: str, made: Trainer, patch: pytest.MonkeyPatch) -> None:
     """The block as if it said nothing."""
-    ranker = made.ranker
+    ranker = made.state.ranker
     blocks = {"attention": ranker.attention, "cin": ranker.cin, "related": ranker.related}
     if name in blocks:
         block, width = blocks[name], INPUTS[name]
@@ -399,12 +399,12 @@ def silenced(name: str, made: Trainer, patch: pytest.MonkeyPatch) -> None:
     elif name == "gates":
         patch.setattr(ranker.tasks, "gated", False)
     elif name == "deep":
-        patch.setattr(made.blend, "share", 0 * made.blend.share)
+        patch.setattr(made.state.blend, "share", 0 * made.state.blend.share)
     elif name == "wide":
-        patch.setattr(made.wide, "weights", 0 * made.wide.weights)
+        patch.setattr(made.state.wide, "weights", 0 * made.state.wide.weights)
     elif name == "platt":
-        patch.setattr(made.platt, "slope", 1 + 0 * made.platt.slope)
-        patch.setattr(made.platt, "offset", 0 * made.platt.offset)
+        patch.setattr(made.state.platt, "slope", 1 + 0 * made.state.platt.slope)
+        patch.setattr(made.state.platt, "offset", 0 * made.state.platt.offset)
 
 
 @pytest.mark.parametrize("name", SWITCHES)
@@ -417,7 +417,7 @@ def test_a_switch_is_heard(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         without = on.predict(of)
     assert different(said.probabilities, without.probabilities)
     assert different(on.predict(of).logits, without.logits) or name == "platt"
-    width = on.ranker.tasks.experts.shape[0] - off.ranker.tasks.experts.shape[0]
+    width = on.state.ranker.tasks.experts.shape[0] - off.state.ranker.tasks.experts.shape[0]
     assert width == INPUTS.get(name, 0)
 
 
@@ -435,9 +435,9 @@ def test_without_platt_probabilities_are_those_of_the_logits() -> None:
 
 
 def test_the_rank_head_learns_from_pairs_alone() -> None:
-    new = Trainer(FORMS["deep"]).ranker.tasks
+    new = Trainer(FORMS["deep"]).state.ranker.tasks
     for form in ("deep", "pairs"):
         made = trained(FORMS[form])
-        learned = [not torch.equal(made.ranker.tasks.tower[task], new.tower[task]) for task in range(len(TASKS) + 1)]
+        learned = [not torch.equal(made.state.ranker.tasks.tower[task], new.tower[task]) for task in range(len(TASKS) + 1)]
         assert learned == [True] * len(TASKS) + [form == "pairs"]
-        assert (made.tier_weights.counts.sum() > 0) == (form == "pairs")
+        assert (made.state.tier_weights.counts.sum() > 0) == (form == "pairs")

@@ -186,7 +186,9 @@ def test_a_serving_copy_follows_by_deltas() -> None:
         asked = batch(5, 90 + at)
         np.testing.assert_array_equal(copy.predict(asked).logits, made.predict(asked).logits)
         np.testing.assert_array_equal(copy.predict(asked).probabilities, made.predict(asked).probabilities)
-        assert sorted(copy.ids.rows.keys[copy.ids.rows.keys != 0]) == sorted(made.ids.rows.keys[made.ids.rows.keys != 0])
+        assert sorted(copy.state.ids.rows.keys[copy.state.ids.rows.keys != 0]) == sorted(
+            made.state.ids.rows.keys[made.state.ids.rows.keys != 0]
+        )
 
 
 def test_a_delta_without_the_dense_part_is_small_and_moves_the_touched_rows() -> None:
@@ -198,14 +200,14 @@ def test_a_delta_without_the_dense_part_is_small_and_moves_the_touched_rows() ->
     copy.apply_delta(delta)
     keys = report.touched["ids"]
     np.testing.assert_array_equal(
-        copy.ids.read(keys, copy.ids.rows.find(keys)).numpy(), made.ids.read(keys, made.ids.rows.find(keys)).numpy()
+        copy.state.ids.read(keys, copy.state.ids.rows.find(keys)).numpy(), made.state.ids.read(keys, made.state.ids.rows.find(keys)).numpy()
     )
 
 
 def test_a_step_waits_for_its_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else it read back would make a GPU stand still. Attention takes whole rows, as it does there; levels lie on the host."""
     made, read = trained(), list[str]()
-    host = (made.levels.table.weights, made.levels.table.squares)
+    host = (made.state.levels.table.weights, made.state.levels.table.squares)
 
     def told(name: str) -> None:
         original = getattr(torch.Tensor, name)
@@ -224,7 +226,7 @@ def test_a_step_waits_for_its_device_once(monkeypatch: pytest.MonkeyPatch) -> No
     listed.lists, listed.tier = np.array([-1] * 4 + [0] * 4), np.array([0] * 4 + [3, 2, 1, 0])
     for at, given in enumerate((batch(6, 60), listed, batch(1, 62))):
         read.clear()
-        assert made.step(given, made.looked_ms + at).skipped is None
+        assert made.step(given, made.state.looked_ms + at).skipped is None
         assert read == ["numpy"]
 
 
@@ -233,7 +235,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted() -> None:
     broken.counts[0, 0, 0] = np.nan
     state = made.arrays()
     report = made.step(broken, T0 + 9000)
-    assert (report.skipped, made.skipped, report.touched) == ("non-finite gradient", 1, {})
+    assert (report.skipped, made.state.skipped, report.touched) == ("non-finite gradient", 1, {})
     for name, array in made.arrays().items():
         np.testing.assert_array_equal(array, state[name], err_msg=name)
 
@@ -244,7 +246,7 @@ def test_an_item_gets_its_row_at_its_third_event_and_a_user_at_the_first() -> No
     seen = []
     for at in range(3):
         made.step(one, T0 + at)
-        seen.append((bool(made.ids.rows.find(user)[0]), bool(made.ids.rows.find(item)[0])))
+        seen.append((bool(made.state.ids.rows.find(user)[0]), bool(made.state.ids.rows.find(item)[0])))
     assert seen == [(True, False), (True, False), (True, True)]
 
 
@@ -253,7 +255,7 @@ def test_an_item_that_only_stands_in_a_history_gets_no_row() -> None:
     one.history[:] = 777
     for at in range(4):
         made.step(one, T0 + at)
-    assert made.ids.rows.find(np.array([777], np.uint64)).tolist() == [0]
+    assert made.state.ids.rows.find(np.array([777], np.uint64)).tolist() == [0]
 
 
 def test_a_reversal_raises_its_task_and_an_undo_lowers_it() -> None:
@@ -270,15 +272,15 @@ def test_a_reversal_raises_its_task_and_an_undo_lowers_it() -> None:
 
 def test_erased_ids_have_no_row() -> None:
     made = trained()
-    keys = made.ids.rows.keys[made.ids.rows.keys != 0][:3]
+    keys = made.state.ids.rows.keys[made.state.ids.rows.keys != 0][:3]
     made.forget(keys)
-    assert made.ids.rows.find(keys).tolist() == [0, 0, 0]
+    assert made.state.ids.rows.find(keys).tolist() == [0, 0, 0]
 
 
 def test_with_nothing_taken_away_the_logits_are_those_put_together_without_the_switch() -> None:
     made, one = trained(), batch(16, 77)
-    run = forward.run(made, one, len(one), learns=False)
-    whole = forward.with_heard(made, run, forward.blended(made, run)).float().numpy()
+    run = forward.forward(made.state, one, len(one), learns=False)
+    whole = forward.with_other_domains(made.state, run, forward.blended(made.state, run)).float().numpy()
     np.testing.assert_array_equal(made.predict(one, 0.0, 0.0).logits, whole)
     taken = made.predict(one, 0.25, 0.5)
     assert np.abs(taken.logits - whole).max() > 1e-3
@@ -292,11 +294,11 @@ def test_of_an_erased_id_no_table_has_a_row_whatever_it_is_keyed_by(column: str)
     one = batch(4, 99)
     made.step(one, T0 + 10_000)
     keys = np.unique(one.fields[:, FIELDS.index(column)])
-    asked = dict.fromkeys(made.tables(), keys) | {"ids": np.concatenate([keys, np.unique(made.domains.own_rows(keys))])}
-    there = {name for name, table in made.tables().items() if table.rows.find(asked[name]).any()}
+    asked = dict.fromkeys(made.state.tables(), keys) | {"ids": np.concatenate([keys, np.unique(made.state.domains.own_rows(keys))])}
+    there = {name for name, table in made.state.tables().items() if table.rows.find(asked[name]).any()}
     assert {"ids", "wide"} <= there and (column == "user" or {"cross", "levels"} <= there)
     gone = made.forget(keys)
-    for name, table in made.tables().items():
+    for name, table in made.state.tables().items():
         assert not table.rows.find(asked[name]).any(), name
         assert set(asked[name].tolist()) <= set(gone[name].tolist()), name
 
@@ -305,9 +307,9 @@ def test_tables_stay_within_their_capacity() -> None:
     made = Trainer(ModelSettings(id_capacity=50, wide_capacity=300, floor_h=0.0))
     for at in range(40):
         made.step(batch(4, at, users=1000, items=1000), T0 + at * 60_000)
-    assert len(made.ids.rows) <= 50
-    assert len(made.wide.rows) <= 300
-    assert len(made.ids.weights) <= 51
+    assert len(made.state.ids.rows) <= 50
+    assert len(made.state.wide.rows) <= 300
+    assert len(made.state.ids.weights) <= 51
 
 
 def test_a_row_that_is_used_when_the_sweep_comes_is_kept_and_the_idle_ones_go() -> None:
@@ -316,11 +318,11 @@ def test_a_row_that_is_used_when_the_sweep_comes_is_kept_and_the_idle_ones_go() 
     made.step(one, T0)
     made.step(batch(1, 2), T0)
     report = made.step(one, T0 + 15 * DAY)
-    live = made.ids.rows.keys[made.ids.rows.keys != 0]
+    live = made.state.ids.rows.keys[made.state.ids.rows.keys != 0]
     asked = np.unique(np.concatenate([one.fields.ravel(), one.bags.ravel()]))
-    assert made.ids.rows.find(user)[0] != 0
+    assert made.state.ids.rows.find(user)[0] != 0
     domain_visits = [5000, 5001, int(one.fields[0, FIELDS.index("domain")])]  # the user's row in each of these
-    own = made.domains.own_rows(user)[0, made.domains.places(np.array(domain_visits, np.uint64))]
+    own = made.state.domains.own_rows(user)[0, made.state.domains.places(np.array(domain_visits, np.uint64))]
     assert set(live.tolist()) == (set(asked.tolist()) | set(own.tolist())) - {0, int(one.fields[0, 1])}  # the item: two events only
     assert set(report.touched["ids"].tolist()) > set(live.tolist())
 
@@ -345,7 +347,7 @@ def test_users_have_a_row_in_each_domain_or_one_for_all() -> None:
     user = one.fields[:, 0]
     for domain_rows, rows in ((True, {2, 3}), (False, {0})):  # two that the user has been to, and where the item is
         made = Trainer(ModelSettings(domain_rows=domain_rows))
-        made.domains.learn(np.array([5000, 5001], np.uint64))
+        made.state.domains.learn(np.array([5000, 5001], np.uint64))
         made.step(one, T0)
-        assert len(np.flatnonzero(made.ids.rows.find(made.domains.own_rows(user)[0]))) in rows
-        assert made.ids.rows.find(user)[0] != 0
+        assert len(np.flatnonzero(made.state.ids.rows.find(made.state.domains.own_rows(user)[0]))) in rows
+        assert made.state.ids.rows.find(user)[0] != 0

@@ -194,13 +194,13 @@ class Learner:
                 self.trainer.rehearse(of_records(again))
                 self._count({"rehearsed": len(again)})
             self._reservoir.add(records)
-        self._scorer.keep(records, batch, self.trainer.domains.places(batch.fields[:, _DOMAIN]), report)
+        self._scorer.keep(records, batch, self.trainer.state.domains.places(batch.fields[:, _DOMAIN]), report)
         self._watch(batch, report)
         self._score()
         self._learn_rewards()
         if report.skipped:
             self._count({f"skipped:{report.skipped}": 1, "rolled_back": int(report.rolled_back)})
-        refused = sum(table.rows.refused for table in self.trainer.tables().values())
+        refused = sum(table.rows.refused for table in self.trainer.state.tables().values())
         self._count({"rowless": refused - self.counted["rowless"]})
         return Step(
             version=self.version,

@@ -210,7 +210,7 @@ def test_ids_that_find_no_row_are_counted() -> None:
         default_strategy_bandit(),
     )
     made.apply(0, numbered([example(n) for n in range(COUNT)]))
-    refused = {name: table.rows.refused for name, table in made.trainer.tables().items()}
+    refused = {name: table.rows.refused for name, table in made.trainer.state.tables().items()}
     assert refused["ids"] > 0 and made.counted["rowless"] == sum(refused.values())
     again = Learner(
         LearnerSettings(micro_batch_examples=COUNT),

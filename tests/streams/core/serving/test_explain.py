@@ -42,7 +42,7 @@ def told(made: ServedSlate, house: House, model: Trainer | None = None, version:
     recent.put("r", made.trace)
     trace = recent.get("r")
     assert trace is not None
-    return explained("r", trace, house.recommender.name, (lambda batch: attended(model, batch)) if model else None, version)
+    return explained("r", trace, house.recommender.name, (lambda batch: attended(model.state, batch)) if model else None, version)
 
 
 @given(
@@ -96,7 +96,7 @@ def test_behaviours_are_those_that_weighed_most_by_the_model_of_now() -> None:
     asked: list[tuple[Batch, Attended]] = []
 
     def attend(batch: Batch) -> Attended:
-        asked.append((batch, attended(MODEL, batch)))
+        asked.append((batch, attended(MODEL.state, batch)))
         return asked[-1][1]
 
     why = explained("r", made.trace, HOUSE.recommender.name, attend, 7)

@@ -13,7 +13,7 @@ from streams.core.join.events import Exposure
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS, key
 from streams.core.serving.recommend import RecommendSettings
-from tests.streams.core.serving.test_pages import ARMS, PageHouse, ids, names, catalog_of, worth
+from tests.streams.core.serving.test_pages import ARMS, PageHouse, catalog_of, ids, names, worth
 from tests.streams.core.serving.test_recommend import ITEM, START, event, judged, said
 
 

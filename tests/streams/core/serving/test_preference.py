@@ -5,7 +5,7 @@ import pytest
 
 from streams.core.join.keys import HOUR_MS
 from streams.core.serving.pages import PageSettings
-from tests.streams.core.serving.test_pages import PageHouse, ids, names, catalog_of, worth
+from tests.streams.core.serving.test_pages import PageHouse, catalog_of, ids, names, worth
 from tests.streams.core.serving.test_recommend import START, event, judged
 
 
