@@ -113,11 +113,11 @@ class Policy:
         seen = {"experience": rewards[arms.EXPERIENCE], "revenue": rewards[arms.REVENUE]}
         changed = sorted({g for of, drift in self.drift.items() for g in drift.see(segment, arm, seen[of])})
         for g in changed:
-            self.arms.cut(g, s.keep)
+            self.arms.cut(g, s.retain_after_drift)
         self.arms.add(segment, arm, rewards, self.memory)
         if self.linear is not None:
             if changed:
-                self.linear.cut(s.keep)
+                self.linear.cut(s.retain_after_drift)
             told = [n for n, vector in enumerate(vectors) if len(vector) == VECTOR]
             if told:
                 known = np.array([vectors[n] for n in told], float)

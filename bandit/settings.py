@@ -18,7 +18,7 @@ class BanditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     revenue_most: float = 1.0  # revenue of a round is cut at it; a weight of revenue is that of a share of it
     explore: float = 0.02  # share of choices that are uniform: no weight of a log exceeds arms / this
     alarm: float = 0.002  # chance of a false alarm of drift, in experience or, where it weighs, revenue, of all arms of a segment; 0: none
-    keep: float = 0.1  # of a segment's counts after an alarm: a prior, no longer a verdict
+    retain_after_drift: float = 0.1  # of a segment's counts after an alarm: a prior, no longer a verdict
     memory_rounds: float = 100_000.0  # of a segment, that count as new; only a far cap: any forgetting costs when nothing moves
     linear_memory_rounds: float = 20_000.0  # of a surface, that count as new: the ranker moves on
     revenue_floor: float = 0.0  # mean revenue of a round that must be met; 0: none
@@ -35,8 +35,8 @@ class BanditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
                 raise ValueError(f"{name} ({rate}) must lie within 0 and 1, and prior_rounds * {name} / 2 be at least {LEAST_SHAPE}")
         if not 0 < self.explore <= 1:
             raise ValueError(f"0 < explore ({self.explore}) <= 1 must hold: without exploring, a log can't judge other policies")
-        if not 0 <= self.alarm < 1 or not 0 <= self.keep <= 1:
-            raise ValueError(f"0 <= alarm ({self.alarm}) < 1 and 0 <= keep ({self.keep}) <= 1 must hold")
+        if not 0 <= self.alarm < 1 or not 0 <= self.retain_after_drift <= 1:
+            raise ValueError(f"0 <= alarm ({self.alarm}) < 1 and 0 <= retain_after_drift ({self.retain_after_drift}) <= 1 must hold")
         if min(self.memory_rounds, self.linear_memory_rounds, self.floor_memory_rounds, self.floor_rounds) < 1:
             raise ValueError("memory_rounds, linear_memory_rounds, floor_memory_rounds and floor_rounds must be at least 1")
         if not 0 <= self.revenue_floor <= self.revenue_most or self.revenue_most <= 0:

@@ -54,7 +54,7 @@ def measure() -> Iterator[Figure]:
 
 def _pages(rng: np.random.Generator) -> Callable[[], None]:
     """Users of all segments, in turn; every thousand pages, a thousand rewards come in and all chances are computed anew."""
-    ways = {way.name: way for way in strategies(PageSettings().blends)}
+    ways = {way.name: way for way in strategies(PageSettings().revenue_blends)}
     strategy_bandit = StrategyBandit({"page": list(ways)}, BanditSettings())
     activity, domain = rng.exponential(50.0, PAGES), rng.integers(1, 5, PAGES)
     figures = rng.random((PAGES, 3, CATEGORIES))

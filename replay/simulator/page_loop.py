@@ -129,7 +129,7 @@ class SeguePages:
 
     def __init__(self, world: World, seed: int, settings: PageRunSettings, device: str = "cpu") -> None:
         self.settings = settings
-        self.strategies = tuple(strategy.name for strategy in strategies(settings.pages.blends))
+        self.strategies = tuple(strategy.name for strategy in strategies(settings.pages.revenue_blends))
         self.strategy_bandit = StrategyBandit({"page": self.strategies}, settings.bandit)
         self.segue = Segue(world, seed, settings.segue, device, self.strategy_bandit)
         self.maker = PageMaker(settings.pages, self.segue.recommender)

@@ -125,7 +125,7 @@ def replay(
     from streams.kafka_io.topics import reaching
 
     settings, live = loaded.settings, log.form == "topic"
-    devices.use_threads(settings.process.threads)
+    devices.use_threads(settings.learner_process.threads)
     catalog = Catalog()
     known = [catalog.put(item) for item in log.items()]
     machine = Partition(settings.partition, Tables.over(), catalog, partition)
@@ -293,7 +293,7 @@ def evaluate(
             from replay.off_policy.ranker_model import predicted
 
             return predicted(
-                log.rows, items, rounds, chances, ways, chosen.reward, s.partition, s.learner, s.model, s.process.threads, told
+                log.rows, items, rounds, chances, ways, chosen.reward, s.partition, s.learner, s.model, s.learner_process.threads, told
             )  # fmt: skip
 
         if level == "strategies":

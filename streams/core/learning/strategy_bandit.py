@@ -20,7 +20,7 @@ from streams.core.join.events import MAX_ARMS, ArmDraw
 Array = np.ndarray
 
 SURFACES = ("page", "list")
-SET_BY = {"page": "pages.blends", "list": "recommend.chosen"}  # settings that name the strategies
+SET_BY = {"page": "pages.revenue_blends", "list": "recommend.chosen"}  # settings that name the strategies
 RECENT = 1_000.0  # rounds that figures of what was chosen lately go back
 COUNTED = ("learned", "unseen", "unknown_strategy", "alarms")
 

@@ -33,20 +33,20 @@ UNCATEGORISED = "uncategorised"  # flag: no category has anything to show, so th
 class PageSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a page is put together; how its items are scored and explored is set by `recommend`."""
 
-    blends: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)  # monetization's weights against preference, an arm each; 1 forgets the user
+    revenue_blends: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)  # monetization's weights against preference, an arm each; 1 forgets the user
     modules: int = 5  # of a page where the request doesn't say: about what a screen or two show
     per_module: int = 6  # items of a module where the request doesn't say: what a row shows
-    tasters: int = 0  # further modules, of one item each, of the categories that come next: breadth for a few places
+    single_item_modules: int = 0  # further modules, of one item each, of the categories that come next: breadth for a few places
     max_modules: int = 12  # of one page, tasters among them
     max_per_module: int = 30  # items of one module; an exposure holds 200, which bounds modules x items too
     categories: int = 12  # considered for a page: what is likely this user's, then what is popular
 
     def __post_init__(self) -> None:
-        if not all(0.0 <= alpha <= 1.0 for alpha in self.blends):
-            raise ValueError(f"blends must lie in [0, 1], got {list(self.blends)}")
-        names = [strategy.name for strategy in strategies(self.blends)]
+        if not all(0.0 <= alpha <= 1.0 for alpha in self.revenue_blends):
+            raise ValueError(f"revenue_blends must lie in [0, 1], got {list(self.revenue_blends)}")
+        names = [strategy.name for strategy in strategies(self.revenue_blends)]
         if len(names) > MAX_ARMS or len(set(names)) < len(names):
-            raise ValueError(f"blends must differ and be at most {MAX_ARMS - 3}, got {list(self.blends)}")
+            raise ValueError(f"revenue_blends must differ and be at most {MAX_ARMS - 3}, got {list(self.revenue_blends)}")
         for name, most in (("max_modules", MAX_SLOTS), ("max_per_module", MAX_SLOTS), ("categories", 100)):
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must be in [1, {most}], got {getattr(self, name)}")
@@ -54,12 +54,12 @@ class PageSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             most = getattr(self, f"max_{name}")
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must be in [1, max_{name} = {most}], got {getattr(self, name)}")
-        if not 0 <= self.tasters <= self.max_modules - self.modules:
-            raise ValueError(f"tasters must be in [0, max_modules - modules = {self.max_modules - self.modules}], got {self.tasters}")
-        if self.modules * self.per_module + self.tasters > MAX_SLOTS:
-            raise ValueError(
-                f"modules x per_module must be at most {MAX_SLOTS} with tasters, got {self.modules} x {self.per_module} and {self.tasters}"
-            )
+        single, most = self.single_item_modules, self.max_modules - self.modules
+        if not 0 <= single <= most:
+            raise ValueError(f"single_item_modules must be in [0, max_modules - modules = {most}], got {single}")
+        if self.modules * self.per_module + single > MAX_SLOTS:
+            got = f"{self.modules} x {self.per_module} and {single}"
+            raise ValueError(f"modules x per_module must be at most {MAX_SLOTS} with single_item_modules, got {got}")
 
 
 class PageRequest(ServingRequest, frozen=True, kw_only=True):
@@ -111,7 +111,7 @@ class PageMaker:
     def __init__(self, settings: PageSettings, recommender: Recommender) -> None:
         self.settings, self.catalog_index, self.scorer = settings, recommender.catalog_index, recommender.scorer
         self._modules = Modules(recommender.scorer)
-        self._strategies = {strategy.name: strategy for strategy in strategies(settings.blends)}
+        self._strategies = {strategy.name: strategy for strategy in strategies(settings.revenue_blends)}
 
     def page(
         self, request: PageRequest, request_id: str, user: UserState | None, item_counts: ItemCounts, predict: Predict | None,
@@ -181,7 +181,7 @@ class PageMaker:
         if modules * per_module > MAX_SLOTS:
             raise RequestError("per_module", f"modules x per_module must be at most {MAX_SLOTS}, got {modules} x {per_module}")
         most = min(s.max_modules - modules, MAX_SLOTS - modules * per_module)
-        tasters = min(s.tasters, most) if request.tasters is None else request.tasters
+        tasters = min(s.single_item_modules, most) if request.tasters is None else request.tasters
         if not 0 <= tasters <= most:
             raise RequestError("tasters", f"must be in [0, {most}] beside {modules} x {per_module}, got {tasters}")
         return modules, per_module, tasters

@@ -10,7 +10,7 @@ from streams.core.serving.recommend import RecommendSettings
 
 def arms(pages: PageSettings, recommend: RecommendSettings) -> dict[str, tuple[str, ...]]:
     """Names by surface."""
-    return {"page": tuple(strategy.name for strategy in strategies(pages.blends)), "list": recommend.chosen}
+    return {"page": tuple(strategy.name for strategy in strategies(pages.revenue_blends)), "list": recommend.chosen}
 
 
 def by_default() -> dict[str, tuple[str, ...]]:

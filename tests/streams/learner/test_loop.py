@@ -185,7 +185,7 @@ def test_a_start_that_does_not_fit_what_was_learned_ends_by_the_name_of_the_sett
 
 
 def test_the_learner_chooses_among_what_pages_and_lists_are_set_to(tmp_path: Path) -> None:
-    tree = {"pages": {"blends": [0.5]}, "recommend": {"chosen": ["ranked", "popular"]}, "bandit": {"explore": 0.2}}
+    tree = {"pages": {"revenue_blends": [0.5]}, "recommend": {"chosen": ["ranked", "popular"]}, "bandit": {"explore": 0.2}}
     of = config_of(msgspec.convert(tree, Settings))
     assert of.arms == {"page": ("blend-0.5", "tail", "explore", "fixed"), "list": ("ranked", "popular")}
     strategy_bandit = StrategyBandit(of.arms, of.bandit)

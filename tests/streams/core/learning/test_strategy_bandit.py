@@ -232,7 +232,7 @@ def test_arms_of_the_same_name_keep_what_they_learned_and_others_begin() -> None
 @pytest.mark.parametrize(
     ("arms", "settings", "named"),
     [
-        (ARMS, BanditSettings(arms="gaussian"), r"a page \(pages.blends\) .* bandit.arms was 'beta' .* 'gaussian'"),
+        (ARMS, BanditSettings(arms="gaussian"), r"a page \(pages.revenue_blends\) .* bandit.arms was 'beta' .* 'gaussian'"),
         (ARMS, BanditSettings(revenue_most=2.0), r"bandit.revenue_most was 1.0 when this was learned and is 2.0 now"),
         (ARMS | {"list": ("x", "y")}, BanditSettings(), r"a list \(recommend.chosen\) .* none of the arms \['x', 'y'\]"),
     ],
@@ -270,7 +270,7 @@ def test_arms_are_what_the_settings_name() -> None:
     assert by_default() == {
         "page": ("blend-0", "blend-0.25", "blend-0.5", "blend-0.75", "tail", "explore", "fixed"), "list": RecommendSettings().chosen
     }  # fmt: skip
-    of = arms(PageSettings(blends=(0.0,)), RecommendSettings(chosen=("ranked", "popular")))
+    of = arms(PageSettings(revenue_blends=(0.0,)), RecommendSettings(chosen=("ranked", "popular")))
     assert of == {"page": ("blend-0", "tail", "explore", "fixed"), "list": ("ranked", "popular")}
 
 

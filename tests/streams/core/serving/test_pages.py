@@ -29,7 +29,7 @@ from tests import frequencies
 from tests.streams.core.serving.test_recommend import ITEM, START, House, event, judged, k, said
 
 SETTLED = RecommendSettings(explore_share=0.0, explore_candidates=0)
-ARMS = [s.name for s in strategies(PageSettings().blends)]
+ARMS = [s.name for s in strategies(PageSettings().revenue_blends)]
 CATEGORIES = ("rock", "jazz", "folk", "noise")
 
 
@@ -40,7 +40,7 @@ class PageHouse(House):
         super().__init__(items, settings)
         pages = pages or PageSettings()
         self.strategy_bandit = StrategyBandit(
-            {"page": [s.name for s in strategies(pages.blends)], "list": settings.chosen}, BanditSettings()
+            {"page": [s.name for s in strategies(pages.revenue_blends)], "list": settings.chosen}, BanditSettings()
         )
         self.maker = PageMaker(pages, self.recommender)
 
@@ -195,7 +195,7 @@ def test_tasters_are_one_item_each_of_the_categories_that_come_next() -> None:
     control.take(*(event("play", f"rock{n}", user="v") for n in range(8)))
     page = control.page(worth({}), strategy="fixed", modules=2, per_module=2, tasters=6)[0]  # its three hold the ten places, rounded up
     assert [(m.name, len(m.items)) for m in page.modules] == [("popular", 4), ("new", 4), ("for-you", 4)] and page.flags == ["guest"]
-    usual = PageHouse(shelf_of("rock", "jazz", "folk"), pages=PageSettings(modules=1, tasters=1, max_modules=2))
+    usual = PageHouse(shelf_of("rock", "jazz", "folk"), pages=PageSettings(modules=1, single_item_modules=1, max_modules=2))
     sizes = [[len(of) for of in ids(usual.page(worth({}), strategy="blend-0", per_module=3, **more)[0])] for more in ({}, {"modules": 2})]
     assert sizes == [[3, 1], [3, 3]]  # of the settings' tasters, as many as fit
 
@@ -595,11 +595,12 @@ def test_a_request_that_cannot_be_served_names_the_field(request_: PageRequest, 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"blends": (0.5, 1.5)}, "blends must lie in"), ({"blends": (0.5, 0.5)}, "blends must differ"),
-        ({"blends": tuple(n / 10 for n in range(10))}, "at most 9"), ({"modules": 13}, "modules must be in"),
+        ({"revenue_blends": (0.5, 1.5)}, "revenue_blends must lie in"), ({"revenue_blends": (0.5, 0.5)}, "revenue_blends must differ"),
+        ({"revenue_blends": tuple(n / 10 for n in range(10))}, "at most 9"), ({"modules": 13}, "modules must be in"),
         ({"per_module": 0}, "per_module must be in"), ({"max_modules": 201}, "max_modules must be in"),
         ({"categories": 0}, "categories must be in"),
-        ({"modules": 10, "tasters": 3}, "tasters must be in"), ({"modules": 10, "per_module": 20, "tasters": 1}, "with tasters"),
+        ({"modules": 10, "single_item_modules": 3}, "single_item_modules must be in"),
+        ({"modules": 10, "per_module": 20, "single_item_modules": 1}, "with single_item_modules"),
         ({"modules": 12, "per_module": 20}, "modules x per_module must be at most 200"),
     ],
 )  # fmt: skip
