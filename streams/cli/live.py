@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams.cli.frame import CallError, NoError, as_json, at_a_broker, verb, with_settings
-from streams.cli.log_options import FORMATS, Log, of_a_log
+from streams.cli.log_options import FORMATS, Log, with_log
 
 if TYPE_CHECKING:
     from streams.settings import Loaded
@@ -77,7 +77,7 @@ def broker(command: tuple[str, ...], folder: Path, port: int) -> None:
     "segue simulate --events 2000 -o events.jsonl --items items.jsonl && segue broker -- sh -c "
     "'segue topics --create && segue send events.jsonl --format jsonl --items items.jsonl'"
 )
-@of_a_log(FORMATS)
+@with_log(FORMATS)
 @with_settings
 @at_a_broker
 @at_a_broker
