@@ -22,7 +22,7 @@ class Floor:
         self.rounds = 0.0  # the same of rounds
         self.waiting = 0  # rounds since the last step
 
-    def see(self, revenue: Array) -> bool:
+    def update(self, revenue: Array) -> bool:
         """Revenue of joined rounds, oldest first; whether the weight changed."""
         s, before = self.settings, self.weight
         if not s.revenue_floor:

@@ -46,10 +46,10 @@ class LinearArms:
             self.squares[:, k] += (r * r) @ weight[mine]
         self._solved = None
 
-    def cut(self, keep: float) -> None:
+    def retain(self, share: float) -> None:
         """Keep only a share of all that was learned: a segment's part can't be told from everybody's."""
         for sums in (self.gram, self.by, self.squares):
-            sums *= keep
+            sums *= share
         self._solved = None
 
     def posteriors(self, segment: int, vector: Array) -> tuple[Array, Array]:

@@ -22,7 +22,7 @@ class Segments:
         self.counts = np.zeros(_BINS)
         self.domains: list[int] = []  # by key
 
-    def see(self, activity: Array, domain: list[int]) -> None:
+    def update(self, activity: Array, domain: list[int]) -> None:
         """Rounds of listeners with so many events, oldest first, and the domains they are mostly in."""
         later = np.arange(len(activity) - 1, -1, -1)
         kept = 1.0 - 1.0 / _MEMORY
@@ -31,7 +31,7 @@ class Segments:
             if len(self.domains) < DOMAINS - 1 and key not in self.domains:
                 self.domains.append(key)
 
-    def of(self, activity: float, domain: int) -> int:
+    def segment_of(self, activity: float, domain: int) -> int:
         """Below SEGMENTS. A listener's third is that of the middle of their bin."""
         place = self.domains.index(domain) if domain in self.domains else DOMAINS - 1
         total, at = self.counts.sum(), int(_bin(np.array([activity]))[0])

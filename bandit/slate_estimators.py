@@ -13,19 +13,26 @@ Array = np.ndarray
 
 
 def cumulative(w: Array, there: Array) -> Array:
-    """Weights of the list down to each slot [S, K]; w [S, K] of a slot given those above it."""
+    """Weights of the list down to each slot [S, K]; w [S, K] of a slot given those before it.
+
+    >>> cumulative(np.array([[2.0, 0.5, 9.0]]), np.array([[True, True, False]])).tolist()
+    [[2.0, 1.0, 1.0]]
+    """
     return np.cumprod(np.where(there, w, 1.0), 1)
 
 
 def sips(w: Array, r: Array, there: Array) -> Array:
+    """The whole slate weighs each of its rewards."""
     return cumulative(w, there)[:, -1] * (r * there).sum(1)
 
 
 def iips(w: Array, r: Array, there: Array) -> Array:
+    """Each position by its own weight."""
     return (w * r * there).sum(1)
 
 
 def rips(w: Array, r: Array, there: Array) -> Array:
+    """Each position by the weight of the slate down to it."""
     return (cumulative(w, there) * r * there).sum(1)
 
 
@@ -35,5 +42,5 @@ def cascade_dr(w: Array, r: Array, q: Array, q_policy: Array, there: Array) -> A
     Both predict the slot's own reward, as if the slots below had a reward of their own that no item above changes.
     """
     down_to = cumulative(w, there)
-    above = np.concatenate((np.ones((len(w), 1)), down_to[:, :-1]), 1)
-    return (there * (down_to * (r - q) + above * q_policy)).sum(1)
+    before = np.concatenate((np.ones((len(w), 1)), down_to[:, :-1]), 1)
+    return (there * (down_to * (r - q) + before * q_policy)).sum(1)

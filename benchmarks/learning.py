@@ -34,13 +34,14 @@ from online_model.wide import PairKeys
 from replay.simulator.open_loop import simulate_log
 from replay.simulator.world import World, WorldSettings
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Rejected
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import COMPARED
 from streams.core.learning.pair_buffer import PairBuffer
+from streams.core.state.tables import Tables
 
 Array = np.ndarray
 
@@ -86,7 +87,7 @@ def steps(events: int, size: int, seed: int = 1) -> list[Step]:
         elif isinstance(record, Example | Reversal):
             open_.append(record)
             if isinstance(record, Example):
-                lists.show(record.id, record.features)
+                lists.put(record.id, record.features)
             if len(open_) == size:
                 out.append(Step(open_, lists.take(COMPARED), record.ts))
                 open_ = []

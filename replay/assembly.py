@@ -22,10 +22,10 @@ from replay.prequential import Numbered, Result
 from streams.core.join.catalog import Catalog
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition
-from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.surfaces import arms
+from streams.core.state.tables import Tables
 
 Progress = Callable[[int, int], None]  # rows so far, event time in ms or -1
 

@@ -16,12 +16,13 @@ import xxhash
 from online_model.metrics import Prequential, WindowResult
 from online_model.tally import TaskMetrics
 from replay.log_rows import LogRow
-from streams.core.join.events import Event, LogBegin, Rejected, Tick, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Event, LogBegin, Rejected, Tick
 from streams.core.join.partition import Partition
-from streams.core.join.records import Arrived, Dead, Effects, Outgoing
-from streams.core.join.state import digest
+from streams.core.join.records import Arrived, Effects, Outgoing, RejectedRecord
 from streams.core.learning.learn import Learner
 from streams.core.learning.live_value import StrategyValue
+from streams.core.state.digest import digest
 
 BATCH = 512  # rows at once: what the parts of the core gain from more is below the noise
 SHOWN_REJECTIONS = 5  # a reason, with line and detail
@@ -154,7 +155,7 @@ class _Journal:
             self.propensities = self.propensities or record.propensity is not None
         return arrived
 
-    def rejected(self, dead: Iterable[Dead]) -> None:
+    def rejected(self, dead: Iterable[RejectedRecord]) -> None:
         for letter in dead:
             reason = str(letter.reason)
             self.counts[reason] = self.counts.get(reason, 0) + 1

@@ -11,11 +11,12 @@ import msgspec
 from replay.log_rows import LogRow
 from replay.off_policy.strategy_rounds import Reader
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Action, Reason, Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Reason, Rejected
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
+from streams.core.state.tables import Tables
 
 FOUND_LIMIT = 80  # characters of a found value
 SECONDS_LIMIT = 100_000_000_000  # as ms that is March 1973: no log is that old, so such a time was in seconds

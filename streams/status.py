@@ -133,7 +133,7 @@ def _surface(reward_queue: RewardQueue, surface: str, policy: Policy) -> Surface
     rounds = policy.arms.won[EXPERIENCE] + policy.arms.lost[EXPERIENCE]  # [G, K]
     met = np.flatnonzero(rounds.sum(1)).tolist() or [0]  # of segments without a round all would say the same
     share = rounds[met].sum(1) / rounds.sum() if rounds.any() else np.ones(1)
-    chance = share @ np.array([policy.chances(segment) for segment in met])
+    chance = share @ np.array([policy.probabilities(segment) for segment in met])
     experience, revenue = np.einsum("g,gjk->jk", share, np.array([policy.posteriors(segment)[0] for segment in met]))
     values = {value.strategy: value for value in reward_queue.live.newest(surface)}
     return SurfaceStatus(

@@ -8,7 +8,7 @@ since (with counts that move, a user's own rate falls behind its every act, and 
 has the time that counts fade by: days later, frozen counts would say of every item that nobody looks at it any more. Labels come with
 the log itself.
 
-Features are those that serving would make of the first log's state (`View`); nothing looked at enters state or parameters.
+Features are those that serving would make of the first log's state (`FeatureView`); nothing looked at enters state or parameters.
 """
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from replay.log_rows import LogError
 from replay.prequential import BATCH, Numbered
 from streams.core.join import keys
 from streams.core.join.events import Context, Event, Exposure, Rejected
-from streams.core.join.features_view import NEVER, Moment, features
-from streams.core.join.labels import LABELS, meaning
+from streams.core.join.features_view import NEVER, UserMoment
+from streams.core.join.labels import LABELS, interpret
 from streams.core.join.partition import Partition
 from streams.core.join.records import Outgoing
 
@@ -101,7 +101,7 @@ class Judge:
         while (event := self._next) is not None and event.ts < moment_ms:
             part = featured(self._partition, event.user_id, event.context, event.ts)
             self._group.append(part(event.item_id, event.domain, event.module, event.position))
-            self._labels.append(meaning(event, self._partition.settings).mask & LABELS)
+            self._labels.append(interpret(event, self._partition.settings).mask & LABELS)
             if len(self._group) >= GROUP:
                 self._predict()
             self._next = next(self._events, None)
@@ -159,7 +159,7 @@ class Tail:
             part = featured(self._partition, record.user_id, record.context, self._from_ms)
             for slot in record.slots if isinstance(record, Exposure) else (record,):
                 module, position = slot.module, slot.position
-                id_ = xxhash.xxh3_64_intdigest(_SLOT_ID.pack(user, keys.once(*once), keys.key("item", slot.item_id), record.ts))
+                id_ = xxhash.xxh3_64_intdigest(_SLOT_ID.pack(user, keys.uncached(*once), keys.key("item", slot.item_id), record.ts))
                 yield id_, part(slot.item_id, record.domain, module, position)
 
     def _predict(self, group: Sequence[tuple[int, Features]]) -> None:
@@ -172,12 +172,15 @@ def featured(machine: Partition, user_id: str, context: Context, ts: int) -> Cal
     """Makes features of an item (with domain, module, position) for a user at a moment, as the state stands."""
     user = keys.key("user", user_id)
     state = machine.user(user) or NEVER
-    part, moment = machine.view.user(user, state, context, ts), Moment(machine.view, user, state, ts, machine.following(state, ts))
+    part, moment = (
+        machine.view.user_part(user, state, context, ts),
+        UserMoment(machine.view, user, state, ts, machine.signals.followers(state, ts)),
+    )
 
     def made(item_id: str, domain: str | None, module: str | None, position: int | None) -> Features:
         item = keys.key("item", item_id)
         known = machine.catalog.get(item)
         where = keys.key("domain", domain) if domain is not None else known.domain if known else 0
-        return features(part, moment.slot(item, known, where, module, position, machine.item_counts))
+        return moment.exposure(item, known, where, keys.optional("module", module), position, machine.item_counts).features(part)
 
     return made

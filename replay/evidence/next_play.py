@@ -21,12 +21,13 @@ from replay.evidence.intervals import RESAMPLES, Interval, Users, of_difference,
 from replay.evidence.yardsticks import MostPlayed, Successors
 from replay.prequential import Numbered
 from streams.core.join import keys
-from streams.core.join.catalog import Known
+from streams.core.join.catalog import CatalogItem
 from streams.core.join.events import Action, Event, Exposure, Rejected
 from streams.core.join.partition import Partition
 from streams.core.join.records import Effects
 from streams.core.learning.learn import Learner
-from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, CatalogIndex
+from streams.core.serving.catalog_index import POPULAR_HALF_LIFE_H, CatalogIndex
+from streams.core.serving.model_view import ModelView
 from streams.core.serving.recommend import POPULAR, RANKED, Recommender, RecommendSettings, Slate, SlateRequest
 
 WITHIN_MS = keys.HOUR_MS  # since the user's last play, where the log names no sessions: what is played later begins something new
@@ -93,7 +94,8 @@ class NextPlay:
     """Asks between the records of a replay: `batches` and `after` are handed to `prequential.run`."""
 
     def __init__(
-        self, settings: NextSettings, recommend: RecommendSettings, partition: Partition, learner: Learner, known: Iterable[Known] = (),
+        self, settings: NextSettings, recommend: RecommendSettings, partition: Partition, learner: Learner,
+        known: Iterable[CatalogItem] = (),
         session: Session = lambda event: None,
     ) -> None:  # fmt: skip
         """`known`: the items of the catalog. `session`: of an event, where the log says that; else a session ends after an hour."""
@@ -162,7 +164,7 @@ class NextPlay:
         for _, arrived in batch:
             record = arrived.record
             for slot in record.slots if isinstance(record, Exposure) else (record,) if isinstance(record, Event) else ():
-                self._shelves.meet(slot.item_id)
+                self._shelves.add_uncatalogued(slot.item_id)
             if _is_play(record) and (arrived.offset, arrived.index) not in self._dead:
                 session, item = (self._session(record), record.user_id), keys.key("item", record.item_id)
                 last = self._before(session, record.ts)
@@ -195,9 +197,8 @@ class NextPlay:
         )
         machine, learner = self._partition, self._learner
         user = machine.user(keys.key("user", event.user_id))
-        return self._recommender.recommend(
-            request, f"{self._could}", user, machine.glance, learner.trainer.predict, event.ts, SEED, learner.version
-        ).answer
+        model = ModelView(predict=learner.trainer.predict, version=learner.version)
+        return self._recommender.recommend(request, f"{self._could}", user, machine.glance, model, event.ts, SEED).slate
 
     def found(self) -> NextFound:
         """The figures, as of now."""

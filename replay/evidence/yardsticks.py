@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from heapq import nlargest
 
-from streams.core.serving.candidates import Top
+from streams.core.serving.index import TopScores
 
 
 class MostPlayed:
@@ -15,12 +15,12 @@ class MostPlayed:
     def __init__(self, k: int) -> None:
         self._k = k
         self._counts: dict[tuple[str | None, int], int] = {}
-        self._tops: dict[str | None, Top] = {}
+        self._tops: dict[str | None, TopScores] = {}
 
     def add(self, item: int, domain: str | None) -> None:
         """It was played."""
         count = self._counts[domain, item] = self._counts.get((domain, item), 0) + 1
-        self._tops.setdefault(domain, Top(self._k)).put(item, count)
+        self._tops.setdefault(domain, TopScores(self._k)).put(item, count)
 
     def best(self, domain: str | None) -> list[int]:
         """Most played first."""

@@ -181,7 +181,8 @@ class Used:
         request = rounds.request
         fold = reward_model.time_blocks(request, rounds.ts) if by_time else reward_model.random_folds(request, self.settings.seed)
         places = int(self.place.max(initial=0)) + 1
-        fitted = reward_model.fitted(rounds.arm, self.place, self.reward, fold, len(rounds.arms), places, by_time, self.cells)
+        log = reward_model.LoggedRewards(rounds.arm, self.place, self.reward, len(rounds.arms), places)
+        fitted = reward_model.fitted(log, fold, by_time, self.cells)
         group = fold * places + self.place
         flat = fitted.reshape(len(fitted) * places, len(rounds.arms))
         logged = flat[group, rounds.arm] if len(group) else np.zeros(0)
@@ -251,7 +252,7 @@ class Used:
             if ratios is not None:
                 column += 1
                 value = bootstrap.interval(read[:, column], ratios, cluster)
-                more = bootstrap.interval(read[:, column] - read[:, 0], bootstrap.less(ratios, own), cluster)
+                more = bootstrap.interval(read[:, column] - read[:, 0], bootstrap.difference(ratios, own), cluster)
             estimates.append(Estimate(name=name, parameter=parameter, by_slope=by_slope, note=note, interval=value, more=more))
         with np.errstate(divide="ignore"):
             spread = np.log10(np.percentile(w, np.arange(1, 101))).tolist() if len(w) else []

@@ -23,13 +23,14 @@ from replay.log_rows import LogError, LogRow
 from replay.off_policy.policies import Chances, Down
 from replay.off_policy.rounds import Reader, Rounds
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Event, Exposure, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Event, Exposure
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.serving.surfaces import default_strategy_bandit
+from streams.core.state.tables import Tables
 
 Array = np.ndarray
 

@@ -17,9 +17,10 @@ import numpy as np
 
 from online_model.features import TASKS
 from replay.log_rows import LogRow
-from streams.core.join.events import Action, Event, ExposedItem, Exposure, Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Event, ExposedItem, Exposure, Rejected
 from streams.core.join.items import Item
-from streams.core.join.labels import COLLECT, meaning
+from streams.core.join.labels import COLLECT, interpret
 from streams.core.join.settings import PartitionSettings
 
 Array = np.ndarray
@@ -200,14 +201,14 @@ class Reader:
         chance, above = self._chance(slot.propensity, row), None
         if slot.source is not None:
             self._marginal = True
-            above = self._chance(slot.propensity_given_above, row)
+            above = self._chance(slot.conditional_propensity, row)
             request = self._requests.get(record.request_id or "")
             if slot.module_propensity is not None and (request is None or slot.module not in self._modules.get(request, {})):
                 above *= self._chance(slot.module_propensity, row)
         self._show(record, slot.item_id, slot.position, chance, record.domain, slot.module, above)
 
     def _event(self, event: Event, row: LogRow) -> None:
-        said = meaning(event, self.settings)
+        said = interpret(event, self.settings)
         known = self._round(event)
         if said.impression or (known is None and event.propensity is not None):
             if known is None or event.request_id is None:
@@ -224,7 +225,7 @@ class Reader:
         if event.ts - self._rows[at][7] > self.settings.join_window_ms:
             self._late += 1
             return
-        said = meaning(event, self.settings)
+        said = interpret(event, self.settings)
         played = Action.PLAY in (event.action, *event.also)
         self._labels[at] = (self._labels[at] & ~(COLLECT if said.undo else 0)) | said.mask | (PLAY if played else 0)
 

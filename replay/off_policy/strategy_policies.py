@@ -62,11 +62,11 @@ def _learned(folder: Path, rounds: StrategyRounds, settings: BanditSettings) -> 
     if policy is None:
         raise LogError(f"posteriors:{folder}: it has learned nothing of the strategies of a {rounds.surface}")
     pairs = list(zip(rounds.activity.tolist(), rounds.domain, strict=True))
-    of_pair = {pair: strategy_bandit.segments.of(*pair) for pair in set(pairs)}
+    of_pair = {pair: strategy_bandit.segments.segment_of(*pair) for pair in set(pairs)}
     looked = rounds.vectors if policy.linear is not None else [()] * len(pairs)
     who = [(of_pair[pair], vector) for pair, vector in zip(pairs, looked, strict=True)]
     place = {one: at for at, one in enumerate(sorted(set(who)))}
-    by_context: ByContext = {at: dict(zip(policy.names, policy.chances(*one).tolist(), strict=True)) for one, at in place.items()}
+    by_context: ByContext = {at: dict(zip(policy.names, policy.probabilities(*one).tolist(), strict=True)) for one, at in place.items()}
     return _placed(by_context, np.array([place[one] for one in who], np.int64), rounds)
 
 

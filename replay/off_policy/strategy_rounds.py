@@ -18,11 +18,11 @@ from replay.prequential import CLOSING, of_file
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Event, Exposure, Record, Rejected
 from streams.core.join.items import Item
-from streams.core.join.labels import meaning
+from streams.core.join.labels import interpret
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Effects
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
+from streams.core.state.tables import Tables
 
 Array = np.ndarray
 
@@ -129,10 +129,10 @@ class Reader:
         elif effects.dead:
             self.rejected += 1
         elif isinstance(record, Event):
-            said = meaning(record, self.settings)
+            said = interpret(record, self.settings)
             self.acts += bool(said.resolving or said.undo or said.mask)
         elif isinstance(record, Exposure):
-            self.named += record.choice is None and record.strategy is not None
+            self.named += record.arm_draw is None and record.strategy is not None
             if wrong := _wrong(record):
                 self._count(wrong, line)
 
@@ -173,16 +173,16 @@ class Reader:
 
 def _wrong(exposure: Exposure) -> str | None:
     """What is wrong with a choice, so that no reward is made of it."""
-    choice = exposure.choice
+    choice = exposure.arm_draw
     if choice is None:
         return None
-    if not len(set(choice.arms)) == len(choice.arms) == len(choice.chances):
+    if not len(set(choice.arms)) == len(choice.arms) == len(choice.propensities):
         return "arms that are not one to a chance"
     if exposure.strategy not in choice.arms:
         return "a strategy that is not among its arms"
-    if abs(sum(choice.chances) - 1) > SURE:
+    if abs(sum(choice.propensities) - 1) > SURE:
         return "chances that don't sum to 1"
-    if choice.chances[choice.arms.index(exposure.strategy)] == 0:
+    if choice.propensities[choice.arms.index(exposure.strategy)] == 0:
         return "a strategy of chance 0"
     return None
 

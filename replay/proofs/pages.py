@@ -66,7 +66,7 @@ def settings(seed: int, name: str, floor: float = 0.0) -> PageRunSettings:
     if name == FIXED:
         return PageRunSettings(segue=segue, strategy="fixed", modules=3, per_module=4)
     bandit = BanditSettings(revenue_floor=floor, floor_rounds=100, experience_rate=0.5, revenue_rate=0.1)
-    return PageRunSettings(segue=segue, bandit=bandit, modules=2, per_module=2, tasters=6)
+    return PageRunSettings(segue=segue, bandit=bandit, modules=2, per_module=2, single_item_modules=6)
 
 
 def run(seed: int, sizes: Sizes) -> Run:

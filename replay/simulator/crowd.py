@@ -17,7 +17,8 @@ from replay.simulator.page_reactions import Place, read, records
 from replay.simulator.reactions import Reaction, event, looked, react
 from replay.simulator.world import Session, World
 from streams.core.join.events import Action, Context, Event
-from streams.core.serving.variety import ALL, Varieties, Variety
+from streams.core.serving.recommend import ALL
+from streams.core.serving.surfaces import Varieties, Variety
 
 LAST = 256  # lists or pages of a strategy that its figures are of
 STRATEGIES = 64  # of a surface that are told apart
@@ -159,7 +160,7 @@ class Crowd:
             items.setdefault(one.listener, set()).update(one.items)
         plays, shared = sum(one.plays for one in seen), overlap(list(items.values()), 0)
         return Variety(
-            shown=len(seen), categories_per_user=categories(items, self._category),
+            impressions=len(seen), categories_per_user=categories(items, self._category),
             overlap=None if isnan(shared) else shared, distinct_items=len(set().union(*items.values())),
             dislikes_per_1000_plays=1_000 * sum(one.dislikes for one in seen) / plays if plays else None,
         )  # fmt: skip

@@ -24,6 +24,7 @@ from replay.simulator.world import Session, World
 from streams.core.join import keys
 from streams.core.join.events import Action, Context, Event, Exposure
 from streams.core.learning.strategy_bandit import StrategyBandit
+from streams.core.serving.model_view import ModelView
 from streams.core.serving.pages import PageMaker, PageRequest, PageSettings
 
 
@@ -89,10 +90,10 @@ class PageLoop:
         items = [place.item for place in found.looked]
         likely = chances(world.settings, world.utility(session, np.array(items, np.int64), session.ts))
         done = [{act.action, *act.also} for act in found.acts]
-        choice = exposure.choice if exposure is not None else None
+        choice = exposure.arm_draw if exposure is not None else None
         return Visit(
             ts=session.ts, listener=session.listener, strategy=(exposure.strategy or "") if exposure is not None else "",
-            chances=dict(zip(choice.arms, choice.chances, strict=True)) if choice is not None else {},
+            chances=dict(zip(choice.arms, choice.propensities, strict=True)) if choice is not None else {},
             segment=choice.segment if choice is not None else 0,
             experience=min(max(realised(found.acts) / self.full, 0.0), 1.0), revenue=float(world.monetization[items].sum()),
             plays=sum(Action.PLAY in acts for acts in done), dislikes=sum(Action.DISLIKE in acts for acts in done),
@@ -101,10 +102,10 @@ class PageLoop:
         )  # fmt: skip
 
     def _look_back(self, session: Session, visitor: Visitor, exposure: Exposure | None) -> None:
-        if self.alternatives is None or exposure is None or exposure.choice is None:
+        if self.alternatives is None or exposure is None or exposure.arm_draw is None:
             return
         worths = {name: self._worth(session, page) for name, page in self.alternatives(visitor).items()}
-        chance = dict(zip(exposure.choice.arms, exposure.choice.chances, strict=True))
+        chance = dict(zip(exposure.arm_draw.arms, exposure.arm_draw.propensities, strict=True))
         self.story.hindsight.append(Hindsight(len(self.story.visits), worths, chance))
 
     def _worth(self, session: Session, exposure: Exposure | None) -> Worth:
@@ -120,7 +121,7 @@ class PageRunSettings(msgspec.Struct, frozen=True, kw_only=True):
     bandit: BanditSettings = BanditSettings()
     modules: int = 5  # of a page that is asked for
     per_module: int = 2  # as many as are looked at of a module before the next (`page_reactions.LOOKS`)
-    tasters: int = 0  # further modules, of one item each
+    single_item_modules: int = 0  # further ones
     strategy: str | None = None  # of every page; None = chosen by what strategies have earned
 
 
@@ -155,11 +156,13 @@ class SeguePages:
     def _page(self, visitor: Visitor, strategy: str | None) -> Exposure | None:
         s, segue = self.settings, self.segue
         request = PageRequest(
-            user_id=visitor.user_id, modules=s.modules, per_module=s.per_module, tasters=s.tasters, domain=visitor.domain,
-            context=visitor.context, strategy=strategy,
+            user_id=visitor.user_id, modules=s.modules, per_module=s.per_module, single_item_modules=s.single_item_modules,
+            domain=visitor.domain, context=visitor.context, strategy=strategy,
         )  # fmt: skip
         user = segue.partition.user(keys.key("user", visitor.user_id))
-        return self.maker.page(
-            request, visitor.request_id, user, segue.partition.item_counts, segue.learner.trainer.predict, self.strategy_bandit, visitor.ts,
-            segue.seed, segue.learner.version, look=partial(user_vector, segue.learner.trainer),
-        ).exposure  # fmt: skip
+        learner = segue.learner
+        model = ModelView(
+            predict=learner.trainer.predict, user_vector=partial(user_vector, learner.trainer), bandit=self.strategy_bandit,
+            version=learner.version,
+        )  # fmt: skip
+        return self.maker.page(request, visitor.request_id, user, segue.partition.item_counts, model, visitor.ts, segue.seed).exposure

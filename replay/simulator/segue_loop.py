@@ -22,12 +22,13 @@ from streams.core.join.events import Context, Event, ExposedItem, Exposure, Reco
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.learning.strategy_bandit import StrategyBandit
-from streams.core.serving.candidates import CatalogIndex
+from streams.core.serving.catalog_index import CatalogIndex
+from streams.core.serving.model_view import ModelView
 from streams.core.serving.recommend import Recommender, RecommendSettings, SlateRequest
 from streams.core.serving.surfaces import default_strategy_bandit
+from streams.core.state.tables import Tables
 
 QUIET_MS = 200  # after which a worker writes its first tick
 
@@ -76,10 +77,8 @@ class Segue:
         self.asked += 1
         request = SlateRequest(user_id=user_id, k=k, domain=domain, context=context)
         user = self.partition.user(keys.key("user", user_id))
-        predict = self.learner.trainer.predict
-        exposure = self.recommender.recommend(
-            request, f"{self.asked}", user, self.partition.item_counts, predict, ts, self.seed, self.learner.version
-        ).exposure
+        model = ModelView(predict=self.learner.trainer.predict, version=self.learner.version)
+        exposure = self.recommender.recommend(request, f"{self.asked}", user, self.partition.item_counts, model, ts, self.seed).exposure
         return list(exposure.slots) if exposure is not None else []
 
     def until(self, ts: int) -> None:

@@ -11,7 +11,7 @@ import click
 from streams.cli.frame import CallError, Verb, as_json, verb, with_settings
 
 if TYPE_CHECKING:
-    from streams.core.serving.explain import Explained
+    from streams.core.serving.explain import ExplainedItem
     from streams.core.serving.pages import Page
     from streams.core.serving.recommend import Slate
     from streams.http.client import Place
@@ -127,7 +127,7 @@ def page(
             click.echo(f"     {item.position + 1:3}  {item.item_id:35}  {item.score:9.4f}  {item.source}")
             for line in _reasons(next(told)) if reasons else ():
                 click.echo(f"            {line}")
-    for name, chance in sorted(answer.chances.items(), key=lambda of: -of[1]):
+    for name, chance in sorted(answer.strategy_propensities.items(), key=lambda of: -of[1]):
         click.echo(f"{'*' if name == answer.strategy else ' '} {name:40}  chance {chance:.3f}")
     items = sum(len(module.items) for module in answer.modules)
     click.echo(f"{len(answer.modules)} modules, {items} items; {_made_by(answer)}", err=True)
@@ -154,7 +154,7 @@ def _finite(flag: str, number: str) -> float:
     return value
 
 
-def _reasons(item: Explained) -> Iterator[str]:
+def _reasons(item: ExplainedItem) -> Iterator[str]:
     """What an item's score is made of, and what the model saw of the user beside it."""
     yield "  ".join(f"{t.part} {t.weight:g} x {t.value:.4f} = {t.adds:+.4f}" for t in item.terms if t.weight)
     for over in item.attention:

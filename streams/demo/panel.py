@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from streams.core.serving.variety import Varieties
+from streams.core.serving.surfaces import Varieties
 from streams.demo import strategy_tables
 from streams.demo.listeners import Heard
 from streams.demo.panel_style import BAD, CURVE, GOOD, LABEL, QUIET, figure

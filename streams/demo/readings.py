@@ -11,7 +11,8 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.core.learning.live_value import StrategyValue
-from streams.core.serving.variety import ALL, Varieties
+from streams.core.serving.recommend import ALL
+from streams.core.serving.surfaces import Varieties
 from streams.kafka_io.topics import TopicSettings, names
 from streams.status import Histogram, LearnerStatus, Standing, StrategyStatus, SurfaceStatus, WorkerStatus, quantile
 

@@ -29,7 +29,7 @@ from aiokafka.errors import KafkaError
 from streams import children
 from streams.children import Child
 from streams.core.join.items import Item
-from streams.core.serving.variety import Varieties
+from streams.core.serving.surfaces import Varieties
 from streams.demo.listeners import Heard, Listeners, Way
 from streams.demo.panel import Facts, show
 from streams.demo.readings import Readings

@@ -10,7 +10,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.core.serving.variety import Varieties
+from streams.core.serving.surfaces import Varieties
 from streams.demo.listeners import Heard
 from streams.demo.readings import Readings, shares
 from streams.kafka_io.topics import TopicSettings, names
@@ -87,7 +87,7 @@ def lines(summary: Summary) -> Iterator[str]:
     for surface, by_strategy in s.variety.items():
         yield f"{surface}s as listeners saw them; of each strategy the last ones"
         for name, v in by_strategy.items():
-            parts = [f"shown {v.shown}", f"distinct items {v.distinct_items:,}", f"categories per user {v.categories_per_user:.2f}"]
+            parts = [f"shown {v.impressions}", f"distinct items {v.distinct_items:,}", f"categories per user {v.categories_per_user:.2f}"]
             parts += [f"overlap {v.overlap:.3f}"] if v.overlap is not None else []
             parts += [f"dislikes per 1,000 plays {v.dislikes_per_1000_plays:.1f}"] if v.dislikes_per_1000_plays is not None else []
             yield f"{name:15} {'  '.join(parts)}"

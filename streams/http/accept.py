@@ -11,7 +11,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 from streams.core.join import items
-from streams.core.join.events import Event, Exposure, Reason, Record, Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Event, Exposure, Reason, Record, Rejected
 from streams.core.join.items import Item
 from streams.http.entrance import Refusal
 from streams.kafka_io.messages import Out

@@ -192,7 +192,7 @@ def _chosen(strategy_bandit: StrategyBandit) -> Iterator[Metric]:
         weight.add_metric([surface], policy.floor.weight)
         for what, n in counted.items():
             rewards.add_metric([surface, what], n)
-        for strategy, share in strategy_bandit.lately(surface).items():
+        for strategy, share in strategy_bandit.recent_probabilities(surface).items():
             chance.add_metric([surface, strategy], share)
     yield from (rewards, alarms, weight, chance)
 

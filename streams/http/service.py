@@ -21,9 +21,10 @@ from litestar import Litestar, Response, delete, get, post, put
 from litestar import Request as Call
 from litestar.exceptions import HTTPException
 
-from streams.core.join.events import Exposure, Rejected, judged
+from streams.core.join.decode import validated
+from streams.core.join.events import Exposure, Rejected
 from streams.core.join.partition import Partition
-from streams.core.serving.explain import Explanation, Recent
+from streams.core.serving.explain import Explanation, RecentTraces
 from streams.core.serving.fusion import RequestError
 from streams.core.serving.pages import Page, PageRequest
 from streams.core.serving.recommend import STALE, Slate, SlateRequest
@@ -60,7 +61,7 @@ class Service:
         self._thread = ThreadPoolExecutor(1, "answer")
         chosen = arms(config.pages, config.recommend)
         self.model = Replica(config.topics, config.replica, config.model, thread=self._thread, arms=chosen, bandit=config.bandit)
-        recent = Recent(config.service.explained_requests, config.service.explained_bytes)
+        recent = RecentTraces(config.service.explained_requests, config.service.explained_bytes)
         self._answers = Answers(config.recommend, config.pages, config.partition, self.model, self._thread, recent)
         self._delivery = Delivery(config.topics)  # its own: behind a worker's effects, which are large, lists would wait for their turn
         self._worker: Worker
@@ -168,7 +169,7 @@ class Service:
         what: str,
     ) -> A:  # fmt: skip
         """A list or a page, once Kafka has its exposure."""
-        request, way = judged(body, read), f"send a request for a {what}, as /docs describes"
+        request, way = validated(body, read), f"send a request for a {what}, as /docs describes"
         if isinstance(request, Rejected):
             raise Refusal(400, f"{request.reason}: {request.detail}", "the body", way)
         partition = self._partition(request.user_id)

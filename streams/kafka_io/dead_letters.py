@@ -6,14 +6,15 @@ from collections.abc import Iterator
 import msgspec
 import xxhash
 
-from streams.core.join.events import KEPT_BYTES
-from streams.core.join.records import Dead
+from streams.core.join.records import RejectedRecord
 from streams.kafka_io import messages
 from streams.kafka_io.messages import DeadLetter
 from streams.kafka_io.topics import ClientOptions, TopicSettings, names
 
+KEPT_BYTES = 64 << 10  # of an original, in a dead letter
 
-def letter(topic: str, partition: int, dead: Dead, original: bytes) -> bytes:
+
+def letter(topic: str, partition: int, dead: RejectedRecord, original: bytes) -> bytes:
     """The record for the topic."""
     return msgspec.json.encode(
         DeadLetter(

@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 
-from streams.core.join.arrivals import arrivals
-from streams.core.join.records import Arrived
+from streams.core.join.records import Arrived, arrivals
 from streams.kafka_io.topics import ClientOptions, TopicSettings, names
 
 POLL_MS = 200

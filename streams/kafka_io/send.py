@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from streams.core.join.arrivals import ARRIVAL, pack_arrivals
 from streams.core.join.events import LogBegin, Tick
 from streams.core.join.items import Item
+from streams.core.join.records import ARRIVAL, pack_arrivals
 from streams.kafka_io.topics import LARGEST_MESSAGE_BYTES, TopicSettings, names, partitioner
 
 ARRAY_RECORDS = 500  # of one Kafka record: as many as a flush takes

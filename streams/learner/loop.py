@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -140,7 +139,6 @@ class LearningLoop:
         self._fence: asyncio.Task[None] | None = None
         self._loading: asyncio.Future[tuple[Learner, str, int]] | None = None
         self._saving: asyncio.Task[None] | None = None
-        self._preparing: asyncio.Task[Any] | None = None
         self._stopping = False
         self._running: asyncio.Task[None] | None = None
 
@@ -229,8 +227,6 @@ class LearningLoop:
             await self._next()
             delta = await asyncio.get_running_loop().run_in_executor(self._thread, self._learn, learner)
         self.turns += 1
-        if self.turns == 1 and self.config.bandit.alarm:  # what detects drift takes longer to import than a turn may: beside the next
-            self._preparing = asyncio.create_task(asyncio.to_thread(import_module, "river.drift"))
         while self._work and self._work[0].done:
             work = self._work.popleft()
             self.applied = work.event.message.offset

@@ -23,16 +23,18 @@ from rocksdict import DbClosedError
 from online_model.features import POPULARITY_HALF_LIVES_H
 from online_model.popularity import POPULAR, Increment, of_item
 from streams.core.join import co_listening, keys
-from streams.core.join.catalog import Catalog, Known
+from streams.core.join.catalog import Catalog, CatalogItem
 from streams.core.join.events import Event, Exposure
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import UserState
-from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, CatalogIndex
-from streams.core.serving.explain import Explanation, Recent, explained
+from streams.core.serving.catalog_index import POPULAR_HALF_LIFE_H, CatalogIndex
+from streams.core.serving.explain import Explanation, RecentTraces, explained
+from streams.core.serving.model_view import ModelView
 from streams.core.serving.pages import PageMaker, PageRequest, PageSettings, ServedPage
 from streams.core.serving.recommend import Recommender, RecommendSettings, ServedSlate, SlateRequest
+from streams.core.state.rows import UserState
+from streams.core.state.tables import Row
 from streams.watchdog import end
 from streams.worker.replica import Replica
 
@@ -50,7 +52,7 @@ class Answers:
 
     def __init__(
         self, settings: RecommendSettings, pages: PageSettings, partition: PartitionSettings, model: Replica, thread: Executor,
-        recent: Recent,
+        recent: RecentTraces,
     ) -> None:  # fmt: skip
         """`thread`: one, the same that the model moves on in. `recent`: of what can be explained; from here on that thread's."""
         self._catalog, self._shelves = Catalog(), CatalogIndex()  # a catalog of its own, so that both are of one moment
@@ -78,7 +80,7 @@ class Answers:
         if self._making is not None:
             await asyncio.wait([self._making])
 
-    def take(self, changes: Sequence[tuple[Known | str, int]]) -> None:
+    def take(self, changes: Sequence[tuple[CatalogItem | str, int]]) -> None:
         """Items that are new or have changed; a string is the id of one that is deleted. Each with its record's time."""
         self._later(self._take, changes)
 
@@ -99,9 +101,9 @@ class Answers:
         if names:
             self._later(self._meet, names)
 
-    def begin(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
-        """Popularity as it was kept, by item, and what followed it: rows of one partition, or of all, parts then under one key each."""
-        self._later(self._begin, rows)
+    def begin(self, popularity: Iterable[Row], co_listening: Iterable[Row]) -> None:
+        """What was kept of items: rows of one partition, or of all, each partition's then under the item's key."""
+        self._later(self._begin, popularity, co_listening)
 
     async def _made(self, make: Callable[..., T], *given: Any) -> T:
         async with self._line:
@@ -112,27 +114,25 @@ class Answers:
                 self._making = None
 
     def _make(self, request: SlateRequest, request_id: str, user: UserState | None, partition: Partition, now_ms: int) -> ServedSlate:
-        model = self._model
-        there = model.version is not None
         with _at(partition):
-            made = self._recommender.recommend(
-                request, request_id, user, partition.glance, model.predict if there else None,
-                now_ms, SEED, model.version, model.age_ms if there else 0, there and model.stale, model.strategy_bandit,
-                model.user_vector if there else None,
-            )  # fmt: skip
+            made = self._recommender.recommend(request, request_id, user, partition.glance, self._view(), now_ms, SEED)
         self._recent.put(request_id, made.trace)
         return made
 
     def _make_page(self, request: PageRequest, request_id: str, user: UserState | None, partition: Partition, now_ms: int) -> ServedPage:
-        model = self._model
-        there = model.version is not None
         with _at(partition):
-            made = self._pages.page(
-                request, request_id, user, partition.glance, model.predict if there else None, model.strategy_bandit,
-                now_ms, SEED, model.version, model.age_ms if there else 0, there and model.stale, model.user_vector if there else None,
-            )  # fmt: skip
+            made = self._pages.page(request, request_id, user, partition.glance, self._view(), now_ms, SEED)
         self._recent.put(request_id, made.trace)
         return made
+
+    def _view(self) -> ModelView:
+        """The model as it is now."""
+        m = self._model
+        if m.version is None:
+            return ModelView(bandit=m.strategy_bandit)
+        return ModelView(
+            predict=m.predict, user_vector=m.user_vector, bandit=m.strategy_bandit, version=m.version, age_ms=m.age_ms, stale=m.stale
+        )
 
     def _explain(self, request_id: str) -> Explanation | None:
         trace = self._recent.get(request_id)
@@ -141,13 +141,14 @@ class Answers:
         there = self._model.version is not None
         return explained(request_id, trace, self._recommender.name, self._model.attended if there else None, self._model.version)
 
-    def _take(self, changes: Sequence[tuple[Known | str, int]]) -> None:
+    def _take(self, changes: Sequence[tuple[CatalogItem | str, int]]) -> None:
         for change, ms in changes:
             if isinstance(change, str):
                 self._catalog.delete(change)
                 self._shelves.delete(keys.key("item", change))
             else:
-                self._shelves.put(self._catalog.hold(change), ms)
+                self._catalog[change.key] = change
+                self._shelves.put(change, ms)
 
     def _hear(self, increments: Iterable[Increment]) -> None:
         for increment in increments:
@@ -155,16 +156,14 @@ class Answers:
 
     def _meet(self, names: Iterable[str]) -> None:
         for name in names:
-            self._shelves.meet(name)
+            self._shelves.add_uncatalogued(name)
 
-    def _begin(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+    def _begin(self, popularity_rows: Iterable[Row], co_listening_rows: Iterable[Row]) -> None:
         sums: dict[int, tuple[int, float]] = {}
         parts: dict[int, list[bytes]] = {}
-        for key, row in rows:
-            followed = co_listening.item(key)
-            if followed is not None:
-                parts.setdefault(followed, []).append(row)
-                continue
+        for key, row in co_listening_rows:
+            parts.setdefault(int.from_bytes(key, "big"), []).append(row)
+        for key, row in popularity_rows:
             item, at = int.from_bytes(key, "big"), self._decay.newest(row)
             popularity = self._decay.read(row, at)[_DAY]
             before = sums.get(item)
@@ -176,7 +175,7 @@ class Answers:
         for item, (at, popularity) in sums.items():
             self._shelves.seed(item, popularity, at)
         for item, of in parts.items():
-            self._shelves.followers.put(item, co_listening.merge(of))
+            self._shelves.co_listening.put(item, co_listening.merge(of))
 
     def _later(self, work: Callable[..., None], *given: Any) -> None:
         self._thread.submit(_whole, work, *given)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
-from streams.core.join.catalog import Catalog, Known
+from streams.core.join.catalog import Catalog, CatalogItem
 from streams.core.join.items import Item
 from streams.kafka_io.reader import Reader
 from streams.kafka_io.topics import TopicSettings, names
@@ -29,7 +29,7 @@ class CatalogReader:
         self.reader = Reader(topics.bootstrap, names(topics.prefix).catalog, 1, self._take)
 
     async def _take(self, records: list[ConsumerRecord]) -> None:
-        changes: list[tuple[Known | str, int]] = []
+        changes: list[tuple[CatalogItem | str, int]] = []
         for record in records:
             if not record.value:
                 item_id = (record.key or b"").decode("utf-8", "replace")

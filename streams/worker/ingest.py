@@ -13,11 +13,10 @@ import msgspec
 from faust.types import TP, EventT
 
 from online_model.features import Tick as LearnerTick
-from streams.core.join.arrivals import arrivals, original
 from streams.core.join.partition import Partition
-from streams.core.join.records import Arrived, Effects, Outgoing
+from streams.core.join.records import Arrived, Effects, Outgoing, arrivals, original
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Table, Tables
+from streams.core.state.tables import ItemTables, Tables
 from streams.kafka_io import dead_letters, messages
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.gaps import LogReader
@@ -77,7 +76,7 @@ class Ingest:
 
     def __init__(
         self, topics: TopicSettings, stores: StoreSettings, partition: PartitionSettings, settings: IngestSettings,
-        catalog: Any, foreign: Mapping[int, Table[bytes]], delivery: Delivery, watchdog: Watchdog,
+        catalog: Any, foreign: Mapping[int, ItemTables], delivery: Delivery, watchdog: Watchdog,
     ) -> None:  # fmt: skip
         self.topics, self.stores, self.partition, self.settings = topics, stores, partition, settings
         self.owned: dict[int, Owned] = {}
@@ -123,7 +122,7 @@ class Ingest:
             store.close()
             raise
         if self.answers is not None and self.topics.partitions == 1:  # else it hears of the parts of all partitions
-            self.answers.begin(store.rows()["popularity"])
+            self.answers.begin(store.rows()["popularity"], store.rows()["co_listening"])
         return Owned(tp.partition, tp, store, core, unticked=core.progress.open_lists > 0)
 
     async def revoked(self, tps: Iterable[TP]) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from faust.types import TP
 
 from streams.core.join.catalog import Catalog
-from streams.core.join.partition import NO_PARTS
+from streams.core.join.features_view import NO_PARTS
 from streams.core.join.settings import PartitionSettings
 from streams.kafka_io import app as apps
 from streams.kafka_io import topics as topics_of
@@ -74,7 +74,7 @@ class Worker:
         """Have it hear of every item and event. A service calls this before it waits for anything: then it misses none."""
         self.catalog_reader.answers = self.ingest.answers = answers
         if self.popularity is not None and self._popularity_store is not None:
-            answers.begin(self._popularity_store.rows())
+            answers.begin(self._popularity_store.rows("popularity"), self._popularity_store.rows("co_listening"))
             self.popularity.answers = answers
 
     async def start(self) -> None:

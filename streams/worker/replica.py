@@ -194,7 +194,7 @@ class Replica:
                 if self._trainer is not None and delta.rows:
                     self._trainer.apply_delta(delta.rows)
                 if self._choosing is not None and delta.strategy_bandit:
-                    self._choosing.take(delta.strategy_bandit)
+                    self._choosing.load_copy(delta.strategy_bandit)
                 self.version, self.watermark_ms = delta.version, delta.watermark_ms
 
     async def _load(self, base: str | None = None) -> int:

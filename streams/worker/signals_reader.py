@@ -8,12 +8,12 @@ from aiokafka.structs import ConsumerRecord
 from online_model.popularity import Increment, increments, of_item
 from streams.core.join import co_listening
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Table
+from streams.core.state.tables import ItemTables, Table
 from streams.kafka_io import messages
 from streams.kafka_io.messages import Increments
 from streams.kafka_io.reader import Reader
 from streams.kafka_io.topics import TopicSettings, names
-from streams.worker.stores import PopularityStore
+from streams.worker.stores import ITEM_TABLES, PopularityStore
 
 if TYPE_CHECKING:
     from streams.worker.answers import Answers
@@ -26,7 +26,7 @@ class PopularityReader:
         self._store = store
         self.answers: Answers | None = None  # told of what is durable
         self._decay = of_item(partition.rate_half_life_h)
-        self.parts = {p: Table(bytes, bytes, store.part(p)) for p in range(topics.partitions)}
+        self.parts = {p: ItemTables(*(Table(bytes, bytes, store.part(name, p)) for name in ITEM_TABLES)) for p in range(topics.partitions)}
         self.reader = Reader(topics.bootstrap, names(topics.prefix).popularity, topics.partitions, self._take, store.next_offsets)
 
     async def _take(self, records: list[ConsumerRecord]) -> None:
@@ -34,15 +34,16 @@ class PopularityReader:
         folded: list[Increment] = []
         for record in records:
             folded += self._fold(messages.increments(record.value), marks)
-        touched = {source: self.parts[source].writes() for source in marks}
-        self._store.write(touched, marks, {records[-1].partition: records[-1].offset + 1})
+        changes = {name: {source: getattr(self.parts[source], name).writes() for source in marks} for name in ITEM_TABLES}
+        self._store.write(changes, marks, {records[-1].partition: records[-1].offset + 1})
         for source in marks:
-            self.parts[source].settle()
+            self.parts[source].popularity.settle()
+            self.parts[source].co_listening.settle()
         if self.answers is not None:
             self.answers.hear(folded)
 
     def _fold(self, part: Increments, marks: dict[int, int]) -> list[Increment]:
-        table = self.parts[part.source]
+        popularity, followers = self.parts[part.source].popularity, self.parts[part.source].co_listening
         mark = marks.get(part.source, self._store.marks.get(part.source, -1))
         folded: list[Increment] = []
         for offset, rows in part.rows:
@@ -52,9 +53,9 @@ class PopularityReader:
             folded += rows
             for row in rows:
                 key = row.item.to_bytes(8, "big")
-                table.put(key, self._decay.add(table.get(key), row.ts, increments(row.mask, row.sign)))
+                popularity.put(key, self._decay.add(popularity.get(key), row.ts, increments(row.mask, row.sign)))
                 if row.after:
-                    key = co_listening.key(row.after)
-                    table.put(key, co_listening.add(table.get(key), row.item, row.ts))
+                    key = row.after.to_bytes(8, "big")
+                    followers.put(key, co_listening.add(followers.get(key), row.item, row.ts))
         marks[part.source] = mark
         return folded

@@ -18,9 +18,10 @@ from rocksdict import BlockBasedOptions, Cache, Checkpoint, Options, Rdict, Read
 Row = tuple[bytes, bytes]
 Change = tuple[bytes, bytes | None]  # None deletes
 
-TABLES = ("users", "pending", "dedupe", "popularity", "meta")  # what a digest covers
+ITEM_TABLES = ("popularity", "co_listening")
+TABLES = ("users", "pending", "dedupe", *ITEM_TABLES, "meta")  # what a digest covers
 FAMILIES = (*TABLES, "outbox")
-FORMAT = b"1"
+FORMAT = b"2"  # 1: co-listening rows among those of popularity, under longer keys
 
 _OFFSET, _ABOUT, _FORMAT = b"\x00offset", b"\x00about", b"\x00format"  # beside the core's own rows in `meta`
 _MARK, _NEXT = b"m", b"n"  # keys of a popularity store's marks: newest folded offset of a source; next offset to read
@@ -116,7 +117,7 @@ class PartitionStore:
         offset, kept, form = meta.get([_OFFSET, _ABOUT, _FORMAT])
         if form not in (None, FORMAT):
             self.close()
-            raise StoreError(f"{path} has format {form!r}, this version reads {FORMAT!r}; use its version, or replay into a new prefix")
+            raise _of_another_format(path, form.decode(errors="replace"))
         self.stored = _I64.unpack(offset)[0] if offset is not None else -1
         self.fresh = offset is None
         self.kept_about: dict[str, object] = msgspec.json.decode(kept) if kept else dict(about)
@@ -169,26 +170,30 @@ class PopularityStore:
     """Every source partition's part of the items' popularity, with one mark a source, in one atomic write."""
 
     def __init__(self, path: Path, settings: StoreSettings) -> None:
-        self._store = Store(path, ("parts", "marks"), settings)
+        self._store = Store(path, (*ITEM_TABLES, "marks"), settings)
         kept = list(self._store.families["marks"].items())
         self.marks = {_U32.unpack(k[1:])[0]: _I64.unpack(v)[0] for k, v in kept if k[:1] == _MARK}
         self.next_offsets = {_U32.unpack(k[1:])[0]: _I64.unpack(v)[0] for k, v in kept if k[:1] == _NEXT}
 
-    def part(self, source: int) -> Part:
-        return Part(self._store.families["parts"], _U32.pack(source))
+    def part(self, table: str, source: int) -> Part:
+        """One source's rows of a table."""
+        return Part(self._store.families[table], _U32.pack(source))
 
-    def write(self, parts: Mapping[int, Iterable[Change]], marks: Mapping[int, int], next_offsets: Mapping[int, int]) -> None:
-        """Rows by source, the newest folded offset of each source, and where its topic is to be read on from."""
-        changes = [(_U32.pack(source) + key, value) for source, rows in parts.items() for key, value in rows]
+    def write(self, parts: Mapping[str, Mapping[int, Iterable[Change]]], marks: Mapping[int, int], next_offsets: Mapping[int, int]) -> None:
+        """Rows by table and source, the newest folded offset of each source, and where its topic is to be read on from."""
+        changes: dict[str, list[Change]] = {
+            table: [(_U32.pack(source) + key, value) for source, rows in by_source.items() for key, value in rows]
+            for table, by_source in parts.items()
+        }
         new_marks: list[Change] = [(_MARK + _U32.pack(source), _I64.pack(mark)) for source, mark in marks.items()]
         new_marks += [(_NEXT + _U32.pack(p), _I64.pack(offset)) for p, offset in next_offsets.items()]
-        self._store.write({"parts": changes, "marks": new_marks})
+        self._store.write({**changes, "marks": new_marks})
         self.marks.update(marks)
         self.next_offsets.update(next_offsets)
 
-    def rows(self) -> Iterator[Row]:
-        """All rows of all parts as they are now, each by the key of its item."""
-        return ((key[_U32.size :], value) for key, value in self._store.families["parts"].items())
+    def rows(self, table: str) -> Iterator[Row]:
+        """All sources' rows of a table as they are now, each by the key of its item."""
+        return ((key[_U32.size :], value) for key, value in self._store.families[table].items())
 
     def close(self) -> None:
         self._store.close()
@@ -227,7 +232,12 @@ def _open(path: Path, families: tuple[str, ...], settings: StoreSettings, wait_s
     deadline = time.monotonic() + wait_s
     while True:
         try:
+            kept = set(Rdict.list_cf(str(path))) - {"default"} if (path / "CURRENT").exists() else set()
+            if kept and not kept >= set(families):
+                raise _of_another_format(path, "1")  # before it is opened: opening would add what is missing
             return Rdict(str(path), _options(settings, cache), column_families={n: _options(settings, cache) for n in families})
+        except StoreError:
+            raise
         except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
             said = str(error)
             if "lock" in said.lower():
@@ -238,6 +248,12 @@ def _open(path: Path, families: tuple[str, ...], settings: StoreSettings, wait_s
             raise StoreError(
                 f"{path} can't be read: {said}. It is damaged, or not of this version: move it away, and it is built anew from the log"
             ) from error
+
+
+def _of_another_format(path: Path, form: str) -> StoreError:
+    return StoreError(
+        f"{path} has format {form}, this version reads {FORMAT.decode()}; use its version, or move it away: it is built anew from the log"
+    )
 
 
 def _options(settings: StoreSettings, cache: Cache) -> Options:

@@ -46,8 +46,7 @@ def _learner(settings: bytes) -> None:
     async def tell(process: LearnerProcess) -> None:
         while True:
             t = process.loop
-            _say(applied=t.applied, checkpoints=t.checkpoints, turns=t.turns, version=t.learner.version if t.learner else -1,
-                 river="river.drift" in sys.modules)  # fmt: skip
+            _say(applied=t.applied, checkpoints=t.checkpoints, turns=t.turns, version=t.learner.version if t.learner else -1)
             await asyncio.sleep(EVERY_S)
 
     run_learner(msgspec.json.decode(settings, type=LearningSettings), [tell])

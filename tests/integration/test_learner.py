@@ -73,7 +73,7 @@ def test_sent_through_kafka_a_log_teaches_what_its_replay_teaches(topic_settings
             learner = process.loop.learner
             assert learner is not None
             # the log's last tick, too: it parts what was shown together, which is one more step
-            await _until(lambda: learner.marks.get(0) == (last.offset, last.index, last.n), 60)
+            await _until(lambda: learner.last_applied.get(0) == (last.offset, last.index, last.n), 60)
             assert learner.counted["examples"] + learner.counted["reversals"] == len(made)
             await _until(lambda: not learner.has_open_batch and copy.version == learner.version)
             batch = batches.of_records(made[-50:])

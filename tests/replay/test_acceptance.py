@@ -22,8 +22,8 @@ from replay.evidence.side_by_side import ComparedLearner, frozen_name
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import LearnerSettings
+from streams.core.state.tables import Tables
 from tests.replay.against import OURS, Verdict, copc, said, verdicts
 
 pytestmark = [pytest.mark.real_log, pytest.mark.prove]

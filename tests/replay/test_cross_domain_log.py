@@ -26,8 +26,8 @@ from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition
 from streams.core.join.records import Outgoing
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import LearnerSettings
+from streams.core.state.tables import Tables
 
 pytestmark = [pytest.mark.real_log, pytest.mark.prove]
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from bandit import bootstrap
 from bandit import estimators as e
-from bandit.reward_model import means
+from bandit.reward_model import LoggedRewards, means
 from bandit.verdict import diagnostics
 from replay import logs
 from replay.off_policy import open_bandit_bts
@@ -64,7 +64,7 @@ def test_figures_of_the_table(data_dir: Path, name: str) -> None:
     found = diagnostics(w, 1.0, 0.0, 1.0)
     assert (found.mean_weight, found.max_weight) == pytest.approx((mean, most), rel=1e-6)
     assert found.ess == pytest.approx(ess, abs=1e-4)
-    model = means(log.arm, np.zeros(len(r), int), r, len(log.arms), 1)[0]  # of all rows: an oracle, not a practice
+    model = means(LoggedRewards(log.arm, np.zeros(len(r), int), r, len(log.arms)))[0]  # of all rows: an oracle, not a practice
     q, q_policy = model[log.arm], (c.table @ model)[c.context]
     ratios = {
         "ips": e.ips(w, r), "snips": e.snips(w, r), "dm": e.dm(q_policy), "dr": e.dr(w, r, q, q_policy), "sndr": e.sndr(w, r, q, q_policy),

@@ -17,9 +17,9 @@ from replay.prequential import Result, auc_error
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.serving.surfaces import default_strategy_bandit
+from streams.core.state.tables import Tables
 from streams.settings import Value
 
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4)

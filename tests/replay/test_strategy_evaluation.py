@@ -99,7 +99,7 @@ def test_the_posteriors_of_a_checkpoint_choose_by_their_own_segments(tmp_path: P
     reader = strategy_rounds.Reader(PartitionSettings())
     strategy_rounds.drive(rows, reader, {}, lambda *_: None)
     for reward in reader.rewards:
-        if reward_queue.take(reward):
+        if reward_queue.put(reward):
             reward_queue.learn()
     reward_queue.learn()
     arrays = {f"posteriors.{name}": array for name, array in reward_queue.arrays().items()}
@@ -108,7 +108,7 @@ def test_the_posteriors_of_a_checkpoint_choose_by_their_own_segments(tmp_path: P
     assert log.arms == ["blend-0", "tail", "explore", "new"]
     for n in (0, 1, 2, 3):
         drawn, choice = reward_queue.strategy_bandit.choose("page", log.activity[n], log.domain[n], 0.5)
-        wanted = dict(zip(choice.arms, choice.chances, strict=True))
+        wanted = dict(zip(choice.arms, choice.propensities, strict=True))
         assert found.table[found.context[n]] == pytest.approx([wanted[name] for name in log.arms], abs=1e-12)
     one = chances(f"posteriors:{tmp_path / 'kept' / checkpoint.name_of(1, 5)}", log, BanditSettings())
     assert one.table.tolist() == found.table.tolist()
@@ -129,7 +129,7 @@ def test_posteriors_of_linear_arms_choose_by_what_was_known_of_each_user(tmp_pat
     strategy_rounds.drive(logs.read([Path(path)], logs.Format.JSONL, logs.Columns()), reader, {}, lambda *_: None)
     reward_queue = RewardQueue(StrategyBandit({"page": ARMS}, settings))
     for reward in reader.rewards:
-        reward_queue.take(reward)
+        reward_queue.put(reward)
     reward_queue.learn()
     arrays = {f"posteriors.{name}": array for name, array in reward_queue.arrays().items()}
     checkpoint.save(tmp_path / "kept", checkpoint.name_of(1, 5), arrays, {"posteriors": reward_queue.meta()})
@@ -137,7 +137,7 @@ def test_posteriors_of_linear_arms_choose_by_what_was_known_of_each_user(tmp_pat
     found = chances(f"posteriors:{tmp_path / 'kept'}", log, settings)
     for n in range(FEW):
         choice = reward_queue.strategy_bandit.choose("page", log.activity[n], log.domain[n], 0.5, log.vectors[n])[1]
-        assert found.table[found.context[n]] == pytest.approx(choice.chances, abs=1e-12)
+        assert found.table[found.context[n]] == pytest.approx(choice.propensities, abs=1e-12)
     assert len(np.unique(found.table, axis=0)) == FEW
 
 

@@ -41,7 +41,7 @@ def test_strategies_stand_as_their_segments_do_each_weighing_what_its_rounds_do(
     reward_queue = RewardQueue(StrategyBandit({"page": arms, "list": arms}, BanditSettings(revenue_floor=0.4, revenue_most=2.0)))
     rounds = [(0, "tail", 1.0), (0, "tail", 0.5), (0, "fixed", 0.0), (5, "fixed", 1.0)]
     for n, (segment, strategy, experience) in enumerate(rounds):
-        reward_queue.take(
+        reward_queue.put(
             Reward(
                 id=n,
                 ts=n,
@@ -66,7 +66,7 @@ def test_strategies_stand_as_their_segments_do_each_weighing_what_its_rounds_do(
         one = told["page"].strategies[name]
         assert one.rounds == pytest.approx(2.0, rel=1e-4)  # all but what the far cap fades
         weighed = [(segment, sum(1 for s, *_ in rounds if s == segment) / len(rounds)) for segment in (0, 5)]
-        assert one.chance == pytest.approx(sum(w * policy.chances(s)[k] for s, w in weighed), rel=1e-4)
+        assert one.chance == pytest.approx(sum(w * policy.probabilities(s)[k] for s, w in weighed), rel=1e-4)
         assert one.experience == pytest.approx(sum(w * policy.posteriors(s)[0][0, k] for s, w in weighed), rel=1e-4)
         assert one.revenue == pytest.approx(2.0 * sum(w * policy.posteriors(s)[0][1, k] for s, w in weighed), rel=1e-4)
     # every arm's prior is .05 of experience: q; values of `tail`: .05 + 2 (1 - .05), .05 + 2 (.5 - .05), .05, .05

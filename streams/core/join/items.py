@@ -6,7 +6,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from streams.core.join.events import MAX_ARRAY, EventTime, Id, Length, Reason, Rejected, ShortId, judged
+from streams.core.join.decode import MAX_ARRAY, validated
+from streams.core.join.events import EventTime, Id, Length, Reason, Rejected, ShortId
 
 Feature = Annotated[str, Meta(max_length=256)] | int | float | bool
 
@@ -33,10 +34,10 @@ _pieces = msgspec.json.Decoder(list[msgspec.Raw]).decode
 def decode(value: bytes) -> list[Item | Rejected]:
     """The items of one JSON value, or of an array, each usable or `Rejected`, in order. What is no JSON is lost as a whole."""
     if value.lstrip()[:1] != b"[":
-        return [judged(value, _item)]
-    pieces = judged(value, _pieces)
+        return [validated(value, _item)]
+    pieces = validated(value, _pieces)
     if isinstance(pieces, Rejected):
         return [pieces]
     if len(pieces) > MAX_ARRAY:
         return [Rejected(Reason.OVERSIZED, f"more than {MAX_ARRAY:,} items in one array; send smaller arrays", value)]
-    return [judged(bytes(piece), _item) for piece in pieces]
+    return [validated(bytes(piece), _item) for piece in pieces]

@@ -16,11 +16,12 @@ import msgspec
 import numpy as np
 
 from online_model.features import Reward
+from streams.core.join.keys import HOUR_MS
+from streams.core.learning.checkpoint_arrays import packed, unpacked
 from streams.core.learning.strategy_bandit import StrategyBandit
 
 Array = np.ndarray
 
-HOUR_MS = 3_600_000
 GRACE_MS = 600_000  # for lists that were scrolled on, and partitions that are behind
 OPEN = 1_000  # (hour, surface, strategy) at most, about two days; beyond, the oldest hours close
 NEVER = 1 << 62
@@ -110,13 +111,11 @@ class LiveValue:
     def array(self) -> Array:
         """Everything, for a checkpoint."""
         rows = [(*key, sums.tolist()) for key, sums in self._sums.items()]
-        return np.frombuffer(msgspec.msgpack.encode((self._closed_until, self.late, rows)), np.uint8)
+        return packed((self._closed_until, self.late, rows))
 
     def load(self, array: Array) -> None:
         """What `array` gave."""
-        self._closed_until, self.late, rows = msgspec.msgpack.decode(
-            array.tobytes(), type=tuple[int, int, list[tuple[int, str, str, list[float]]]]
-        )
+        self._closed_until, self.late, rows = unpacked(array, tuple[int, int, list[tuple[int, str, str, list[float]]]])
         self._sums = {(start, surface, name): np.array(sums) for start, surface, name, sums in rows}
 
     def _close(self, until: int) -> list[StrategyValue]:

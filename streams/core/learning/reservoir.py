@@ -17,6 +17,7 @@ import xxhash
 
 from online_model.features import Example, Reversal
 from online_model.pairs import TIERS, tiers
+from streams.core.learning.checkpoint_arrays import packed, unpacked
 
 SLOTS = 512  # examples a tier; up to 4 kB each
 LIFE_MS = 7 * 86_400_000
@@ -84,12 +85,11 @@ class Reservoir:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything, for a checkpoint."""
-        rows = np.frombuffer(msgspec.msgpack.encode(self.kept), np.uint8)
-        return {"rows": rows, "counts": self.counts.copy(), "at_ms": np.array(self.at_ms), "owed": np.array(self._owed)}
+        return {"rows": packed(self.kept), "counts": self.counts.copy(), "at_ms": np.array(self.at_ms), "owed": np.array(self._owed)}
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
         """The state that `arrays` gave."""
-        self.kept = msgspec.msgpack.decode(arrays["rows"].tobytes(), type=list[list[Example]])
+        self.kept = unpacked(arrays["rows"], list[list[Example]])
         self.counts, self.at_ms, self._owed = arrays["counts"].copy(), int(arrays["at_ms"]), float(arrays["owed"])
         self._at = {row.id: (tier, place) for tier, rows in enumerate(self.kept) for place, row in enumerate(rows)}
 

@@ -14,8 +14,10 @@ import numpy as np
 
 from bandit.segments import SEGMENTS, Segments
 from bandit.settings import BanditSettings
+from online_model.adwin import Adwin
 from online_model.features import Reward
 from streams.core.join.events import MAX_ARMS, ArmDraw
+from streams.core.learning.checkpoint_arrays import below, prefixed
 
 Array = np.ndarray
 
@@ -53,7 +55,7 @@ class StrategyBandit:
                 raise ValueError(f"a surface is one of {list(SURFACES)}, not {surface!r}")
             if len(names) > MAX_ARMS:
                 raise ValueError(f"{surface}: {len(names)} strategies; with more than {MAX_ARMS}, each would learn too little")
-        self.policies = {surface: Policy(names, SEGMENTS, settings) for surface, names in arms.items()}
+        self.policies = {surface: Policy(names, SEGMENTS, settings, Adwin) for surface, names in arms.items()}
         self.segments = Segments()
         self.counted = {surface: dict.fromkeys(COUNTED, 0) for surface in arms}  # what became of rewards so far
         self._acted = {surface: np.zeros(len(names) + 1) for surface, names in arms.items()}  # fading sums of chances, and of rounds
@@ -65,7 +67,7 @@ class StrategyBandit:
         """Grows with whatever changes a choice."""
         return sum(policy.version for policy in self.policies.values())
 
-    def looks(self, surface: str) -> bool:
+    def uses_vector(self, surface: str) -> bool:
         """Whether its choices depend on what the ranker knows of a user."""
         return self.policies[surface].linear is not None
 
@@ -76,13 +78,13 @@ class StrategyBandit:
         """
         from bandit.slates import pick
 
-        segment = self.segments.of(activity, domain)
-        table = self._chances(surface, segment, tuple(vector)) if len(vector) else self._table(surface, segment)
+        segment = self.segments.segment_of(activity, domain)
+        table = self._draw_table(surface, segment, tuple(vector)) if len(vector) else self._table(surface, segment)
         arm = int(pick(table.chances, np.array([uniform]))[0])
         choice = msgspec.structs.replace(table.choice, activity=activity, domain=domain)
         return choice.arms[arm], choice
 
-    def lately(self, surface: str) -> dict[str, float]:
+    def recent_probabilities(self, surface: str) -> dict[str, float]:
         """Mean chance with which each strategy acted, over the last rounds that were learned; empty where there are none."""
         *sums, rounds = self._acted[surface].tolist()
         return {name: of / rounds for name, of in zip(self.policies[surface].names, sums, strict=True)} if rounds else {}
@@ -91,11 +93,11 @@ class StrategyBandit:
         """What arms are thought to earn [2, K]: experience, and revenue in its own unit. Of what is no arm: as of a new one."""
         policy, segment = self.policies[surface], min(segment, SEGMENTS - 1)
         s = policy.settings
-        means, fresh = policy.posteriors(segment)[0], np.array([s.experience_rate, s.revenue_rate]) / 2
-        columns = [fresh if (k := self.place(surface, name)) is None else means[:, k] for name in names]
+        means, prior = policy.posteriors(segment)[0], np.array([s.experience_rate, s.revenue_rate]) / 2
+        columns = [prior if (k := self.arm_of(surface, name)) is None else means[:, k] for name in names]
         return np.stack(columns, 1) * np.array([[1.0], [s.revenue_most]])
 
-    def place(self, surface: str, strategy: str) -> int | None:
+    def arm_of(self, surface: str, strategy: str) -> int | None:
         """Which arm a strategy is; None where it is none."""
         return self._places.get(surface, {}).get(strategy)
 
@@ -108,14 +110,14 @@ class StrategyBandit:
             for name, n in zip(COUNTED, found, strict=True):
                 counts[name] += n
                 self.counted[surface][name] += n
-        met = [r for r in rewards if r.seen]
-        if met:
-            self.segments.see(np.array([r.activity for r in met]), [r.domain for r in met])
+        on_screen = [r for r in rewards if r.seen]
+        if on_screen:
+            self.segments.update(np.array([r.activity for r in on_screen]), [r.domain for r in on_screen])
         return counts
 
     def _learn(self, surface: str, rewards: Sequence[Reward]) -> tuple[int, int, int, int]:
         seen = [r for r in rewards if r.seen]
-        placed = [(self.place(surface, r.strategy), r) for r in seen if 0 <= r.segment < SEGMENTS]
+        placed = [(self.arm_of(surface, r.strategy), r) for r in seen if 0 <= r.segment < SEGMENTS]
         known = [(arm, r) for arm, r in placed if arm is not None]
         if not known:
             return 0, len(rewards) - len(seen), len(seen), 0
@@ -136,9 +138,9 @@ class StrategyBandit:
 
     def arrays(self) -> dict[str, Array]:
         """All arrays of a checkpoint."""
-        out = {f"segments.{name}": array for name, array in self.segments.arrays().items()}
+        out = prefixed("segments.", self.segments.arrays())
         for surface, policy in self.policies.items():
-            out |= {f"{surface}.{name}": array for name, array in policy.checkpoint().items()}
+            out |= prefixed(f"{surface}.", policy.checkpoint())
         return out
 
     def meta(self) -> dict[str, Any]:
@@ -146,22 +148,25 @@ class StrategyBandit:
         learned = {surface: msgspec.to_builtins(p.learned()) for surface, p in self.policies.items()}
         counted = {surface: dict(of) for surface, of in self.counted.items()}
         acted = {surface: dict(zip((*p.names, ""), self._acted[surface].tolist(), strict=True)) for surface, p in self.policies.items()}
-        return {"river": _river(), "learned": learned, "counted": counted, "acted": acted}
+        return {"learned": learned, "counted": counted, "acted": acted}
 
-    def load(self, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
-        """Become what a checkpoint holds. Arms of the same name keep what they learned, others begin; a surface it lacks begins.
+    def load(self, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> int:
+        """Restore a checkpoint. Arms of the same name keep what they learned, others start new, as does a surface that it lacks.
 
-        Windows of drift belong to the version of river that made them: of another, they begin anew.
+        Returns how many drift windows start anew: all of a checkpoint whose `meta` names a version of river, which wrote them then.
         """
-        same = meta["river"] == _river()
+        restarted = 0
         for surface, learned in meta["learned"].items():
-            mine = {n.removeprefix(f"{surface}."): a for n, a in arrays.items() if n.startswith(f"{surface}.")}
-            self._load(surface, {n: a for n, a in mine.items() if same or not n.startswith("drift.")}, learned)
-        self.segments.load({n[9:]: a for n, a in arrays.items() if n.startswith("segments.")})
+            own = below(f"{surface}.", arrays)
+            old = {n: a for n, a in own.items() if "river" in meta and n.startswith("drift.") and n.endswith(".lengths")}
+            restarted += sum(int((lengths > 0).sum()) for lengths in old.values())
+            self._load(surface, own | {name: np.zeros_like(lengths) for name, lengths in old.items()}, learned)
+        self.segments.load(below("segments.", arrays))
         self.counted |= {surface: dict(of) for surface, of in meta["counted"].items() if surface in self.counted}
         for surface, policy in self.policies.items():
             acted = meta["acted"].get(surface, {})
             self._acted[surface] = np.array([acted.get(name, 0.0) for name in (*policy.names, "")])
+        return restarted
 
     def copy_bytes(self) -> bytes:
         """What choices depend on, for copies: counts without the windows of drift."""
@@ -172,7 +177,7 @@ class StrategyBandit:
         }
         return msgspec.msgpack.encode(_Copy(of.counts.astype("<f8").tobytes(), of.domains, surfaces))
 
-    def take(self, raw: bytes) -> None:
+    def load_copy(self, raw: bytes) -> None:
         """Become, in what choices depend on, what gave `copy_bytes`."""
         copy = msgspec.msgpack.decode(raw, type=_Copy)
         for surface, (learned, packed) in copy.surfaces.items():
@@ -196,22 +201,16 @@ class StrategyBandit:
         policy = self.policies[surface]
         table = self._tables.get((surface, segment))
         if table is None or table.version != policy.version:
-            table = self._tables[surface, segment] = self._chances(surface, segment, ())
+            table = self._tables[surface, segment] = self._draw_table(surface, segment, ())
         return table
 
-    def _chances(self, surface: str, segment: int, vector: tuple[float, ...]) -> _Table:
+    def _draw_table(self, surface: str, segment: int, vector: tuple[float, ...]) -> _Table:
         policy = self.policies[surface]
-        chances = policy.chances(segment, vector)
+        chances = policy.probabilities(segment, vector)
         mean, variance = policy.posteriors(segment, vector)
         experience, revenue = (tuple(map(tuple, of.tolist())) for of in np.stack([mean, variance], 2))
         choice = ArmDraw(
-            surface="page" if surface == "page" else "list", arms=policy.names, chances=tuple(chances.tolist()), segment=segment,
+            surface="page" if surface == "page" else "list", arms=policy.names, propensities=tuple(chances.tolist()), segment=segment,
             version=policy.version, revenue_weight=policy.floor.weight, experience=experience, revenue=revenue, vector=vector,
         )  # fmt: skip
         return _Table(policy.version, chances[None], choice)
-
-
-def _river() -> str:
-    from importlib.metadata import version
-
-    return version("river")

@@ -27,10 +27,10 @@ from streams.core.join.events import MAX_SLOTS, Action, Event
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.serving.recommend import RecommendSettings, Slate
 from streams.core.serving.surfaces import default_strategy_bandit
+from streams.core.state.tables import Tables
 
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4, cin_layers=(4,), dense_batch=8)
 T = 1_704_067_200_000

@@ -17,7 +17,7 @@ from replay.simulator.open_loop import write_items, write_log
 from replay.simulator.world import WorldSettings
 from streams.cli import offline
 from streams.cli.main import segue
-from streams.core.serving.explore import arrange, given_above, propensities
+from streams.core.serving.explore import arrange, conditional_propensities, propensities
 
 T = 1_704_067_200_000
 RATES = (0.2, 0.4, 0.6)  # of items a, b, c
@@ -203,7 +203,7 @@ def own_lists(path: Path, lists: int, given: float = 1.0, items: int = 12, slots
         explores = (rng.random(slots) < share).tolist()
         shown = arrange(ranked, rng.permutation(items)[: sum(explores)].tolist(), explores)
         ranks = [ranked.index(i) if i in ranked else None for i in shown]
-        chances, above = propensities(ranks, items, share), given_above(ranks, items, share)
+        chances, above = propensities(ranks, items, share), conditional_propensities(ranks, items, share)
         ts, who = T + 60_000 * n, {"user_id": f"u{n % 50}", "request_id": f"r{n}"}
         row = [
             {"item_id": f"i{item}", "position": at, "propensity": p, "source": "explore" if explored else "popular"}

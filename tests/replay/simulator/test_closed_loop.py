@@ -11,8 +11,9 @@ from scipy import stats
 from replay.simulator.closed_loop import ClosedLoop, Oracle, Outcome, Popular, Recent, Recommend, Uniform, interval
 from replay.simulator.crowd import LAST, Ask, AskPage, Crowd
 from replay.simulator.world import DAY_MS, World, WorldSettings
-from streams.core.join.events import Action, Context, Event, ExposedItem, Exposure, decode
-from streams.core.serving.variety import ALL
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Context, Event, ExposedItem, Exposure
+from streams.core.serving.recommend import ALL
 
 
 class Modest:

@@ -13,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 
 from replay.simulator.open_loop import LogSettings, draw_list, mixture, records, simulate_log, write_items, write_log
 from replay.simulator.world import SCENES, Session, World, WorldSettings
-from streams.core.join.events import Action, Event, Exposure, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Event, Exposure
 from streams.core.join.items import Item
 
 

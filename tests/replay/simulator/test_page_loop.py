@@ -44,7 +44,7 @@ def test_what_is_looked_at_is_learned_and_earns_a_reward_when_its_window_has_clo
     assert not {"rewards_unseen", "rewards_unknown_strategy"} & counted.keys()
     assert not {name for name in segue.segue.partition.progress.counted if name.startswith("rejected") or name == "unjoined"}
     for visit, exposure in zip(visits, exposures, strict=True):
-        assert exposure.choice is not None and exposure.strategy == visit.strategy
+        assert exposure.arm_draw is not None and exposure.strategy == visit.strategy
         assert sum(visit.chances.values()) == pytest.approx(1, abs=1e-9)
         assert set(visit.chances) == set(segue.strategies) and visit.chances[visit.strategy] >= 0.02 / 7 - 1e-12
         page = of_slots(loop.world, exposure.slots)
@@ -62,7 +62,7 @@ def test_linear_arms_learn_of_what_the_ranker_knew_of_each_visitor() -> None:
     loop, segue, log = run(PageRunSettings(bandit=BanditSettings(arms="linear")), 5, 40)
     loop.finish()
     segue.segue.until(segue.segue.partition.progress.watermark_ms + HOUR_MS)
-    told = [record.choice.vector for record in log if isinstance(record, Exposure) and record.choice is not None]
+    told = [record.arm_draw.vector for record in log if isinstance(record, Exposure) and record.arm_draw is not None]
     known = [vector for vector in told if vector]  # the first come before anything is learned
     assert len(told) == 40 and 20 < len(known) < 40 and len(set(known)) == len(known)
     assert np.linalg.norm(known, axis=1) == pytest.approx(np.ones(len(known)), abs=1e-3)

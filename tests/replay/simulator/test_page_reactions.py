@@ -8,7 +8,8 @@ import msgspec
 from replay.simulator.page_reactions import Place, of_slots, path, read, records
 from replay.simulator.reactions import react
 from replay.simulator.world import World, WorldSettings
-from streams.core.join.events import Action, ExposedItem, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, ExposedItem
 
 
 def page(world: World, domain: int, ts: int, modules: int, per_module: int) -> list[list[Place]]:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from replay.simulator.reactions import Reaction, chances, event, react, realised, satisfaction
 from replay.simulator.world import World, WorldSettings
-from streams.core.join.events import Action, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action
 
 FLAT = WorldSettings(taste=0.0, quality=0.0, scene=0.0, mood=0.0, conformity=0.0, curiosity=1e-12, satiation=0.0, sessions_per_day=50.0)
 

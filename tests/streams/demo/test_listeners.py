@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from streams.core.join.events import Action, Event, Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Event, Rejected
 from streams.demo.listeners import ASKING, Heard, Listeners, Way
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]

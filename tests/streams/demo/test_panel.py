@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from online_model.features import TASKS
-from streams.core.serving.variety import ALL, Variety
+from streams.core.serving.recommend import ALL
+from streams.core.serving.surfaces import Variety
 from streams.demo.listeners import Heard
 from streams.demo.panel import Facts, line, panel
 from streams.demo.readings import FADING_MS, FIGURES, POINTS, Readings
@@ -118,7 +119,7 @@ def varied(readings: Readings, looks: int = 12) -> Readings:
     for look in range(looks):
         of = {
             name: Variety(
-                shown=100 + look, categories_per_user=3.0 + look * (name == "tail"), overlap=0.125, distinct_items=1_000 + n,
+                impressions=100 + look, categories_per_user=3.0 + look * (name == "tail"), overlap=0.125, distinct_items=1_000 + n,
                 dislikes_per_1000_plays=None if name == "fixed" else 4.5,
             )
             for n, name in enumerate([ALL, *ARMS])

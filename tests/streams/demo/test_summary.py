@@ -10,7 +10,7 @@ import pytest
 from online_model import checkpoint
 from online_model.features import TASKS
 from online_model.metrics import Prequential
-from streams.core.serving.variety import Variety
+from streams.core.serving.surfaces import Variety
 from streams.demo.listeners import Heard
 from streams.demo.readings import Readings
 from streams.demo.summary import Summary, figures, learned, lines
@@ -30,7 +30,7 @@ TABLES = [
 @pytest.mark.parametrize(("heading", "struct"), TABLES)
 def test_every_field_is_documented_and_none_that_is_not_there(heading: str, struct: type) -> None:
     table = REFERENCE.split(f"\n{heading}")[1].split("\n\n")[0]
-    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(getattr(struct, "__struct_fields__"))  # noqa: B009
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(getattr(struct, "__struct_encode_fields__"))  # noqa: B009
 
 
 def test_a_run_that_heard_nothing_is_summed_up_without_figures() -> None:
@@ -51,8 +51,8 @@ def test_lines_tell_people_what_came_of_it() -> None:
     one = StrategyStatus(rounds=41.6, chance=0.314, experience=0.2, revenue=0.5, value=0.25, value_error=0.03, ess=30.0)
     none = msgspec.structs.replace(one, rounds=0.0, chance=0.686, value=None, value_error=None)
     surfaces = {"page": SurfaceStatus(revenue_weight=0.25, strategies={"tail": one, "fixed": none})}
-    seen = Variety(shown=256, categories_per_user=3.25, overlap=0.0625, distinct_items=1_234, dislikes_per_1000_plays=4.0)
-    few = Variety(shown=1, categories_per_user=2.0, overlap=None, distinct_items=8, dislikes_per_1000_plays=None)
+    seen = Variety(impressions=256, categories_per_user=3.25, overlap=0.0625, distinct_items=1_234, dislikes_per_1000_plays=4.0)
+    few = Variety(impressions=1, categories_per_user=2.0, overlap=None, distinct_items=8, dislikes_per_1000_plays=None)
     told = msgspec.structs.replace(told, surfaces=surfaces, variety={"page": {"all": seen, "tail": few}})
     assert list(lines(told)) == [
         "100 events in 60 s (0/s) on 10 lists and 7 pages; 90 examples learned",

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.join.events import Action, Event, ExposedItem, Exposure, Reason, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Event, ExposedItem, Exposure, Reason
 from streams.core.join.items import Item
 from streams.http.accept import ARRAY_BYTES, ARRAY_RECORDS, Unusable, catalog, event_rows, events, item_rows, tombstone
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from streams.core.join.events import ArmDraw
-from streams.core.serving.explain import Explained, Explanation
+from streams.core.serving.explain import ExplainedItem, Explanation
 from streams.core.serving.pages import Module, Page, PageRequest
 from streams.core.serving.recommend import Slate, SlateRequest
 from streams.http.accept import Taken, catalog, events
@@ -39,9 +39,9 @@ def test_every_reference_leads_somewhere_and_every_schema_is_led_to() -> None:
     assert set(references(DOCUMENT)) == schemas
 
 
-@pytest.mark.parametrize("struct", [SlateRequest, Slate, PageRequest, Page, Module, ArmDraw, Explanation, Explained, Taken, Problem])
+@pytest.mark.parametrize("struct", [SlateRequest, Slate, PageRequest, Page, Module, ArmDraw, Explanation, ExplainedItem, Taken, Problem])
 def test_fields_are_those_of_the_struct(struct: type[msgspec.Struct]) -> None:
-    assert set(DOCUMENT["components"]["schemas"][struct.__name__]["properties"]) == set(struct.__struct_fields__)
+    assert set(DOCUMENT["components"]["schemas"][struct.__name__]["properties"]) == set(struct.__struct_encode_fields__)
 
 
 def test_the_reference_lists_every_path_and_no_other_and_each_is_a_label_of_the_metrics() -> None:

@@ -11,7 +11,7 @@ from tests.paths import ROOT
 
 NEVER_STARTS = """
 import asyncio, sys
-from streams import app
+from streams.kafka_io import app
 
 class Waiting:
     app = None

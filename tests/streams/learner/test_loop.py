@@ -203,8 +203,8 @@ def test_a_learner_learns_before_what_takes_seconds_to_import_is_there(tmp_path:
     code = f"""
 import sys
 from pathlib import Path
-from tests.streams.learner.test_loop import COUNT, config, example, save, teaching, turn
-made = teaching(config(Path({str(tmp_path)!r})))
+from tests.streams.learner.test_loop import COUNT, config, example, save, loop, turn
+made = loop(config(Path({str(tmp_path)!r})))
 assert (made.applied, turn(made, [example(n) for n in range(COUNT)], 10) is not None) == (-1, True)
 save(made, Path({str(tmp_path)!r}))
 print(sorted({{"river", "sympy", "pandas", "sklearn", "scipy.stats"}} & set(sys.modules)))

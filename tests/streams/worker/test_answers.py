@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import UserState
-from streams.core.serving.explain import Recent
+from streams.core.serving.explain import RecentTraces
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
+from streams.core.state.rows import UserState
 from streams.kafka_io.topics import TopicSettings
 from streams.worker.answers import Answers, _copied
 from streams.worker.replica import Replica, ReplicaSettings
@@ -46,7 +46,7 @@ def test_a_change_waits_for_the_list_that_is_being_made_and_not_for_those_behind
     async def main() -> None:
         with ThreadPoolExecutor(1) as thread:
             model = Replica(TopicSettings(), ReplicaSettings(), SMALL, thread=thread)
-            answers = Answers(RecommendSettings(), PageSettings(), PartitionSettings(), model, thread, Recent(1, 1_000))
+            answers = Answers(RecommendSettings(), PageSettings(), PartitionSettings(), model, thread, RecentTraces(1, 1_000))
             asking = [asyncio.create_task(answers._made(make, name)) for name in ("first", "second", "third", "fourth")]
             await asyncio.sleep(0)
             turn = asyncio.create_task(answers.turn())

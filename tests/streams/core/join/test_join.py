@@ -18,11 +18,12 @@ from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event, ExposedItem, Exposure, Tick
 from streams.core.join.items import Item
-from streams.core.join.join import MAX_CHANGES, MAX_SLOTS, MAX_WAITING
-from streams.core.join.partition import SHOWN_ROW, Partition
+from streams.core.join.join import MAX_EXPOSURES, MAX_REVERSALS, MAX_WAITING
+from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Effects, Outgoing
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
+from streams.core.join.state_update import EXPOSED_ROW
+from streams.core.state.tables import Tables
 from tests import strategies
 from tests.oracles.join import Behaviour, Known, Labels, Shown, Story
 from tests.strategies import LOG_START
@@ -120,7 +121,7 @@ def told(slots: Iterable[Shown]) -> Counter[object]:
 
 def earned(out: Iterable[Outgoing]) -> Counter[object]:
     """What the learner was told of lists whose strategy was chosen."""
-    users, lists = {keys.key("user", u): u for u in "uv"}, {keys.once("request", r): f"request {r}" for r in "rs"}
+    users, lists = {keys.key("user", u): u for u in "uv"}, {keys.uncached("request", r): f"request {r}" for r in "rs"}
     rewards = [o.record for o in out if isinstance(o.record, Reward)]
     for r in rewards:
         assert (r.surface, r.arms, r.chances, r.segment, r.activity, r.domain) == ("page", ["a", "b", "c"], [0.25, 0.75, 0.0], 3, 1.5, 7)
@@ -164,7 +165,7 @@ def test_a_partition_tells_the_story_that_loops_tell(log: Log) -> None:
     for user, lately in wanted.lately.items():
         state = partition.user(keys.key("user", user))
         assert state is not None
-        assert list(SHOWN_ROW.iter_unpack(state.shown)) == [(keys.key("item", item), ts) for item, ts in lately]
+        assert list(EXPOSED_ROW.iter_unpack(state.exposed)) == [(keys.key("item", item), ts) for item, ts in lately]
 
 
 @given(strategies.logs(), st.sampled_from([0.2, 0.5, 0.9]))
@@ -197,7 +198,7 @@ def test_about_the_rate_of_many_exposures_is_drawn_whatever_the_rate() -> None:
     made = sum(isinstance(o.record, Example) for o in effects.examples)
     assert abs(made - 60) < 4 * (200 * 0.3 * 0.7) ** 0.5
     with pytest.raises(ValueError, match="negative_rate"):
-        PartitionSettings(negative_rate=0.0)
+        msgspec.convert({"negative_rate": 0.0}, PartitionSettings)
 
 
 @given(strategies.logs(size=12))
@@ -303,11 +304,13 @@ def test_context_and_the_users_attributes_are_two_bags() -> None:
 def test_a_finger_that_taps_collect_on_and_off_is_not_endless_evidence() -> None:
     taps = [at(1 + n / 100, "uncollect" if n % 2 else "collect", request_id="r") for n in range(30)]
     _, effects = applied(log_of(at(0, "play", also=(Action.IMPRESSION,), request_id="r"), *taps))
-    assert [sign for _, sign, _, _ in heard(effects.examples)[0].reversals] == [1, -1] * (MAX_CHANGES // 2)
+    assert [sign for _, sign, _, _ in heard(effects.examples)[0].reversals] == [1, -1] * (MAX_REVERSALS // 2)
 
 
 def test_a_list_keeps_its_newest_200_items_and_closes_the_others() -> None:
-    shown = [Event(ts=LOG_START + n, user_id="u", item_id=f"x{n}", action=Action.IMPRESSION, request_id="r") for n in range(MAX_SLOTS + 2)]
+    shown = [
+        Event(ts=LOG_START + n, user_id="u", item_id=f"x{n}", action=Action.IMPRESSION, request_id="r") for n in range(MAX_EXPOSURES + 2)
+    ]
     partition, effects = applied(log_of(*shown))
     assert [type(o.record) for o in effects.examples] == [Example, Closed, Example, Closed]  # of x0 and x1
     partition.apply([Arrived(900, 0, LOG_START, at(1, "skip", "x0", request_id="r"), "late to it")])

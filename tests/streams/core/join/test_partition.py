@@ -10,15 +10,18 @@ from hypothesis import strategies as st
 from online_model import history
 from online_model.features import TASKS, Closed, Example, Reversal
 from online_model.features import Tick as LearnerTick
+from online_model.popularity import of_item
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event, ExposedItem, Exposure, LogBegin, Reason, Tick
 from streams.core.join.events import Record as WireRecord
 from streams.core.join.items import Item
-from streams.core.join.partition import SHOWN_ROW, Partition
+from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables, digest
+from streams.core.join.state_update import EXPOSED_ROW
+from streams.core.state.digest import digest
+from streams.core.state.tables import ItemTables, Table, Tables
 from tests.strategies import CHOICE
 
 MINUTE = 60_000
@@ -144,13 +147,13 @@ def test_a_users_state_is_bounded_and_the_least_recently_changed_gives_way() -> 
     assert list(state.by_domain) == list(state.histories) == [keys.key("domain", f"d{k}") for k in newest]
     assert list(state.by_category) == [keys.key("category", f"c{k}") for k in newest]
     assert [len(positive) // history.ROW for positive, _ in state.histories.values()] == [2, 1, 1]
-    shown = [item for item, _ in SHOWN_ROW.iter_unpack(state.shown)]
+    shown = [item for item, _ in EXPOSED_ROW.iter_unpack(state.exposed)]
     assert shown == [keys.key("item", f"i{k}") for k in (2, 3, 4, 5)]  # i1 was shown once
 
 
 PAGES = st.builds(
     lambda minute, items, user, request, strategy: Exposure(
-        ts=START + int(minute * MINUTE), user_id=user, request_id=request, strategy=strategy, choice=CHOICE if strategy else None,
+        ts=START + int(minute * MINUTE), user_id=user, request_id=request, strategy=strategy, arm_draw=CHOICE if strategy else None,
         slots=tuple(ExposedItem(item_id=item, position=n, monetization=0.5) for n, item in enumerate(items)),
     ),
     st.floats(0, 40), st.lists(st.sampled_from("ijk"), min_size=1, max_size=3), st.sampled_from("uv"), st.sampled_from("rs"),
@@ -221,3 +224,18 @@ def test_dropping_doubling_or_swapping_one_event_changes_the_digest(change: str,
     for partition, log in zip(both, (records, other), strict=True):
         partition.apply(log)
     assert hashes(both[0]) != hashes(both[1])
+
+
+def test_glance_is_item_counts() -> None:
+    partition = Partition(
+        PartitionSettings(), Tables.over(), Catalog(), 1, {n: ItemTables(Table(bytes, bytes), Table(bytes, bytes)) for n in (0, 1)}
+    )
+    item = keys.key("item", "i")
+    decay = of_item()
+    partition.foreign[0].popularity.put(item.to_bytes(8, "big"), decay.add(None, 500, (1.0,) * decay.columns))
+    event = Event(ts=1_000, user_id="u", item_id="i", action=Action.PLAY)
+    partition.apply([Arrived(0, 0, 1_000, event, "e")])
+    at = 1_000 + 3_600_000
+    # an hour on, at a half-life of one: a half of the play, and a little less of what came half a second before it
+    assert partition.glance(item, at)[0] == 0.5 + 2.0 ** (-(at - 500) / 3_600_000)
+    assert partition.glance(item, at) == partition.item_counts(item, at)

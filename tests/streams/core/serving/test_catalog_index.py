@@ -1,36 +1,24 @@
-"""Shelves against the plainest thing that is right: look at every item, every time."""
+"""The catalog index against a naive oracle that looks at every item, every time."""
 from __future__ import annotations
 
 import itertools
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from online_model.popularity import EXPOSURE, POPULAR, Increment
 from streams.core.join.catalog import Catalog
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS, key
-from streams.core.serving import candidates
-from streams.core.serving.candidates import (
-    EXPLORE,
-    FRESH,
-    POPULAR_NOW,
-    CandidateIndex,
-    CatalogIndex,
-    EligibilityFilter,
-    Top,
-    draw,
-    retrieve,
-)
+from streams.core.serving import catalog_index as module
+from streams.core.serving.catalog_index import CatalogIndex
 
 DAY = 24 * HOUR_MS
 START = 1_700_000_000_000
 
 
-def shelves_of(*items: Item, now: int = START) -> CatalogIndex:
+def catalog_index_of(*items: Item, now: int = START) -> CatalogIndex:
     catalog_index, catalog = CatalogIndex(), Catalog()
     for item in items:
         catalog_index.put(catalog.put(item), START)
@@ -44,21 +32,6 @@ def k(item_id: str) -> int:
 
 def play(item_id: str, at: int = START, sign: int = 1) -> Increment:
     return Increment(k(item_id), at, POPULAR | EXPOSURE, sign)
-
-
-@given(st.lists(st.tuples(st.integers(1, 12), st.none() | st.integers(0, 20)), max_size=80), st.integers(1, 6))
-def test_top_holds_the_best_whatever_comes_and_goes(changes: list[tuple[int, int | None]], limit: int) -> None:
-    top, score = Top(limit), {}
-    for name, value in changes:
-        if value is None:
-            top.remove(name)
-            score.pop(name, None)
-        else:
-            top.put(name, value)
-            score[name] = value
-        best = list(top.best((s, -n) for n, s in score.items()))
-        assert best == sorted(score, key=lambda n: (-score[n], n))[: len(best)]
-        assert len(best) >= min(len(score), limit // 2)
 
 
 class Naive:
@@ -99,7 +72,7 @@ steps = st.one_of(
 
 
 @given(st.lists(steps, max_size=30))
-def test_shelves_hold_what_may_be_shown_and_nothing_else(changes: list[Item | tuple[str, object]]) -> None:
+def test_indexes_hold_what_may_be_shown_and_nothing_else(changes: list[Item | tuple[str, object]]) -> None:
     catalog_index, catalog, naive = CatalogIndex(), Catalog(), Naive()
     for n, change in enumerate(changes):
         if isinstance(change, Item):
@@ -129,7 +102,7 @@ def test_shelves_hold_what_may_be_shown_and_nothing_else(changes: list[Item | tu
         ]  # fmt: skip
         of = key("domain", domain) if domain else None
         if category is None:
-            candidate_index = catalog_index.of(of)
+            candidate_index = catalog_index.of_domain(of)
         elif wanted:
             candidate_index = catalog_index.categories(of)[key("category", category)]
         else:
@@ -139,7 +112,7 @@ def test_shelves_hold_what_may_be_shown_and_nothing_else(changes: list[Item | tu
         played = [n for n in wanted if naive.plays.get(n)]
         assert list(candidate_index.popular()) == [k(n) for n in sorted(played, key=lambda n: (-len(naive.plays[n]), k(n)))]
         told = [n for n in wanted if naive.items[n].published_ts is not None]
-        newest = [f for f in candidate_index.fresh() if f in {k(n) for n in told}]
+        newest = [f for f in candidate_index.newest() if f in {k(n) for n in told}]
         assert newest == [k(n) for n in sorted(told, key=lambda n: (-(naive.items[n].published_ts or 0), k(n)))]
     for name in IDS:
         assert catalog_index.popularity(k(name), naive.now) == pytest.approx(naive.popularity(name), rel=1e-6)
@@ -147,7 +120,7 @@ def test_shelves_hold_what_may_be_shown_and_nothing_else(changes: list[Item | tu
 
 @given(st.permutations([("a", 0), ("a", 30), ("b", 10), ("b", 20), ("b", 29), ("c", 48), ("a", 5)]))
 def test_popularity_is_the_decayed_count_in_any_order_of_events(events: list[tuple[str, int]]) -> None:
-    catalog_index = shelves_of(*(Item(item_id=i) for i in "abc"))
+    catalog_index = catalog_index_of(*(Item(item_id=i) for i in "abc"))
     for name, hour in events:
         catalog_index.add(play(name, START + hour * HOUR_MS))
     now = START + 50 * HOUR_MS
@@ -156,89 +129,51 @@ def test_popularity_is_the_decayed_count_in_any_order_of_events(events: list[tup
 
 
 def test_what_an_undo_takes_back_is_gone() -> None:
-    catalog_index = shelves_of(Item(item_id="a"), Item(item_id="b"))
+    catalog_index = catalog_index_of(Item(item_id="a"), Item(item_id="b"))
     catalog_index.add(play("a"))
     catalog_index.add(play("b"))
     catalog_index.add(play("b", START + HOUR_MS))
     catalog_index.add(play("a", sign=-1))
     catalog_index.add(play("b", sign=-1))
-    assert list(catalog_index.of(None).popular()) == [k("b")]
+    assert list(catalog_index.of_domain(None).popular()) == [k("b")]
     assert catalog_index.popularity(k("b"), START + HOUR_MS) == pytest.approx(1.0)
     catalog_index.add(Increment(k("a"), START, EXPOSURE))  # shown, not liked
     assert catalog_index.popularity(k("a"), START) == 0.0
 
 
 def test_known_popularity_is_seeded() -> None:
-    catalog_index = shelves_of(Item(item_id="a"), Item(item_id="b"))
+    catalog_index = catalog_index_of(Item(item_id="a"), Item(item_id="b"))
     catalog_index.seed(k("a"), 3.0, START)
     catalog_index.seed(k("b"), 0.0, START)
     catalog_index.add(play("a"))
     assert catalog_index.popularity(k("a"), START + DAY) == pytest.approx(2.0)
-    assert list(catalog_index.of(None).popular()) == [k("a")]
+    assert list(catalog_index.of_domain(None).popular()) == [k("a")]
 
 
 def test_without_a_catalog_what_events_name_may_be_shown_with_one_it_may_not() -> None:
     catalog_index = CatalogIndex()
     for name in ("a", "b", "gone"):
-        catalog_index.meet(name)
+        catalog_index.add_uncatalogued(name)
     catalog_index.add(play("b"))
     catalog_index.add(play("never named"))
     catalog_index.delete(k("gone"))
     for domain in (None, key("domain", "song")):
-        assert sorted(catalog_index.of(domain).items) == sorted([k("a"), k("b")])
-    assert list(catalog_index.of(None).popular()) == [k("b")]
+        assert sorted(catalog_index.of_domain(domain).items) == sorted([k("a"), k("b")])
+    assert list(catalog_index.of_domain(None).popular()) == [k("b")]
     assert catalog_index.name(k("b")) == "b" and catalog_index.name(k("gone")) is None
     catalog_index.put(Catalog().put(Item(item_id="b", domain="song")), START)
-    catalog_index.meet("c")
-    assert catalog_index.of(None).items == [k("b")] == list(catalog_index.of(key("domain", "song")).popular())
+    catalog_index.add_uncatalogued("c")
+    assert catalog_index.of_domain(None).items == [k("b")] == list(catalog_index.of_domain(key("domain", "song")).popular())
     assert catalog_index.available(k("a")) and not catalog_index.available(k("gone"))  # when a request names them
 
 
-def test_what_is_remembered_of_strangers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candidates, "REMEMBERED", 10)
+def test_what_is_remembered_of_uncatalogued_items_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 10)
     catalog_index = CatalogIndex()
     for n in range(100):
-        catalog_index.meet(f"i{n}")
+        catalog_index.add_uncatalogued(f"i{n}")
         catalog_index.add(play(f"i{n}"))
         catalog_index.delete(k(f"d{n}"))
-    assert len(catalog_index.of(None)) == 10 and k("i99") in catalog_index.of(None)
-    assert len(list(catalog_index.of(None).popular())) <= 10
+    assert len(catalog_index.of_domain(None)) == 10 and k("i99") in catalog_index.of_domain(None)
+    assert len(list(catalog_index.of_domain(None).popular())) <= 10
     assert [catalog_index.available(k(f"d{n}")) for n in (0, 89, 90, 99)] == [True, True, False, False]
-
-
-def filled(n: int, plays: int = 0) -> tuple[CatalogIndex, CandidateIndex]:
-    """Item i was published in minute i; the first `plays` were played, i0 most."""
-    catalog_index = shelves_of(*(Item(item_id=f"i{i}", published_ts=START + i * 60_000) for i in range(n)), now=START + n * 60_000)
-    for i in range(plays):
-        for _ in range(plays - i):
-            catalog_index.add(play(f"i{i}"))
-    return catalog_index, catalog_index.of(None)
-
-
-def test_candidates_are_popular_then_fresh_then_random_and_what_is_lacking_is_filled() -> None:
-    catalog_index, candidate_index = filled(40, plays=5)
-    gate = EligibilityFilter(catalog_index, {k("i1"), k("i39")})
-    out = retrieve(candidate_index, gate, 3, 2, 4, 1, np.random.default_rng(1))
-    assert list(out.items())[:5] == [
-        *((k(i), POPULAR_NOW) for i in ("i0", "i2", "i3")), *((k(i), FRESH) for i in ("i38", "i37")),
-    ]  # fmt: skip
-    assert list(out.values())[5:] == [EXPLORE] * 4 and len(out) == 9 and not {k("i1"), k("i39")} & set(out)
-    unplayed, cold = filled(40)
-    out = retrieve(cold, EligibilityFilter(unplayed, set()), 3, 2, 0, 1, np.random.default_rng(1))
-    assert list(out) == [k(f"i{n}") for n in (39, 38, 37, 36, 35)]  # nothing is popular yet: the newest take the places
-    assert len(retrieve(candidate_index, gate, 1, 0, 0, 30, np.random.default_rng(1))) == 30  # a long list has enough to choose from
-    assert len(retrieve(candidate_index, gate, 1, 0, 0, 99, np.random.default_rng(1))) == 38  # all there are
-
-
-@pytest.mark.parametrize("blocked", [3, 1_900])  # by drawing again, and by going through a shelf that is blocked for the most part
-def test_draws_are_uniform_over_what_comes_through(blocked: int) -> None:
-    catalog_index, candidate_index = filled(2_000)
-    gate = EligibilityFilter(catalog_index, {k(f"i{n}") for n in range(blocked)})
-    rng, seen = np.random.default_rng(3), dict.fromkeys((k(f"i{n}") for n in range(blocked, 2_000)), 0)
-    for _ in range(2_000 if blocked > 3 else 4_000):
-        drawn = draw(candidate_index, gate, 5, rng, but=[k("i1999")])
-        assert len(set(drawn)) == 5
-        for item in drawn:
-            seen[item] += 1
-    assert seen.pop(k("i1999")) == 0
-    assert stats.chisquare(list(seen.values())).pvalue > 0.001

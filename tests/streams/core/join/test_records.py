@@ -5,8 +5,8 @@ import struct
 
 import pytest
 
-from streams.core.join.arrivals import ARRIVAL, arrivals, original, pack_arrivals
 from streams.core.join.events import Event, Reason, Rejected
+from streams.core.join.records import ARRIVAL, arrivals, original, pack_arrivals
 
 
 def _event(ts: int, **more: object) -> dict[str, object]:
