@@ -46,16 +46,16 @@ def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
     """
     from replay.off_policy import strategy_rounds
     from replay.off_policy.evaluate import prospects
-    from replay.off_policy.rounds import Reader, watched
+    from replay.off_policy.rounds import RoundReader
     from replay.validate import complaints
     from streams.cli.console import emit, progress
 
-    strategies = strategy_rounds.Reader(loaded.settings.partition)
-    reader = Reader(loaded.settings.partition, {item.item_id: item for item in log.items()})
+    strategies = strategy_rounds.StrategyReader(loaded.settings.partition)
+    reader = RoundReader(loaded.settings.partition, {item.item_id: item for item in log.items()})
     counts: dict[str, int] = {}
     records, told = 0, []
     with progress("records") as tell:
-        for complaint in complaints(watched(log.rows(), reader), loaded.settings.partition, strategies):
+        for complaint in complaints(log.rows(), loaded.settings.partition, [reader, strategies]):
             records += 1
             if records % 1000 == 0:
                 tell(records, -1)
@@ -288,19 +288,14 @@ def evaluate(
     )  # fmt: skip
     s, items = loaded.settings, {item.item_id: item for item in log.items()}
     with progress("rows") as told:
+        from replay.off_policy.ranker_model import RankerModel
 
-        def ranker(rounds: Any, chances: Any, ways: Any) -> Any:
-            from replay.off_policy.ranker_model import predicted
-
-            return predicted(
-                log.rows, items, rounds, chances, ways, chosen.reward, s.partition, s.learner, s.model, s.process.threads, told
-            )  # fmt: skip
-
+        ranker = RankerModel(log.rows, items, s.partition, s.learner, s.model, s.process.threads, told)
         if level == "strategies":
             rounds = strategy_rounds.read(log.rows(), s.partition, items, surface, told)
-            found = judge.strategies(rounds, strategy_policies.chances(policy, rounds, s.bandit), chosen)
+            found = judge.strategies(rounds, strategy_policies.target_policy(policy, rounds, s.bandit), chosen)
         else:
-            found = judge.evaluate(read(log.rows(), s.partition, items, told), chosen, ranker)
+            found = judge.evaluate(read(log.rows(), s.partition, items, told), chosen, ranker.predicted)
     if report:
         click.echo(f"report: {evaluation_page.write(report, found, log.name)}", err=True)
     if as_json:

@@ -77,7 +77,7 @@ class Joins:
         if chosen is not None:
             _choose(shown, chosen)
         for slot in slots:
-            slot.id = xxhash.xxh3_64_intdigest(_ID.pack(user, list_key, slot.item, slot.shown_ms))
+            slot.id = exposure_id(user, list_key, slot.item, slot.shown_ms)
             slot.part = len(shown.parts)
             self._lists.put(LAST + _PAIR.pack(user, slot.item), list_key.to_bytes(8, "big"))
         shown.slots += slots
@@ -231,6 +231,11 @@ class Joins:
             self._lists.put(LIST + place, shown)
         else:
             self._lists.delete(LIST + place)
+
+
+def exposure_id(user: int, list_key: int, item: int, shown_ms: int) -> int:
+    """The 64-bit id of an exposure: a hash of the user's, the slate's and the item's key and of the moment (ms)."""
+    return xxhash.xxh3_64_intdigest(_ID.pack(user, list_key, item, shown_ms))
 
 
 def see(shown: PendingSlate, item: int) -> None:

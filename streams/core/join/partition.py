@@ -68,6 +68,15 @@ class Partition:
         """The state of a user, None where there is none. For reading only."""
         return self.tables.users.peek(_KEY.pack(user))  # whoever is only asked for doesn't become resident
 
+    def exposed(self, user_id: str, item_id: str, request_id: str | None) -> PendingExposure | None:
+        """The exposure that an event applied just now belongs to; None where it waits for one. For reading only."""
+        user, item = keys.key("user", user_id), keys.key("item", item_id)
+        if request_id is None:
+            last = self._joins.last(user, item)
+            return last[2] if last else None
+        slate = self._joins.find(user, keys.once("request", request_id))
+        return slate.slot(item) if slate else None
+
     def _counts(self, item: int, ts: int, read: Callable[[Table[bytes], bytes], bytes | None]) -> Values:
         key = _KEY.pack(item)
         own = self.view.items.read(read(self.tables.popularity, key), ts)

@@ -89,14 +89,28 @@ class Worth:
         )  # fmt: skip
 
 
-def remembered(exposure: Exposure, items: Sequence[int], monetization: Sequence[float]) -> PendingReward | None:
-    """What is kept of an exposure whose strategy was chosen, its places from the top; None where what it says can't be."""
+def choice_error(exposure: Exposure) -> str | None:
+    """What is wrong with an exposure's draw of a strategy, so that no reward is made of it; None where nothing is, or none was drawn."""
     choice, strategy = exposure.choice, exposure.strategy
-    if choice is None or strategy not in choice.arms or not len(set(choice.arms)) == len(choice.arms) == len(choice.chances):
+    if choice is None:
         return None
-    if abs(sum(choice.chances) - 1.0) > _SURE or choice.chances[choice.arms.index(strategy)] == 0.0:
-        return None
+    if not len(set(choice.arms)) == len(choice.arms) == len(choice.chances):
+        return "arms that are not one to a chance"
+    if strategy not in choice.arms:
+        return "a strategy that is not among its arms"
+    if abs(sum(choice.chances) - 1.0) > _SURE:
+        return "chances that don't sum to 1"
+    if choice.chances[choice.arms.index(strategy)] == 0.0:
+        return "a strategy of chance 0"
     if max(choice.segment, choice.domain) >= _KEYS or not all(map(isfinite, (choice.activity, *choice.vector))):
+        return "a context that is no number of its kind"
+    return None
+
+
+def remembered(exposure: Exposure, items: Sequence[int], monetization: Sequence[float]) -> PendingReward | None:
+    """What is kept of an exposure whose strategy was drawn, its places from the top; None where the draw can't be right."""
+    choice, strategy = exposure.choice, exposure.strategy
+    if choice is None or strategy is None or choice_error(exposure):
         return None
     return PendingReward(
         choice.surface, strategy, list(choice.arms), Struct(f"<{len(choice.chances)}d").pack(*choice.chances), choice.segment,
