@@ -60,6 +60,6 @@ def test_popularitys_part_taken_away_is_judged_on_what_chance_has_shown(data_dir
     plain, _, without = rows
     assert [row.name for row in rows] == ["gamma_item 0", "gamma_item 0.5", "gamma_item 1"]
     assert plain.auc_more.low == plain.auc_more.high == 0  # against itself
-    assert all(row.positives == 46 and 0 <= row.auc <= 1 and 0 < row.top < 3 * plain.top for row in rows if row.top and plain.top)
+    assert all(row.positives == 46 and 0 < row.auc < 1 for row in rows)
     assert without.auc != plain.auc and without.auc_more.value == pytest.approx(without.auc - plain.auc)
-    assert plain.auc - 0.05 < without.auc  # taking popularity's part away must not cost the order of what chance showed
+    assert without.auc_more.high > 0  # taking popularity's part away is not surely worse on what chance showed
