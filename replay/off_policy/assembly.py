@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from replay.log_rows import LogRow
 from replay.off_policy import rounds as item_rounds
 from replay.off_policy import strategy_policies, strategy_rounds
 from replay.off_policy.evaluate import ITEMS, LEVELS, Evaluation, Settings, strategies
 from replay.off_policy.evaluate import evaluate as items_evaluated
+from replay.off_policy.ranker_model import RankerModel
 from replay.options import CoreSettings, EvaluateOptions
 from streams.core.join.items import Item
 
@@ -30,12 +30,8 @@ def evaluate(
     items = {item.item_id: item for item in catalog}
     if level == "strategies":
         rounds = strategy_rounds.read(rows(), settings.partition, items, options.surface, progress)
-        return strategies(rounds, strategy_policies.chances(options.policy, rounds, settings.bandit), chosen)
+        return strategies(rounds, strategy_policies.target_policy(options.policy, rounds, settings.bandit), chosen)
 
-    def ranker(rounds: Any, policy: Any, ways: Any) -> Any:
-        from replay.off_policy.ranker_model import predicted
-
-        s = settings
-        return predicted(rows, items, rounds, policy, ways, chosen.reward, s.partition, s.learner, s.model, s.threads, progress)
-
-    return items_evaluated(item_rounds.read(rows(), settings.partition, items, progress), chosen, ranker)
+    s = settings
+    ranker = RankerModel(rows, items, s.partition, s.learner, s.model, s.threads, progress)
+    return items_evaluated(item_rounds.read(rows(), s.partition, items, progress), chosen, ranker.predicted)

@@ -40,16 +40,16 @@ def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
     """
     from replay.off_policy import strategy_rounds
     from replay.off_policy.evaluate import prospects
-    from replay.off_policy.rounds import Reader, watched
+    from replay.off_policy.rounds import RoundReader
     from replay.validate import complaints
     from streams.cli.console import emit, progress
 
-    strategies = strategy_rounds.Reader(loaded.settings.partition)
-    reader = Reader(loaded.settings.partition, {item.item_id: item for item in log.items()})
+    strategies = strategy_rounds.StrategyReader(loaded.settings.partition)
+    reader = RoundReader(loaded.settings.partition, {item.item_id: item for item in log.items()})
     counts: dict[str, int] = {}
     records, printed = 0, []
     with progress("records") as update:
-        for complaint in complaints(watched(log.rows(), reader), loaded.settings.partition, strategies):
+        for complaint in complaints(log.rows(), loaded.settings.partition, [reader, strategies]):
             records += 1
             if records % 1000 == 0:
                 update(records, -1)

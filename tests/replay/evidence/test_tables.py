@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from bandit.bootstrap import Interval
 from online_model.batch import Batch
 from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
@@ -19,7 +20,6 @@ from online_model.trainer import Trainer
 from replay import logs, prequential
 from replay.evidence.findings import sections, tables
 from replay.evidence.holdout import Judge, Tail, stopping
-from replay.evidence.intervals import Interval
 from replay.evidence.ledger import Judged, Ledger
 from replay.evidence.side_by_side import LaggedReplica, Watched, frozen_name, gamma_name
 from replay.evidence.tables import ALL_ON, Evidence, Finding, Question, Row, measured, span_name, switched_off, tail_ms
