@@ -26,11 +26,14 @@ _DRAWN = 4_000_000  # places drawn at once, 8 bytes each
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """A figure and its 95 % interval."""
+    """A figure, or a difference of two, and its 95 % interval."""
 
     value: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
 def resampled(columns: Array, cluster: Array, resamples: int, seed: int) -> Array:

@@ -38,7 +38,7 @@ def measure() -> Iterator[Figure]:
         catalog = [Item(item_id=f"i{n}", domain="song", artist_id=f"a{n % 200}", categories=(f"c{n % 20}",)) for n in range(ITEMS)]
         asyncio.run(send_items(settings, catalog))
         chosen = [f"topics.prefix={settings.prefix}", "topics.partitions=1", f"stores.data_dir={folder}/state", f"service.port={PORT}",
-                  f"copy.checkpoint_dir={folder}/model", f"process.checkpoint_dir={folder}/model", "exporter.port=0",
+                  f"replica.checkpoint_dir={folder}/model", f"learner_process.checkpoint_dir={folder}/model", "exporter.port=0",
                   "recommend.no_repeat_window_ms=0"]  # fmt: skip
         flags = [word for one in chosen for word in ("--set", one)]
         command = [sys.executable, "-m", "streams"]

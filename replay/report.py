@@ -18,8 +18,8 @@ from online_model.features import TASKS
 from online_model.metrics import WindowResult
 from online_model.tally import BINS, LOGIT_RANGE, NEGATIVE, POSITIVE, PREDICTED, TaskMetrics
 from replay.prequential import Result, auc_error
+from streams.core.join.keys import HOUR_MS
 
-HOUR_MS = 3_600_000
 COLOURS = ("#2456a6", "#b8412c", "#2f8f5b", "#8a5aa8", "#b5862a")  # a task each, told apart without colour vision by their order
 CURVE_BINS = 20  # of equal mass, as for ECE
 FEWEST = 20  # rows of each label in a window, below which its AUC is noise and isn't drawn

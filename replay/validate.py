@@ -3,20 +3,15 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from replay.log_rows import LogRow
-from replay.off_policy.strategy_rounds import Reader
-from streams.core.join.catalog import Catalog
-from streams.core.join.decode import decode
+from replay.off_policy.log_pass import LogObserver, apply_rows
 from streams.core.join.events import Action, Reason, Rejected
-from streams.core.join.partition import Partition
-from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.state.tables import Tables
 
 FOUND_LIMIT = 80  # characters of a found value
 SECONDS_LIMIT = 100_000_000_000  # as ms that is March 1973: no log is that old, so such a time was in seconds
@@ -34,26 +29,20 @@ class Complaint(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-def complaints(rows: Iterable[LogRow], settings: PartitionSettings, strategies: Reader | None = None) -> Iterator[Complaint | None]:
+def complaints(rows: Iterable[LogRow], settings: PartitionSettings, observers: Sequence[LogObserver] = ()) -> Iterator[Complaint | None]:
     """A verdict a record, in order: None where it is good. Late, future and duplicate records are judged as in replay.
 
-    `strategies` looks on.
+    `observers` see the same pass of the log.
     """
-    reader = strategies or Reader(settings)
-    partition = Partition(settings, Tables.over(), Catalog())
-    for offset, row in enumerate(rows):
-        for index, record in enumerate(decode(row.raw)):
-            arrival = row.arrival_ms or 0 if isinstance(record, Rejected) else record.ts if row.arrival_ms is None else row.arrival_ms
-            effects = partition.apply([Arrived(offset, index, arrival, record, f"{offset}-{index}", row.raw)])
-            reader.take(row.line, record, effects)
-            if isinstance(record, Rejected):
-                yield Complaint(line=row.line, reason=record.reason, message=message(record.reason, record.detail, record.raw))
-                continue
-            dead = [Complaint(line=row.line, reason=d.reason, message=message(d.reason, d.detail, row.raw)) for d in effects.dead]
-            yield dead[0] if dead else _suspect(row.line, record.ts)
-        for table in partition.tables.named().values():
-            table.settle()
-    reader.close(partition)
+    for line, arrived, effects in apply_rows(rows, settings, observers):
+        record = arrived.record
+        if isinstance(record, Rejected):
+            yield Complaint(line=line, reason=record.reason, message=message(record.reason, record.detail, record.raw))
+        elif effects.dead:
+            dead = effects.dead[0]
+            yield Complaint(line=line, reason=dead.reason, message=message(dead.reason, dead.detail, arrived.raw))
+        else:
+            yield _suspect(line, record.ts)
 
 
 def _suspect(line: int, ts: int) -> Complaint | None:

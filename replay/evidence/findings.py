@@ -8,7 +8,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from replay.evidence.intervals import Interval
+from bandit.bootstrap import Interval
 from replay.evidence.tables import Finding, Row
 from replay.report import inline, plain
 

@@ -12,12 +12,10 @@ Features are those that serving would make of the first log's state (`FeatureVie
 """
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
-import xxhash
 
 from online_model.batch import Batch, of_features
 from online_model.features import Closed, Features
@@ -27,11 +25,11 @@ from replay.prequential import BATCH, Numbered
 from streams.core.join import keys
 from streams.core.join.events import Context, Event, Exposure, Rejected
 from streams.core.join.features_view import NEVER, UserMoment
+from streams.core.join.join import exposure_id
 from streams.core.join.labels import LABELS, interpret
 from streams.core.join.partition import Partition
 from streams.core.join.records import Outgoing
 
-_SLOT_ID = struct.Struct("<QQQq")  # as `join.py` packs what an exposed slot's id is the hash of
 GROUP = 64  # rows predicted at once, as many as a micro-batch has
 
 
@@ -159,7 +157,7 @@ class Tail:
             part = featured(self._partition, record.user_id, record.context, self._from_ms)
             for slot in record.slots if isinstance(record, Exposure) else (record,):
                 module, position = slot.module, slot.position
-                id_ = xxhash.xxh3_64_intdigest(_SLOT_ID.pack(user, keys.uncached(*once), keys.key("item", slot.item_id), record.ts))
+                id_ = exposure_id(user, keys.uncached(*once), keys.key("item", slot.item_id), record.ts)
                 yield id_, part(slot.item_id, record.domain, module, position)
 
     def _predict(self, group: Sequence[tuple[int, Features]]) -> None:

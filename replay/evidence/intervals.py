@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import msgspec
 import numpy as np
 
+from bandit.bootstrap import Interval
 from online_model.gauc import gauc as gauc_of
 from online_model.tally import LEAST_P
 
@@ -24,17 +24,6 @@ Figure = Callable[[Array], float]  # weights of users [U] -> the figure; NaN whe
 
 RESAMPLES = 1_000  # an end of the interval is then 1 % of its width off or so
 SEED = 1
-
-
-class Interval(msgspec.Struct, frozen=True):
-    """A figure, or a difference of two, and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
 class Users:

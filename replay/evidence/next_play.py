@@ -17,7 +17,8 @@ from typing import NamedTuple, TypeGuard
 import msgspec
 import numpy as np
 
-from replay.evidence.intervals import RESAMPLES, Interval, Users, of_difference, of_figure
+from bandit.bootstrap import Interval
+from replay.evidence.intervals import RESAMPLES, Users, of_difference, of_figure
 from replay.evidence.yardsticks import MostPlayed, Successors
 from replay.prequential import Numbered
 from streams.core.join import keys

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 import numpy as np
 
+from bandit.bootstrap import Interval
 from online_model.batch import Batch
 from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
-from replay.evidence.intervals import RESAMPLES, Interval, Users, of_difference
+from replay.evidence.intervals import RESAMPLES, Users, of_difference
 from replay.evidence.ledger import AGES, Judged, Ledger
 from replay.evidence.side_by_side import ComparedLearner, LaggedReplica, ask_gammas, frozen_name, gamma_name, note_steps
 from replay.prequential import FEW_POSITIVES, Numbered, Result

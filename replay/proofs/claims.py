@@ -4,8 +4,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
+from scipy import stats
 
-from replay.simulator.closed_loop import interval
+from bandit.bootstrap import Interval
+
+
+def interval(figures: Sequence[float]) -> Interval:
+    """Mean of independent figures, one a seed, and its 95 % interval (Student's t). Raises ValueError below two figures.
+
+    >>> str(interval([1.0, 2.0, 3.0]))
+    '+2.0000 [-0.4841, +4.4841]'
+    """
+    x = np.asarray(figures, float)
+    if len(x) < 2:
+        raise ValueError(f"an interval needs two figures at least, got {len(x)}")
+    half = float(stats.t.ppf(0.975, len(x) - 1) * stats.sem(x))
+    return Interval(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half)
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):

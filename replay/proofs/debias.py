@@ -25,11 +25,11 @@ from online_model.popularity import RATE_HALF_LIFE_H
 from online_model.trainer import Trainer
 from replay.proofs.claims import Line, Proof, line, proof
 from replay.proofs.small_world import START_MS, column, exposures, keys, ranks, sigmoid
+from streams.core.join.keys import HOUR_MS
 
 Array = np.ndarray
 
 SLOPES = (0.0, 0.5, 1.0)
-HOUR_MS = 3_600_000
 _FULL_PLAY, _SKIP = TASKS.index("full_play"), TASKS.index("skip")
 _ITEM = SCOPES.index("item")
 TOP = 20

@@ -112,11 +112,6 @@ def held(each: Run) -> dict[str, float]:
     } | own  # fmt: skip
 
 
-def figures_of(seed: int, sizes: Sizes) -> dict[str, float]:
-    """Of one world."""
-    return held(run(seed, sizes))
-
-
 def judge(seeds: Sequence[int], each: Sequence[dict[str, float]]) -> Proof:
     """The five claims, each a comparison within a world; then what they rest on."""
 

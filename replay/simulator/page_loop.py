@@ -14,7 +14,7 @@ import numpy as np
 from bandit.settings import BanditSettings
 from bandit.strategies import strategies
 from online_model.user_vector import user_vector
-from replay.simulator.closed_loop import Observe, Waiting
+from replay.simulator.closed_loop import FutureRecords, Observe
 from replay.simulator.page_curves import Hindsight, Story, Visit
 from replay.simulator.page_reactions import of_slots, path, read, records
 from replay.simulator.page_worth import Worth, worth
@@ -54,7 +54,7 @@ class PageLoop:
         self.story = Story()
         self.category = world.item_domain * world.settings.categories + world.item_category
         self._sessions = world.sessions(seed)
-        self._waiting = Waiting(world, observe)
+        self._waiting = FutureRecords(world, observe)
 
     def run(self, sessions: int) -> Story:
         """The next `sessions` visits; may be called again to go on. What is due after the last one stays due."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from replay.simulator.reactions import COLLECT_WEIGHT, DISLIKE_WEIGHT, FULL_WEIGHT, SHARE_WEIGHT, SKIP_WEIGHT, chances
+from replay.simulator.reactions import UTILITY, chances
 from replay.simulator.world import WorldSettings
 
 Array = np.ndarray
@@ -33,12 +33,12 @@ def gains(settings: WorldSettings, v: Array) -> Array:
     p = chances(settings, v)
     play = 1 - p.skip
     out = np.zeros((len(v), _SPAN))
-    out[:, _place(SKIP_WEIGHT)] = p.skip - p.dislike
-    out[:, _place(SKIP_WEIGHT + DISLIKE_WEIGHT)] = p.dislike
+    out[:, _place(UTILITY.skip)] = p.skip - p.dislike
+    out[:, _place(UTILITY.skip + UTILITY.dislike)] = p.dislike
     shared = p.share / play  # of what is played, whatever else comes of it
-    for weight, chance in ((0.0, play - p.full), (FULL_WEIGHT, p.full - p.collect), (FULL_WEIGHT + COLLECT_WEIGHT, p.collect)):
+    for weight, chance in ((0.0, play - p.full), (UTILITY.full_play, p.full - p.collect), (UTILITY.full_play + UTILITY.collect, p.collect)):
         out[:, _place(weight)] += chance * (1 - shared)
-        out[:, _place(weight + SHARE_WEIGHT)] += chance * shared
+        out[:, _place(weight + UTILITY.share)] += chance * shared
     return out
 
 

@@ -16,11 +16,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from replay.simulator.world import HOUR_MS, Session, World, WorldSettings
+from replay.simulator.world import Session, World, WorldSettings
 from streams.core.join.events import Action, Event
+from streams.core.join.keys import HOUR_MS
+from streams.core.join.rewards import RewardSettings
 
-# Satisfaction by act: the default weights of the served order (MODEL.md section 1).
-FULL_WEIGHT, COLLECT_WEIGHT, SHARE_WEIGHT, SKIP_WEIGHT, DISLIKE_WEIGHT = 0.5, 2.0, 2.0, -0.5, -4.0
+UTILITY = RewardSettings()  # of each act: what strategies are rewarded by (MODEL.md section 1)
 # Columns of a slot's uniform draws.
 _STOP, _SKIP, _FULL, _COLLECT, _SHARE, _DISLIKE, _RATIO, _ALSO, _WHEN, _DELAY, _UNDO, _UNDO_DELAY = range(12)
 _DWELL_CAP_MS = 400_000  # of one slot, before pace: a long item is left running in the background
@@ -28,11 +29,11 @@ _COLLECT_AT_ONCE, _COLLECT_SOON = 0.5, 0.9  # half of the collects come with the
 _SOON_MS, _LATE_MS, _UNDO_MS = 180_000.0, 6 * HOUR_MS, 3 * HOUR_MS  # mean delays, before pace
 _UNDO_SHARE = 0.03  # of collects that are taken back
 _REALISED = {
-    Action.COLLECT: COLLECT_WEIGHT,
-    Action.UNCOLLECT: -COLLECT_WEIGHT,
-    Action.SHARE: SHARE_WEIGHT,
-    Action.SKIP: SKIP_WEIGHT,
-    Action.DISLIKE: DISLIKE_WEIGHT,
+    Action.COLLECT: UTILITY.collect,
+    Action.UNCOLLECT: -UTILITY.collect,
+    Action.SHARE: UTILITY.share,
+    Action.SKIP: UTILITY.skip,
+    Action.DISLIKE: UTILITY.dislike,
 }
 
 
@@ -78,7 +79,13 @@ def chances(settings: WorldSettings, v: np.ndarray) -> Chances:
 def satisfaction(settings: WorldSettings, v: np.ndarray) -> np.ndarray:
     """Expected weighted acts of a seen slot at utility v [n]: the hidden figure that recommenders are compared by."""
     p = chances(settings, v)
-    return FULL_WEIGHT * p.full + COLLECT_WEIGHT * p.collect + SHARE_WEIGHT * p.share + SKIP_WEIGHT * p.skip + DISLIKE_WEIGHT * p.dislike
+    return (
+        UTILITY.full_play * p.full
+        + UTILITY.collect * p.collect
+        + UTILITY.share * p.share
+        + UTILITY.skip * p.skip
+        + UTILITY.dislike * p.dislike
+    )
 
 
 def realised(acts: Sequence[Reaction]) -> float:
@@ -86,7 +93,7 @@ def realised(acts: Sequence[Reaction]) -> float:
     total = 0.0
     for act in acts:
         if act.full:
-            total += FULL_WEIGHT
+            total += UTILITY.full_play
         for action in (act.action, *act.also):
             total += _REALISED.get(action, 0.0)
     return total

@@ -24,9 +24,9 @@ import numpy as np
 
 from streams.core.join.events import Action, Context, Event
 from streams.core.join.items import Item
+from streams.core.join.keys import HOUR_MS
 
 DAY_MS = 86_400_000
-HOUR_MS = 3_600_000
 SCENES = ("night", "commute", "work", "evening")  # of hours 0-5, 6-9, 10-17, 18-23
 DEVICES = ("phone", "desktop", "speaker")
 BANDS = 6  # values of user.band, a coarse and sometimes wrong hint at taste, and of the item's era

@@ -1,11 +1,11 @@
-"""What every verb of `segue` is made with: the group, its errors, and the options that verbs share."""
+"""What every verb of `segue` is built with: the group, its errors, and the options that verbs share."""
 from __future__ import annotations
 
 import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,34 +15,37 @@ if TYPE_CHECKING:
 PACKAGES = ("streams", "online_model", "bandit", "replay")
 
 Verb = Callable[..., Any]
+T = TypeVar("T")
 
 
 class NoError(click.ClickException):
-    """The answer is no."""
+    """The command ran, and the result is negative: exit 1."""
 
     exit_code = 1
 
     def show(self, file: Any = None) -> None:
+        """Print the message on stderr."""
         click.echo(f"segue: {self.message}", err=True)
 
 
 class CallError(NoError):
-    """The call was wrong."""
+    """The command was called wrongly: exit 2."""
 
     exit_code = 2
 
 
 class Verbs(click.Group):
-    """Turns the errors that are meant for the user into one line and an exit code."""
+    """Turns errors that are meant for the user into one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; an error class of ours, or a file that can't be opened, becomes one line."""
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except Exception as error:  # noqa: BLE001 - sorted out here; whatever isn't for the user goes on
+        except Exception as error:  # noqa: BLE001 - sorted here; what isn't meant for the user is raised again
             origin = type(error).__module__.partition(".")[0]
-            if origin in PACKAGES:  # a class of ours exists to be told
+            if origin in PACKAGES:  # our exception classes carry messages for the user
                 raise (CallError if isinstance(error, ValueError) else NoError)(str(error)) from error
             if isinstance(error, OSError) and error.filename is not None:
                 raise CallError(f"{error.filename}: {error.strerror}") from error
@@ -63,17 +66,41 @@ def segue() -> None:
 
 
 def verb(example: str) -> Callable[[Verb], click.Command]:
-    """A command whose help ends in a line that can be pasted."""
+    """Make a function a command whose help ends in an example that can be pasted."""
 
-    def made(function: Verb) -> click.Command:
+    def decorate(function: Verb) -> click.Command:
         name = function.__name__.rstrip("_").replace("_", "-")
         return segue.command(name=name, epilog=f"\b\nTry:\n  {example}")(function)
 
-    return made
+    return decorate
+
+
+def bundled(kind: type[T]) -> Callable[[Verb], Verb]:
+    """Gather the options named like the fields of `kind` into one value; the verb gets it as `options`."""
+
+    def decorate(function: Verb) -> Verb:
+        @functools.wraps(function)
+        def call(**given: Any) -> Any:
+            options = kind(**{name: given.pop(name) for name in kind.__annotations__})
+            return function(options=options, **given)
+
+        return call
+
+    return decorate
+
+
+def renamed(old: str, new: str) -> Callable[[Verb], Verb]:
+    """Refuse an option of an earlier version with its new name."""
+
+    def refuse(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            raise CallError(f"{old}: it was renamed to {new}")
+
+    return click.option(old, hidden=True, expose_value=False, callback=refuse)
 
 
 def with_settings(function: Verb) -> Verb:
-    """`--config`, `--set` and `--broker` (short for one of them); the verb gets `loaded`."""
+    """Add `--config`, `--set` and `--broker` (short for one of them); the verb gets `loaded`."""
 
     @functools.wraps(function)
     def call(config: Path | None, assignments: tuple[str, ...], broker_at: str | None, **rest: Any) -> Any:
@@ -85,16 +112,18 @@ def with_settings(function: Verb) -> Verb:
         return function(loaded=settings.load(config, os.environ, flags), **rest)
 
     for option in (
-        click.option("--broker", "broker_at", metavar="HOST:PORT", help="the Kafka to use; short for --set topics.bootstrap=…"),
+        click.option("--broker", "broker_at", metavar="HOST:PORT", help="Kafka to connect to; short for --set topics.bootstrap=…"),
         click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="a setting; `segue config` lists them"),
-        click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="settings file  [default: segue.toml, if there]"),
+        click.option(
+            "--config", type=click.Path(path_type=Path, dir_okay=False), help="settings file  [default: segue.toml, if it exists]"
+        ),
     ):
         call = option(call)
     return call
 
 
 def at_a_broker(function: Verb) -> Verb:
-    """A broker that can't be reached is one line, not a stack."""
+    """Report a broker that can't be reached in one line instead of a traceback."""
 
     @functools.wraps(function)
     def call(loaded: Loaded, **rest: Any) -> Any:
@@ -107,7 +136,11 @@ def at_a_broker(function: Verb) -> Verb:
 
 
 def pairs(name: str, given: Sequence[str]) -> dict[str, str]:
-    """KEY=VALUE options as a dict."""
+    """KEY=VALUE options as a dict. `name`: the option, for the error of one that isn't such a pair.
+
+    >>> pairs("--map", ["user_id=uid", "ts=time"])
+    {'user_id': 'uid', 'ts': 'time'}
+    """
     out = {}
     for text in given:
         key, equals, value = text.partition("=")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streams.cli.frame import CallError, NoError, as_json, at_a_broker, verb, with_settings
-from streams.cli.log_options import FORMATS, Log, of_a_log
+from streams.cli.log_options import FORMATS, Log, with_log
 
 if TYPE_CHECKING:
     from streams.settings import Loaded
@@ -77,7 +77,7 @@ def broker(command: tuple[str, ...], folder: Path, port: int) -> None:
     "segue simulate --events 2000 -o events.jsonl --items items.jsonl && segue broker -- sh -c "
     "'segue topics --create && segue send events.jsonl --format jsonl --items items.jsonl'"
 )
-@of_a_log(FORMATS)
+@with_log(FORMATS)
 @with_settings
 @at_a_broker
 @at_a_broker
@@ -153,18 +153,14 @@ def run(
 def worker(loaded: Loaded) -> None:
     """Take events in, keep users' state, write examples, answer over HTTP; until Ctrl-C."""
     from streams import settings
-    from streams.http.service import Service, ServingSettings
+    from streams.http.service import Service
     from streams.status import WorkerReporter
     from streams.worker.process import run_worker
 
     s = loaded.settings
-    config = ServingSettings(
-        topics=s.topics, partition=s.partition, service=s.service, recommend=s.recommend, pages=s.pages, bandit=s.bandit, copy=s.copy,
-        model=s.model,
-    )  # fmt: skip
-    service = Service(config)
+    service = Service(settings.serving(s))
     click.echo(f"answers at {service.url}, documentation at {service.url}/docs", err=True)
-    run_worker(settings.worker(s), [service, WorkerReporter(s.standing, service.model)])
+    run_worker(settings.worker(s), [service, WorkerReporter(s.status, service.model)])
 
 
 @verb("segue broker -- sh -c 'segue topics --create && timeout 5 segue learner; true'")
@@ -177,7 +173,7 @@ def learner(loaded: Loaded) -> None:
     from streams.status import LearnerReporter
 
     s = loaded.settings
-    run_learner(settings.learner(s), [Exporter(s.exporter), LearnerReporter(s.standing)])
+    run_learner(settings.learner(s), [Exporter(s.exporter), LearnerReporter(s.status)])
 
 
 @verb("segue broker -- sh -c 'segue topics --create && segue metrics --seconds 1'")

@@ -28,7 +28,7 @@ def config(loaded: Loaded, as_json: bool) -> None:
 
 
 @verb("segue checkpoint")
-@click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="where they lie  [default: process.checkpoint_dir]")
+@click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="where they lie  [default: learner_process.checkpoint_dir]")
 @with_settings
 @as_json
 def checkpoint(root: Path | None, loaded: Loaded, as_json: bool) -> None:
@@ -36,7 +36,7 @@ def checkpoint(root: Path | None, loaded: Loaded, as_json: bool) -> None:
     from online_model import checkpoint as saved
     from streams.cli.console import emit
 
-    folder = root or Path(loaded.settings.process.checkpoint_dir)
+    folder = root or Path(loaded.settings.learner_process.checkpoint_dir)
     told: dict[str, str] = {}
     for name in saved.names(folder):
         try:

@@ -42,7 +42,7 @@ from streams.kafka_io.send import send_closing, send_items
 from streams.settings import Loaded, Settings, toml, values
 
 JOIN_WINDOW_MS = 20_000  # so that a minute shows examples of every kind; listeners are paced to it
-STANDING_S = 1.0  # between two records of how worker and learner stand
+STATUS_S = 1.0  # between two status reports of worker and learner
 START_S = 90.0  # of worker and learner, until the service answers with a model; 8 s is normal
 SETTLE_S = 20.0  # of the closing; 3 s is normal
 QUIET_S = 0.5  # before the closing tick: by then requests under way when the listeners stopped have ended
@@ -134,11 +134,11 @@ def _placed(s: Settings, plan: Plan) -> Settings:
     return replace(
         s,
         stores=replace(s.stores, data_dir=str(plan.folder / "state")),
-        process=replace(s.process, checkpoint_dir=checkpoints),
-        copy=replace(s.copy, checkpoint_dir=checkpoints),
+        learner_process=replace(s.learner_process, checkpoint_dir=checkpoints),
+        replica=replace(s.replica, checkpoint_dir=checkpoints),
         service=replace(s.service, host="127.0.0.1", port=s.service.port or free[0], token=""),
         exporter=replace(s.exporter, host="127.0.0.1", port=s.exporter.port or free[1], token=""),
-        standing=replace(s.standing, every_s=STANDING_S),
+        status=replace(s.status, every_s=STATUS_S),
     )
 
 
@@ -210,7 +210,7 @@ class _Live:
             except (TimeoutError, KafkaError) as error:
                 why = str(error) or f"no answer within {ASK_S:.0f} s"
                 raise RunError(f"Kafka at {self._facts.kafka} did not say what was committed: {why}") from error
-            metrics = await asyncio.to_thread(learned, Path(self._settings.process.checkpoint_dir))
+            metrics = await asyncio.to_thread(learned, Path(self._settings.learner_process.checkpoint_dir))
         return figures(
             self._readings, heard, metrics, seconds, complete=complete, start_seconds=round(start_seconds, 3), lag=behind,
             join_window_s=self._facts.join_window_s, seed=self._plan.seed,

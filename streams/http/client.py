@@ -11,7 +11,8 @@ import msgspec
 from streams.core.serving.explain import Explanation
 from streams.core.serving.pages import Page, PageRequest
 from streams.core.serving.recommend import Slate, SlateRequest
-from streams.http.entrance import Problem, ServiceSettings
+from streams.http.entrance import Problem
+from streams.http.settings import ServiceSettings
 
 T = TypeVar("T")
 TIMEOUT_S = 10.0

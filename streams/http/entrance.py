@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import ipaddress
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
@@ -50,55 +49,6 @@ class Refusal(Exception):  # noqa: N818 - it is an answer
     @property
     def body(self) -> bytes:
         return msgspec.json.encode(self.problem)
-
-
-def loopback(host: str) -> bool:
-    """Can only this machine reach it?"""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _check_address(host: str, port: int, token: str, section: str) -> None:
-    """Nobody opens a door to others without a lock."""
-    if not 0 <= port <= 65_535:
-        raise ValueError(f"port must be in [0, 65535], got {port}")
-    if not token and not loopback(host):
-        raise ValueError(f"host is {host}, which others can reach, and token is empty; set {section}.token, or {section}.host=127.0.0.1")
-    if not all(33 <= ord(c) < 127 for c in token):
-        raise ValueError("token must be of printable ASCII characters without spaces: it travels in a header")
-
-
-class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a worker answers, and how much at once."""
-
-    host: str = "127.0.0.1"  # loopback; bound elsewhere, a token is demanded
-    port: int = 8080  # 0: any free one
-    token: str = ""  # bearer token that every request must carry; "" = none, on loopback only
-    max_body_bytes: int = 1 << 20  # of one request, else 413; as much as one record of `events` may have
-    max_in_flight: int = 64  # requests at once, else 429; a list takes about 10 ms, so the last one waits for less than a second
-    explained_requests: int = 1_000  # the last ones, whose lists /v1/explain tells the reasons of; some minutes'. 0: none
-    explained_bytes: int = 32 << 20  # that these may take, packed: a list of 10 is about 10 KB
-    acknowledged_within_s: float = 2.0  # by Kafka; beyond: 503, and lists leave with the flag `unlogged`
-
-    def __post_init__(self) -> None:
-        _check_address(self.host, self.port, self.token, "service")
-        if self.max_body_bytes < 1 or self.max_in_flight < 1 or self.acknowledged_within_s <= 0:
-            raise ValueError("max_body_bytes, max_in_flight and acknowledged_within_s must be positive")
-        if self.explained_requests < 0 or self.explained_bytes < 0:
-            raise ValueError("explained_requests and explained_bytes must not be negative")
-
-
-class ExporterSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the learner's metrics are (a worker's are at its service)."""
-
-    host: str = "127.0.0.1"  # loopback; bound elsewhere, a token is demanded
-    port: int = 8081  # 0: any free one; where it is taken the learner goes on without
-    token: str = ""  # bearer token that every request must carry; "" = none, on loopback only
-
-    def __post_init__(self) -> None:
-        _check_address(self.host, self.port, self.token, "exporter")
 
 
 class Entrance:

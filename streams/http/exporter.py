@@ -25,8 +25,9 @@ from prometheus_client.registry import Collector
 from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
 from online_model.gate_watch import GATES
 from streams.core.join.events import Reason
-from streams.http.entrance import Entrance, ExporterSettings, Receive, Refusal, Scope, Send, respond
+from streams.http.entrance import Entrance, Receive, Refusal, Scope, Send, respond
 from streams.http.server import CantListen, address, bind, serve
+from streams.http.settings import ExporterSettings
 from streams.kafka_io.topics import names
 
 if TYPE_CHECKING:

@@ -21,29 +21,26 @@ from litestar import Litestar, Response, delete, get, post, put
 from litestar import Request as Call
 from litestar.exceptions import HTTPException
 
-from bandit.settings import BanditSettings
-from online_model.model_settings import ModelSettings
 from streams.core.join.decode import validated
 from streams.core.join.events import Exposure, Rejected
 from streams.core.join.partition import Partition
-from streams.core.join.settings import PartitionSettings
 from streams.core.serving.explain import Explanation, RecentTraces
 from streams.core.serving.fusion import RequestError
-from streams.core.serving.pages import Page, PageRequest, PageSettings
-from streams.core.serving.recommend import STALE, RecommendSettings, Slate, SlateRequest
+from streams.core.serving.pages import Page, PageRequest
+from streams.core.serving.recommend import STALE, Slate, SlateRequest
 from streams.core.serving.surfaces import arms
 from streams.http import accept
 from streams.http.accept import NotTaken, Taken, Unusable
 from streams.http.contracts import Health, Readiness, documentation
-from streams.http.entrance import App, Entrance, Refusal, ServiceSettings
+from streams.http.entrance import App, Entrance, Refusal
 from streams.http.exporter import CONTENT_TYPE, WorkerMetrics
 from streams.http.server import address, bind, serve
+from streams.http.settings import ServingSettings
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.messages import Out
-from streams.kafka_io.topics import TopicSettings
 from streams.worker.answers import PartitionMovedError, ServingThread
 from streams.worker.process import Worker
-from streams.worker.replica import Replica, ReplicaSettings
+from streams.worker.replica import Replica
 
 UNLOGGED = "unlogged"  # flag: Kafka did not say in time that it has the exposure
 
@@ -52,19 +49,6 @@ log = logging.getLogger(__name__)
 AnyCall = Call[Any, Any, Any]
 R = TypeVar("R", SlateRequest, PageRequest)
 A = TypeVar("A", Slate, Page)
-
-
-class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a service runs by; the topics and how events are joined are the worker's."""
-
-    topics: TopicSettings = TopicSettings()
-    partition: PartitionSettings = PartitionSettings()
-    service: ServiceSettings = ServiceSettings()
-    recommend: RecommendSettings = RecommendSettings()
-    pages: PageSettings = PageSettings()
-    bandit: BanditSettings = BanditSettings()
-    copy: ReplicaSettings = ReplicaSettings()
-    model: ModelSettings = ModelSettings()
 
 
 class Service:
@@ -76,7 +60,7 @@ class Service:
         self.address = address(self._socket)
         self._thread = ThreadPoolExecutor(1, "answer")
         chosen = arms(config.pages, config.recommend)
-        self.model = Replica(config.topics, config.copy, config.model, thread=self._thread, arms=chosen, bandit=config.bandit)
+        self.model = Replica(config.topics, config.replica, config.model, thread=self._thread, arms=chosen, bandit=config.bandit)
         recent = RecentTraces(config.service.explained_requests, config.service.explained_bytes)
         self._serving = ServingThread(config.recommend, config.pages, config.partition, self.model, self._thread, recent)
         self._delivery = Delivery(config.topics)  # its own: behind a worker's effects, which are large, lists would wait for their turn

@@ -13,8 +13,9 @@ from sklearn.metrics import log_loss
 
 from benchmarks import learning, obvious
 from benchmarks.figure import Figure
-from benchmarks.learning import EveryOccurrence, Side, Step, Unflattened, ours, steps, take_turns, with_other
+from benchmarks.learning import Side, Step, ours, steps, take_turns, with_other
 from benchmarks.recommend import apart
+from benchmarks.slower import EveryOccurrence, Unflattened
 from online_model import behaviour_attention
 from online_model.batch import of_candidates, of_records
 from online_model.cin import CIN

@@ -31,9 +31,9 @@ from streams.core.join.settings import PartitionSettings
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
 from streams.http.contracts import openapi
-from streams.http.entrance import ExporterSettings, ServiceSettings
 from streams.http.exporter import Exporter
-from streams.http.service import Service, ServingSettings
+from streams.http.service import Service
+from streams.http.settings import ExporterSettings, ServiceSettings, ServingSettings
 from streams.kafka_io.broker import EmbeddedBroker
 from streams.kafka_io.topics import TopicSettings, names
 from streams.learner.process import LearnerProcess
@@ -65,7 +65,7 @@ async def serving(
     made = Service(
         ServingSettings(
             topics=topics, service=ServiceSettings(port=0, **service),
-            copy=ReplicaSettings(checkpoint_dir=str(folder / "checkpoints"), stale_after_s=2.0),
+            replica=ReplicaSettings(checkpoint_dir=str(folder / "checkpoints"), stale_after_s=2.0),
             recommend=RecommendSettings(explore_share=0.0, no_repeat_window_ms=0), bandit=bandit or BanditSettings(),
         )
     )  # fmt: skip
@@ -687,7 +687,7 @@ def test_sigterm_in_the_midst_of_requests_breaks_no_answer_and_loses_no_exposure
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     chosen = {"topics.prefix": topics.prefix, "topics.partitions": 1, "service.port": port, "stores.data_dir": tmp_path / "state",
-              "copy.checkpoint_dir": tmp_path / "checkpoints", "recommend.no_repeat_window_ms": 0}  # fmt: skip
+              "replica.checkpoint_dir": tmp_path / "checkpoints", "recommend.no_repeat_window_ms": 0}  # fmt: skip
     flags = [word for key, value in chosen.items() for word in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "streams", "worker", "--broker", topics.bootstrap, *flags]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

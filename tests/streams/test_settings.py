@@ -1,6 +1,7 @@
 """What holds, and where it came from: default < file < environment < flags."""
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -82,6 +83,32 @@ def test_bad_file_is_refused_by_name(text: str, message: str) -> None:
         load(None, {})
 
 
+@pytest.mark.parametrize(("old", "new"), settings.RENAMED.items())
+def test_a_renamed_setting_is_refused_with_its_new_name_wherever_it_is_set(old: str, new: str) -> None:
+    kinds = dict(settings.leaves(settings.Settings))
+    assert not any(key == old or key.startswith(f"{old}.") for key in kinds)
+    present = [key for key in kinds if key == new or key.startswith(f"{new}.")]
+    assert present
+    for key in present:
+        before = old + key.removeprefix(new)
+        table, _, name = before.rpartition(".")
+        message = f"unknown setting '{re.escape(before)}'; it was renamed to '{re.escape(key)}'"
+        with pytest.raises(SettingsError, match=f"--set: {message}"):
+            load(None, {}, [("--set", f"{before}=1")])
+        variable = f"SEGUE_{before.upper().replace('.', '__')}"
+        with pytest.raises(SettingsError, match=f"{variable}: {message}"):
+            load(None, {variable: "1"})
+        Path("old.toml").write_text(f"[{table}]\n{name} = 1\n")
+        with pytest.raises(SettingsError, match=rf"old\.toml: unknown setting '{re.escape(old)}"):
+            load(Path("old.toml"), {})
+
+
+def test_a_refused_secret_is_not_shown() -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(None, {"SEGUE_SERVICE__TOKEN": "two words"})
+    assert "service.token = ***" in str(refused.value) and "words" not in str(refused.value)
+
+
 def test_missing_file_and_flag_without_a_value_are_refused() -> None:
     with pytest.raises(SettingsError, match="x.toml: no such settings file"):
         load(Path("x.toml"), {})
@@ -111,7 +138,9 @@ def test_secrets_are_not_shown() -> None:
 def test_every_setting_has_a_unit_or_needs_none() -> None:
     for key, kind in settings.leaves(settings.Settings):
         name = key.rpartition(".")[2]
-        if kind in (int, float) and any(word in name for word in ("window", "lateness", "retention", "timeout", "interval")):
+        if getattr(kind, "__origin__", kind) in (int, float) and any(
+            word in name for word in ("window", "lateness", "retention", "timeout", "interval")
+        ):
             assert name.endswith(("_ms", "_s", "_h", "_d", "_bytes")), f"{key}: what unit?"
 
 

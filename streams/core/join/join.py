@@ -67,6 +67,12 @@ class FeedbackJoin:
         row = self._pending.get(SLATE + key)
         return row if isinstance(row, PendingSlate) else None
 
+    def last(self, user: bytes, item: int) -> PendingExposure | None:
+        """The exposure in which a user was last shown an item."""
+        last = self._pending.get(LAST + user + item.to_bytes(8, "big"))
+        slate = self.slate(user + last) if isinstance(last, bytes) else None
+        return slate.exposure(item) if slate else None
+
     def locate(self, key: bytes, item: int, feedback: Feedback, by_request: bool) -> ExposureRef | None:
         """The exposure that an event belongs to: in the slate of its request, else in the last one that showed the item.
 
@@ -94,8 +100,9 @@ class FeedbackJoin:
         slate = self.slate(key) or PendingSlate()
         if pending_reward is not None:
             _attach(slate, pending_reward)
+        user, slate_id = _SLATE_KEY.unpack(key)
         for exposure in exposures:
-            exposure.id = xxhash.xxh3_64_intdigest(_EXPOSURE_ID.pack(*_SLATE_KEY.unpack(key), exposure.item, exposure.shown_ms))
+            exposure.id = exposure_id(user, slate_id, exposure.item, exposure.shown_ms)
             exposure.part = len(slate.parts)
             self._pending.put(LAST + key[:8] + exposure.item.to_bytes(8, "big"), key[8:])
         slate.exposures += exposures
@@ -266,6 +273,11 @@ class FeedbackJoin:
             self._pending.put(SLATE + key, slate)
         else:
             self._pending.delete(SLATE + key)
+
+
+def exposure_id(user: int, slate: int, item: int, shown_ms: int) -> int:
+    """The 64-bit id of an exposure: a hash of the user's, the slate's and the item's key and of the moment (ms)."""
+    return xxhash.xxh3_64_intdigest(_EXPOSURE_ID.pack(user, slate, item, shown_ms))
 
 
 def slate_key(user: int, slate: int) -> bytes:

@@ -17,12 +17,13 @@ from streams.core.join.catalog import Catalog
 from streams.core.join.events import Event, Exposure, Reason, Rejected, Tick
 from streams.core.join.features_view import NO_PARTS, FeatureView, ItemSignals, UserMoment
 from streams.core.join.join import ExposureRef, FeedbackJoin, slate_key
+from streams.core.join.keys import key, uncached
 from streams.core.join.labels import Feedback, interpret
 from streams.core.join.records import Arrived, Effects, Outgoing, RejectedRecord
 from streams.core.join.rewards import pending_reward
 from streams.core.join.settings import PartitionSettings
 from streams.core.join.state_update import Interaction, StateUpdate
-from streams.core.state.rows import PROGRESS, PendingFeedback, Progress, UserState
+from streams.core.state.rows import PROGRESS, PendingExposure, PendingFeedback, Progress, UserState
 from streams.core.state.tables import ItemTables, Tables
 
 _KEY = struct.Struct(">Q")
@@ -85,6 +86,14 @@ class Partition:
     def user(self, user: int) -> UserState | None:
         """The state of a user, None where there is none. For reading only: it doesn't become resident."""
         return self.tables.users.peek(_KEY.pack(user))
+
+    def exposed(self, user_id: str, item_id: str, request_id: str | None) -> PendingExposure | None:
+        """The exposure that an event applied just now belongs to; None where it waits for one. For reading only."""
+        user, item = key("user", user_id), key("item", item_id)
+        if request_id is None:
+            return self._join.last(_KEY.pack(user), item)
+        slate = self._join.slate(slate_key(user, uncached("request", request_id)))
+        return slate.exposure(item) if slate else None
 
     def _tick(self, tick: Tick) -> None:
         before_ms = self.progress.watermark_ms

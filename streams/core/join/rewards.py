@@ -62,6 +62,24 @@ class SlateReward:
         )  # fmt: skip
 
 
+def draw_error(exposure: Exposure) -> str | None:
+    """What is wrong with an exposure's draw of a strategy, so that no reward is made of it; None where nothing is, or none was drawn."""
+    draw, strategy = exposure.arm_draw, exposure.strategy
+    if draw is None:
+        return None
+    if not len(set(draw.arms)) == len(draw.arms) == len(draw.propensities):
+        return "arms that are not one to a chance"
+    if strategy not in draw.arms:
+        return "a strategy that is not among its arms"
+    if abs(sum(draw.propensities) - 1.0) > _SUM_SLACK:
+        return "chances that don't sum to 1"
+    if draw.propensities[draw.arms.index(strategy)] == 0.0:
+        return "a strategy of chance 0"
+    if max(draw.segment, draw.domain) >= _KEYS or not all(map(isfinite, (draw.activity, *draw.vector))):
+        return "a context that is no number of its kind"
+    return None
+
+
 def pending_reward(exposure: Exposure, items: Sequence[int], catalog: Catalog) -> PendingReward | None:
     """What is kept of a slate whose strategy was drawn, from the top; None where the draw can't be as it is written.
 
@@ -69,11 +87,7 @@ def pending_reward(exposure: Exposure, items: Sequence[int], catalog: Catalog) -
     the catalog.
     """
     draw, strategy = exposure.arm_draw, exposure.strategy
-    if draw is None or strategy not in draw.arms or not len(set(draw.arms)) == len(draw.arms) == len(draw.propensities):
-        return None
-    if abs(sum(draw.propensities) - 1.0) > _SUM_SLACK or draw.propensities[draw.arms.index(strategy)] == 0.0:
-        return None
-    if max(draw.segment, draw.domain) >= _KEYS or not all(map(isfinite, (draw.activity, *draw.vector))):
+    if draw is None or strategy is None or draw_error(exposure):
         return None
     monetization: dict[int, float] = {}
     for slot, item in zip(exposure.slots, items, strict=True):

@@ -19,8 +19,8 @@ from replay.evidence.next_play import AFTER, MOST, NOW, ORDERS, SEGUE, NextFound
 from replay.evidence.yardsticks import MostPlayed, Successors
 from replay.log_rows import LogRow
 from replay.prequential import Numbered, Result
+from streams.cli import offline
 from streams.cli.main import segue
-from streams.cli.offline import SLOTS
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import MAX_SLOTS, Action, Event
@@ -308,7 +308,7 @@ def test_command_gives_a_table_json_and_a_picture(tmp_path: Path) -> None:
 
 
 def test_list_may_be_as_long_as_an_exposure() -> None:
-    assert SLOTS == MAX_SLOTS == sum(getattr(RecommendSettings(), f"{of}_candidates") for of in ("popular", "fresh", "explore"))
+    assert offline.MAX_SLOTS == MAX_SLOTS == sum(getattr(RecommendSettings(), f"{of}_candidates") for of in ("popular", "fresh", "explore"))
 
 
 @pytest.mark.parametrize("options", [["--next", "201"], ["--every", "2"], ["--next", "2", "--freshness"], ["--next", "0"]])

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from bandit.bootstrap import Interval
 from online_model.batch import Batch
 from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
@@ -19,7 +20,6 @@ from online_model.trainer import Trainer
 from replay import logs, prequential
 from replay.evidence.findings import sections, tables
 from replay.evidence.holdout import Judge, Tail, stopping
-from replay.evidence.intervals import Interval
 from replay.evidence.ledger import Judged, Ledger
 from replay.evidence.side_by_side import LaggedReplica, Watched, frozen_name, gamma_name
 from replay.evidence.tables import ALL_ON, Evidence, Finding, Question, Row, measured, span_name, switched_off, tail_ms
@@ -253,7 +253,7 @@ def test_a_second_log_whose_acts_come_in_rows_of_their_own_is_refused(more: dict
     first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
     first.write_bytes(b"\n".join(row.raw for row in log(hours=1)))
     second.write_bytes(b"\n".join([msgspec.json.encode(plain), msgspec.json.encode(record)]))
-    told = CliRunner().invoke(segue, ["replay", str(first), "--format", "jsonl", "--gamma", "0,1", "--judge", str(second)])
+    told = CliRunner().invoke(segue, ["replay", str(first), "--format", "jsonl", "--gamma", "0,1", "--holdout", str(second)])
     assert told.exit_code == 2 and f"second log, row 2: {says}, whose acts may come in other rows" in " ".join(told.output.split())
 
 
@@ -319,7 +319,7 @@ def test_command_gives_tables_json_and_pictures(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"\n".join(row.raw for row in log()))
     small = [f"model.{name}={getattr(SMALL, name)}" for name in ("embedding_dim", "attention_units", "expert_units", "tower_units")]
-    options = ["--ablate", "--freshness", "--gamma", "0,1", "--judge", str(path), "--report", str(tmp_path / "r"), "--json"]
+    options = ["--ablate", "--freshness", "--gamma", "0,1", "--holdout", str(path), "--report", str(tmp_path / "r"), "--json"]
     sets = [part for assignment in small for part in ("--set", assignment)]
     told = CliRunner().invoke(segue, ["replay", str(path), "--format", "jsonl", *options, *sets], catch_exceptions=False)
     assert told.exit_code == 0
@@ -332,7 +332,7 @@ def test_command_gives_tables_json_and_pictures(tmp_path: Path) -> None:
     assert msgspec.json.decode((tmp_path / "r" / "result.json").read_bytes())["evidence"] == evidence
 
 
-@pytest.mark.parametrize("options", [["--gamma", "much"], ["--judge", __file__]])
+@pytest.mark.parametrize("options", [["--gamma", "much"], ["--holdout", __file__]])
 def test_call_that_asks_for_nothing_sensible_is_refused(options: list[str]) -> None:
     assert CliRunner().invoke(segue, ["replay", __file__, "--format", "jsonl", *options]).exit_code == 2
 

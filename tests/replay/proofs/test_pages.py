@@ -18,7 +18,11 @@ def test_both_pages_are_looked_at_alike_and_listeners_are_shown_less_of_the_same
     assert sum(f.pages for f in one.by_strategy.values()) == 80
     assert set(one.worth) >= {"blend-0", "tail", "explore", "fixed"}
     assert max(one.worth.values()) == one.worth[one.best] >= one.policy_worth >= min(one.worth.values())
-    assert table(judge([1], [found])).endswith(("pages: pass, seeds 1", "pages: FAIL, seeds 1"))
+    good = dict.fromkeys(found, 1.0) | {"categories chosen": 1.2, "distinct chosen": 1.2, "overlap chosen": 0.9}
+    seeds = [good, good]  # with one seed an interval is unbounded, and no claim of one can pass
+    assert table(judge([1, 2], seeds)).endswith("pages: pass, seeds 1, 2")
+    for name, value in (("categories chosen", 1.05), ("overlap chosen", 1.0), ("dislikes chosen", 1.1), ("revenue chosen", 0.97)):
+        assert table(judge([1, 2], [each | {name: value} for each in seeds])).endswith("pages: FAIL, seeds 1, 2"), name
 
 
 @pytest.mark.prove

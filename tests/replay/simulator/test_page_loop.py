@@ -11,8 +11,9 @@ from replay.simulator.page_curves import Story
 from replay.simulator.page_loop import PageLoop, PageRunSettings, SeguePages
 from replay.simulator.page_reactions import of_slots, path
 from replay.simulator.segue_loop import SegueSettings
-from replay.simulator.world import HOUR_MS, World, WorldSettings
+from replay.simulator.world import World, WorldSettings
 from streams.core.join.events import Action, Event, Exposure
+from streams.core.join.keys import HOUR_MS
 
 SMALL = WorldSettings(listeners=60, items=200)
 PLAIN = PageRunSettings(segue=SegueSettings(model=ModelSettings(deep=False)))

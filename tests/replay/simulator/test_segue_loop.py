@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 
 from online_model.model_settings import ModelSettings
-from replay.simulator.closed_loop import ClosedLoop, LoopReport, Popular, interval
+from replay.proofs.claims import interval
+from replay.simulator.closed_loop import ClosedLoop
 from replay.simulator.segue_loop import Segue, SegueSettings
-from replay.simulator.world import HOUR_MS, World, WorldSettings
+from replay.simulator.world import World, WorldSettings
 from streams.core.join.events import Event, Exposure
+from streams.core.join.keys import HOUR_MS
 from streams.core.serving.recommend import RecommendSettings
+from tests.replay.simulator.recommenders import LoopReport, Popular, loop_report
 
 SMALL = WorldSettings(listeners=150, items=300)
 
@@ -17,12 +20,12 @@ SMALL = WorldSettings(listeners=150, items=300)
 def served_by_segue(settings: WorldSettings, seed: int, sessions: int) -> LoopReport:
     world = World(settings, seed)
     segue = Segue(world, seed)
-    return ClosedLoop(world, seed, segue, segue.observe).run(sessions).report()
+    return loop_report(ClosedLoop(world, seed, segue, segue.observe).run(sessions))
 
 
 def served_by_popularity(settings: WorldSettings, seed: int, sessions: int) -> LoopReport:
     world = World(settings, seed)
-    return ClosedLoop(world, seed, Popular(world), lambda batch: None).run(sessions).report()
+    return loop_report(ClosedLoop(world, seed, Popular(world), lambda batch: None).run(sessions))
 
 
 def test_listeners_are_served_better_the_longer_it_learns_and_better_than_by_popularity() -> None:
@@ -54,7 +57,7 @@ def test_closed_loop_gains_over_popularity_and_over_its_own_beginning() -> None:
         "Segue, last quarter over first": interval(rise),
     }
     for what, i in found.items():
-        print(f"{what}: {i.mean:+.3f} [{i.low:+.3f}, {i.high:+.3f}] (95 %, paired over {i.n} seeds)")
+        print(f"{what}: {i.value:+.3f} [{i.low:+.3f}, {i.high:+.3f}] (95 %, paired over 5 seeds)")
     assert all(i.low > 0.0 for i in found.values())
 
 

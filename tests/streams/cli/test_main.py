@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 
 from replay.simulator.world import WorldSettings
 from streams import settings
+from streams.cli import offline
 from streams.cli.live import WINDOWS, _asked, _told
 from streams.cli.main import segue
-from streams.cli.offline import PROOFS
 from streams.core.learning.live_value import StrategyValue
 from tests.paths import ROOT
 
@@ -164,10 +164,23 @@ def test_a_world_can_be_set_in_every_part(tmp_path: Path) -> None:
     assert wrong.exit_code == 2 and "--world: Expected `array`, got `str` - at `$.switch_days`" in wrong.output
 
 
-def test_simulate_names_the_proofs_that_there_are() -> None:
+def test_choices_in_the_help_are_those_that_the_code_knows() -> None:
+    from replay.off_policy import evaluate, rounds, strategy_rounds
+    from replay.options import ReplayOptions
     from replay.proofs import prove
+    from streams.core.join.events import MAX_SLOTS
 
-    assert PROOFS == prove.PROOFS
+    assert offline.PROOFS == prove.PROOFS
+    assert (offline.Q_HATS, offline.LEVELS) == (evaluate.Q_HATS, tuple(evaluate.LEVELS))
+    assert set(offline.REWARDS) == {*rounds.REWARDS, *strategy_rounds.REWARDS}
+    assert (offline.MAX_SLOTS, offline.EVERY) == (MAX_SLOTS, ReplayOptions().next_every)
+
+
+def test_a_renamed_option_is_refused_with_its_new_name_and_stands_in_no_help() -> None:
+    refused = call("replay", __file__, "--format", "jsonl", "--gamma", "0,1", "--judge", __file__)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "--judge: it was renamed to --holdout" in refused.stderr
+    assert "--judge" not in call("replay", "--help").output
 
 
 def test_a_log_needs_a_name_and_a_proof_needs_none() -> None:

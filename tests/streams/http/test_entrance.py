@@ -9,11 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
-import msgspec
 import pytest
 
 from streams.http import entrance
-from streams.http.entrance import Entrance, ExporterSettings, Receive, Scope, Send, ServiceSettings, loopback, respond
+from streams.http.entrance import Entrance, Receive, Scope, Send, respond
 from streams.http.server import CantListen, address, bind, serve
 
 MB = 1 << 20
@@ -177,27 +176,6 @@ def test_what_is_under_way_when_the_end_comes_is_answered_and_nothing_new_is_tak
 def _refuses(host: str, port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((host, port)) != 0
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8", "0.0.0.0", "::", "", "10.0.0.1", "example.org"])  # noqa: S104
-def test_only_loopback_may_do_without_a_token(host: str) -> None:
-    alone = host in ("127.0.0.1", "localhost", "::1", "127.8.8.8")
-    assert loopback(host) is alone
-    for settings in (ServiceSettings, ExporterSettings):
-        if alone:
-            settings(host=host)
-        else:
-            with pytest.raises(ValueError, match="token is empty"):
-                settings(host=host)
-        settings(host=host, token=KEY)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("token", "a b"), ("token", "ä"), ("port", 65_536), ("max_in_flight", 0), ("acknowledged_within_s", 0.0)]
-)
-def test_settings_that_cannot_work_are_refused(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match=name):
-        msgspec.structs.replace(ServiceSettings(), **{name: value})
 
 
 def test_small_parts_of_an_answer_leave_at_once() -> None:

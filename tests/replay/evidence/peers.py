@@ -5,7 +5,7 @@ comparison's own code: a folder with its `prepare`, `logs`, `peers` and `peers_t
 has of the log. Every system predicts each row before it learns it, once over the whole log, and once more with nothing learned from the
 last 30 %.
 
-    python tests/replay/peers.py COMPARISON LOGS peers.npz
+    python tests/replay/evidence/peers.py COMPARISON LOGS peers.npz
 """
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from bandit.reward_model import LoggedRewards, means
 from bandit.verdict import diagnostics
 from replay import logs
 from replay.off_policy import open_bandit_bts
-from replay.off_policy.policies import chances, down
+from replay.off_policy.policies import target_policy, without_replacement
 from replay.off_policy.rounds import Rounds, read
 from streams.cli.main import segue
 from streams.core.join.settings import PartitionSettings
@@ -59,8 +59,8 @@ def test_production_chances_of_the_table() -> None:
 def test_figures_of_the_table(data_dir: Path, name: str) -> None:
     policy, (mean, most, ess), wanted = FIGURES[name]
     log = rounds(data_dir / "open-bandit" / name)
-    c = chances(policy, log)
-    w, r = down(c, log).chance / log.propensity, log.reward("full_play")
+    c = target_policy(policy, log)
+    w, r = without_replacement(c, log).probability / log.propensity, log.reward("full_play")
     found = diagnostics(w, 1.0, 0.0, 1.0)
     assert (found.mean_weight, found.max_weight) == pytest.approx((mean, most), rel=1e-6)
     assert found.ess == pytest.approx(ess, abs=1e-4)
@@ -81,7 +81,7 @@ PERCENTILES = {"men_random.csv.gz": [(0.0025, 0.0071), (0.0025, 0.0072)], "men_b
 @pytest.mark.parametrize("name", FIGURES)
 def test_resamples_have_the_percentiles_of_the_table(data_dir: Path, name: str) -> None:
     policy, log = FIGURES[name][0], rounds(data_dir / "open-bandit" / name)
-    w, r = down(chances(policy, log), log).chance / log.propensity, log.reward("full_play")
+    w, r = without_replacement(target_policy(policy, log), log).probability / log.propensity, log.reward("full_play")
     found = np.percentile(bootstrap.estimates([e.ips(w, r), e.snips(w, r)], log.request)[1:], (2.5, 97.5), 0)
     assert found.T == pytest.approx(np.array(PERCENTILES[name]), abs=2.5e-4)  # ±2e-4 between seeds
 

@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 import torch
 
+from bandit.bootstrap import Interval
 from online_model import trainer
 from online_model.features import FIELDS, TASKS
 from online_model.model_settings import ModelSettings
 from replay import logs, prequential
-from replay.evidence.intervals import Interval, Users, of_difference, of_figure
+from replay.evidence.intervals import Users, of_difference, of_figure
 from replay.evidence.ledger import Ledger
 from replay.evidence.side_by_side import ComparedLearner
-from replay.simulator.closed_loop import interval
+from replay.proofs.claims import interval
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bandit.bootstrap import Interval
 from online_model.features import TASKS
-from replay.evidence.intervals import Figure, Interval, Users, of_difference, of_figure
+from replay.evidence.intervals import Figure, Users, of_difference, of_figure
 from replay.evidence.ledger import Judged
 
 Array = np.ndarray

@@ -24,7 +24,7 @@ from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
 from streams.core.learning.learn import LearnerSettings
 from streams.core.state.tables import Tables
-from tests.replay.against import OURS, Verdict, copc, said, verdicts
+from tests.replay.evidence.against import OURS, Verdict, copc, said, verdicts
 
 pytestmark = [pytest.mark.real_log, pytest.mark.prove]
 
@@ -80,7 +80,9 @@ def test_every_task_is_ranked_and_calibrated_as_well_as_by_the_strongest_alterna
     assert off == {}
     assert all(told[task, "AUC"].by_system[OURS][0].low > 0.5 for task in COMPARED)
     assert missed(told) == []
-    assert theirs, "PEERS names no file of what others predicted: the lines against them were not judged (tests/replay/peers.py makes one)"
+    assert theirs, (
+        "PEERS names no file of what others predicted: the lines against them were not judged (tests/replay/evidence/peers.py makes one)"
+    )
 
 
 def missed(told: dict[tuple[str, str], Verdict]) -> list[str]:

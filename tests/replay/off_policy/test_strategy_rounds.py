@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from bandit.settings import BanditSettings
 from online_model import checkpoint
 from replay import logs
 from replay.off_policy import strategy_rounds
-from replay.off_policy.strategy_policies import chances
+from replay.off_policy.log_pass import apply_rows
+from replay.off_policy.strategy_policies import target_policy
 from replay.off_policy.strategy_rounds import StrategyRounds
 from streams.cli.main import segue
 from streams.core.join.settings import PartitionSettings
 from streams.core.learning.reward_queue import RewardQueue
 from streams.core.learning.strategy_bandit import StrategyBandit
-from tests.replay.strategy_log import ARMS, CHANCES, FULL, RATES, REVENUE, records, written
+from tests.replay.off_policy.strategy_log import ARMS, CHANCES, FULL, RATES, REVENUE, records, written
 
 Rows = list[dict[str, Any]]
 MANY, FEW = 2_000, 400
@@ -57,7 +59,7 @@ def test_rounds_are_what_the_partition_says_was_earned(tmp_path: Path) -> None:
     assert found.arms == list(ARMS) and (found.unseen, found.unjoined, found.bad) == (0, 0, {})
     assert [found.arms[k] for k in found.arm] == [row["strategy"] for row in wanted[::2]]
     assert found.position.tolist() == [row["choice"]["segment"] for row in wanted[::2]]
-    assert found.chances.tolist() == [row["choice"]["chances"] for row in wanted[::2]]
+    assert found.propensities.tolist() == [row["choice"]["chances"] for row in wanted[::2]]
     assert found.experience.tolist() == [FULL * row.get("full", False) for row in wanted[1::2]]
     assert found.revenue.tolist() == [REVENUE[k] for k in found.arm]  # the cascade: only the first item was looked at
     assert found.propensity.tolist() == [CHANCES[g, k] for g, k in zip(found.position, found.arm, strict=True)]
@@ -96,21 +98,21 @@ def test_the_posteriors_of_a_checkpoint_choose_by_their_own_segments(tmp_path: P
     log = taken(tmp_path / "log.jsonl")
     reward_queue = RewardQueue(StrategyBandit({"page": ("tail", "new", "blend-0", "explore"), "list": ("a", "b")}, BanditSettings()))
     rows = logs.read([tmp_path / "log.jsonl"], logs.Format.JSONL, logs.Columns())
-    reader = strategy_rounds.Reader(PartitionSettings())
-    strategy_rounds.drive(rows, reader, {}, lambda *_: None)
+    reader = strategy_rounds.StrategyReader(PartitionSettings())
+    deque(apply_rows(rows, PartitionSettings(), [reader]), maxlen=0)
     for reward in reader.rewards:
         if reward_queue.put(reward):
             reward_queue.learn()
     reward_queue.learn()
     arrays = {f"posteriors.{name}": array for name, array in reward_queue.arrays().items()}
     checkpoint.save(tmp_path / "kept", checkpoint.name_of(1, 5), arrays, {"posteriors": reward_queue.meta()})
-    found = chances(f"posteriors:{tmp_path / 'kept'}", log, BanditSettings())
+    found = target_policy(f"posteriors:{tmp_path / 'kept'}", log, BanditSettings())
     assert log.arms == ["blend-0", "tail", "explore", "new"]
     for n in (0, 1, 2, 3):
         drawn, choice = reward_queue.strategy_bandit.choose("page", log.activity[n], log.domain[n], 0.5)
         wanted = dict(zip(choice.arms, choice.propensities, strict=True))
         assert found.table[found.context[n]] == pytest.approx([wanted[name] for name in log.arms], abs=1e-12)
-    one = chances(f"posteriors:{tmp_path / 'kept' / checkpoint.name_of(1, 5)}", log, BanditSettings())
+    one = target_policy(f"posteriors:{tmp_path / 'kept' / checkpoint.name_of(1, 5)}", log, BanditSettings())
     assert one.table.tolist() == found.table.tolist()
     done = call("evaluate", str(tmp_path / "log.jsonl"), "--format", "jsonl", "--policy", f"posteriors:{tmp_path / 'kept'}", "--json")
     assert done.exit_code == 1  # of what `new` earns the log knows nothing
@@ -125,8 +127,8 @@ def test_posteriors_of_linear_arms_choose_by_what_was_known_of_each_user(tmp_pat
             row["choice"]["vector"] = np.round(rng.normal(0, 0.2, 32), 4).tolist()
 
     path = written(tmp_path / "log.jsonl", seen, n=FEW)
-    reader = strategy_rounds.Reader(PartitionSettings())
-    strategy_rounds.drive(logs.read([Path(path)], logs.Format.JSONL, logs.Columns()), reader, {}, lambda *_: None)
+    reader = strategy_rounds.StrategyReader(PartitionSettings())
+    deque(apply_rows(logs.read([Path(path)], logs.Format.JSONL, logs.Columns()), PartitionSettings(), [reader]), maxlen=0)
     reward_queue = RewardQueue(StrategyBandit({"page": ARMS}, settings))
     for reward in reader.rewards:
         reward_queue.put(reward)
@@ -134,7 +136,7 @@ def test_posteriors_of_linear_arms_choose_by_what_was_known_of_each_user(tmp_pat
     arrays = {f"posteriors.{name}": array for name, array in reward_queue.arrays().items()}
     checkpoint.save(tmp_path / "kept", checkpoint.name_of(1, 5), arrays, {"posteriors": reward_queue.meta()})
     log = reader.rounds("page")
-    found = chances(f"posteriors:{tmp_path / 'kept'}", log, settings)
+    found = target_policy(f"posteriors:{tmp_path / 'kept'}", log, settings)
     for n in range(FEW):
         choice = reward_queue.strategy_bandit.choose("page", log.activity[n], log.domain[n], 0.5, log.vectors[n])[1]
         assert found.table[found.context[n]] == pytest.approx(choice.propensities, abs=1e-12)
