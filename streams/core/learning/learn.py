@@ -80,7 +80,7 @@ class Predicted(msgspec.Struct, frozen=True, array_like=True):
     logits: bytes  # float32 [T]
     probabilities: bytes  # float32 [T]
     place: int  # of its domain
-    weight: float  # kept share of such exposures: it stands for 1 / weight of them
+    sampling_rate: float  # kept share of such exposures
 
 
 class Learner:
@@ -238,7 +238,7 @@ class Learner:
 
     def _watch(self, batch: Batch, report: StepReport) -> None:
         shown = batch.is_example > 0
-        self.identification.see(batch.fields[shown, _ITEM], batch.popularity[shown], 1 / batch.weight[shown], self.watermark_ms)
+        self.identification.see(batch.fields[shown, _ITEM], batch.popularity[shown], 1 / batch.sampling_rate[shown], self.watermark_ms)
         if report.gates is not None:
             self.gates.see(*report.gates, self.watermark_ms)
             self.identified = self._identified()
@@ -253,7 +253,7 @@ class Learner:
         for i, record in enumerate(records):
             if isinstance(record, Example):
                 said = logits[i].tobytes(), probabilities[i].tobytes()
-                predicted = Predicted(int(users[i]), int(shown_ms[i]), *said, int(places[i]), record.weight)
+                predicted = Predicted(int(users[i]), int(shown_ms[i]), *said, int(places[i]), record.sampling_rate)
                 self._predicted.put(record.id, predicted)  # what is dropped is counted as unscored when it closes
 
     def _score(self) -> None:
@@ -364,7 +364,7 @@ def _columns(scored: Sequence[tuple[Predicted, int]]) -> tuple[list[int], tuple[
         np.frombuffer(b"".join([p.logits for p, _ in scored]), "<f4").reshape(n, tasks),
         np.frombuffer(b"".join([p.probabilities for p, _ in scored]), "<f4").reshape(n, tasks),
         ((masks[:, None] >> np.arange(tasks)) & 1).astype(np.float32),
-        1 / np.array([p.weight for p, _ in scored], np.float64),
+        1 / np.array([p.sampling_rate for p, _ in scored], np.float64),
         np.array([p.place for p, _ in scored], np.int64),
     )
 
