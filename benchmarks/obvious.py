@@ -124,9 +124,9 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         labels=np.array([[mask >> task & 1 for task in range(len(TASKS))] for mask in masks], np.float32),
         sign=np.array(sign + [[0] * len(TASKS)] * len(compared), np.float32),
         is_example=np.array([isinstance(r, Example) for r in records] + [False] * len(compared), np.float32),
-        weight=np.array([r.weight for r in records] + [1.0] * len(compared), np.float32),
+        sampling_rate=np.array([r.sampling_rate for r in records] + [1.0] * len(compared), np.float32),
         ids=np.array([r.id for r in records] + [0] * len(compared), np.uint64),
-        lists=np.array([-1] * len(records) + [c.list for c in compared], np.int64),
+        slate=np.array([-1] * len(records) + [c.slate for c in compared], np.int64),
         tier=np.array([0] * len(records) + [c.tier for c in compared], np.int64),
     )
 
@@ -206,7 +206,7 @@ class Obvious(nn.Module):
                 signs[n, record.task] = record.sign
             else:
                 labels[n] = [record.labels >> task & 1 for task in range(len(TASKS))]
-                weights[n] = 1 / record.weight
+                weights[n] = 1 / record.sampling_rate
         truth, weight, sign = (torch.tensor(part, dtype=torch.float32) for part in (labels, weights, signs))
         own = functional.binary_cross_entropy_with_logits(z, truth, reduction="none")
         if user is not None:
@@ -241,9 +241,9 @@ class Obvious(nn.Module):
         return linear, scores.deep, scores.rank, scores.user
 
     def _compare(self, rank: Tensor, compared: Sequence[Compared]) -> Tensor:
-        lists = torch.tensor([c.list for c in compared])
+        slates = torch.tensor([c.slate for c in compared])
         tiers = torch.tensor([c.tier for c in compared])
-        better, worse = torch.nonzero((lists[:, None] == lists) & (tiers[:, None] > tiers), as_tuple=True)
+        better, worse = torch.nonzero((slates[:, None] == slates) & (tiers[:, None] > tiers), as_tuple=True)
         return functional.softplus(rank[worse] - rank[better]).mean() if len(better) else torch.zeros(())
 
     def _id(self, key: int | tuple[int, int]) -> int:

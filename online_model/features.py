@@ -49,7 +49,7 @@ class Example(msgspec.Struct, frozen=True, array_like=True, tag="example"):
     ts: int  # event time of the record that made it, ms
     arrival_ms: int  # arrival of the act that made it (broker append); 0 = no act did
     labels: int  # bit t set = TASKS[t] positive
-    weight: float  # share of such examples that is kept (1 = all): it stands for 1 / weight of them; MODEL.md section 7
+    sampling_rate: float  # share of such exposures that is kept (1 = all): importance weight 1 / sampling_rate; MODEL.md section 7
     features: Features
 
 
@@ -61,7 +61,7 @@ class Reversal(msgspec.Struct, frozen=True, array_like=True, tag="reversal"):
     arrival_ms: int
     task: int  # index into TASKS
     sign: int  # +1 | -1
-    weight: float
+    sampling_rate: float
     features: Features
 
 

@@ -33,22 +33,22 @@ def tiers(labels: Array) -> Array:
 TIER_OF: tuple[int, ...] = tuple(tiers(np.arange(2 * PARTIAL_PLAY)).tolist())  # of every mask that there is
 
 
-def pairs(tier: Array, lists: Array, seed: int) -> tuple[Array, Array]:
+def pairs(tier: Array, slate: Array, seed: int) -> tuple[Array, Array]:
     """Rows (better, worse), each int64 [Q]: all of the same list and unequal tier, at most PER_LIST a list, drawn by seed from each
     kind of pair in turn.
 
-    `lists` [B]: the list of each row, -1 = in none.
+    `slate` [B]: the slate of each row, -1 = in none.
     """
-    i, j = np.nonzero((lists[:, None] == lists) & (lists >= 0)[:, None] & (tier[:, None] > tier))
-    counts = np.bincount(lists[i]) if len(i) else np.zeros(0, np.int64)
+    i, j = np.nonzero((slate[:, None] == slate) & (slate >= 0)[:, None] & (tier[:, None] > tier))
+    counts = np.bincount(slate[i]) if len(i) else np.zeros(0, np.int64)
     if len(counts) and counts.max() > PER_LIST:
         lot = np.random.default_rng(seed).random(len(i))
-        kind = (lists[i] * TIERS + tier[i]) * TIERS + tier[j]
+        kind = (slate[i] * TIERS + tier[i]) * TIERS + tier[j]
         order = np.lexsort((lot, kind))
         turn = np.empty(len(i), np.int64)  # the how manieth of its kind
         turn[order] = np.arange(len(i)) - np.searchsorted(kind[order], kind[order])
-        order = np.lexsort((lot, turn, lists[i]))
-        starts = np.concatenate([[0], np.cumsum(counts)])[lists[i[order]]]
+        order = np.lexsort((lot, turn, slate[i]))
+        starts = np.concatenate([[0], np.cumsum(counts)])[slate[i[order]]]
         kept = np.sort(order[np.arange(len(i)) - starts < PER_LIST])
         i, j = i[kept], j[kept]
     return i, j

@@ -127,7 +127,7 @@ class Trainer:
         state.dense.rate = self.lr_multiplier * s.dense_rate
         run = forward(state, batch, n, learns=True)
         target = self._targets(batch, n)
-        better, worse = pairs.pairs(batch.tier, batch.lists, s.seed) if s.pairs else (_NONE, _NONE)
+        better, worse = pairs.pairs(batch.tier, batch.slate, s.seed) if s.pairs else (_NONE, _NONE)
         z = self._logits(run, target)
         objectives = [*self._objectives(run, target, z), *self._rank_objectives(batch, run, better, worse)]
         gradients = self._gradients(run, objectives, z)
@@ -197,7 +197,7 @@ class Trainer:
     def _targets(self, batch: Batch, n: int) -> _Targets:
         """Of the first n rows."""
         to = self.state.to
-        return _Targets(to(batch.labels[:n]), to(batch.sign[:n]), to((batch.is_example[:n] / batch.weight[:n])[:, None]))
+        return _Targets(to(batch.labels[:n]), to(batch.sign[:n]), to((batch.is_example[:n] / batch.sampling_rate[:n])[:, None]))
 
     def _logits(self, run: ForwardPass, target: _Targets) -> _Logits:
         with torch.no_grad():
@@ -252,7 +252,7 @@ class Trainer:
         if s.causal:
             state.effect.learn(run.popularity.moved, gradients.whole)
             exposed = np.flatnonzero(batch.is_example[: batch.learned])
-            raw, importance_weight = run.popularity.raw[exposed], 1 / batch.weight[exposed]
+            raw, importance_weight = run.popularity.raw[exposed], 1 / batch.sampling_rate[exposed]
             state.effect.see(raw, now_ms, importance_weight)
             touched["levels"] = state.levels.see(batch.fields[exposed, _ITEM], raw, importance_weight, now_ms)
         if state.uses_ranker:
@@ -319,7 +319,7 @@ class Trainer:
         """Move the Platt line, the blends and the base rates; the loss. `parts` [W, T]: linear, deep, what other domains add."""
         state, n = self.state, len(z)
         labels, sign, is_example = batch.labels[:n], batch.sign[:n], batch.is_example[:n]
-        importance_weight = (is_example.astype(np.float64) / batch.weight[:n])[:, None]
+        importance_weight = (is_example.astype(np.float64) / batch.sampling_rate[:n])[:, None]
         calibrated = state.calibrated(z)
         loss = float((log_loss(calibrated, labels) * importance_weight).sum() / max(1.0, importance_weight.sum()))
         if self.settings.platt:

@@ -99,7 +99,13 @@ features = st.builds(
     age_s=st.floats(-1, 1e9, width=32),
     shown_ms=near_times,
 )
-_record = {"id": keys, "ts": near_times, "arrival_ms": near_times, "weight": st.sampled_from([1.0, 0.5, 0.125]), "features": features}
+_record = {
+    "id": keys,
+    "ts": near_times,
+    "arrival_ms": near_times,
+    "sampling_rate": st.sampled_from([1.0, 0.5, 0.125]),
+    "features": features,
+}
 examples = st.builds(Example, labels=st.integers(0, 2 ** len(TASKS) - 1), **_record)
 reversals = st.builds(Reversal, task=st.integers(0, len(TASKS) - 1), sign=st.sampled_from([1, -1]), **_record)
 

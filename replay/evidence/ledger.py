@@ -49,7 +49,7 @@ class Ledger:
         """Remember the exposures of a batch of the model that stands for all: they all see the same ones."""
         at = np.flatnonzero(batch.is_example > 0)
         who, what, age_s = batch.fields[at, _USER], batch.fields[at, _ITEM], batch.item_age_s[at].astype(float)
-        self._rows.append((batch.ids[at], who, what, batch.shown_ms[at], age_s, 1 / batch.weight[at].astype(float)))
+        self._rows.append((batch.ids[at], who, what, batch.shown_ms[at], age_s, 1 / batch.sampling_rate[at].astype(float)))
 
     def said(self, name: str, batch: Batch, logits: Array, probabilities: Array) -> None:
         """Remember what a model predicted for the exposures of a batch."""

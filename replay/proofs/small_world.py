@@ -49,9 +49,9 @@ def exposures(shown_ms: Array, behaviours: int = 1) -> Batch:
         labels=np.zeros((n, len(TASKS)), np.float32),
         sign=np.zeros((n, len(TASKS)), np.float32),
         is_example=np.ones(n, np.float32),
-        weight=np.ones(n, np.float32),
+        sampling_rate=np.ones(n, np.float32),
         ids=np.zeros(n, np.uint64),
-        lists=np.full(n, -1, np.int64),
+        slate=np.full(n, -1, np.int64),
         tier=np.zeros(n, np.int64),
     )
 

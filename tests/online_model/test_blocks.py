@@ -253,7 +253,7 @@ def lists(n: int, seed: int) -> Batch:
     rng = np.random.default_rng(seed)
     half = n // 2
     one.is_example[half:], one.labels[half:] = 0, 0
-    one.lists[half:], one.tier[half:] = rng.integers(0, 2, n - half), rng.integers(0, 4, n - half)
+    one.slate[half:], one.tier[half:] = rng.integers(0, 2, n - half), rng.integers(0, 4, n - half)
     return one
 
 

@@ -49,9 +49,9 @@ def batch(n: int, seed: int, length: int = 3, users: int = 20, items: int = 10) 
         labels=(rng.random((n, len(TASKS))) < 0.4).astype(np.float32),
         sign=np.zeros((n, len(TASKS)), np.float32),
         is_example=np.ones(n, np.float32),
-        weight=np.ones(n, np.float32),
+        sampling_rate=np.ones(n, np.float32),
         ids=np.arange(n).astype(np.uint64),
-        lists=np.full(n, -1, np.int64),
+        slate=np.full(n, -1, np.int64),
         tier=np.zeros(n, np.int64),
     )
 
@@ -126,7 +126,7 @@ def test_rows_that_share_halves_are_predicted_and_learned_as_if_each_had_its_own
     for at in range(4):
         shared = together(12, 60 + at, 4)
         assert shared.owner is not None and len(shared.history) == 4 < len(apart(shared).history)
-        shared.lists[8:], shared.tier[8:] = 0, [0, 1, 2, 3]
+        shared.slate[8:], shared.tier[8:] = 0, [0, 1, 2, 3]
         shared.is_example[8:], shared.labels[8:] = 0, 0
         np.testing.assert_allclose(one.predict(shared).logits, other.predict(apart(shared)).logits, rtol=0, atol=1e-5)
         got, wanted = one.step(shared, T0 + 9000 + at), other.step(apart(shared), T0 + 9000 + at)
@@ -142,7 +142,7 @@ def test_rows_that_share_halves_are_predicted_and_learned_as_if_each_had_its_own
 def test_rows_that_are_only_compared_move_no_task_and_no_linear_weight() -> None:
     made = trained()
     shown = batch(6, 61)
-    shown.lists[:], shown.tier[:], shown.is_example[:], shown.labels[:] = 0, [0, 1, 2, 3, 0, 1], 0, 0
+    shown.slate[:], shown.tier[:], shown.is_example[:], shown.labels[:] = 0, [0, 1, 2, 3, 0, 1], 0, 0
     before = made.arrays()
     report = made.step(shown, T0 + 9000)
     assert report.skipped is None and report.logits.shape == (0, len(TASKS)) and report.grad_norm > 0
@@ -223,7 +223,7 @@ def test_a_step_waits_for_its_device_once(monkeypatch: pytest.MonkeyPatch) -> No
     for name in ("numpy", "tolist", "item", "cpu", "nonzero", "__bool__", "__int__", "__float__", "__index__"):
         told(name)
     listed = batch(8, 61)
-    listed.lists, listed.tier = np.array([-1] * 4 + [0] * 4), np.array([0] * 4 + [3, 2, 1, 0])
+    listed.slate, listed.tier = np.array([-1] * 4 + [0] * 4), np.array([0] * 4 + [3, 2, 1, 0])
     for at, given in enumerate((batch(6, 60), listed, batch(1, 62))):
         read.clear()
         assert made.step(given, made.state.looked_ms + at).skipped is None

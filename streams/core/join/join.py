@@ -241,10 +241,10 @@ class FeedbackJoin:
         closed = Closed(now_ms, [e.id for e in learned], [e.labels for e in learned], now_ms - self._window_ms, left_out)
         self.emitted.append(closed)
 
-    def _emit_example(self, slate: PendingSlate, exposure: PendingExposure, ts: int, arrival_ms: int, weight: float = 1.0) -> None:
+    def _emit_example(self, slate: PendingSlate, exposure: PendingExposure, ts: int, arrival_ms: int, sampling_rate: float = 1.0) -> None:
         exposure.made = True
         features = exposure.features(slate.parts[exposure.part])
-        self.emitted.append(Example(exposure.id, ts, arrival_ms, exposure.labels & LABELS, weight, features))
+        self.emitted.append(Example(exposure.id, ts, arrival_ms, exposure.labels & LABELS, sampling_rate, features))
 
     def _emit_reward(self, key: bytes, slate: PendingSlate) -> None:
         """The reward of a slate, once."""

@@ -68,7 +68,7 @@ class Reservoir:
         for at in range(n):
             tier = there[int(_hash(version, 2 * at + 2) * len(there))]
             row = fresh[tier][int(_hash(version, 2 * at + 3) * len(fresh[tier]))]
-            out.append(msgspec.structs.replace(row, weight=row.weight / float(importance_weight[tier])))
+            out.append(msgspec.structs.replace(row, sampling_rate=row.sampling_rate / float(importance_weight[tier])))
         return out
 
     def _turn(self, record: Reversal) -> None:

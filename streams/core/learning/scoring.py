@@ -67,7 +67,7 @@ class PredictionScorer:
         for i, record in enumerate(records):
             if isinstance(record, Example):
                 predicted = logits[i].tobytes(), probabilities[i].tobytes()
-                prediction = Prediction(int(users[i]), int(shown_ms[i]), *predicted, int(domain_place[i]), record.weight)
+                prediction = Prediction(int(users[i]), int(shown_ms[i]), *predicted, int(domain_place[i]), record.sampling_rate)
                 self._open.put(record.id, prediction)
 
     def close(self, record: Closed) -> None:

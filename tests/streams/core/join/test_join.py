@@ -67,7 +67,7 @@ def heard(out: Iterable[Outgoing]) -> list[Shown]:
     slots: dict[int, Shown] = {}
     for o in out:
         match o.record:
-            case Example(id=slot, ts=ts, arrival_ms=arrival, labels=mask, weight=weight, features=f):
+            case Example(id=slot, ts=ts, arrival_ms=arrival, labels=mask, sampling_rate=weight, features=f):
                 assert slot not in slots
                 assert weight == 1.0
                 user, item = (int.from_bytes(f.fields[8 * n : 8 * n + 8], "little") for n in (0, 1))
@@ -181,7 +181,7 @@ def test_at_a_lower_rate_exposures_without_an_act_are_left_out_by_their_id_and_n
                 assert o.record.labels == 0
                 out.add(slot)
             case Example(arrival_ms=0):
-                wanted.append(msgspec.structs.replace(o.record, weight=rate))
+                wanted.append(msgspec.structs.replace(o.record, sampling_rate=rate))
             case Closed(ts=ts, ids=ids, labels=masks, shown_before_ms=before):
                 kept = [(i, mask) for i, mask in zip(ids, masks, strict=True) if i not in out]
                 wanted.append(Closed(ts, [i for i, _ in kept], [mask for _, mask in kept], before, len(ids) - len(kept)))

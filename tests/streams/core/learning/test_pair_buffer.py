@@ -28,7 +28,7 @@ def taken(lists: PairBuffer, rows: int = 10_000) -> list[list[tuple[int, int]]]:
     """(Exposure, tier) by list."""
     out: dict[int, list[tuple[int, int]]] = {}
     for row in lists.take(rows):
-        out.setdefault(row.list, []).append((struct.unpack_from("<Q", row.features.fields, 8)[0], row.tier))
+        out.setdefault(row.slate, []).append((struct.unpack_from("<Q", row.features.fields, 8)[0], row.tier))
     assert list(out) == list(range(len(out)))
     return list(out.values())
 
