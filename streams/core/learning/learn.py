@@ -212,7 +212,8 @@ class Learner:
     def _watch(self, batch: Batch, report: StepReport) -> None:
         """Watch gates of experts and the identification of popularity's effect."""
         exposed = batch.is_example > 0
-        self.identification.see(batch.fields[exposed, _ITEM], batch.popularity[exposed], 1 / batch.sampling_rate[exposed], self.watermark_ms)
+        importance_weight = 1 / batch.sampling_rate[exposed]
+        self.identification.see(batch.fields[exposed, _ITEM], batch.popularity[exposed], importance_weight, self.watermark_ms)
         if report.gates is not None:
             self.gates.see(*report.gates, self.watermark_ms)
             self.identified = self._identified()

@@ -67,7 +67,7 @@ def test_every_task_is_ranked_and_calibrated_as_well_as_by_the_strongest_alterna
     theirs = os.environ.get("PEERS")
     found = said(done.judged, OURS, frozen_name(OURS), Path(theirs) if theirs else None)
     told: dict[tuple[str, str], Verdict] = {}
-    print(f"set against {theirs or 'nobody'}")
+    print(f"set against {Path(theirs).name if theirs else 'nobody'}")
     print(f"{len(done.judged):,} exposures, {done.rate:,.0f} a second predicted and learned, one core")
     for verdict in verdicts(done.judged, found, SINCE_MS):
         told[verdict.task, verdict.what] = verdict
