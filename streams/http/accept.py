@@ -47,7 +47,7 @@ class Unusable(Refusal):
         self.reason = reason
 
 
-class Sorted(Generic[T]):
+class Decoded(Generic[T]):
     """The elements of a body."""
 
     def __init__(self, body: bytes, found: Sequence[T | Rejected], wanted: str) -> None:
@@ -59,14 +59,14 @@ class Sorted(Generic[T]):
             raise Unusable(bad[0][1].reason, bad[0][1].detail, wanted)
 
 
-def events(body: bytes) -> Sorted[Event | Exposure]:
+def events(body: bytes) -> Decoded[Event | Exposure]:
     """Acts, impressions, and the lists of a ranker of one's own."""
-    return Sorted(body, [_of_others(record) for record in decode(body)], "an event, or an array of events")
+    return Decoded(body, [_of_others(record) for record in decode(body)], "an event, or an array of events")
 
 
-def catalog(body: bytes) -> Sorted[Item]:
+def catalog(body: bytes) -> Decoded[Item]:
     """Items."""
-    return Sorted(body, items.decode(body), "an item, or an array of items")
+    return Decoded(body, items.decode(body), "an item, or an array of items")
 
 
 def _of_others(record: Record | Rejected) -> Event | Exposure | Rejected:

@@ -48,6 +48,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer
 
     @property
     def body(self) -> bytes:
+        """The problem as JSON."""
         return msgspec.json.encode(self.problem)
 
 
@@ -112,9 +113,9 @@ class Entrance:
 
     async def _body(self, headers: dict[bytes, bytes], incoming: _Incoming) -> bytes:
         """All of it, or what came before the client was gone."""
-        said = headers.get(b"content-length", b"")
-        if said.isdigit() and int(said) > self._max_body_bytes:
-            raise self._too_large(f"{int(said):,}")
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._max_body_bytes:
+            raise self._too_large(f"{int(length):,}")
         chunks, size = [], 0
         try:
             async with asyncio.timeout(BODY_S):
@@ -162,17 +163,22 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 async def respond(send: Send, status: int, kind: str, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-    """A whole answer."""
-    fixed = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+    """A whole answer; one of status 204 has no body, and no header of one (RFC 9110, 8.6)."""
+    fixed = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())] if status != 204 else []
     await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
     await send({"type": "http.response.body", "body": body})
+
+
+async def refuse(send: Send, refusal: Refusal, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """Answer with a refusal."""
+    own = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
+    await respond(send, refusal.status, "application/json", refusal.body, [*own, *headers])
 
 
 async def _refuse(refusal: Refusal, headers: dict[bytes, bytes], incoming: _Incoming, send: Send) -> None:
     if headers.get(b"expect", b"").lower() != b"100-continue":  # else nothing was sent yet: the client asks first
         await _drop(incoming)
-    more = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
-    await respond(send, refusal.status, "application/json", refusal.body, more if incoming.ended else [*more, (b"connection", b"close")])
+    await refuse(send, refusal, () if incoming.ended else [(b"connection", b"close")])
 
 
 async def _drop(incoming: _Incoming) -> None:
