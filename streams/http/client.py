@@ -39,7 +39,11 @@ class NoAddress(ValueError):
 
 
 def at(settings: ServiceSettings) -> str:
-    """Where the service of these settings is, for somebody on its machine."""
+    """Where the service of these settings is, for somebody on its machine.
+
+    >>> at(ServiceSettings(host="0.0.0.0", token="secret", port=80))
+    'http://127.0.0.1:80'
+    """
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host  # noqa: S104 - compared, not bound
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 

@@ -87,7 +87,11 @@ class WorkerMetrics:
 
 
 def route(path: str) -> str:
-    """A path without what differs from one request to the next: the id at its end."""
+    """A path without what differs from one request to the next: the id at its end.
+
+    >>> route("/v1/items/so-what"), route("/v1/items"), route("/anything")
+    ('/v1/items/{item_id}', '/v1/items', 'other')
+    """
     for known in PATHS:
         before, _, name = known.partition("{")
         if path == known or (name and path.startswith(before)):

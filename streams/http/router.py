@@ -40,7 +40,14 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def json(status: int, value: msgspec.Struct) -> Response:
-    """A struct as JSON."""
+    """A struct as JSON.
+
+    >>> class Pair(msgspec.Struct):
+    ...     a: int
+    ...     b: int
+    >>> json(200, Pair(1, 2)).body
+    b'{"a":1,"b":2}'
+    """
     return Response(status, msgspec.json.encode(value))
 
 
