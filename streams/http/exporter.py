@@ -1,6 +1,6 @@
-"""What Prometheus reads of a worker and of the learner. Figures that live elsewhere are looked up when it asks.
+"""The Prometheus metrics of a worker and of the learner. Figures that live elsewhere are looked up at each scrape.
 
-Labels are bounded: routes, reasons and partitions are, ids never become one.
+Labels are bounded: routes, reasons and partitions. No id ever becomes a label.
 """
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class WorkerMetrics:
         self.request_seconds.labels(name).observe(seconds)
 
     def text(self) -> bytes:
-        """All of it."""
+        """All metrics as Prometheus reads them."""
         new = self._model.measured - self._measured
         self._measured = self._model.measured
         fresh = self._model.freshness_ms

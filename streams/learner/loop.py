@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -77,11 +77,6 @@ class LearningLoop:
     def epoch(self) -> int:
         """Of this learner's claim; -1 before it."""
         return self.claim.epoch
-
-    @property
-    def counted(self) -> Counter[str]:
-        """Repeated, empty and lost offsets of `examples`."""
-        return self._guard.counted
 
     def load(self) -> None:
         """Start to load the newest checkpoint; `assigned` waits for it."""
