@@ -1,7 +1,7 @@
-"""What stands before every request, before anything of it is parsed: who may come in, how much, how many at once.
+"""Limits in front of every request, before anything of it is parsed: its token, its size, and how many are under way.
 
-Plain ASGI. A body is read whole, within its bound and its time, and handed on; what is refused has been read too (and
-dropped, up to a bound), since a client that still writes when the connection closes sees a reset and not the answer.
+Plain ASGI. A body is read whole, within its bound and its time, and handed on. The body of a refused request is read too
+and dropped, up to a bound: a client that still writes when the connection closes sees a reset and not the answer.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-OPEN = ("/healthz", "/readyz")  # asked by supervisors, which have no token; they tell nothing of anybody
+OPEN = ("/healthz", "/readyz")  # for supervisors, which have no token; they hold nothing of any user
 BOUNDED = "/v1/"  # what counts as in flight: the rest is cheap, and has to answer under load
 BODY_S = 10.0  # for a body to arrive; a client that is slower holds a place that others need
 DROPPED_BYTES = 64 << 20  # of a body that is refused: read and forgotten, so that the client reads why
@@ -48,11 +48,12 @@ class Refusal(Exception):  # noqa: N818 - it is an answer
 
     @property
     def body(self) -> bytes:
+        """The problem as JSON."""
         return msgspec.json.encode(self.problem)
 
 
 class Entrance:
-    """In front of an application. `seen` is told of every request."""
+    """An application with these limits in front of it. `seen` is called once a request has been answered."""
 
     def __init__(self, app: App, token: str = "", max_body_bytes: int = 0, max_in_flight: int = 1, seen: Seen | None = None) -> None:
         self._app, self._token, self._max_body_bytes, self._max_in_flight = app, token.encode(), max_body_bytes, max_in_flight
@@ -64,14 +65,14 @@ class Entrance:
             return
         begun, status = time.perf_counter(), 500
 
-        async def telling(message: Message) -> None:
+        async def observed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._admit(scope, receive, telling)
+            await self._admit(scope, receive, observed)
         finally:
             if self._seen is not None:
                 self._seen(scope["method"], scope["path"], status, time.perf_counter() - begun)
@@ -112,9 +113,9 @@ class Entrance:
 
     async def _body(self, headers: dict[bytes, bytes], incoming: _Incoming) -> bytes:
         """All of it, or what came before the client was gone."""
-        said = headers.get(b"content-length", b"")
-        if said.isdigit() and int(said) > self._max_body_bytes:
-            raise self._too_large(f"{int(said):,}")
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._max_body_bytes:
+            raise self._too_large(f"{int(length):,}")
         chunks, size = [], 0
         try:
             async with asyncio.timeout(BODY_S):
@@ -149,30 +150,32 @@ class _Incoming:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    given = False
+    """The whole body as one message; after it what comes from the client."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+    async def replayed() -> Message:
+        return messages.pop() if messages else await receive()
 
-    return again
+    return replayed
 
 
 async def respond(send: Send, status: int, kind: str, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-    """A whole answer."""
-    fixed = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+    """A whole answer; one of status 204 has no body, and no header of one (RFC 9110, 8.6)."""
+    fixed = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())] if status != 204 else []
     await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
     await send({"type": "http.response.body", "body": body})
+
+
+async def refuse(send: Send, refusal: Refusal, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """Answer with a refusal."""
+    own = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
+    await respond(send, refusal.status, "application/json", refusal.body, [*own, *headers])
 
 
 async def _refuse(refusal: Refusal, headers: dict[bytes, bytes], incoming: _Incoming, send: Send) -> None:
     if headers.get(b"expect", b"").lower() != b"100-continue":  # else nothing was sent yet: the client asks first
         await _drop(incoming)
-    more = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
-    await respond(send, refusal.status, "application/json", refusal.body, more if incoming.ended else [*more, (b"connection", b"close")])
+    await refuse(send, refusal, () if incoming.ended else [(b"connection", b"close")])
 
 
 async def _drop(incoming: _Incoming) -> None:

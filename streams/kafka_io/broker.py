@@ -135,23 +135,16 @@ class EmbeddedBroker:
     def stop(self, limit_s: float = STOP_S) -> None:
         """SIGTERM, wait, SIGKILL where that is not enough."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
+            self._process.terminate()  # without effect where it has ended
             try:
                 self._process.wait(limit_s)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
             self._process = None
-        self._free_lock()
-
-    def kill(self) -> None:
-        """SIGKILL, for tests of what survives it."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-        self._free_lock()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _take_lock(self) -> None:
         lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -161,11 +154,6 @@ class EmbeddedBroker:
             os.close(lock)
             raise BrokerError(f"{self.data_dir} is in use by another broker; stop it, or choose another folder (`--dir`)") from None
         self._lock = lock
-
-    def _free_lock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
 
     def _ports(self) -> tuple[int, int, bool]:
         """Client port, controller port, and whether they may still be changed."""
@@ -248,7 +236,8 @@ class EmbeddedBroker:
 
 def ensure_jars(cache_dir: Path | None = None) -> Path:
     """The folder with Kafka's jars, resolved once a user by their Maven coordinates (43 MB, about 20 s)."""
-    jars = _cache(cache_dir) / f"kafka-{KAFKA}"
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jars = (cache_dir or user_cache / "segue") / f"kafka-{KAFKA}"
     if jars.is_dir():
         return jars
     jars.parent.mkdir(parents=True, exist_ok=True)
@@ -322,12 +311,6 @@ def _await_free(port: int) -> None:
                 if time.monotonic() > deadline:
                     raise BrokerError(f"port {port} is in use by another process; stop it, or choose another (`--port`)") from error
         time.sleep(0.1)
-
-
-def _cache(cache_dir: Path | None) -> Path:
-    if cache_dir is not None:
-        return cache_dir
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segue"
 
 
 @contextlib.contextmanager

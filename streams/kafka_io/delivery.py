@@ -23,8 +23,6 @@ class Delivery:
         self.topics = names(settings.prefix)
         self._partition = partitioner(settings.events_partitioner)
         self._producer: AIOKafkaProducer | None = None
-        self.records = 0
-        self.bytes = 0
 
     async def start(self) -> None:
         """Connect to the broker."""
@@ -64,7 +62,5 @@ class Delivery:
         partition = row.partition
         if partition < 0:
             partition = self.partition(row.key) if row.key is not None and row.topic in ("events", "exposures") else 0
-        self.records += 1
-        self.bytes += len(row.value)
         value = row.value or None  # a tombstone: compaction forgets nothing less
         return await self._producer.send(getattr(self.topics, row.topic), value, key=row.key, partition=partition)

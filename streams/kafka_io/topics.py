@@ -9,9 +9,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 HOUR_MS = 3_600_000
 LARGEST_MESSAGE_BYTES = 32 << 20  # of what workers and learner write among themselves: dense parameters of a wide model fit
@@ -25,7 +26,7 @@ class TopicSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     bootstrap: str = "127.0.0.1:9092"  # HOST:PORT, several separated by commas
     prefix: str = "segue"  # of every topic; another prefix is another system on the same broker
-    partitions: int = 4  # of `events`: the most workers that can share the work; fixed for a prefix
+    partitions: Annotated[int, Meta(ge=1, le=1024)] = 4  # of `events`: the most workers that can share the work; fixed for a prefix
     events_partitioner: Partitioner = "murmur2"  # how the product's own producers choose a partition; librdkafka: crc32
     replication: int = 1  # 3 in a cluster
     events_retention_h: float = 168.0  # a week: what a lost store can be rebuilt from
@@ -33,8 +34,6 @@ class TopicSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_event_bytes: int = 1 << 20  # of one record of `events`; the broker's own default
 
     def __post_init__(self) -> None:
-        if not 1 <= self.partitions <= 1024:
-            raise ValueError(f"partitions must be 1..1024, got {self.partitions}")
         if not self.prefix or not all(c.isalnum() or c in "._-" for c in self.prefix) or len(self.prefix) > 200:
             raise ValueError(f"prefix must be letters, digits, '.', '_' or '-', got {self.prefix!r}")
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from faust.types import TP, EventT
@@ -32,16 +33,14 @@ PARTITION = 0  # of `examples`: its only one
 T = TypeVar("T")
 
 
+@dataclass(slots=True)
 class QueuedRecord:
     """A record of `examples` on its way through the learner."""
 
-    __slots__ = ("_part", "applied", "done", "event")
-
-    def __init__(self, event: EventT[Any]) -> None:
-        self.event = event
-        self.applied = 0  # of its elements
-        self.done = False
-        self._part: Examples | None = None
+    event: EventT[Any]
+    applied: int = 0  # of its elements
+    done: bool = False
+    _part: Examples | None = None
 
     def part(self) -> Examples:
         """Its elements, decoded once."""
@@ -78,11 +77,6 @@ class LearningLoop:
     def epoch(self) -> int:
         """Of this learner's claim; -1 before it."""
         return self.claim.epoch
-
-    @property
-    def counted(self) -> Counter[str]:
-        """Repeated, empty and lost offsets of `examples`."""
-        return self._guard.counted
 
     def load(self) -> None:
         """Start to load the newest checkpoint; `assigned` waits for it."""

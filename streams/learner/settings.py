@@ -1,7 +1,10 @@
 """What a learner runs by: read by its loop, its checkpoints and its process."""
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from bandit.settings import BanditSettings
 from online_model.model_settings import ModelSettings
@@ -17,17 +20,13 @@ class LearnerProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the learner runs; what it learns by is in `learner` and `model`."""
 
     checkpoint_dir: str = "run/checkpoints"
-    checkpoint_every_s: float = 30.0  # what a restart has to learn again at most
-    keep: int = 3  # newest checkpoints that stay
-    dense_every_s: float = 1.0  # dense parameters are published this often; rows with every delta
+    checkpoint_every_s: Annotated[float, Meta(gt=0)] = 30.0  # what a restart has to learn again at most
+    keep: Annotated[int, Meta(ge=1)] = 3  # newest checkpoints that stay
+    dense_every_s: Annotated[float, Meta(ge=0)] = 1.0  # dense parameters are published this often; rows with every delta
     device: str = "auto"  # auto: cuda where there is one
-    threads: int = 1  # of torch; part of what makes a rerun give the same bytes
+    threads: Annotated[int, Meta(ge=1)] = 1  # of torch; part of what makes a rerun give the same bytes
     accept_loss: bool = False  # go on where `examples` no longer holds what the state needs
     stall_s: float = 120.0  # learning or a checkpoint that takes longer ends the process
-
-    def __post_init__(self) -> None:
-        if self.checkpoint_every_s <= 0 or self.keep < 1 or self.threads < 1 or self.dense_every_s < 0:
-            raise ValueError("checkpoint_every_s, keep and threads must be positive, dense_every_s not negative")
 
 
 class LearningSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,9 +12,8 @@ with them, 18 / 25 ms when made in the event loop itself, which then stands stil
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -40,6 +39,7 @@ from streams.worker.replica import Replica
 
 SEED = 0  # of the draws in slates; two slates differ by the id and the time of their requests
 T = TypeVar("T")
+Served = TypeVar("Served", ServedSlate, ServedPage)
 _DAY = POPULARITY_HALF_LIVES_H.index(POPULAR_HALF_LIFE_H)
 
 
@@ -68,11 +68,13 @@ class ServingThread:
 
         Raises PartitionMovedError where another worker got the partition meanwhile.
         """
-        return await self._request(self._make, request, request_id, _user(request.user_id, partition), partition, now_ms)
+        return await self._request(
+            self._make, self._recommender.recommend, request, request_id, partition, _user(request, partition), now_ms
+        )
 
     async def page(self, request: PageRequest, request_id: str, partition: Partition, now_ms: int) -> ServedPage:
         """The page; parameters and errors as of `slate`."""
-        return await self._request(self._make_page, request, request_id, _user(request.user_id, partition), partition, now_ms)
+        return await self._request(self._make, self._pages.page, request, request_id, partition, _user(request, partition), now_ms)
 
     async def explain(self, request_id: str) -> Explanation | None:
         """Why one of the newest slates or pages is as it is; None for any other request."""
@@ -91,7 +93,7 @@ class ServingThread:
         """Add what events contributed to the popularity of items."""
         good = [i for i in increments if i.mask & POPULAR]
         if good:
-            self._submit(self._add_popularity, good)
+            self._submit(_for_each, self._index.add, good)
 
     def add_named_items(self, arrived: Iterable[Arrived]) -> None:
         """Index the items that events name: all there is without a catalog."""
@@ -102,7 +104,7 @@ class ServingThread:
             elif isinstance(record, Exposure):
                 names |= {slot.item_id: None for slot in record.slots}
         if names:
-            self._submit(self._add_named_items, names)
+            self._submit(_for_each, self._index.add_uncatalogued, names)
 
     def seed_popularity(self, popularity: Iterable[Row], co_listening: Iterable[Row]) -> None:
         """What was kept of items: rows of one partition, or of all, each partition's then under the item's key."""
@@ -116,17 +118,16 @@ class ServingThread:
             finally:
                 self._making = None
 
-    def _make(self, request: SlateRequest, request_id: str, user: UserState | None, partition: Partition, now_ms: int) -> ServedSlate:
-        with _of_partition(partition):
-            made = self._recommender.recommend(request, request_id, user, partition.glance, self._view(), now_ms, SEED)
-        self._recent.put(request_id, made.trace)
-        return made
-
-    def _make_page(self, request: PageRequest, request_id: str, user: UserState | None, partition: Partition, now_ms: int) -> ServedPage:
-        with _of_partition(partition):
-            made = self._pages.page(request, request_id, user, partition.glance, self._view(), now_ms, SEED)
-        self._recent.put(request_id, made.trace)
-        return made
+    def _make(
+        self, make: Callable[..., Served], request: SlateRequest | PageRequest, request_id: str, partition: Partition,
+        user: UserState | None, now_ms: int,
+    ) -> Served:  # fmt: skip
+        try:
+            served = make(request, request_id, user, partition.glance, self._view(), now_ms, SEED)
+        except DbClosedError as error:
+            raise PartitionMovedError(f"partition {partition.number} has just moved to another worker") from error
+        self._recent.put(request_id, served.trace)
+        return served
 
     def _view(self) -> ModelView:
         """The model as it is now."""
@@ -153,14 +154,6 @@ class ServingThread:
                 self._catalog[change.key] = change
                 self._index.put(change, ms)
 
-    def _add_popularity(self, increments: Iterable[Increment]) -> None:
-        for increment in increments:
-            self._index.add(increment)
-
-    def _add_named_items(self, names: Iterable[str]) -> None:
-        for name in names:
-            self._index.add_uncatalogued(name)
-
     def _seed_popularity(self, popularity_rows: Iterable[Row], co_listening_rows: Iterable[Row]) -> None:
         sums: dict[int, tuple[int, float]] = {}
         parts: dict[int, list[bytes]] = {}
@@ -177,8 +170,8 @@ class ServingThread:
             sums[item] = (at, popularity)
         for item, (at, popularity) in sums.items():
             self._index.seed(item, popularity, at)
-        for item, of in parts.items():
-            self._index.co_listening.put(item, co_listening.merge(of))
+        for item, rows in parts.items():
+            self._index.co_listening.put(item, co_listening.merge(rows))
 
     def _submit(self, work: Callable[..., None], *arguments: Any) -> None:
         self._thread.submit(_or_end, work, *arguments)
@@ -191,18 +184,14 @@ def _or_end(work: Callable[..., None], *arguments: Any) -> None:
         end("updating the candidate index failed", error)
 
 
-@contextmanager
-def _of_partition(partition: Partition) -> Iterator[None]:
-    """Something is made of the partition, which may be given up meanwhile."""
-    try:
-        yield
-    except DbClosedError as error:
-        raise PartitionMovedError(f"partition {partition.number} has just moved to another worker") from error
+def _for_each(change: Callable[[T], None], values: Iterable[T]) -> None:
+    for value in values:
+        change(value)
 
 
-def _user(user_id: str | None, partition: Partition) -> UserState | None:
+def _user(request: SlateRequest | PageRequest, partition: Partition) -> UserState | None:
     """A copy of the user's state; None for a guest, and for a user without events."""
-    state = partition.user(keys.key("user", user_id)) if user_id is not None else None
+    state = partition.user(keys.key("user", request.user_id)) if request.user_id is not None else None
     return _copied(state) if state is not None else None
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from faust.types import TP, EventT
+from msgspec import Meta
 
 from online_model.features import Tick as LearnerTick
 from streams.core.join.records import Arrived, Effects, Outgoing, arrivals, original
@@ -33,15 +35,11 @@ log = logging.getLogger(__name__)
 class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How events are taken in."""
 
-    flush_records: int = 500  # a flush at this many, or …
-    flush_ms: float = 5.0  # … so long after the first; measured: 10 ms from produce to processed at p50
-    buffer_mb: int = 32  # of values read ahead; beyond it the partition is paused, below half it goes on
+    flush_records: Annotated[int, Meta(ge=1)] = 500  # a flush at this many, or …
+    flush_ms: Annotated[float, Meta(ge=0)] = 5.0  # … so long after the first; measured: 10 ms from produce to processed at p50
+    buffer_mb: Annotated[int, Meta(ge=1)] = 32  # of values read ahead; beyond it the partition is paused, below half it goes on
     accept_loss: bool = False  # go on where the log no longer holds what the state needs; counted
-    stall_s: float = 60.0  # a flush that takes longer ends the process
-
-    def __post_init__(self) -> None:
-        if self.flush_records < 1 or self.flush_ms < 0 or self.buffer_mb < 1 or self.stall_s <= 0:
-            raise ValueError("flush_records, buffer_mb and stall_s must be positive, flush_ms not negative")
+    stall_s: Annotated[float, Meta(gt=0)] = 60.0  # a flush that takes longer ends the process
 
 
 class Ingest:
@@ -256,17 +254,15 @@ class Ingest:
         return rows
 
 
+@dataclass(slots=True)
 class _FlushEffects:
     """Effects of the records of one flush."""
 
-    __slots__ = ("dead", "examples", "exposures", "popularity", "uncataloged")
-
-    def __init__(self) -> None:
-        self.examples: list[Outgoing] = []
-        self.popularity: list[tuple[int, list[Any]]] = []
-        self.exposures: list[Any] = []
-        self.dead: list[tuple[Any, bytes]] = []
-        self.uncataloged: list[Arrived] = []  # whose items are known by their events alone
+    examples: list[Outgoing] = field(default_factory=list)
+    popularity: list[tuple[int, list[Any]]] = field(default_factory=list)
+    exposures: list[Any] = field(default_factory=list)
+    dead: list[tuple[Any, bytes]] = field(default_factory=list)
+    uncataloged: list[Arrived] = field(default_factory=list)  # whose items are known by their events alone
 
     def add(self, offset: int, effects: Effects, arrived: list[Arrived], value: bytes) -> None:
         """Effects of a part of the record at `offset`. `arrived`, `value`: of the whole record."""

@@ -10,9 +10,10 @@ import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 Row = tuple[bytes, bytes]
@@ -32,13 +33,9 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How states lie on disk."""
 
     data_dir: str = "run/state"  # one folder for all workers of a host: a partition's store stays where it is when its owner changes
-    cache_mb: int = 64  # block cache of all stores of a process together
-    write_buffer_mb: int = 16  # of one table, in memory before it becomes a file
+    cache_mb: Annotated[int, Meta(ge=1)] = 64  # block cache of all stores of a process together
+    write_buffer_mb: Annotated[int, Meta(ge=1)] = 16  # of one table, in memory before it becomes a file
     sync: bool = False  # fsync each flush; not needed for exactness, since the log is read again from what survived
-
-    def __post_init__(self) -> None:
-        if self.cache_mb < 1 or self.write_buffer_mb < 1:
-            raise ValueError("cache_mb and write_buffer_mb must be at least 1")
 
 
 class StoreError(RuntimeError):

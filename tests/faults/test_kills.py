@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -91,7 +93,9 @@ def kill_broker(own_broker: EmbeddedBroker, folder: Path, events: int) -> None:
     config = _worker_settings(settings, folder)
     worker = Process("worker", config, folder, folder / "worker.log")
     worker.wait(lambda said: said["flushes"] >= 1 and said["unsent"] >= 1)
-    own_broker.kill()
+    assert own_broker.pid is not None
+    os.kill(own_broker.pid, signal.SIGKILL)
+    own_broker.stop()
     left = worker.last["unsent"]
     at = time.monotonic()
     own_broker.start()

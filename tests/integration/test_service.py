@@ -498,10 +498,10 @@ def test_stalled_worker_is_not_alive_and_one_without_partitions_is_not_ready(top
             async with client.get("/readyz") as answer:
                 ready = {"ready": True, "waiting_for": [], "catalog_items": 0, "partitions": [0], "model_version": None}
                 assert (answer.status, await answer.json()) == (200, ready)
-            worker.watchdog._begun["a flush"] = time.monotonic() - worker.watchdog.limit_s - 0.1
+            worker.watchdog._started["a flush"] = time.monotonic() - worker.watchdog.limit_s - 0.1
             async with client.get("/healthz") as answer:
                 assert (answer.status, await answer.json()) == (503, {"alive": False, "stalled": ["a flush"]})
-            del worker.watchdog._begun["a flush"]
+            del worker.watchdog._started["a flush"]
             async with client.get("/healthz") as answer:
                 assert answer.status == 200
             await worker.ingest.revoked([owned.tp for owned in worker.ingest.owned.values()])

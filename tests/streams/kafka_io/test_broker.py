@@ -43,7 +43,9 @@ def test_records_and_port_survive_sigkill(own_broker: EmbeddedBroker) -> None:
     producer.send("t", b"kept").get(10)
     producer.close()
 
-    own_broker.kill()
+    assert own_broker.pid is not None
+    os.kill(own_broker.pid, signal.SIGKILL)
+    own_broker.stop()
     own_broker.start()
 
     assert own_broker.bootstrap == at
