@@ -37,8 +37,8 @@ class Arms:
         weight, place = kept**later, segment * self.won.shape[2] + arm
         for sums, values in ((self.won, rewards), (self.lost, 1.0 - rewards), (self.squares, rewards * rewards)):
             sums *= (kept**rounds)[:, None]
-            for of, value in enumerate(values):
-                sums[of] += np.bincount(place, weight * value, sums[of].size).reshape(sums[of].shape)
+            for objective, value in enumerate(values):
+                sums[objective] += np.bincount(place, weight * value, sums[objective].size).reshape(sums[objective].shape)
 
     def retain(self, segment: int, share: float) -> None:
         """Keep only a share of what a segment learned."""

@@ -44,7 +44,7 @@ class Floor:
         return np.array([self.weight, self.total, self.rounds, self.waiting])
 
     def load(self, array: Array) -> None:
-        """What `array` gave. A weight that was found counts only as long as there is a floor."""
+        """Restore `array()`. A weight that was found counts only as long as there is a floor."""
         weight, self.total, self.rounds = array[:3].tolist()
         if self.settings.revenue_floor:
             self.weight = weight

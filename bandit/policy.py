@@ -1,6 +1,6 @@
 """Thompson sampling over strategies: probabilities that are computed, choices that are drawn from just these, and what they earned.
 
-The chance of an arm is that of a posterior sample of it being the best, with a share of uniform choices. Because the choice is drawn
+The probability of an arm is that of its posterior sample being the best, with a share of uniform choices. Because the choice is drawn
 from the computed probabilities and not from samples, what is logged is the policy that acted (MODEL.md section 6). Where revenue weighs
 something, experience + weight * revenue has no distribution in closed form: an arm is then the Gaussian of the same mean and
 variance, for the choice and for the log alike. Linear arms know users by a vector, too; of whom they have none, segments tell, by
@@ -35,7 +35,7 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Policy:
-    """Posteriors of all segments, the chances they give, and how they move."""
+    """Posteriors of all segments, the probabilities they give, and how rewards move them."""
 
     def __init__(self, names: Sequence[str], segments: int, settings: BanditSettings, detector: DetectorType) -> None:
         if len(names) < 2 or len(set(names)) < len(names):
@@ -44,7 +44,8 @@ class Policy:
         self.arms = arms.empty(segments, len(names))
         weighs = settings.revenue_floor > 0 or settings.revenue_weight > 0
         watched = ("experience", "revenue") if weighs else ("experience",)  # what a choice depends on; one alarm, shared among them
-        self.drift = {of: ArmDrift(segments, len(names), settings.alarm / len(watched), detector) for of in watched if settings.alarm}
+        alarm = settings.alarm / len(watched)
+        self.drift = {objective: ArmDrift(segments, len(names), alarm, detector) for objective in watched if alarm}
         self.floor = Floor(settings)
         self.version = 0  # of all that probabilities depend on
         self.memory = max(settings.memory_rounds, _SUCCESSES * len(names) / settings.experience_rate)
@@ -76,8 +77,8 @@ class Policy:
         asks, for linear arms; of another length, it is not looked at."""
         if self.linear is not None and len(vector) == VECTOR:
             return self.linear.posteriors(segment, np.asarray(vector, float))
-        of = self.arms.moments if self.settings.arms == "beta" else self.arms.gaussian
-        return of(segment, self._rates, self.settings.prior_rounds)
+        moments = self.arms.moments if self.settings.arms == "beta" else self.arms.gaussian
+        return moments(segment, self._rates, self.settings.prior_rounds)
 
     def draws(self, segment: int, n: int, rng: np.random.Generator) -> Array:
         """Posterior samples [n, K] of what `best` compares."""
@@ -107,7 +108,7 @@ class Policy:
         experience, revenue = np.clip(experience, 0.0, 1.0), np.clip(revenue, 0.0, s.revenue_most)
         rewards = np.stack([experience, revenue / s.revenue_most])
         seen = {"experience": rewards[arms.EXPERIENCE], "revenue": rewards[arms.REVENUE]}
-        changed = sorted({g for of, drift in self.drift.items() for g in drift.update(segment, arm, seen[of])})
+        changed = sorted({g for objective, drift in self.drift.items() for g in drift.update(segment, arm, seen[objective])})
         for g in changed:
             self.arms.retain(g, s.retain_after_drift)
         self.arms.add(segment, arm, rewards, self.memory)
@@ -123,7 +124,7 @@ class Policy:
         return changed
 
     def arrays(self) -> dict[str, Array]:
-        """What chances depend on: enough to answer by, for a copy that follows."""
+        """What probabilities depend on: enough for a replica to draw by."""
         linear = {f"linear.{name}": array for name, array in self.linear.arrays().items()} if self.linear is not None else {}
         return linear | {
             "won": self.arms.won.copy(),
@@ -139,30 +140,30 @@ class Policy:
 
     def checkpoint(self) -> dict[str, Array]:
         """Everything; `learned` says what it means."""
-        return self.arrays() | {f"drift.{of}.{name}": a for of, drift in self.drift.items() for name, a in drift.arrays().items()}
+        return self.arrays() | {
+            f"drift.{objective}.{name}": a for objective, drift in self.drift.items() for name, a in drift.arrays().items()
+        }
 
     def load(self, arrays: dict[str, Array], learned: Learned) -> None:
         """What `checkpoint` (or, of the same arms, `arrays`) gave. Arms of the same name keep what they learned, new ones begin."""
-        mine = self.learned()
+        current = self.learned()
         for name in ("segments", "arms", "revenue_most"):
-            before, now = getattr(learned, name), getattr(mine, name)
+            before, now = getattr(learned, name), getattr(current, name)
             if before != now:
                 raise ValueError(f"bandit.{name} was {before!r} when this was learned and is {now!r} now; set it back, or begin anew")
-        was = {name: k for k, name in enumerate(learned.names)}
-        old = [was.get(name) for name in self.names]
-        there = [k for k, of in enumerate(old) if of is not None]
-        if not there:
+        saved_arms = {name: k for k, name in enumerate(learned.names)}
+        old = [saved_arms.get(name) for name in self.names]
+        kept = [k for k, saved_arm in enumerate(old) if saved_arm is not None]
+        if not kept:
             raise ValueError(f"none of the arms {list(self.names)} is among those learned, {list(learned.names)}; name one, or begin anew")
-        here = [of for of in old if of is not None]
+        kept_from = [saved_arm for saved_arm in old if saved_arm is not None]
         self.arms = arms.empty(self.segments, len(self.names))
         for sums, name in ((self.arms.won, "won"), (self.arms.lost, "lost"), (self.arms.squares, "squares")):
-            sums[:, :, there] = arrays[name][:, :, here]
+            sums[:, :, kept] = arrays[name][:, :, kept_from]
         if self.linear is not None:
-            of_linear = {name.removeprefix("linear."): array for name, array in arrays.items() if name.startswith("linear.")}
-            self.linear.load(of_linear, here, there)
-        for of, drift in self.drift.items():
-            saved = {name.removeprefix(f"drift.{of}."): array for name, array in arrays.items() if name.startswith(f"drift.{of}.")}
-            if saved:
+            self.linear.load(_below("linear.", arrays), kept_from, kept)
+        for objective, drift in self.drift.items():
+            if saved := _below(f"drift.{objective}.", arrays):
                 drift.load(saved, old)
         self.floor.load(arrays["floor"])
         self.version = int(arrays["version"])
@@ -180,3 +181,8 @@ class Policy:
         mean, variance = posteriors
         weight = np.array([1.0, self.floor.weight])
         return weight @ mean, np.sqrt(weight**2 @ variance)
+
+
+def _below(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    """The arrays whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

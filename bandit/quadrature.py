@@ -1,4 +1,4 @@
-"""The exact chance of each arm to be the best, or the m-th best, of one draw from every arm's distribution.
+"""The exact probability of each arm to be the best, or the m-th best, of one draw from every arm's distribution.
 
     P(k stands at place m) = integral of f_k(y) P(m of the other arms draw more than y) dy          (m = 0: the best)
 
@@ -104,7 +104,7 @@ def _places(mass: Array, cdf: Array, places: int) -> Array:
 
 
 def _counts(cdf: Array, places: int) -> Array:
-    """[K, places, G]: the chance that m of the arms before arm k draw more than a node."""
+    """[K, places, G]: the probability that m of the arms before arm k draw more than a node."""
     out = np.zeros((len(cdf), places, cdf.shape[1]))
     out[0, 0] = 1.0
     for k in range(1, len(cdf)):

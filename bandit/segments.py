@@ -1,4 +1,4 @@
-"""For whom: how active a listener is (in thirds of all) by the domain they are mostly in.
+"""Segments of users: how active a listener is (in thirds of all) by the domain they are mostly in.
 
 Thirds move with the listeners: activity is counted in bins of powers of 2^(1/4), fading. The first DOMAINS - 1 domains that are met
 have a place of their own, all others share the last.
@@ -39,11 +39,11 @@ class Segments:
         return min(third, THIRDS - 1) * DOMAINS + place
 
     def arrays(self) -> dict[str, Array]:
-        """Everything, for a checkpoint and for a copy."""
+        """Everything, for a checkpoint and for a replica."""
         return {"counts": self.counts.copy(), "domains": np.array(self.domains, np.uint64)}
 
     def load(self, arrays: dict[str, Array]) -> None:
-        """What `arrays` gave."""
+        """Restore `arrays()`."""
         self.counts, self.domains = arrays["counts"].astype(float), arrays["domains"].tolist()
 
 

@@ -38,9 +38,7 @@ def test_restored_with_a_shorter_step_it_goes_on() -> None:
     assert after.rounds == pytest.approx(((before.rounds / 2 + 1) / 2 + 1) / 2 + 1)
 
 
-def test_a_fixed_weight_never_moves_and_both_are_refused() -> None:
+def test_a_fixed_weight_never_moves() -> None:
     floor = Floor(BanditSettings(revenue_weight=0.7))
     assert not floor.update(np.zeros(10_000))
     assert floor.weight == 0.7
-    with pytest.raises(ValueError, match="not both"):
-        BanditSettings(revenue_weight=0.7, revenue_floor=0.1)

@@ -101,9 +101,9 @@ class CoListening:
         for before in past:
             row = self._rows.get(before)
             if row:
-                of = np.frombuffer(row, _ROW)
-                count = np.exp2(of["score"] - of["score"].max())
-                for item, share in zip(of["item"].tolist(), (weight * count / count.sum()).tolist(), strict=True):
+                rows = np.frombuffer(row, _ROW)
+                count = np.exp2(rows["score"] - rows["score"].max())
+                for item, share in zip(rows["item"].tolist(), (weight * count / count.sum()).tolist(), strict=True):
                     total[item] = total.get(item, 0.0) + share
             weight *= FADES
         return iter(sorted(total, key=lambda item: (-total[item], item)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from itertools import accumulate
 from typing import TypeVar
 
 import msgspec
@@ -31,7 +32,7 @@ _event = msgspec.json.Decoder(Event)
 _events = msgspec.json.Decoder(list[Event])
 _kind_of = msgspec.json.Decoder(_Kind)
 _kind: msgspec.json.Decoder[Exposure | Tick | LogBegin] = msgspec.json.Decoder(Exposure | Tick | LogBegin)
-_pieces = msgspec.json.Decoder(list[msgspec.Raw])
+ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])  # of an array, as they stand
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+\\?(?:"|\Z)|[\[\]{}]', re.DOTALL)  # a string that never ends is one token: linear time
 _BLANK = re.compile(r"\s*")
@@ -67,7 +68,7 @@ def decode(value: bytes | None) -> list[Record | Rejected]:
 
 def _each(value: bytes) -> list[Record | Rejected]:
     try:
-        pieces = _pieces.decode(value)
+        pieces = ELEMENTS.decode(value)
         out = [_one(bytes(piece)) for piece in pieces[: MAX_ARRAY + 1]]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         out = [_oversized(value)] if len(value) > MAX_RECORD_BYTES else _recovered(value)
@@ -169,13 +170,13 @@ def validated(raw: bytes, read: Callable[[bytes], T]) -> T | Rejected:
         return Rejected(Reason.EMPTY, "the value is empty", raw)
     if len(raw) > MAX_RECORD_BYTES:
         return _oversized(raw)
+    reason, detail = Reason.TOO_DEEP, ""
     try:
         found = read(raw)
         if not _deeper(raw, MAX_DEPTH):
             return found
-        reason, detail = Reason.TOO_DEEP, ""
     except RecursionError:
-        reason, detail = Reason.TOO_DEEP, ""
+        pass
     except msgspec.ValidationError as error:
         reason, detail = _reason(str(error)), str(error)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -199,16 +200,9 @@ def _deeper(value: bytes, limit: int) -> bool:
 
 
 def _too_deep(raw: bytes) -> bool:
-    depth = 0
-    for token in _TOKEN.finditer(raw):
-        sign = token.group()
-        if sign in (b"[", b"{"):
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif sign in (b"]", b"}"):
-            depth -= 1
-    return False
+    """The same of what may be no JSON: a sign counts unless it stands in a string."""
+    signs = (token.group() for token in _TOKEN.finditer(raw))
+    return any(depth > MAX_DEPTH for depth in accumulate((sign in (b"[", b"{")) - (sign in (b"]", b"}")) for sign in signs))
 
 
 def _reason(message: str) -> Reason:

@@ -18,9 +18,8 @@ ShortId = Annotated[str, Meta(min_length=1, max_length=64)]
 EventTime = Annotated[int, Meta(ge=0, le=4_102_444_800_000)]  # ms UTC, up to the year 2100
 Length = Annotated[int, Meta(ge=0, le=WEEK_MS)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
-ContextKey = Annotated[str, Meta(min_length=1, max_length=64)]
 ContextText = Annotated[str, Meta(max_length=256)]
-Context = Annotated[dict[ContextKey, ContextText | int | float], Meta(max_length=MAX_CONTEXT)]
+Context = Annotated[dict[ShortId, ContextText | int | float], Meta(max_length=MAX_CONTEXT)]
 
 
 class Action(enum.StrEnum):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from functools import cache
 from itertools import islice
 
 from online_model import history
@@ -45,7 +46,7 @@ class ItemSignals:
         """`counts` for another thread: what is being changed meanwhile is as it was, or as it is."""
         return self._merged(item, ts, Table.peek)
 
-    def followers(self, state: UserState, ts: int) -> bytes:
+    def co_listened(self, state: UserState, ts: int) -> bytes:
         """The co-listening row of the user's last item; empty where there is none."""
         before = co_listening.last(state.liked, 0, ts)
         if not before:
@@ -91,34 +92,26 @@ class FeatureView:
 class UserMoment:
     """A user at one moment, for one candidate after another: what several of them have in common is made once."""
 
-    __slots__ = ("_categories", "_domains", "_hour", "_related", "_scopes", "_shares", "_state", "_ts", "_user")
+    __slots__ = ("_hour", "_in_category", "_in_domain", "_related", "_shares", "_ts", "_user")
 
-    def __init__(self, view: FeatureView, user: int, state: UserState, ts: int, followers: bytes = b"") -> None:
-        """`followers`: the co-listening row of the user's last item."""
-        self._scopes, self._user, self._state, self._ts = view.scopes, user, state, ts
-        self._hour = keys.hour_of_week(ts // keys.HOUR_MS)
-        self._domains: dict[int, Values] = {}
-        self._categories: dict[int, Values] = {}
-        self._related: dict[tuple[int, int], bytes] = {}
-        self._shares = co_listening.shares(followers, ts) if followers else {}
+    def __init__(self, view: FeatureView, user: int, state: UserState, ts: int, co_listened: bytes = b"") -> None:
+        """`co_listened`: the co-listening row of the user's last item."""
+        read, related = view.scopes.read, state.related
+        self._user, self._ts, self._hour = user, ts, keys.hour_of_week(ts // keys.HOUR_MS)
+        self._in_domain = cache(lambda domain: read(state.by_domain.get(domain), ts))
+        self._in_category = cache(lambda category: read(state.by_category.get(category), ts))
+        self._related = cache(
+            lambda artist, category: history.distinct(related.get(artist, b""), related.get(category, b""), RELATED_LIMIT)
+        )
+        self._shares = co_listening.shares(co_listened, ts) if co_listened else {}
 
     def exposure(
         self, item: int, known: CatalogItem | None, domain: int, module: int, position: int | None, item_counts: ItemCounts
     ) -> PendingExposure:
         """The other half, of one candidate; `id` is left to the join. `module`: a key, 0 where there is none."""
-        state, ts = self._state, self._ts
-        artist, category = pair = (known.artist, known.category) if known else (0, 0)
+        ts = self._ts
+        artist, category = (known.artist, known.category) if known else (0, 0)
         counts = item_counts(item, ts)
-        in_domain = self._domains.get(domain)
-        if in_domain is None:
-            in_domain = self._domains[domain] = self._scopes.read(state.by_domain.get(domain), ts)
-        in_category = self._categories.get(category)
-        if in_category is None:
-            in_category = self._categories[category] = self._scopes.read(state.by_category.get(category), ts)
-        related = self._related.get(pair)
-        if related is None:
-            first, second = state.related.get(artist, b""), state.related.get(category, b"")
-            related = self._related[pair] = history.distinct(first, second, RELATED_LIMIT)
         published = known.item.published_ts if known else None
         return PendingExposure(
             id=0,
@@ -129,8 +122,8 @@ class UserMoment:
                 module, keys.position(position) if position is not None else 0,
             ),
             item_features=known.features if known else b"",
-            related=related,
-            counts=_ITEM_COUNTS.pack(*counts[_POPULARITIES:], *in_domain, *in_category),
+            related=self._related(artist, category),
+            counts=_ITEM_COUNTS.pack(*counts[_POPULARITIES:], *self._in_domain(domain), *self._in_category(category)),
             popularity=_POPULARITY.pack(*counts[:_POPULARITIES]),
             age_s=max(0.0, (ts - published) / 1000.0) if published is not None else -1.0,
             followed=self._shares.get(item, 0.0),

@@ -262,9 +262,9 @@ class FeedbackJoin:
             if exposure.item not in staying and self._pending.get(last) == key[8:]:
                 self._pending.delete(last)
         used = sorted({e.part for e in kept})
-        moved = {part: at for at, part in enumerate(used)}
+        place_of = {part: at for at, part in enumerate(used)}
         for exposure in kept:
-            exposure.part = moved[exposure.part]
+            exposure.part = place_of[exposure.part]
         slate.exposures, slate.parts = kept, [slate.parts[part] for part in used]
 
     def _put(self, key: bytes, slate: PendingSlate) -> None:

@@ -135,13 +135,13 @@ class Partition:
     def _impression(self, event: Event, arrived: Arrived, at: Interaction, feedback: Feedback) -> ExposureRef:
         """The exposure of an event that is, or implies, an impression of its own."""
         keys = arrived.keys
-        moment = UserMoment(self.view, keys.user, at.state, at.ts, self.signals.followers(at.state, at.ts))
+        moment = UserMoment(self.view, keys.user, at.state, at.ts, self.signals.co_listened(at.state, at.ts))
         exposure = moment.exposure(at.item, at.known, at.domain, keys.modules[0], event.position, self.item_counts)
         exposure.implied = not feedback.impression
-        slate = slate_key(keys.user, keys.slate)
-        shown = self._join.show(slate, self.view.user_part(keys.user, at.state, event.context, at.ts), [exposure])
+        key = slate_key(keys.user, keys.slate)
+        slate = self._join.show(key, self.view.user_part(keys.user, at.state, event.context, at.ts), [exposure])
         self.progress.count("impressions" if feedback.impression else "implied_impressions")
-        return ExposureRef(slate, shown, exposure)
+        return ExposureRef(key, slate, exposure)
 
     def _exposure(self, exposure: Exposure, arrived: Arrived) -> tuple[Reason, str] | None:
         """A slate as it was served: all its features are of one moment, none counts the others."""
@@ -156,7 +156,7 @@ class Partition:
         slate = self._join.slate(key)
         exposed = {e.item for e in slate.exposures} if slate else set()
         exposures, interactions = [], []
-        moment = UserMoment(self.view, keys.user, state, exposure.ts, self.signals.followers(state, exposure.ts))
+        moment = UserMoment(self.view, keys.user, state, exposure.ts, self.signals.co_listened(state, exposure.ts))
         for slot, item, module in zip(exposure.slots, keys.items, keys.modules, strict=True):
             if item not in exposed:
                 exposed.add(item)

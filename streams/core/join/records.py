@@ -12,13 +12,11 @@ import msgspec
 
 from online_model.features import ExampleRecord
 from online_model.popularity import Increment
-from streams.core.join.decode import decode
+from streams.core.join.decode import ELEMENTS, decode
 from streams.core.join.events import Event, Exposure, Reason, Record, Rejected
 from streams.core.join.keys import RecordKeys, of_record
 
 ARRIVAL = "segue-arrival"  # header: int64 little-endian ms for each record of the array; empty: each at its own ts
-
-_pieces = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Arrived(msgspec.Struct, frozen=True):
@@ -98,7 +96,7 @@ def original(value: bytes, arrived: Arrived) -> bytes:
     if arrived.raw or isinstance(arrived.record, Rejected):
         return arrived.raw or arrived.record.raw  # type: ignore[union-attr]
     try:
-        return bytes(_pieces.decode(value)[arrived.index])
+        return bytes(ELEMENTS.decode(value)[arrived.index])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
         return msgspec.json.encode(arrived.record)
 

@@ -1,10 +1,10 @@
-"""What a list or a page earned whose strategy was chosen: from the acts on it, and from what was looked at (MODEL.md section 6).
+"""The reward of a slate or page whose strategy was drawn: from the feedback on it, and from what was looked at (MODEL.md section 6).
 
     experience = clip(sum of the utilities of all labels / experience_full, 0, 1)
     revenue    = sum of monetization from the top down to the last place touched or seen (cascade: what lies below says nothing)
 
-It is said once, when the whole list has closed. A place is touched by an act and seen by an impression of the same request; with
-neither, nothing is known of the list, perhaps it never came onto a screen.
+A reward is emitted once, when the whole slate has closed. A place is touched by an act and seen by an impression of the same request; with
+neither, nothing is known of the slate: perhaps it never came onto a screen.
 """
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KEYS = 1 << 64
 
 
 class RewardSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What acts are worth to whom they were made for; the same figures as in what lists are ordered by."""
+    """What feedback is worth to the user; the same figures as the weights that slates are ordered by."""
 
     full_play: float = 0.5  # utility of a label, as the next four
     collect: float = 2.0

@@ -22,9 +22,8 @@ class PartitionSettings(msgspec.Struct, frozen=True, kw_only=True):
     dedupe_window_ms: int = HOUR_MS  # client retries come within minutes; at least allowed_lateness_ms
     join_window_ms: int = 600_000  # an exposure without an act becomes a negative after this; the talk's sessions are shorter
     join_retention_ms: int = 24 * HOUR_MS  # a late collect or an undo still finds its example this long
-    negative_rate: Annotated[float, Meta(gt=0, le=1)] = (
-        1.0  # share of exposures without an act that is learned from; less costs precision, not calibration
-    )
+    # share of exposures without an act that is learned from; less costs precision, not calibration
+    negative_rate: Annotated[float, Meta(gt=0, le=1)] = 1.0
     full_play_ratio: float = 0.9  # played / duration from which a play is full
     partial_play_ratio: float = 0.3  # below it a play says nothing good of the item
     related_limit: int = 8  # behaviours kept a user and artist or category

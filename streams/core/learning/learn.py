@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
 import xxhash
+from msgspec import Meta
 
 from online_model.batch import Batch, of_records
 from online_model.features import FIELDS, Closed, Example, ExampleRecord, Reward, Tick
@@ -20,6 +21,7 @@ from online_model.gate_watch import GateWatch
 from online_model.identification import Identification
 from online_model.metrics import WindowResult
 from streams.core.join.records import Outgoing
+from streams.core.join.settings import Limit
 from streams.core.learning.batching import MicroBatch, full_size
 from streams.core.learning.checkpoint_arrays import Restorable, below, prefixed, update_hash
 from streams.core.learning.live_value import StrategyValue
@@ -42,20 +44,14 @@ SequenceMark = tuple[int, int, int]
 class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """When a micro-batch ends, and what is remembered."""
 
-    micro_batch_examples: int = 256  # at most; a 128th of what has been learned, from 64 on: small steps teach more while all is new
-    micro_batch_span_ms: int = 200  # of event time: what an act waits for its step at most while events flow
-    open_predictions: int = 1_000_000  # kept until their exposure's window closes, 52 bytes each; where full, whole lists go
-    listed_exposures: int = 20_000  # kept until their list closes, to be compared in it, up to 4 kB each; where full, whole lists go
+    micro_batch_examples: Limit = 256  # at most; a 128th of what has been learned, from 64 on: small steps teach more while all is new
+    micro_batch_span_ms: Limit = 200  # of event time: what an act waits for its step at most while events flow
+    open_predictions: Limit = 1_000_000  # kept until their exposure's window closes, 52 bytes each; where full, whole lists go
+    listed_exposures: Limit = 20_000  # kept until their list closes, to be compared in it, up to 4 kB each; where full, whole lists go
 
-    reservoir_share: float = 0.0  # of the rows that dense layers see: examples of the last week once more, rare tiers as often; 0.1 does
+    # of the rows that dense layers see: examples of the last week once more, rare tiers as often; 0.1 does
+    reservoir_share: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     drift_reaction: bool = False  # an alarm of drift triples the rates of rows and dense part, for an hour; off until a log shows a gain
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.reservoir_share < 1:
-            raise ValueError(f"0 <= reservoir_share ({self.reservoir_share}) < 1 must hold")
-        for name in ("micro_batch_examples", "micro_batch_span_ms", "open_predictions", "listed_exposures"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
 
 
 @dataclass(slots=True)

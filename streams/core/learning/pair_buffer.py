@@ -29,7 +29,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PairBuffer:
-    """Exposures that wait for their list to close, and those without a request that wait for their like."""
+    """Exposures that wait for their list to close, and those without a request that wait for others of the same user."""
 
     def __init__(self, limit: int) -> None:
         """`limit` bounds both kinds of waiting exposures."""
@@ -62,7 +62,7 @@ class PairBuffer:
             self._part(next(iter(self._alone)))
 
     def finish_all(self) -> None:
-        """No more comes of what is waiting for its like."""
+        """The log has ended: exposures without a request are compared with those that are there."""
         while self._alone:
             self._part(next(iter(self._alone)))
 
@@ -82,8 +82,8 @@ class PairBuffer:
 
     def _gather(self, row: Row) -> None:
         user = user_of(row.features)
-        there = self._alone.get(user)
-        if there and (len(there) >= TOGETHER or abs(row.features.shown_ms - there[0].features.shown_ms) > TOGETHER_MS):
+        gathered = self._alone.get(user)
+        if gathered and (len(gathered) >= TOGETHER or abs(row.features.shown_ms - gathered[0].features.shown_ms) > TOGETHER_MS):
             self._part(user)
         self._alone.setdefault(user, []).append(row)
         self._n_alone += 1
@@ -108,7 +108,7 @@ class PairBuffer:
         }
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
-        """The state that `arrays` gave."""
+        """Restore `arrays()`."""
         self._open.load(
             unpacked(arrays["open"], list[tuple[int, Features]]), arrays["open_share"].tolist() if "open_share" in arrays else NONE_DROPPED
         )

@@ -1,6 +1,6 @@
 """Rewards on their way into the posteriors: they wait for a moment that follows from the records alone, and are learned together.
 
-What each strategy is worth, by hour, is told just before: by what was known until then.
+The live values of the strategies see each reward just before the posteriors do, so that they judge by what was known until then.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AT_ONCE = 256  # at most: while no step and no tick comes, none waits for long
 
 
 class RewardQueue:
-    """The choice among strategies as it learns."""
+    """Rewards that wait, the strategy bandit that learns from them, and the live value of its strategies."""
 
     def __init__(self, strategy_bandit: StrategyBandit) -> None:
         self.strategy_bandit = strategy_bandit

@@ -217,6 +217,4 @@ class CatalogIndex:
         """Drop the scores of half of the uncatalogued items: those without an event for the longest."""
         unknown = [key for key in self._scores if key not in self._entries]
         for key in unknown[: len(unknown) // 2]:
-            del self._scores[key]
-            for index in self._indexes_of(key):
-                index.update_score(key)
+            self._set_score(key, -inf)

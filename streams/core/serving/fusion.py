@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from online_model.features import TASKS
 
@@ -24,6 +25,9 @@ WEIGHT = (-1e6, 1e6)  # beyond it a sum loses the digits of its small terms
 GAMMA = (-1.0, 1.5)  # below 0 popularity is put in twice, above 1 it counts against an item; further out nothing else would count
 SCALE = (1e-3, 1e3)  # of the rank head: beyond it only the sign, or nothing, is left of it
 
+Weight = Annotated[float, Meta(ge=WEIGHT[0], le=WEIGHT[1])]
+Gamma = Annotated[float, Meta(ge=GAMMA[0], le=GAMMA[1])]
+Scale = Annotated[float, Meta(ge=SCALE[0], le=SCALE[1])]
 Array = np.ndarray
 
 
@@ -38,12 +42,12 @@ class RequestError(ValueError):
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one certain feedback of each task adds to a score; the sum over tasks of weight x probability is most of it."""
 
-    full_play: float = 0.5  # common, so it carries most of the order; the unit that the others are measured in
-    collect: float = 2.0  # rare, and the wish to come back: worth four full plays
-    share: float = 2.0  # as a collect
-    skip: float = -0.5  # takes back what a full play gives
-    dislike: float = -4.0  # rarest and worst: two collects don't make up for it
-    rank: float = 0.5  # of the rank head, from -1 to 1: at most a full play up or down; 0 switches it off (MODEL.md section 1)
+    full_play: Weight = 0.5  # common, so it carries most of the order; the unit that the others are measured in
+    collect: Weight = 2.0  # rare, and the wish to come back: worth four full plays
+    share: Weight = 2.0  # as a collect
+    skip: Weight = -0.5  # takes back what a full play gives
+    dislike: Weight = -4.0  # rarest and worst: two collects don't make up for it
+    rank: Weight = 0.5  # of the rank head, from -1 to 1: at most a full play up or down; 0 switches it off (MODEL.md section 1)
 
 
 @dataclass(frozen=True, slots=True)

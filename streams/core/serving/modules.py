@@ -69,15 +69,15 @@ class ModuleBuilder:
         names = {c: self._category_name(p) for c, p in pools.items()}
         scored = self._scored({key: _module_name(names[c], c) for c, p in pools.items() for key in p.items()}, fusion)
         ranked = rank_by_category(pools, scored)
-        of = category_scores(ranked.values(), scored, size.per_module, self._scorer.catalog, self._catalog_index, state.ts)
-        score = scores(strategy, of.preference, of.monetization, of.mass)
+        figures = category_scores(ranked.values(), scored, size.per_module, self._scorer.catalog, self._catalog_index, state.ts)
+        score = scores(strategy, figures.preference, figures.monetization, figures.mass)
         places, propensities = order(strategy, score, state.rng(ORDER).random(size.modules + size.single_item_modules))
         categories, out = list(pools), []
         for n, (place, propensity) in enumerate(zip(places.tolist(), propensities.tolist(), strict=True)):
             c = categories[place]
             items = pools[c].first(size.per_module if n < size.modules else 1).arrange(ranked[c], self._share)
-            why = float(of.preference[place]), float(of.monetization[place]), float(score[place])
-            out.append(DraftModule(_module_name(names[c], c), names[c], items, *why, propensity))
+            of_module = float(figures.preference[place]), float(figures.monetization[place]), float(score[place])
+            out.append(DraftModule(_module_name(names[c], c), names[c], items, *of_module, propensity))
         return out, scored
 
     def control(self, size: PageSize, fusion: Fusion) -> tuple[list[DraftModule], ScoredCandidates]:

@@ -5,9 +5,10 @@ names none. Items are ranked within their module as in a slate, stand once in a 
 """
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 from bandit.strategies import strategies
 from streams.core.join.events import MAX_ARMS, MAX_SLOTS, Exposure, ShortId
@@ -24,27 +25,25 @@ from streams.core.state.rows import UserState
 FIXED = "fixed"  # the control arm, by its name
 UNCATEGORISED = "uncategorised"  # flag: no category has anything to show, so the page is that of the control arm, and no strategy was drawn
 
+Positions = Annotated[int, Meta(ge=1, le=MAX_SLOTS)]
+
 
 class PageSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a page is put together; how its items are scored and explored is set by `recommend`."""
 
-    revenue_blends: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75)  # monetization's weights against preference, an arm each; 1 = revenue alone
+    # monetization's weights against preference, an arm each; 1 = revenue alone
+    revenue_blends: tuple[Annotated[float, Meta(ge=0, le=1)], ...] = (0.0, 0.25, 0.5, 0.75)
     modules: int = 5  # of a page where the request doesn't say: about what a screen or two show
     per_module: int = 6  # items of a module where the request doesn't say: what a row shows
     single_item_modules: int = 0  # further modules of the categories that come next: breadth for a few positions
-    max_modules: int = 12  # of one page, single-item ones among them
-    max_per_module: int = 30  # items of one module; an exposure holds 200, which bounds modules x items too
-    categories: int = 12  # considered for a page: what is likely this user's, then what is popular
+    max_modules: Positions = 12  # of one page, single-item ones among them
+    max_per_module: Positions = 30  # items of one module; an exposure holds 200, which bounds modules x items too
+    categories: Annotated[int, Meta(ge=1, le=100)] = 12  # considered for a page: what is likely this user's, then what is popular
 
     def __post_init__(self) -> None:
-        if not all(0.0 <= alpha <= 1.0 for alpha in self.revenue_blends):
-            raise ValueError(f"revenue_blends must lie in [0, 1], got {list(self.revenue_blends)}")
         names = [strategy.name for strategy in strategies(self.revenue_blends)]
         if len(names) > MAX_ARMS or len(set(names)) < len(names):
             raise ValueError(f"revenue_blends must differ and be at most {MAX_ARMS - 3}, got {list(self.revenue_blends)}")
-        for name, most in (("max_modules", MAX_SLOTS), ("max_per_module", MAX_SLOTS), ("categories", 100)):
-            if not 1 <= getattr(self, name) <= most:
-                raise ValueError(f"{name} must be in [1, {most}], got {getattr(self, name)}")
         for name in ("modules", "per_module"):
             most = getattr(self, f"max_{name}")
             if not 1 <= getattr(self, name) <= most:
@@ -64,9 +63,8 @@ class PageRequest(ServingRequest, frozen=True, kw_only=True):
 
     modules: int | None = None  # in place of the settings', as the next
     per_module: int | None = None
-    single_item_modules: int | None = msgspec.field(
-        default=None, name="tasters"
-    )  # further ones; by default as many of the settings' as fit
+    # further ones; by default as many of the settings' as fit
+    single_item_modules: int | None = msgspec.field(default=None, name="tasters")
     strategy: ShortId | None = None  # None = drawn by the strategy bandit
 
 

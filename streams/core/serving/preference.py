@@ -75,11 +75,11 @@ def likely_categories(
 
 def rank_by_category(pools: Mapping[int, CandidatePool], scored: ScoredCandidates) -> dict[int, list[int]]:
     """Candidates of each category, best first."""
-    category = {key: of for of, pool in pools.items() for key in pool.sources}
-    out: dict[int, list[int]] = {of: [] for of in pools}
+    category_of = {key: category for category, pool in pools.items() for key in pool.sources}
+    out: dict[int, list[int]] = {category: [] for category in pools}
     for key in scored.order:
-        if key in category:
-            out[category[key]].append(key)
+        if key in category_of:
+            out[category_of[key]].append(key)
     return out
 
 

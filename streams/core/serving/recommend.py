@@ -24,7 +24,7 @@ from streams.core.join.keys import HOUR_MS
 from streams.core.join.settings import PartitionSettings
 from streams.core.serving.catalog_index import CatalogIndex
 from streams.core.serving.explain import Trace
-from streams.core.serving.fusion import GAMMA, SCALE, WEIGHT, RequestError, Weights, bounded, merged_weights
+from streams.core.serving.fusion import Gamma, RequestError, Scale, Weights, merged_weights
 from streams.core.serving.model_view import ModelView
 from streams.core.serving.requests import MAX_IDS, RequestState, ServingRequest
 from streams.core.serving.retrieval import CandidatePool, SourceQuota, given_pool, pool
@@ -38,14 +38,17 @@ ALL = "all"  # stands for every strategy of a surface in figures, so no preset h
 MAX_PRESETS = 8
 COLD, GUEST, SHORT, STALE = "cold", "guest", "short", "stale"  # flags
 
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0)]
+
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A strategy that the settings name. What it leaves out is as the settings have it."""
 
     weights: dict[str, float] = {}
-    gamma_user: float | None = None
-    gamma_item: float | None = None
-    explore_share: float | None = None
+    gamma_user: Gamma | None = None
+    gamma_item: Gamma | None = None
+    explore_share: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,39 +65,23 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a slate is made."""
 
     weights: Weights = Weights()
-    rank_scale: float = 2.0  # of the rank head: differences of this size are most of what it can say (MODEL.md section 1)
-    gamma_user: float = 0.0  # share of the user's part taken away; the same for all of a slate, so it matters between slates
-    gamma_item: float = 0.7  # share of momentary popularity's part taken away: quality stays, fashion goes (MODEL.md section 4)
-    tail_gamma_item: float = 1.0  # the same of the strategy `tail`: nothing of fashion is left
-    popular_candidates: int = 130  # with the next two 200, which is what a request may take time for (DESIGN section 10)
-    fresh_candidates: int = 50  # newest: what nobody has played yet can't be popular
-    explore_candidates: int = 20  # random ones: the only way into a ranking for what is neither
-    co_listened_candidates: int = 50  # what others played right after the user's last plays, in place of as many popular ones
-    explore_share: float = 0.02  # of positions, at random: without it, nothing is learned of what is never shown (MODEL.md section 4)
-    explore_share_more: float = 0.2  # the same of the strategy `explore`: ten times the usual, and four of five positions still ranked
+    rank_scale: Scale = 2.0  # of the rank head: differences of this size are most of what it can say (MODEL.md section 1)
+    gamma_user: Gamma = 0.0  # share of the user's part taken away; the same for all of a slate, so it matters between slates
+    gamma_item: Gamma = 0.7  # share of momentary popularity's part taken away: quality stays, fashion goes (MODEL.md section 4)
+    tail_gamma_item: Gamma = 1.0  # the same of the strategy `tail`: nothing of fashion is left
+    popular_candidates: Count = 130  # with the next two 200, which is what a request may take time for (DESIGN section 10)
+    fresh_candidates: Count = 50  # newest: what nobody has played yet can't be popular
+    explore_candidates: Count = 20  # random ones: the only way into a ranking for what is neither
+    co_listened_candidates: Count = 50  # what others played right after the user's last plays, in place of as many popular ones
+    explore_share: Share = 0.02  # of positions, at random: without it, nothing is learned of what is never shown (MODEL.md section 4)
+    explore_share_more: Share = 0.2  # the same of the strategy `explore`: ten times the usual, and four of five positions still ranked
     presets: dict[str, Preset] = {}  # further strategies by name: weights, gamma_user, gamma_item, explore_share; at most 8
     chosen: tuple[str, ...] = (RANKED, TAIL, EXPLORE_MORE)  # strategies that `auto` draws one of, by the strategy bandit
-    no_repeat_window_ms: int = 6 * HOUR_MS  # shown or played within: not again; an evening. Bounded by partition.shown_limit
-    max_k: int = 100  # items of one slate
-    max_candidates: int = 500  # given in one request; more take longer than a request may
+    no_repeat_window_ms: Count = 6 * HOUR_MS  # shown or played within: not again; an evening. Bounded by partition.shown_limit
+    max_k: Annotated[int, Meta(ge=1, le=MAX_SLOTS)] = 100  # items of one slate
+    max_candidates: Annotated[int, Meta(ge=1, le=MAX_IDS)] = 500  # given in one request; more take longer than a request may
 
     def __post_init__(self) -> None:
-        for field, value, (low, high) in (
-            *((f"weights.{part}", weight, WEIGHT) for part, weight in msgspec.structs.asdict(self.weights).items()),
-            *((name, getattr(self, name), GAMMA) for name in ("gamma_user", "gamma_item", "tail_gamma_item")),
-            ("rank_scale", self.rank_scale, SCALE),
-            *((name, getattr(self, name), (0.0, 1.0)) for name in ("explore_share", "explore_share_more")),
-            ("max_k", self.max_k, (1, MAX_SLOTS)),
-            ("max_candidates", self.max_candidates, (1, MAX_IDS)),
-        ):
-            if not low <= value <= high:
-                raise ValueError(f"{field} must be in [{low:,g}, {high:,g}], got {value:g}")
-        self._check_strategies()
-        for name in ("co_listened_candidates", "popular_candidates", "fresh_candidates", "explore_candidates", "no_repeat_window_ms"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative")
-
-    def _check_strategies(self) -> None:
         if len(self.presets) > MAX_PRESETS:
             raise ValueError(f"at most {MAX_PRESETS} presets, got {len(self.presets)}")
         for name, preset in self.presets.items():
@@ -103,9 +90,6 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"presets.{name}: a name of 1 to 64 letters, digits, - and _, and none of {', '.join(taken)}")
             try:
                 merged_weights(self.weights, preset.weights)
-                for field, bounds in (("gamma_user", GAMMA), ("gamma_item", GAMMA), ("explore_share", (0.0, 1.0))):
-                    if (value := getattr(preset, field)) is not None:
-                        bounded(field, value, bounds)
             except RequestError as error:
                 raise ValueError(f"presets.{name}: {error}") from None
         unknown = [name for name in self.chosen if name not in (*STRATEGIES, *self.presets)]

@@ -22,7 +22,8 @@ _AWAY: Any = object()  # not resident
 class Source(Protocol):
     """Where rows live that are not resident: one column family of the partition's store."""
 
-    def get(self, keys: list[bytes]) -> list[bytes | None]: ...
+    def get(self, keys: list[bytes]) -> list[bytes | None]:
+        """The rows of keys, None where there is none."""
 
     def scan(self, first: bytes, end: bytes) -> Iterable[bytes]:
         """Keys from `first` up to `end`, without it."""
@@ -43,6 +44,7 @@ class Table(Generic[T]):
         self.source = source
 
     def get(self, key: bytes) -> T | None:
+        """The row of a key, which is resident from then on; None where there is none."""
         if self.source is None or key in self._rows:
             return self._rows.get(key)
         return self.fetch([key])[0]
@@ -64,12 +66,14 @@ class Table(Generic[T]):
         return [self._rows.get(k) for k in keys]
 
     def put(self, key: bytes, row: T) -> None:
+        """Set the row of a key."""
         if self.source is not None:
             self._rows.pop(key, None)  # so that the first rows are those that changed least recently
         self._rows[key] = row
         self._changed[key] = None
 
     def delete(self, key: bytes) -> None:
+        """Remove the row of a key, if there is one."""
         if self.source is None:
             self._rows.pop(key, None)
         else:

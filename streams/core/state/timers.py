@@ -24,6 +24,7 @@ class EventTimers:
         self._horizon_ms = FOREVER if table.source is None else -1
 
     def add(self, due_ms: int, key: bytes) -> None:
+        """Let a key come due at a moment of event time; it may have several."""
         mark = self._prefix + _DUE.pack(due_ms) + key
         if due_ms <= self._horizon_ms:
             heapq.heappush(self._heap, mark)

@@ -17,7 +17,6 @@ from online_model.popularity import EXPOSURE, POPULAR, Increment
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event, ExposedItem, Exposure, Tick
-from streams.core.join.items import Item
 from streams.core.join.join import MAX_EXPOSURES, MAX_REVERSALS, MAX_WAITING
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Effects, Outgoing
@@ -268,37 +267,6 @@ def test_items_of_one_list_do_not_count_each_other_and_single_impressions_do() -
         second = made[keys.key("item", "j").to_bytes(8, "little")]
         user_exposures.append(memoryview(second.features.counts).cast("f")[0])
     assert user_exposures == [0.0, 1.0]
-
-
-def test_what_the_catalog_knows_when_an_item_is_shown_is_in_its_features() -> None:
-    catalog = Catalog()
-    item = Item(item_id="i", artist_id="a", categories=("c", "d"), domain="song", published_ts=LOG_START - 5_000, features={"bpm": 90})
-    catalog.put(item)
-    _, effects = applied(log_of(at(0, "play", module="m", position=3)), catalog=catalog)
-    catalog.delete("i")
-    example = effects.examples[0].record
-    assert isinstance(example, Example)
-    hour = keys.hour_of_week(LOG_START // 3_600_000)
-    wanted = [keys.key(f, v) for f, v in (("user", "u"), ("item", "i"), ("artist", "a"), ("category", "c"))]
-    wanted += [hour, keys.key("domain", "song"), keys.key("module", "m"), keys.position(3)]
-    assert memoryview(example.features.fields).cast("Q").tolist() == wanted
-    assert example.features.age_s == 5.0
-    assert example.features.item_features == keys.value("item", "bpm", 90)
-    _, effects = applied(log_of(at(0, "play")), catalog=catalog)  # forgotten since: unknown again
-    example = effects.examples[0].record
-    assert isinstance(example, Example)
-    assert memoryview(example.features.fields).cast("Q").tolist() == [wanted[0], wanted[1], 0, 0, hour, 0, 0, 0]
-    assert example.features.age_s == -1.0
-
-
-def test_context_and_the_users_attributes_are_two_bags() -> None:
-    context: dict[str, str | int | float] = {"device": "phone", "user.age": 30, "user": "x", "hour": 7}
-    for given_, device, user in ((context, ["device", "hour", "user"], ["user.age"]), ({"user.age": 30}, [], ["user.age"])):
-        _, effects = applied(log_of(at(0, "play", context=given_)))
-        example = effects.examples[0].record
-        assert isinstance(example, Example)
-        assert example.features.context == keys.bag("context", [(name, given_[name]) for name in device])
-        assert example.features.user_attributes == keys.bag("user", [(name, given_[name]) for name in user])
 
 
 def test_a_finger_that_taps_collect_on_and_off_is_not_endless_evidence() -> None:

@@ -198,8 +198,8 @@ def test_another_label_another_order_or_one_less_is_another_digest(records: list
 
 @pytest.mark.parametrize("name", ["micro_batch_examples", "micro_batch_span_ms", "open_predictions", "listed_exposures"])
 def test_settings_must_be_positive(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be at least 1"):
-        LearnerSettings(**{name: 0})
+    with pytest.raises(msgspec.ValidationError, match=rf"Expected `int` >= 1 - at `\$.{name}`"):
+        msgspec.convert({name: 0}, LearnerSettings)
 
 
 def test_ids_that_find_no_row_are_counted() -> None:

@@ -109,4 +109,4 @@ def test_a_killed_learner_with_a_reservoir_goes_on_to_the_same_bytes() -> None:
     plain.apply(0, numbered(records))
     assert plain.digest()["trainer"] != whole.digest()["trainer"]
     with pytest.raises(ValueError, match="reservoir_share"):
-        LearnerSettings(reservoir_share=1.0)
+        msgspec.convert({"reservoir_share": 1.0}, LearnerSettings)
