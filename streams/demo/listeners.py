@@ -42,7 +42,7 @@ class Heard:
     refused: dict[str, int] = field(default_factory=dict)  # HTTP status -> requests
 
 
-class Way(NamedTuple, Generic[Who]):
+class Surface(NamedTuple, Generic[Who]):
     """How something is asked for: `ask(now_ms)` gives a request's body and who asks; `react(who, answer, now_ms)` gives acts, each due
     at its ts.
     """
@@ -56,11 +56,11 @@ class Listeners(Generic[Who]):
 
     def __init__(
         self,
-        lists: Way[Who],
+        lists: Surface[Who],
         now_ms: Callable[[], int],
         events_per_s: float,
         token: str | None = None,
-        pages: Way[Who] | None = None,
+        pages: Surface[Who] | None = None,
         page_share: float = 0.0,
     ) -> None:
         if events_per_s <= 0:
@@ -126,7 +126,7 @@ class Listeners(Generic[Who]):
             heapq.heappush(self._due, (act.ts, self._made, act))
             self._made += 1
 
-    def _asks_for_page(self) -> Way[Who] | None:
+    def _asks_for_page(self) -> Surface[Who] | None:
         """How the next visit asks for one; None where it asks for a list."""
         self._visits += 1
         return self._pages if int(self._visits * self._page_share) > int((self._visits - 1) * self._page_share) else None

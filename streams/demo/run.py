@@ -29,7 +29,7 @@ from streams.children import Child
 from streams.clock import now_ms
 from streams.core.join.items import Item
 from streams.core.serving.surfaces import Varieties
-from streams.demo.listeners import Heard, Listeners, Way
+from streams.demo.listeners import Heard, Listeners, Surface
 from streams.demo.panel import Facts, show
 from streams.demo.readings import Readings
 from streams.demo.summary import Summary, figures, lag, learned
@@ -77,8 +77,8 @@ class Crowd(NamedTuple):
     """The listeners and the items of their world; `replay` has them, `cli` brings them here."""
 
     items: list[Item]
-    lists: Way[Any]
-    pages: Way[Any]
+    lists: Surface[Any]
+    pages: Surface[Any]
     variety: Callable[[], Varieties]  # of what they were shown so far
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from streams.core.join.decode import decode
 from streams.core.join.events import Action, Event, Rejected
-from streams.demo.listeners import ASKING, Heard, Listeners, Way
+from streams.demo.listeners import ASKING, Heard, Listeners, Surface
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -66,7 +66,7 @@ async def listen(
     stop = asyncio.Event()
     asyncio.get_running_loop().call_later(seconds, stop.set)
     try:
-        way = Way(script.ask, script.react)
+        way = Surface(script.ask, script.react)
         listeners = Listeners(way, now_ms, rate, token, way if page_share else None, page_share)
         return await listeners.run(f"http://127.0.0.1:{port}", stop)
     finally:
@@ -160,4 +160,4 @@ def test_a_share_of_the_visits_is_to_pages_evenly_spread() -> None:
 def test_a_rate_of_nothing_and_a_share_of_what_nobody_asks_for_are_refused(rate: float, share: float, said: str) -> None:
     script = Script()
     with pytest.raises(ValueError, match=said):
-        Listeners(Way(script.ask, script.react), now_ms, rate, page_share=share)
+        Listeners(Surface(script.ask, script.react), now_ms, rate, page_share=share)
