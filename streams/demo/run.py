@@ -29,7 +29,7 @@ from streams.children import Child
 from streams.clock import now_ms
 from streams.core.join.items import Item
 from streams.core.serving.surfaces import Varieties
-from streams.demo.listeners import Heard, Listeners, Surface
+from streams.demo.listeners import Activity, Listeners, Surface
 from streams.demo.panel import Facts, show
 from streams.demo.readings import Readings
 from streams.demo.summary import Summary, figures, lag, learned
@@ -39,25 +39,23 @@ from streams.kafka_io import topics
 from streams.kafka_io.broker import EmbeddedBroker, free_ports
 from streams.kafka_io.follow import PATIENCE
 from streams.kafka_io.send import send_closing, send_items
-from streams.settings import Loaded, Settings, toml, values
+from streams.settings import Loaded, Settings, changed, toml, values
 
 JOIN_WINDOW_MS = 20_000  # so that a minute shows examples of every kind; listeners are paced to it
 STATUS_S = 1.0  # between two status reports of worker and learner
 START_S = 90.0  # of worker and learner, until the service answers with a model; 8 s is normal
 SETTLE_S = 20.0  # of the closing; 3 s is normal
 QUIET_S = 0.5  # before the closing tick: by then requests under way when the listeners stopped have ended
-UNSEEN_MS = 500  # a record of how a process stands may not know of what came so shortly before it
+UNSEEN_MS = 500  # a status record may not yet count what came so shortly before it
 SAVE_S = 10.0  # of worker and learner, where the run has gone its whole time: more than they allow themselves
 ASK_S = 10.0  # of Kafka, for what was committed
 CHILDREN_STOP_S = 5.0  # together with the broker's: within the 10 s that Ctrl-C may take
 BROKER_STOP_S = 3.0
 WATCH_S = 0.1
 
-replace = msgspec.structs.replace
-
 
 class RunError(RuntimeError):
-    """The run broke; the message says what, and where its words are."""
+    """The run broke; the message says what broke, and where its output is."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +68,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None  # None: until a signal
     events_per_s: float  # of the listeners
     page_share: float  # of the listeners' visits that are to a page
-    seed: int  # of the listeners, to be shown
+    seed: int  # of the listeners, for panel and summary
 
 
 class Crowd(NamedTuple):
@@ -79,30 +77,27 @@ class Crowd(NamedTuple):
     items: list[Item]
     lists: Surface[Any]
     pages: Surface[Any]
-    variety: Callable[[], Varieties]  # of what they were shown so far
+    variety: Callable[[], Varieties]  # of what they were served so far
 
 
 def settings_for(loaded: Loaded, stamp: str, port: int = 0) -> tuple[Settings, bool]:
     """The settings of a run, and whether the broker is to be our own. What was set stays as it was set, but for what
     `_placed` says; `port` is the service's, 0: any."""
     given = {value.key for value in loaded.values if value.source != "default"}
-    s = loaded.settings
-    if "topics.prefix" not in given:  # on a broker of others, simulated listeners must not be among real ones
-        s = replace(s, topics=replace(s.topics, prefix=f"segue-run-{stamp}"))
-    if "topics.partitions" not in given:  # one worker
-        s = replace(s, topics=replace(s.topics, partitions=1))
-    if "partition.join_window_ms" not in given:
-        s = replace(s, partition=replace(s.partition, join_window_ms=JOIN_WINDOW_MS))
-    if port or "service.port" not in given:
-        s = replace(s, service=replace(s.service, port=port))
-    if "exporter.port" not in given:
-        s = replace(s, exporter=replace(s.exporter, port=0))
-    return s, "topics.bootstrap" not in given
+    defaults = {
+        "topics.prefix": f"segue-run-{stamp}",  # on a broker of others, simulated listeners must not be among real ones
+        "topics.partitions": 1,  # one worker
+        "partition.join_window_ms": JOIN_WINDOW_MS,
+        "service.port": port,
+        "exporter.port": 0,
+    }
+    chosen = {key: value for key, value in defaults.items() if key not in given or (key == "service.port" and port)}
+    return changed(loaded.settings, chosen), "topics.bootstrap" not in given
 
 
 def run(plan: Plan, crowd: Crowd, say: Callable[[str], None]) -> Summary:
-    """All of it. `say` is told how the start goes; then the panel takes over."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is gone is told once, by us
+    """Start, run and stop everything. `say` gets lines about the start; then the panel takes over. Raises RunError and Interrupted."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is gone is reported once, by us
     with Signals() as signals:
         plan.folder.mkdir(parents=True)
         broker = EmbeddedBroker(plan.folder / "kafka") if plan.embedded else None
@@ -111,12 +106,12 @@ def run(plan: Plan, crowd: Crowd, say: Callable[[str], None]) -> Summary:
             if broker is not None:
                 say("Kafka starts …")
                 broker.start()
-                settings = replace(settings, topics=replace(settings.topics, bootstrap=broker.bootstrap))
+                settings = changed(settings, {"topics.bootstrap": broker.bootstrap})
             settings = _placed(settings, plan)
             made = topics.create(settings.topics, PATIENCE)
-            told = asyncio.run(_Live(plan, settings, broker, signals).run(crowd, say))
+            summary = asyncio.run(_Live(plan, settings, broker, signals).run(crowd, say))
             well = True
-            return told
+            return summary
         finally:
             signals.calm()
             if well and broker is None and made:
@@ -131,15 +126,19 @@ def _placed(s: Settings, plan: Plan) -> Settings:
     """Settings of worker and learner: everything they write is in the folder, and they answer on this machine alone."""
     checkpoints = str(plan.folder / "checkpoints")
     free = free_ports(2)
-    return replace(
-        s,
-        stores=replace(s.stores, data_dir=str(plan.folder / "state")),
-        learner_process=replace(s.learner_process, checkpoint_dir=checkpoints),
-        replica=replace(s.replica, checkpoint_dir=checkpoints),
-        service=replace(s.service, host="127.0.0.1", port=s.service.port or free[0], token=""),
-        exporter=replace(s.exporter, host="127.0.0.1", port=s.exporter.port or free[1], token=""),
-        status=replace(s.status, every_s=STATUS_S),
-    )
+    placed = {
+        "stores.data_dir": str(plan.folder / "state"),
+        "learner_process.checkpoint_dir": checkpoints,
+        "replica.checkpoint_dir": checkpoints,
+        "service.host": "127.0.0.1",
+        "service.port": s.service.port or free[0],
+        "service.token": "",
+        "exporter.host": "127.0.0.1",
+        "exporter.port": s.exporter.port or free[1],
+        "exporter.token": "",
+        "status.every_s": STATUS_S,
+    }
+    return changed(s, placed)
 
 
 class _Live:
@@ -180,7 +179,7 @@ class _Live:
         say(f"the service answers at {self._facts.http}, its documentation at /docs; what the processes say is in {self._facts.folder}")
 
         plan, over = self._plan, asyncio.Event()
-        listeners = Listeners(crowd.lists, now_ms, plan.events_per_s, pages=crowd.pages, page_share=plan.page_share)
+        listeners = Listeners(crowd.lists, crowd.pages, plan.events_per_s, plan.page_share)
         listening = asyncio.create_task(listeners.run(self._facts.http, over))
         listened = time.monotonic()
         ended: list[float] = []
@@ -188,7 +187,7 @@ class _Live:
         def passed() -> float:
             return (ended[0] if ended else time.monotonic()) - listened
 
-        self._beside += [listening, asyncio.create_task(show(self._facts, self._readings, listeners.heard, passed, crowd.variety))]
+        self._beside += [listening, asyncio.create_task(show(self._facts, self._readings, listeners.activity, passed, crowd.variety))]
         complete = await self._until(_pause(plan.seconds))
         ended.append(time.monotonic())
         self._beside.remove(listening)
@@ -196,9 +195,9 @@ class _Live:
         await listening
         self._readings.variety = crowd.variety()
         complete = complete and await self._until(self._close())
-        return await self._sum_up(listeners.heard, complete, passed(), listened - began)
+        return await self._sum_up(listeners.activity, complete, passed(), listened - began)
 
-    async def _sum_up(self, heard: Heard, complete: bool, seconds: float, start_seconds: float) -> Summary:
+    async def _sum_up(self, activity: Activity, complete: bool, seconds: float, start_seconds: float) -> Summary:
         """Stop worker and learner (the learner saves), then ask Kafka and the checkpoint, not the processes."""
         await _cancelled(self._beside)
         await asyncio.to_thread(children.stop, self._children, SAVE_S if complete else CHILDREN_STOP_S)
@@ -212,7 +211,7 @@ class _Live:
                 raise RunError(f"Kafka at {self._facts.kafka} did not say what was committed: {why}") from error
             metrics = await asyncio.to_thread(learned, Path(self._settings.learner_process.checkpoint_dir))
         return figures(
-            self._readings, heard, metrics, seconds, complete=complete, start_seconds=round(start_seconds, 3), lag=behind,
+            self._readings, activity, metrics, seconds, complete=complete, start_seconds=round(start_seconds, 3), lag=behind,
             join_window_s=self._facts.join_window_s, seed=self._plan.seed,
         )  # fmt: skip
 
@@ -237,8 +236,8 @@ class _Live:
                 while not await _has_model(session, f"{self._facts.http}/readyz"):
                     await asyncio.sleep(WATCH_S)
         except TimeoutError:
-            told = "\n".join(f"the {child.name} {child.ending}" for child in self._children)
-            raise RunError(f"the service at {self._facts.http} was not ready within {START_S:.0f} s\n{told}") from None
+            endings = "\n".join(f"the {child.name} {child.ending}" for child in self._children)
+            raise RunError(f"the service at {self._facts.http} was not ready within {START_S:.0f} s\n{endings}") from None
 
     async def _close(self) -> None:
         """A closing tick, then until all is taken in, learned and answered from."""
@@ -281,7 +280,7 @@ class _Live:
             if not child.alive:
                 raise RunError(f"the {child.name} {child.ending}")
         if self._broker is not None and self._broker.pid is None:
-            raise RunError(f"Kafka ended; its words are in {self._broker.log_file}")
+            raise RunError(f"Kafka ended; its output is in {self._broker.log_file}")
         for task in self._beside:
             if task.done():
                 task.result()
