@@ -32,12 +32,12 @@ def topics(create: bool, loaded: Loaded, as_json: bool) -> None:
     from streams.kafka_io.follow import PATIENCE
 
     settings = loaded.settings.topics
-    made = kafka_topics.create(settings, PATIENCE) if create else []
+    created = kafka_topics.create(settings, PATIENCE) if create else []
     problems = kafka_topics.check(settings, PATIENCE)
     wanted = kafka_topics.wanted(settings)
-    lines = [f"{t.name}  {t.partitions} partition{'s' * (t.partitions != 1)}{'  made' * (t.name in made)}" for t in wanted]
+    lines = [f"{t.name}  {t.partitions} partition{'s' * (t.partitions != 1)}{'  made' * (t.name in created)}" for t in wanted]
     lines += problems or [f"all as they must be at {settings.bootstrap}"]
-    show({"topics": wanted, "made": made, "problems": problems}, lines, as_json)
+    show({"topics": wanted, "made": created, "problems": problems}, lines, as_json)
     if problems:
         sys.exit(1)
 
@@ -131,7 +131,7 @@ def run(options: RunOptions, loaded: Loaded, as_json: bool) -> None:
         seconds=options.seconds, events_per_s=options.events_per_s, page_share=options.pages, seed=options.seed,
     )  # fmt: skip
     surfaces = Surface(crowd.ask, crowd.react), Surface(crowd.ask_page, crowd.react_page)
-    summary = demo.run(plan, demo.Crowd(crowd.world.catalog(), *surfaces, crowd.variety), lambda text: click.echo(text, err=True))
+    summary = demo.run(plan, demo.Audience(crowd.world.catalog(), *surfaces, crowd.variety), lambda text: click.echo(text, err=True))
     show(summary, lines(summary), as_json)
     if options.seconds is not None and not summary.complete:
         raise NoError(f"stopped after {summary.seconds:.0f} of {options.seconds:.0f} s")
