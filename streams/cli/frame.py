@@ -1,4 +1,4 @@
-"""What every verb of `segue` is built with: the group, its errors, and the options that verbs share."""
+"""The command group `segue`, its errors, and the decorators and options that verbs share."""
 from __future__ import annotations
 
 import functools

@@ -1,4 +1,4 @@
-"""Verbs that live at a broker: what runs there, what is sent there, and what can be read there."""
+"""Verbs that need a broker: they run one, run the processes on it, write to its topics, or read them."""
 from __future__ import annotations
 
 import os
@@ -17,17 +17,17 @@ from streams.cli.log_options import FORMATS, Log, with_log
 if TYPE_CHECKING:
     from streams.settings import Loaded
 
-CROWD_PACE = 200.0  # of `segue run`: a list takes an hour / 200 = 18 s at most, and its join window is 20 s
+CROWD_PACE = 200.0  # of `segue run`: listening to a slate takes an hour / 200 = 18 s at most, and its join window is 20 s
 WINDOWS = {"5m": 300_000, "1h": 3_600_000, "1d": 86_400_000}  # those of online_model.metrics, which is slow to import
-PAGE_SHARE = 0.5  # of `segue run`: a minute then closes some 50 pages a strategy, and as many visits show what lists come to
+PAGE_SHARE = 0.5  # of `segue run`: a minute then closes some 50 pages a strategy, and as many slates
 
 
 @verb("segue broker -- segue topics --create")
-@click.option("--create", is_flag=True, help="make those that are missing")
+@click.option("--create", is_flag=True, help="create those that are missing")
 @at_a_broker
 @as_json
 def topics(create: bool, loaded: Loaded, as_json: bool) -> None:
-    """Show Segue's topics and whether the broker has them as they must be; exit 1 if not."""
+    """Show Segue's topics and whether the broker has them with the right settings; exit 1 if not."""
     from streams.kafka_io import topics as kafka_topics
     from streams.kafka_io.follow import PATIENCE
 
@@ -142,7 +142,7 @@ def run(options: RunOptions, loaded: Loaded, as_json: bool) -> None:
 @verb("segue broker -- sh -c 'segue topics --create && timeout 5 segue worker; true'")
 @at_a_broker
 def worker(loaded: Loaded) -> None:
-    """Take events in, keep users' state, write examples, answer over HTTP; until Ctrl-C."""
+    """Take events in, keep users' state, write examples, serve slates and pages over HTTP; until Ctrl-C."""
     from streams import settings
     from streams.http.service import Service
     from streams.status import WorkerReporter
@@ -170,11 +170,11 @@ def learner(loaded: Loaded) -> None:
 @verb("segue broker -- sh -c 'segue topics --create && segue metrics --seconds 1'")
 @click.option("--seconds", type=click.FloatRange(min=0), help="stop after so long  [default: go on]")
 @click.option("--new", is_flag=True, help="only what comes from now on")
-@click.option("--window", "width", type=click.Choice(list(WINDOWS)), help="tasks by windows of this width alone  [default: all]")
+@click.option("--window", "width", type=click.Choice(list(WINDOWS)), help="only windows of this width  [default: all]")
 @at_a_broker
 @as_json
 def metrics(seconds: float | None, new: bool, width: str | None, loaded: Loaded, as_json: bool) -> None:
-    """Print what Segue measures as it comes: closed windows of event time, by task and strategy; how worker and learner stand.
+    """Print what Segue measures as it comes: closed windows of event time, by task and strategy; status of worker and learner.
 
     With --json a line a record, whole.
     """
@@ -235,12 +235,12 @@ def _status_line(record: dict[str, Any]) -> str:
 
 
 @verb("segue broker -- sh -c 'segue topics --create && segue dead-letters'")
-@click.option("--reason", help="only these")
-@click.option("--raw", is_flag=True, help="print the originals, each as it stood (its first 64 KiB), nothing else")
+@click.option("--reason", help="only those rejected for this reason")
+@click.option("--raw", is_flag=True, help="print nothing but the original records (64 KiB of each at most)")
 @at_a_broker
 @as_json
 def dead_letters(reason: str | None, raw: bool, loaded: Loaded, as_json: bool) -> None:
-    """Print every record that was not used: why, where it stood, what it was. With --json a line a record."""
+    """Print every record that was not used, with its place, reason and content. With --json a line a record."""
     from streams.kafka_io.dead_letters import read
     from streams.kafka_io.follow import PATIENCE
 

@@ -1,4 +1,4 @@
-"""Verbs that need no broker: a log is checked, replayed, evaluated on, or simulated."""
+"""Verbs that need no broker: they check, replay, evaluate on, or simulate a log."""
 from __future__ import annotations
 
 import sys
@@ -68,7 +68,7 @@ class ReplayFlags(NamedTuple):
     device: str
 
     def checked(self, log: Log) -> ReplayOptions:
-        """What they ask for. Raises CallError where they don't go together."""
+        """The options of the replay. Raises CallError where two exclude each other, or one needs another."""
         from replay.options import ReplayOptions
 
         gammas = _gammas(self.gamma)

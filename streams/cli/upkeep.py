@@ -1,4 +1,4 @@
-"""Verbs of whoever keeps it running: settings, checkpoints, and whether this machine is fit."""
+"""Verbs of operation: settings, checkpoints, and the state of this machine."""
 from __future__ import annotations
 
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @with_settings
 @as_json
 def config(loaded: Loaded, as_json: bool) -> None:
-    """Print every setting, what it is, and where that came from: a settings file as it stands."""
+    """Print every setting with its value and its source, as a settings file."""
     from streams.settings import toml
 
     by_key = {value.key: {"value": value.value, "source": value.source} for value in loaded.values}
@@ -26,7 +26,7 @@ def config(loaded: Loaded, as_json: bool) -> None:
 
 
 @verb("segue checkpoint")
-@click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="where they lie  [default: learner_process.checkpoint_dir]")
+@click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="their folder  [default: learner_process.checkpoint_dir]")
 @with_settings
 @as_json
 def checkpoint(root: Path | None, loaded: Loaded, as_json: bool) -> None:
