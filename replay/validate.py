@@ -3,14 +3,19 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from replay.log_rows import LogRow
+from replay.off_policy import strategy_rounds
+from replay.off_policy.evaluate import prospects
 from replay.off_policy.log_pass import LogObserver, apply_rows
+from replay.off_policy.rounds import RoundReader
 from streams.core.join.events import Action, Reason, Rejected
+from streams.core.join.items import Item
 from streams.core.join.settings import PartitionSettings
 
 FOUND_LIMIT = 80  # characters of a found value
@@ -29,6 +34,16 @@ class Complaint(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with a log, and what other policies it can be evaluated for."""
+
+    rows: int
+    good: int
+    bad: dict[str, int]  # reason -> records
+    complaints: list[str]  # NAME:LINE: what is wrong there
+    evaluate: list[str]  # what `segue evaluate` can estimate from it, and what it can't
+
+
 def complaints(rows: Iterable[LogRow], settings: PartitionSettings, observers: Sequence[LogObserver] = ()) -> Iterator[Complaint | None]:
     """A verdict a record, in order: None where it is good. Late, future and duplicate records are judged as in replay.
 
@@ -43,6 +58,24 @@ def complaints(rows: Iterable[LogRow], settings: PartitionSettings, observers: S
             yield Complaint(line=line, reason=dead.reason, message=message(dead.reason, dead.detail, arrived.raw))
         else:
             yield _suspect(line, record.ts)
+
+
+def validate(
+    name: str, rows: Iterable[LogRow], items: Iterable[Item], settings: PartitionSettings, most: int, update: Callable[[int, int], None]
+) -> Verdict:
+    """Every record of a log, judged in one pass; at most `most` complaints a reason are worded. `update`: (records so far, -1)."""
+    strategies = strategy_rounds.StrategyReader(settings)
+    reader = RoundReader(settings, {item.item_id: item for item in items})
+    bad, worded, n = Counter[str](), list[str](), 0
+    for n, complaint in enumerate(complaints(rows, settings, [reader, strategies]), 1):
+        if n % 1000 == 0:
+            update(n, -1)
+        if complaint is not None:
+            bad[complaint.reason] += 1
+            if bad[complaint.reason] <= most:
+                worded.append(f"{name}:{complaint.line}: {complaint.message}")
+    supported = [*prospects(reader.rounds()), *strategy_rounds.prospects(strategies)]
+    return Verdict(rows=n, good=n - bad.total(), bad=dict(bad), complaints=worded, evaluate=supported)
 
 
 def _suspect(line: int, ts: int) -> Complaint | None:

@@ -31,6 +31,16 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str = ""
     needed: bool = True  # False: Segue works without, in part
 
+    def lines(self) -> Iterator[str]:
+        """For people: the verdict, and the remedy of what is wrong.
+
+        >>> list(Finding(what="CUDA", ok=False, found="none", needed=False).lines())
+        ['note  CUDA: none']
+        """
+        yield f"{'ok  ' if self.ok else 'NO  ' if self.needed else 'note'}  {self.what}: {self.found}"
+        if not self.ok and self.remedy:
+            yield f"      {self.remedy}"
+
 
 def examine(settings: TopicSettings, stores: StoreSettings) -> list[Finding]:
     """All findings, the most basic first."""

@@ -16,19 +16,19 @@ class Interrupted(RuntimeError):
 
 
 class Signals:
-    """What the signals do: raise `Interrupted`, or what `then` has set."""
+    """While it is open, the signals raise `Interrupted`, or call what `handle_with` was given; afterwards, all is as it was before."""
 
     def __init__(self) -> None:
         self.seen = False
         self._action: Callable[[], object] | None = None
         self._before: dict[signal.Signals, Any] = {}
 
-    def then(self, action: Callable[[], object]) -> None:
-        """From now on, call `action`."""
+    def handle_with(self, action: Callable[[], object]) -> None:
+        """From now on, a signal calls `action`."""
         self._action = action
 
-    def calm(self) -> None:
-        """From now on, do nothing: what is left to do ends by itself, soon."""
+    def ignore(self) -> None:
+        """From now on, a signal does nothing: what is left to do ends by itself, soon."""
         self._action = lambda: None
 
     def __enter__(self) -> Signals:
@@ -48,8 +48,10 @@ class Signals:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Delays signals to the end of the block. For what must happen whole or not at all, such as the start of a process:
-    interrupted halfway, it would run unnoticed."""
+    """Delay signals to the end of the block.
+
+    For what must happen whole or not at all, such as the start of a process: interrupted halfway, it would run unnoticed.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are taken in the main thread
         return
@@ -60,7 +62,7 @@ def held() -> Iterator[None]:
     def delay(number: int, frame: FrameType | None) -> None:
         if holding:
             pending.append(number)
-        else:  # another was given back and raised at once, before this one was
+        else:  # another signal was raised again before the handler of this one was back
             signal.signal(number, before[signal.Signals(number)])
             signal.raise_signal(number)
 

@@ -149,6 +149,19 @@ def values(settings: Settings, source: str) -> list[Value]:
     return [Value(key, value, source) for key, value in _flat(msgspec.to_builtins(settings), dict(leaves(type(settings))))]
 
 
+def changed(settings: Settings, chosen: Mapping[str, Any]) -> Settings:
+    """The settings with other values for some keys of two parts; checked only as far as the struct of a section checks itself.
+
+    >>> changed(Settings(), {"topics.prefix": "demo"}).topics.prefix
+    'demo'
+    """
+    for key, value in chosen.items():
+        section, _, name = key.partition(".")
+        inner = msgspec.structs.replace(getattr(settings, section), **{name: value})
+        settings = msgspec.structs.replace(settings, **{section: inner})
+    return settings
+
+
 def leaves(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every key of a tree of structs, with its type."""
     for field in msgspec.structs.fields(kind):

@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
@@ -34,11 +34,7 @@ Histogram = dict[int, int]
 class StatusSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How often a process writes its status."""
 
-    every_s: float = 5.0  # up to 5 kB a time; `segue run` sets it to a second
-
-    def __post_init__(self) -> None:
-        if self.every_s <= 0:
-            raise ValueError(f"every_s must be above 0, got {self.every_s}")
+    every_s: Annotated[float, msgspec.Meta(gt=0)] = 5.0  # up to 5 kB a time; `segue run` sets it to a second
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,11 +1,11 @@
-"""What every verb of `segue` is built with: the group, its errors, and the options that verbs share."""
+"""The command group `segue`, its errors, and the decorators and options that verbs share."""
 from __future__ import annotations
 
 import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 PACKAGES = ("streams", "online_model", "bandit", "replay")
 
 Verb = Callable[..., Any]
-T = TypeVar("T")
 
 
 class NoError(click.ClickException):
@@ -75,14 +74,14 @@ def verb(example: str) -> Callable[[Verb], click.Command]:
     return decorate
 
 
-def bundled(kind: type[T]) -> Callable[[Verb], Verb]:
-    """Gather the options named like the fields of `kind` into one value; the verb gets it as `options`."""
+def bundled(kind: type[Any], name: str = "options") -> Callable[[Verb], Verb]:
+    """Gather the options named like the fields of `kind` into one value; the verb gets it as its parameter `name`."""
 
     def decorate(function: Verb) -> Verb:
         @functools.wraps(function)
         def call(**given: Any) -> Any:
-            options = kind(**{name: given.pop(name) for name in kind.__annotations__})
-            return function(options=options, **given)
+            value = kind(**{field: given.pop(field) for field in kind.__annotations__})
+            return function(**{name: value}, **given)
 
         return call
 
@@ -123,8 +122,9 @@ def with_settings(function: Verb) -> Verb:
 
 
 def at_a_broker(function: Verb) -> Verb:
-    """Report a broker that can't be reached in one line instead of a traceback."""
+    """`with_settings`, and a broker that can't be reached is one line instead of a traceback."""
 
+    @with_settings
     @functools.wraps(function)
     def call(loaded: Loaded, **rest: Any) -> Any:
         from streams.kafka_io.topics import reaching
@@ -135,19 +135,17 @@ def at_a_broker(function: Verb) -> Verb:
     return call
 
 
-def pairs(name: str, given: Sequence[str]) -> dict[str, str]:
-    """KEY=VALUE options as a dict. `name`: the option, for the error of one that isn't such a pair.
+def pairs(context: click.Context | None, parameter: click.Parameter, assignments: Sequence[str]) -> dict[str, str]:
+    """Callback of an option that is given several times as KEY=VALUE: the verb gets a dict.
 
-    >>> pairs("--map", ["user_id=uid", "ts=time"])
+    >>> pairs(None, click.Option(["--map"]), ["user_id=uid", "ts=time"])
     {'user_id': 'uid', 'ts': 'time'}
     """
-    out = {}
-    for text in given:
-        key, equals, value = text.partition("=")
+    split = {text: text.partition("=") for text in assignments}
+    for text, (key, equals, _) in split.items():
         if not equals or not key:
-            raise CallError(f"{name} {text}: expected KEY=VALUE")
-        out[key] = value
-    return out
+            raise CallError(f"{parameter.opts[0]} {text}: expected KEY=VALUE")
+    return {key: value for key, _, value in split.values()}
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="print JSON")

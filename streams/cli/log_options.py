@@ -1,10 +1,9 @@
 """The options that say which log is read, and how."""
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -18,25 +17,15 @@ if TYPE_CHECKING:
 FORMATS = ("jsonl", "csv", "parquet", "kuairand", "open-bandit", "amazon-cross-domain", "30music")
 
 
-class LogOptions(NamedTuple):
-    """The options of a log, as they were given."""
-
-    logs: tuple[Path, ...]
-    form: str
-    fields: tuple[str, ...]
-    constants: tuple[str, ...]
-    actions: tuple[str, ...]
-    time: str
-    items_file: Path | None
-    sort: bool
-
-
 class Log(NamedTuple):
-    """A log: its files, and how they are read."""
+    """The options of a log: its files, and how they are read."""
 
     paths: tuple[Path, ...]
     form: str
-    columns: dict[str, Any]
+    fields: dict[str, str]
+    constants: dict[str, str]
+    actions: dict[str, str]
+    time: str
     items_file: Path | None
     sort: bool
 
@@ -58,7 +47,8 @@ class Log(NamedTuple):
 
         if not self.paths:
             raise CallError("LOGS: name at least one file")
-        return read(self.paths, self.kind(), Columns(**self.columns), self.sort)
+        columns = Columns(fields=self.fields, constants=self.constants, actions=self.actions, time=self.time)
+        return read(self.paths, self.kind(), columns, self.sort)
 
     def items(self) -> Iterator[Item]:
         """The catalog: of `--items`, else of the data set's side file."""
@@ -73,28 +63,20 @@ def with_log(formats: Sequence[str]) -> Callable[[Verb], Verb]:
     """Add the options that say how a log is read; the verb gets `log`."""
     file = click.Path(path_type=Path, exists=True, dir_okay=False)
 
-    def decorate(function: Verb) -> Verb:
-        @functools.wraps(function)
-        @bundled(LogOptions)
-        def call(options: LogOptions, **rest: Any) -> Any:
-            o = options
-            columns = {
-                "fields": pairs("--map", o.fields), "constants": pairs("--const", o.constants), "actions": pairs("--action", o.actions),
-                "time": o.time,
-            }  # fmt: skip
-            return function(log=Log(o.logs, o.form, columns, o.items_file, o.sort), **rest)
+    def assignments(option: str, name: str, metavar: str, text: str) -> Callable[[Verb], Verb]:
+        return click.option(option, name, multiple=True, callback=pairs, metavar=metavar, help=text)
 
+    def decorate(function: Verb) -> Verb:
+        call = bundled(Log, "log")(function)
         for option in (
             click.option("--sort", is_flag=True, help="sort the rows by time first (in memory)"),
             click.option("--items", "items_file", type=file, help="catalog: JSON lines of items, loaded before the first event"),
             click.option("--time", default="ms", type=click.Choice(("ms", "s", "us", "iso")), help="unit of the times  [default: ms]"),
-            click.option("--action", "actions", multiple=True, metavar="VALUE=ACTION", help="meaning of a value of the action column"),
-            click.option("--const", "constants", multiple=True, metavar="FIELD=VALUE", help="the same value in every row"),
-            click.option(
-                "--map", "fields", multiple=True, metavar="FIELD=COLUMN", help="column of a field; also context.NAME, also.ACTION"
-            ),
+            assignments("--action", "actions", "VALUE=ACTION", "meaning of a value of the action column"),
+            assignments("--const", "constants", "FIELD=VALUE", "the same value in every row"),
+            assignments("--map", "fields", "FIELD=COLUMN", "column of a field; also context.NAME, also.ACTION"),
             click.option("--format", "form", required=True, type=click.Choice(formats), help="format of the log"),
-            click.argument("logs", nargs=-1, type=file),
+            click.argument("paths", metavar="[LOGS]...", nargs=-1, type=file),
         ):
             call = option(call)
         return call

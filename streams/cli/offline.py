@@ -1,4 +1,4 @@
-"""Verbs that need no broker: a log is checked, replayed, evaluated on, or simulated."""
+"""Verbs that need no broker: they check, replay, evaluate on, or simulate a log."""
 from __future__ import annotations
 
 import sys
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import msgspec
 
+from streams.cli.console import progress, show, show_tables
 from streams.cli.frame import CallError, as_json, bundled, pairs, renamed, verb, with_settings
 from streams.cli.log_options import FORMATS, Log, with_log
 
@@ -30,41 +32,22 @@ REPORT = click.Path(path_type=Path, file_okay=False)
 
 @verb("segue simulate --events 2000 -o events.jsonl && segue validate events.jsonl --format jsonl")
 @with_log(FORMATS)
-@click.option("--show", default=10, show_default=True, help="complaints to print of each reason")
+@click.option("--show", "most", default=10, show_default=True, help="complaints to print of each reason")
 @with_settings
 @as_json
-def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
+def validate(log: Log, most: int, loaded: Loaded, as_json: bool) -> None:
     """Check a log (and a catalog) line by line, with the core's own decoder and rules; exit 1 if a record is invalid.
 
     Also says what `segue evaluate` can estimate from the log, and what it can't.
     """
-    from replay.off_policy import strategy_rounds
-    from replay.off_policy.evaluate import prospects
-    from replay.off_policy.rounds import RoundReader
-    from replay.validate import complaints
-    from streams.cli.console import emit, progress
+    from replay.validate import validate as check_log
 
-    strategies = strategy_rounds.StrategyReader(loaded.settings.partition)
-    reader = RoundReader(loaded.settings.partition, {item.item_id: item for item in log.items()})
-    counts: dict[str, int] = {}
-    records, printed = 0, []
     with progress("records") as update:
-        for complaint in complaints(log.rows(), loaded.settings.partition, [reader, strategies]):
-            records += 1
-            if records % 1000 == 0:
-                update(records, -1)
-            if complaint is not None:
-                counts[complaint.reason] = counts.get(complaint.reason, 0) + 1
-                if counts[complaint.reason] <= show:
-                    printed.append(f"{log.name}:{complaint.line}: {complaint.message}")
-    prospect = [*prospects(reader.rounds()), *strategy_rounds.prospects(strategies)]
-    if as_json:
-        emit({"rows": records, "good": records - sum(counts.values()), "bad": counts, "complaints": printed, "evaluate": prospect})
-    else:
-        more = [f"… and {n - show:,} more: {reason}" for reason, n in counts.items() if n > show]
-        click.echo("\n".join([*printed, *more, f"{records:,} records, {records - sum(counts.values()):,} good"]))
-        click.echo("\n".join(f"evaluate: {line}" for line in prospect))
-    if counts:
+        verdict = check_log(log.name, log.rows(), log.items(), loaded.settings.partition, most, update)
+    more = [f"… and {n - most:,} more: {reason}" for reason, n in verdict.bad.items() if n > most]
+    counts = f"{verdict.rows:,} records, {verdict.good:,} good"
+    show(verdict, [*verdict.complaints, *more, counts, *(f"evaluate: {line}" for line in verdict.evaluate)], as_json)
+    if verdict.bad:
         sys.exit(1)
 
 
@@ -85,7 +68,7 @@ class ReplayFlags(NamedTuple):
     device: str
 
     def checked(self, log: Log) -> ReplayOptions:
-        """What they ask for. Raises CallError where they don't go together."""
+        """The options of the replay. Raises CallError where two exclude each other, or one needs another."""
         from replay.options import ReplayOptions
 
         gammas = _gammas(self.gamma)
@@ -139,7 +122,6 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
     user's last item; exit 1 where no play of the log follows another one of its user.
     """
     from replay import assembly
-    from streams.cli.console import emit, progress
     from streams.kafka_io.topics import reaching
 
     wanted, source = options.checked(log), _source(log, options, loaded.settings)
@@ -149,12 +131,7 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
     if options.report:
         name = f"{loaded.settings.topics.prefix}.events-{options.partition}" if log.form == "topic" else log.name
         click.echo(f"report: {assembly.write_report(options.report, outcome, loaded.values, name)}", err=True)
-    if as_json:
-        emit(outcome.document())
-    else:
-        from rich.console import Console
-
-        Console().print(*assembly.tables(outcome), sep="\n")
+    show_tables(outcome.document(), assembly.tables(outcome), as_json)
     if outcome.next_plays and not outcome.next_plays.questions:
         sys.exit(1)
 
@@ -261,7 +238,6 @@ def evaluate(log: Log, options: EvaluateFlags, loaded: Loaded, as_json: bool) ->
     """
     from replay.off_policy import assembly, evaluation_page
     from replay.options import EvaluateOptions
-    from streams.cli.console import emit, progress
 
     chosen = options._asdict() | {"estimators": tuple(options.estimators.split(",")) if options.estimators else None}
     report = chosen.pop("report")
@@ -269,12 +245,7 @@ def evaluate(log: Log, options: EvaluateFlags, loaded: Loaded, as_json: bool) ->
         evaluation = assembly.evaluate(log.rows, log.items(), _core(loaded.settings), EvaluateOptions(**chosen), update)
     if report:
         click.echo(f"report: {evaluation_page.write(report, evaluation, log.name)}", err=True)
-    if as_json:
-        emit(evaluation)
-    else:
-        from rich.console import Console
-
-        Console().print(*evaluation_page.summary(evaluation), sep="\n")
+    show_tables(evaluation, evaluation_page.summary(evaluation), as_json)
     if not evaluation.answers:
         sys.exit(1)
 
@@ -286,7 +257,7 @@ class SimulateFlags(NamedTuple):
     seed: int
     out: Path | None
     items_file: Path | None
-    world: tuple[str, ...]
+    world: dict[str, str]
     prove: str | None
     seeds: int
     report: Path | None
@@ -297,7 +268,9 @@ class SimulateFlags(NamedTuple):
 @click.option("--seed", type=int, default=1, show_default=True, help="of world and log; the first one with --prove")
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="the log: JSON lines")
 @click.option("--items", "items_file", type=click.Path(path_type=Path, dir_okay=False), help="also write the catalog there")
-@click.option("--world", multiple=True, metavar="KEY=VALUE", help="of the world: listeners=400, days=14, switch_days=[1.5] …")
+@click.option(
+    "--world", multiple=True, callback=pairs, metavar="KEY=VALUE", help="of the world: listeners=400, days=14, switch_days=[1.5] …"
+)
 @click.option("--prove", type=click.Choice(PROOFS), help="write no log; test this claim about the model; exit 1 if it fails")
 @click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True, help="number of worlds for --prove")
 @click.option("--report", type=REPORT, help="with --prove pages: write curves as a page there")
@@ -315,37 +288,29 @@ def simulate(options: SimulateFlags, as_json: bool) -> None:
         return _prove(o.prove, range(o.seed, o.seed + o.seeds), o.report, as_json)
     if o.out is None:
         raise CallError("--out: name the file of the log")
-    import msgspec
-
     from replay.simulator.open_loop import write_items, write_log
     from replay.simulator.world import WorldSettings
-    from streams.cli.console import emit
     from streams.settings import parsed
 
     try:
-        world = msgspec.convert({key: parsed(text) for key, text in pairs("--world", o.world).items()}, WorldSettings)
+        world = msgspec.convert({key: parsed(text) for key, text in o.world.items()}, WorldSettings)
     except msgspec.ValidationError as error:
         raise CallError(f"--world: {error}") from None
     written: dict[str, Any] = {"log": str(o.out), "events": write_log(o.out, world, o.events, o.seed)}
+    catalog = ""
     if o.items_file:
         written |= {"catalog": str(o.items_file), "items": write_items(o.items_file, world, o.seed)}
-    if as_json:
-        emit(written)
-    else:
-        catalog = f", {written['items']:,} items in {o.items_file}" if o.items_file else ""
-        click.echo(f"{written['events']:,} records in {o.out}{catalog}")
+        catalog = f", {written['items']:,} items in {o.items_file}"
+    show(written, [f"{written['events']:,} records in {o.out}{catalog}"], as_json)
 
 
 def _prove(claim: str, seeds: range, report: Path | None, as_json: bool) -> None:
+    """Test a claim about the model; exit 1 if it fails."""
     from replay.proofs.claims import table
     from replay.proofs.prove import prove
-    from streams.cli.console import emit, progress
 
     with progress("worlds") as update:
         result = prove(claim, seeds, update, report)
-    if as_json:
-        emit(result)
-    else:
-        click.echo(table(result))
+    show(result, [table(result)], as_json)
     if not result.passed:
         sys.exit(1)

@@ -61,6 +61,7 @@ def test_words_that_look_like_numbers_stay_words_where_a_word_is_wanted() -> Non
         ({"SEGUE_ZZZ": "5"}, r"SEGUE_ZZZ: unknown setting 'zzz'; `segue config` lists all"),
         ({"SEGUE_PARTITION__JOIN_WINDOW_MS": "soon"}, r"partition.join_window_ms = soon: Expected `int`, got `str`"),
         ({"SEGUE_PARTITION__DEDUPE_WINDOW_MS": "5"}, r"partition: dedupe_window_ms \(5\) must .*set by SEGUE_PARTITION__"),
+        ({"SEGUE_STATUS__EVERY_S": "0"}, r"SEGUE_STATUS__EVERY_S: status.every_s = 0: Expected `float` > 0"),
         ({"SEGUE_TOPICS__EVENTS_PARTITIONER": "md5"}, r"topics.events_partitioner = md5: Invalid enum value 'md5'"),
     ],
 )
@@ -107,6 +108,16 @@ def test_a_refused_secret_is_not_shown() -> None:
     with pytest.raises(SettingsError) as refused:
         load(None, {"SEGUE_SERVICE__TOKEN": "two words"})
     assert "service.token = ***" in str(refused.value) and "words" not in str(refused.value)
+
+
+def test_changed_settings_differ_in_the_named_keys_alone() -> None:
+    before = settings.Settings()
+    after = settings.changed(before, {"topics.prefix": "a", "topics.partitions": 2, "status.every_s": 1.0})
+    assert (after.topics.prefix, after.topics.partitions, after.status.every_s) == ("a", 2, 1.0)
+    assert settings.changed(after, {"topics.prefix": before.topics.prefix, "topics.partitions": before.topics.partitions,
+                                    "status.every_s": before.status.every_s}) == before  # fmt: skip
+    with pytest.raises(TypeError):
+        settings.changed(before, {"topics.nothing": 1})
 
 
 def test_missing_file_and_flag_without_a_value_are_refused() -> None:

@@ -11,7 +11,7 @@ from online_model import checkpoint
 from online_model.features import TASKS
 from online_model.metrics import Prequential
 from streams.core.serving.surfaces import Variety
-from streams.demo.listeners import Heard
+from streams.demo.listeners import Activity
 from streams.demo.readings import Readings
 from streams.demo.summary import Summary, figures, learned, lines
 from streams.status import LearnerStatus, StrategyStatus, SurfaceStatus, WorkerStatus
@@ -34,7 +34,7 @@ def test_every_field_is_documented_and_none_that_is_not_there(heading: str, stru
 
 
 def test_a_run_that_heard_nothing_is_summed_up_without_figures() -> None:
-    told = figures(Readings(), Heard(), None, 0.0, complete=False, start_seconds=1.0, lag=None, join_window_s=20.0, seed=1)
+    told = figures(Readings(), Activity(), None, 0.0, complete=False, start_seconds=1.0, lag=None, join_window_s=20.0, seed=1)
     assert (told.events, told.freshness_p50_ms, told.collect_rate, told.metrics, told.model_version) == (0, None, None, {}, 0)
     assert list(lines(told)) == [
         "0 events in 0 s (0/s) on 0 lists and 0 pages; 0 examples learned",
@@ -45,8 +45,8 @@ def test_a_run_that_heard_nothing_is_summed_up_without_figures() -> None:
 def test_lines_tell_people_what_came_of_it() -> None:
     skip: dict[str, float | None] = {"auc": 0.75, "ne": 0.9, "copc": 1.01, "n": 1_234.0}
     metrics: dict[str, dict[str, float | None]] = {"skip": skip, "share": {"auc": None, "n": 0.0}}
-    heard = Heard(lists=10, pages=7, acts=100, actions={"play": 50, "collect": 4, "dislike": 1})
-    told = figures(Readings(), heard, metrics, 60.0, complete=True, start_seconds=1.0, lag=0, join_window_s=20.0, seed=1)
+    activity = Activity(lists=10, pages=7, feedback=100, actions={"play": 50, "collect": 4, "dislike": 1})
+    told = figures(Readings(), activity, metrics, 60.0, complete=True, start_seconds=1.0, lag=0, join_window_s=20.0, seed=1)
     told = msgspec.structs.replace(told, events=100, examples=90, freshness_p50_ms=150, freshness_p99_ms=1_200, rejected={"late": 2})
     one = StrategyStatus(rounds=41.6, propensity=0.314, experience=0.2, revenue=0.5, value=0.25, value_error=0.03, ess=30.0)
     none = msgspec.structs.replace(one, rounds=0.0, propensity=0.686, value=None, value_error=None)
