@@ -38,7 +38,7 @@ def test_each_world_is_learned_in_each_form_and_measured_by_group(monkeypatch: p
     asked = list[tuple[bool, str]]()
 
     def learn(log: Log, _: ModelSettings, sizes: Sizes, form: str) -> np.ndarray:
-        asked.append((bool(np.array_equal(log.probability, world(1, sizes, related=True).chance)), form))
+        asked.append((bool(np.array_equal(log.probability, world(1, sizes, related=True).probability)), form))
         return np.arange(8.0).reshape(2, 4) + len(asked)
 
     monkeypatch.setattr(cross_domain, "learn", learn)
