@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec import to_builtins
+from msgspec.structs import replace
 
 from online_model import devices
+from online_model.metrics import Prequential
 from online_model.trainer import Trainer
 from replay import prequential, report
 from replay.evidence import findings, next_page
@@ -18,7 +20,7 @@ from replay.evidence.holdout import Judge, Stop, Tail, of_acts, stopping
 from replay.evidence.next_play import NextFound, NextPlay, NextSettings, Session
 from replay.evidence.tables import SPANS_MS, Evidence, Finding, Question, tail_ms
 from replay.options import CoreSettings, ReplayOptions
-from replay.prequential import Numbered, Result
+from replay.prequential import Numbered, Progress, Result, task_metrics
 from streams.core.join.catalog import Catalog
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition
@@ -26,8 +28,6 @@ from streams.core.learning.learn import Learner
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.surfaces import arms
 from streams.core.state.tables import Tables
-
-Progress = Callable[[int, int], None]  # rows so far, event time in ms or -1
 
 
 class Source(NamedTuple):
@@ -68,9 +68,12 @@ def replay(source: Source, settings: CoreSettings, options: ReplayOptions, progr
     device = devices.chosen(options.device)
 
     def drive(learner: Learner, **hooks: Any) -> Result:
-        return prequential.run(
-            source.arrivals(), partition, learner, closing=source.closing, since_ms=options.since_ms, progress=progress, **hooks
-        )
+        since, since_ms = Prequential(), options.since_ms
+        if since_ms is not None:
+            learner.watchers.append(lambda ts, *rows: since.score(ts, *rows) if ts >= since_ms else None)
+        records = prequential.reported(source.arrivals(), progress)
+        result = prequential.run(records, partition, learner, closing=source.closing, **hooks)
+        return result if since_ms is None else replace(result, since_ms=since_ms, since=task_metrics(since.summary()))
 
     if options.ablate or options.freshness or options.gammas:
         evidence = _evidence(source, settings, options, device)

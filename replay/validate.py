@@ -1,4 +1,4 @@
-"""What is wrong with a log, line by line: the core's own verdicts, said so that a person can mend the file."""
+"""What is wrong with a log, line by line: the core's own verdicts, in words by which a person can mend the file."""
 from __future__ import annotations
 
 import datetime
@@ -87,7 +87,11 @@ def _suspect(line: int, ts: int) -> Complaint | None:
 
 
 def message(reason: Reason, detail: str, raw: bytes) -> str:
-    """Where, what was expected, what was found, what to do."""
+    """Where, what was expected, what was found, what to do.
+
+    >>> message(Reason.WRONG_TYPE, "Expected `int`, got `str` - at `$.ts`", b'{"ts": "2024-01-01"}')
+    '$.ts: expected int (ms UTC), got "2024-01-01"; convert it or pass --time iso'
+    """
     match = _AT.match(detail)
     path, what = (match["path"], match["what"]) if match else ("$", detail)
     if missing := _MISSING.match(what):
@@ -103,7 +107,7 @@ def message(reason: Reason, detail: str, raw: bytes) -> str:
     else:
         what = what[:1].lower() + what[1:].replace("`", "")
     hint = _hint(name, reason, found)
-    return f"{path}: {what}, got {_shown(found)}" + (f"; {hint}" if hint else "")
+    return f"{path}: {what}, got {_quoted(found)}" + (f"; {hint}" if hint else "")
 
 
 def _hint(name: str, reason: Reason, found: Any) -> str:
@@ -135,6 +139,6 @@ def _found(raw: bytes, path: str) -> Any:
     return value
 
 
-def _shown(value: Any) -> str:
+def _quoted(value: Any) -> str:
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= FOUND_LIMIT else text[:FOUND_LIMIT] + "…"

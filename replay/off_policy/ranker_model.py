@@ -65,8 +65,8 @@ class RankerModel:
         exposing = _exposing(prequential.of_file(self.rows()), rounds)
         scorer = PrequentialScorer(exposing, partition, trainer, rounds, policy, kinds, TASKS.index(reward))
         learner = Learner(self.learner, trainer, default_strategy_bandit())
-        numbered = prequential.of_file(self.rows())
-        prequential.run(numbered, partition, learner, closing=True, progress=self.progress, batches=stopping([scorer]))
+        numbered = prequential.reported(prequential.of_file(self.rows()), self.progress)
+        prequential.run(numbered, partition, learner, closing=True, batches=stopping([scorer]))
         return scorer.q, scorer.q_policy
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from replay.simulator.closed_loop import Outcome
+from replay.simulator.closed_loop import ClosedLoop
+from replay.simulator.reactions import realised
 from replay.simulator.world import SCENES, Session, World
-from streams.core.join.events import Context, ExposedItem
+from streams.core.join.events import Action, Context, ExposedItem
 from streams.core.join.keys import HOUR_MS
 
 QUARTERS = 4
@@ -26,20 +27,25 @@ class LoopReport(msgspec.Struct, frozen=True, kw_only=True):
     short_lists: int  # fewer than k while the domain had them
 
 
-def loop_report(outcome: Outcome) -> LoopReport:
+def loop_report(loop: ClosedLoop) -> LoopReport:
     """The figures; a run without a session has none."""
-    if len(outcome.utility) < QUARTERS:
-        raise ValueError(f"a report needs {QUARTERS} sessions at least, got {len(outcome.utility)}")
+    visits = loop.visits
+    if len(visits) < QUARTERS:
+        raise ValueError(f"a report needs {QUARTERS} sessions at least, got {len(visits)}")
+    actions = [action for visit in visits for act in visit.acts for action in (act.action, *act.also)]
+    categories: dict[int, set[int]] = {}
+    for visit in visits:
+        categories.setdefault(visit.listener, set()).update(loop.world.label[visit.items].tolist())
     return LoopReport(
-        sessions=len(outcome.utility),
-        utility=float(np.mean(outcome.utility)),
-        utility_quarters=_quarters(outcome.utility),
-        realised_quarters=_quarters(outcome.realised),
-        collect_rate=outcome.collects / max(outcome.shown, 1),
-        dislikes_per_1000_plays=1_000 * outcome.dislikes / max(outcome.plays, 1),
-        categories_per_user=float(np.mean([len(c) for c in outcome.categories.values()])) if outcome.categories else 0.0,
-        distinct_items=len(outcome.items),
-        short_lists=outcome.short_lists,
+        sessions=len(visits),
+        utility=float(np.mean([visit.utility for visit in visits])),
+        utility_quarters=_quarters([visit.utility for visit in visits]),
+        realised_quarters=_quarters([realised(visit.acts) for visit in visits]),
+        collect_rate=actions.count(Action.COLLECT) / max(sum(len(visit.items) for visit in visits), 1),
+        dislikes_per_1000_plays=1_000 * actions.count(Action.DISLIKE) / max(actions.count(Action.PLAY), 1),
+        categories_per_user=float(np.mean([len(c) for c in categories.values()])),
+        distinct_items=len({item for visit in visits for item in visit.items}),
+        short_lists=sum(visit.short for visit in visits),
     )
 
 
