@@ -39,6 +39,8 @@ class Unshown:
 
     def rows(self, line: int, event: Event, exposure_id: str) -> Iterator[LogRow]:
         """The exposure of the event's item among drawn ones, at the event's own moment and request; then the event."""
+        if event.request_id is None:
+            raise ValueError("an event without a request_id is in no slate")
         slate = self.around(event.user_id, event.item_id)
         exposure = Exposure(
             event_id=exposure_id, ts=event.ts, user_id=event.user_id, request_id=event.request_id, domain=event.domain,

@@ -149,11 +149,10 @@ def _requested(settings: Settings, rewards: Sequence[str], names: Sequence[str])
     return requested
 
 
-def _evaluation(rounds: Rounds | StrategyRounds, settings: Settings, families: list[Family]) -> Evaluation:
-    of = rounds if isinstance(rounds, StrategyRounds) else None
+def _evaluation(rounds: LoggedRounds, settings: Settings, families: list[Family]) -> Evaluation:
     return Evaluation(
-        policy=settings.policy, surface=of.surface if of else None, reward=settings.reward, q_hat=settings.q_hat, rows=len(rounds.arm),
-        unseen=of.unseen if of else 0, named=of.named if of else 0, requests=len(rounds.request_ids), arms=len(rounds.arms),
+        policy=settings.policy, surface=rounds.surface, reward=settings.reward, q_hat=settings.q_hat, rows=len(rounds.arm),
+        unseen=rounds.unseen, named=rounds.named, requests=len(rounds.request_ids), arms=len(rounds.arms),
         rejected=rounds.rejected, acts=rounds.acts, unjoined=rounds.unjoined, late=rounds.late,
         answers=all(family.answers for family in families), families=families,
     )  # fmt: skip
