@@ -58,9 +58,12 @@ class ArmProbability(Protocol):
     """A row that gives an arm's probability, whatever the columns of its context."""
 
     @property
-    def arm(self) -> str: ...
+    def arm(self) -> str:
+        """The arm's name."""
+
     @property
-    def probability(self) -> float: ...
+    def probability(self) -> float:
+        """0 to 1."""
 
 
 Row = TypeVar("Row", bound=ArmProbability)

@@ -34,8 +34,7 @@ REWARDS = ("experience", "revenue")
 class StrategyRounds(LoggedRounds):
     """Rounds of one surface in the order in which they closed; each is its own request, without an id.
 
-    `arms`: in the order in which choices name them; `position`: the segment; `unjoined`, `late`: acts on slates whose reward was out
-    already are late.
+    `arms`: in the order in which choices name them; `position`: the segment; `late`: acts on slates whose reward was out already.
     """
 
     surface: str
