@@ -16,7 +16,7 @@ from online_model.metrics import Prequential
 from online_model.trainer import Trainer
 from replay import prequential, report
 from replay.evidence import findings, next_page
-from replay.evidence.holdout import Judge, Stop, Tail, of_acts, stopping
+from replay.evidence.holdout import HoldoutRows, Stop, Tail, of_acts, stopping
 from replay.evidence.next_play import NextFound, NextPlay, NextSettings, Session
 from replay.evidence.tables import SPANS_MS, Evidence, Finding, Question, tail_ms
 from replay.options import CoreSettings, ReplayOptions
@@ -102,7 +102,7 @@ def _evidence(source: Source, settings: CoreSettings, options: ReplayOptions, de
 def _stops(source: Source, partition: Partition, evidence: Evidence) -> list[Stop]:
     """What is predicted between the records of the log: holdout rows at their time, and the log's tail as of its beginning."""
     question = evidence.question
-    stops: list[Stop] = [Judge(source.holdout(), partition, evidence.ask, evidence.uniform)]
+    stops: list[Stop] = [HoldoutRows(source.holdout(), partition, evidence.ask, evidence.uniform)]
     if question.ablate or question.gammas:
         stops.append(Tail(source.arrivals, partition, evidence.ask_tail, question.frozen_from_ms))
     return stops

@@ -8,7 +8,6 @@ from replay.off_policy import rounds as item_rounds
 from replay.off_policy import strategy_policies, strategy_rounds
 from replay.off_policy.evaluate import ITEMS, LEVELS, Evaluation, Settings, strategies
 from replay.off_policy.evaluate import evaluate as items_evaluated
-from replay.off_policy.ranker_model import RankerModel
 from replay.options import CoreSettings, EvaluateOptions
 from streams.core.join.items import Item
 
@@ -31,6 +30,8 @@ def evaluate(
     if level == "strategies":
         rounds = strategy_rounds.read(rows(), settings.partition, items, options.surface, progress)
         return strategies(rounds, strategy_policies.target_policy(options.policy, rounds, settings.bandit), chosen)
+
+    from replay.off_policy.ranker_model import RankerModel  # loads torch, which strategies do without
 
     s = settings
     ranker = RankerModel(rows, items, s.partition, s.learner, s.model, s.threads, progress)

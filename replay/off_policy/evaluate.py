@@ -101,7 +101,11 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_estimators(names: Sequence[str]) -> list[tuple[str, float | None]]:
-    """`name` or `name:parameter` each."""
+    """`name` or `name:parameter` each. Raises LogError at another name or a parameter out of bounds.
+
+    >>> parse_estimators(["ips", "dros:10"])
+    [('ips', None), ('dros', 10.0)]
+    """
     out: list[tuple[str, float | None]] = []
     for text in names:
         name, colon, number = text.strip().partition(":")
@@ -124,10 +128,9 @@ def evaluate(rounds: Rounds, settings: Settings, ranker: RewardModel | None = No
     modelled = any(name not in MODEL_FREE for name, _ in requested)
     estimation = Estimation(rounds, policy, settings, ranker if settings.q_hat == "ranker" and modelled else None)
     families = [
-        family
+        estimation.family(of, own)
         for of, names in (("items", ITEMS), ("slots", SLOTS), ("lists", SLATES))
-        if (those := [each for each in requested if each[0] in names])
-        for family in [estimation.family(of, those)]
+        if (own := [each for each in requested if each[0] in names])
     ]
     return _evaluation(rounds, settings, families)
 
@@ -149,11 +152,10 @@ def _requested(settings: Settings, rewards: Sequence[str], names: Sequence[str])
     return requested
 
 
-def _evaluation(rounds: Rounds | StrategyRounds, settings: Settings, families: list[Family]) -> Evaluation:
-    of = rounds if isinstance(rounds, StrategyRounds) else None
+def _evaluation(rounds: LoggedRounds, settings: Settings, families: list[Family]) -> Evaluation:
     return Evaluation(
-        policy=settings.policy, surface=of.surface if of else None, reward=settings.reward, q_hat=settings.q_hat, rows=len(rounds.arm),
-        unseen=of.unseen if of else 0, named=of.named if of else 0, requests=len(rounds.request_ids), arms=len(rounds.arms),
+        policy=settings.policy, surface=rounds.surface, reward=settings.reward, q_hat=settings.q_hat, rows=len(rounds.arm),
+        unseen=rounds.unseen, named=rounds.named, requests=len(rounds.request_ids), arms=len(rounds.arms),
         rejected=rounds.rejected, acts=rounds.acts, unjoined=rounds.unjoined, late=rounds.late,
         answers=all(family.answers for family in families), families=families,
     )  # fmt: skip
@@ -300,27 +302,19 @@ def _weighted(logged: LoggedProbabilities, propensity: Array, q_policy: Array) -
 
 def _item_estimator(name: str, w: Array, r: Array, q: Array, q_policy: Array) -> Callable[[float], Ratios]:
     """The estimator as a function of its parameter, where it has one."""
-    match name:
-        case "replay":
-            return lambda _: estimators.replay(r, w > 0)
-        case "ips":
-            return lambda _: estimators.ips(w, r)
-        case "snips":
-            return lambda _: estimators.snips(w, r)
-        case "dm":
-            return lambda _: estimators.dm(q_policy)
-        case "dr":
-            return lambda _: estimators.dr(w, r, q, q_policy)
-        case "sndr":
-            return lambda _: estimators.sndr(w, r, q, q_policy)
-        case "switch-dr":
-            return lambda tau: estimators.dr(estimators.switched(w, tau), r, q, q_policy)
-        case "dros":
-            return lambda lam: estimators.dr(estimators.shrunk(w, lam), r, q, q_policy)
-        case "clipped":
-            return lambda most: estimators.ips(estimators.clipped(w, most), r)
-        case _:
-            return lambda lam: estimators.dr(estimators.sub_gaussian(w, lam), r, q, q_policy)
+    by_name: dict[str, Callable[[float], Ratios]] = {
+        "replay": lambda _: estimators.replay(r, w > 0),
+        "ips": lambda _: estimators.ips(w, r),
+        "snips": lambda _: estimators.snips(w, r),
+        "dm": lambda _: estimators.dm(q_policy),
+        "dr": lambda _: estimators.dr(w, r, q, q_policy),
+        "sndr": lambda _: estimators.sndr(w, r, q, q_policy),
+        "switch-dr": lambda tau: estimators.dr(estimators.switched(w, tau), r, q, q_policy),
+        "dros": lambda lam: estimators.dr(estimators.shrunk(w, lam), r, q, q_policy),
+        "clipped": lambda most: estimators.ips(estimators.clipped(w, most), r),
+        "sub-gaussian": lambda lam: estimators.dr(estimators.sub_gaussian(w, lam), r, q, q_policy),
+    }
+    return by_name[name]
 
 
 def _conditional_coverage(rounds: LoggedRounds) -> float:
@@ -366,8 +360,8 @@ def prospects(rounds: Rounds) -> Iterator[str]:
         yield f"no: fewer than {verdict.LEAST_COVERAGE:.0%}; what is left may be another population"
     if np.ptp(known) <= UNIFORM_SLACK * known.max():
         yield "drawn uniformly: replay of deterministic policies too"
-    shown = np.bincount(rounds.arm, minlength=len(rounds.arms))
-    yield f"{int((shown > 0).sum()):,} of {len(rounds.arms):,} arms were shown; of the others it says nothing"
+    exposures = np.bincount(rounds.arm, minlength=len(rounds.arms))
+    yield f"{int((exposures > 0).sum()):,} of {len(rounds.arms):,} arms were shown; of the others it says nothing"
     if rounds.listed.any() and (coverage := _conditional_coverage(rounds)) < verdict.LEAST_COVERAGE:
         yield f"lists: slot by slot (iips), not as a whole: {MARGINAL_ONLY.format(coverage)}"
     elif rounds.listed.any():

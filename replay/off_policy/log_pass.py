@@ -4,7 +4,7 @@ Evaluation and validation see a log only through it: what the partition rejects 
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from replay.log_rows import LogRow
@@ -17,6 +17,7 @@ from streams.core.join.settings import PartitionSettings
 from streams.core.state.tables import Tables
 
 SETTLE_EVERY = 1_000  # records after which the tables forget which of their rows have changed
+PROGRESS_EVERY = 1_000  # records between two reports of progress
 
 
 class LogObserver(Protocol):
@@ -26,14 +27,19 @@ class LogObserver(Protocol):
         """A record and its effects, just after the partition applied it. The last one is the tick that closes all joins."""
 
 
+def core_partition(settings: PartitionSettings, items: Iterable[Item]) -> Partition:
+    """An empty partition with a catalog."""
+    catalog = Catalog()
+    for item in items:
+        catalog.put(item)
+    return Partition(settings, Tables.over(), catalog)
+
+
 def apply_rows(
     rows: Iterable[LogRow], settings: PartitionSettings, observers: Sequence[LogObserver], items: Iterable[Item] = ()
 ) -> Iterator[tuple[int, Arrived, Effects]]:
     """Each record with its line and its effects, in log order; once exhausted, all joins have closed."""
-    catalog = Catalog()
-    for item in items:
-        catalog.put(item)
-    partition = Partition(settings, Tables.over(), catalog)
+    partition = core_partition(settings, items)
     for number, (line, arrived) in enumerate(of_file(rows), 1):
         effects = partition.apply([arrived])
         for observer in observers:
@@ -46,3 +52,12 @@ def apply_rows(
     effects = partition.apply([closing])
     for observer in observers:
         observer.observe(0, closing, effects, partition)
+
+
+def observed(
+    rows: Iterable[LogRow], settings: PartitionSettings, observer: LogObserver, items: Iterable[Item], progress: Callable[[int, int], None]
+) -> None:
+    """Run a whole log past one observer. `progress` gets the records so far, and -1 for their unknown number."""
+    for number, _ in enumerate(apply_rows(rows, settings, [observer], items), 1):
+        if number % PROGRESS_EVERY == 0:
+            progress(number, -1)

@@ -21,17 +21,16 @@ from online_model.trainer import Trainer
 from replay import prequential
 from replay.evidence.holdout import featured, stopping
 from replay.log_rows import LogError, LogRow
+from replay.off_policy.log_pass import core_partition
 from replay.off_policy.policies import LoggedProbabilities, TargetPolicy
 from replay.off_policy.rounds import Rounds
 from replay.prequential import Numbered
-from streams.core.join.catalog import Catalog
 from streams.core.join.events import Event, Exposure
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.serving.surfaces import default_strategy_bandit
-from streams.core.state.tables import Tables
 
 Array = np.ndarray
 
@@ -57,10 +56,7 @@ class RankerModel:
         if reward not in TASKS:
             raise LogError(f"--q-hat ranker: it predicts {', '.join(TASKS)}, not {reward}; pass --q-hat cross-fitted")
         devices.use_threads(self.threads)
-        catalog = Catalog()
-        for item in self.items.values():
-            catalog.put(item)
-        partition = Partition(self.partition, Tables.over(), catalog)
+        partition = core_partition(self.partition, self.items.values())
         trainer = Trainer(self.model, "cpu")
         exposing = _exposing(prequential.of_file(self.rows()), rounds)
         scorer = PrequentialScorer(exposing, partition, trainer, rounds, policy, kinds, TASKS.index(reward))

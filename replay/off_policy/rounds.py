@@ -9,16 +9,17 @@ Shapes: N rounds, U requests, A arms.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from online_model.features import TASKS, Closed, Example
 from replay.log_rows import LogRow
-from replay.off_policy.log_pass import apply_rows
+from replay.off_policy.log_pass import observed
 from streams.core.join.events import Action, Event, ExposedItem, Exposure, Rejected
 from streams.core.join.items import Item
 from streams.core.join.labels import LABELS, interpret
@@ -30,96 +31,35 @@ Array = np.ndarray
 
 REWARDS = (*TASKS, "play")
 PLAY = 1 << len(TASKS)
-PROGRESS_EVERY = 1_000  # records between two reports of progress
 _NO_NUMBER = re.compile(rb'"(?:module_)?propensity(?:_given_above)?"\s*:\s*(null|-?NaN|-?Infinity|")')
 _PROPENSITY_FIELD = re.compile("propensity(_given_above)?`")
 ZERO, NO_NUMBER, OUT_OF_RANGE = "0", "no number", "below 0 or above 1"
 Errors = dict[str, tuple[int, int]]  # what is wrong -> how often, line of the first
 
 
-class LoggedRounds(Protocol):
-    """What estimators read of a log, whether its arms are items (here) or strategies (`strategy_rounds.py`)."""
+@dataclass(slots=True, kw_only=True)
+class LoggedRounds(ABC):
+    """What estimators read of a log, whether its arms are items (`Rounds`) or strategies (`StrategyRounds`)."""
 
     arms: list[str]
     arm: Array  # int [N], index into `arms`
     position: Array  # int [N]: what an arm's reward may depend on, beside the arm
-    ts: Array  # int [N]
-
-    @property
-    def propensity(self) -> Array:
-        """Float [N]; NaN where the log has none."""
-
-    @property
-    def conditional_propensity(self) -> Array:
-        """Float [N], given the items above in the slate; NaN where the log has none of that kind."""
-
-    @property
-    def request(self) -> Array:
-        """Int [N], 0 … U − 1: rounds of one request are one cluster."""
-
-    @property
-    def listed(self) -> Array:
-        """Bool [N]: the round's request has an id, and so its slate is known."""
-
-    @property
-    def order(self) -> Array:
-        """Int [N]: rounds by request, each slate from the top."""
-
-    @property
-    def marginal(self) -> bool:
-        """Whether propensities are marginal over the items above; else they are conditional on them."""
-
-    @property
-    def coverage(self) -> float:
-        """Share of rounds with a propensity."""
-
-    @property
-    def join_rate(self) -> float:
-        """Share of acts whose exposure is in the log."""
-
-    def reward(self, name: str) -> Array:
-        """Float [N]."""
-
-    def complaint(self) -> str | None:
-        """Why the log supports no estimate at all; None where it may."""
-
-
-@dataclass(slots=True)
-class Rounds:
-    """Rounds in the order of the log."""
-
-    arms: list[str]  # items, in order of their first round; the rest of the catalog behind them
-    domains: list[str | None]  # of the arms
-    published: Array  # float [A], ms: an arm is available from then on
-    expires: Array  # float [A], ms: and until then
-    record: Array  # int [N], which record of the log made the round, counted from 0
-    arm: Array  # int [N], index into `arms`
-    module: Array  # int [N], index of the page's module, from the top; 0 where there are none
-    position: Array  # int [N], as logged, within the module; 0 where there is none
-    labels: Array  # int [N], bit t = TASKS[t], then PLAY
     propensity: Array  # float [N]; NaN where the log has none
-    conditional_propensity: Array  # float [N], given the items above; NaN where the log has none of that kind
-    request: Array  # int [N], 0 … U − 1
-    listed: Array  # bool [N]: the request has an id
-    domain: list[str | None]  # of each round
+    conditional_propensity: Array  # float [N], given the items above in the slate; NaN where the log has none of that kind
+    request: Array  # int [N], 0 … U − 1: rounds of one request are one cluster
     request_ids: list[str]  # [U]; empty where the request has no id
+    listed: Array  # bool [N]: the request has an id, and so its slate is known
+    order: Array  # int [N]: rounds by request, each slate from the top
     ts: Array  # int [N]
     acts: int  # feedback that belongs to an exposure, or should
     unjoined: int  # of these, without an exposure in the log
     late: int  # of these, after their exposure had closed: not counted as a reward
     rejected: int
     bad: Errors  # of propensities
-    marginal: bool = False  # propensities are marginal over the items above, as Segue logs its own
-
-    def reward(self, name: str) -> Array:
-        """[N] 0 or 1."""
-        bit = PLAY if name == "play" else 1 << TASKS.index(name)
-        return ((self.labels & bit) > 0).astype(float)
-
-    @property
-    def order(self) -> Array:
-        """Int [N]: by request; within it module after module, each by position, then as logged."""
-        return np.lexsort((np.arange(len(self.arm)), self.position, self.module, self.request))
+    marginal: bool = False  # propensities are marginal over the items above, as Segue logs its own; else conditional on them
+    surface: str | None = None  # of strategies: page or list
+    unseen: int = 0  # slates of strategies that were on no screen as far as is known
+    named: int = 0  # slates whose request named the strategy, of all surfaces
 
     @property
     def coverage(self) -> float:
@@ -130,6 +70,42 @@ class Rounds:
     def join_rate(self) -> float:
         """Share of acts whose exposure is in the log."""
         return 1 - self.unjoined / self.acts if self.acts else 1.0
+
+    @abstractmethod
+    def add_arm(self, name: str) -> None:
+        """Add an arm that only a policy knows."""
+
+    @abstractmethod
+    def reward(self, name: str) -> Array:
+        """Float [N]."""
+
+    @abstractmethod
+    def complaint(self) -> str | None:
+        """Why the log supports no estimate at all; None where it may."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Rounds(LoggedRounds):
+    """Rounds of items in the order of the log. `arms`: in order of their first round; the rest of the catalog behind them."""
+
+    domains: list[str | None]  # of the arms
+    published: Array  # float [A], ms: an arm is available from then on
+    expires: Array  # float [A], ms: and until then
+    record: Array  # int [N], which record of the log made the round, counted from 0
+    module: Array  # int [N], index of the page's module, from the top; 0 where there are none
+    labels: Array  # int [N], bit t = TASKS[t], then PLAY
+    domain: list[str | None]  # of each round
+
+    def add_arm(self, name: str) -> None:
+        """Add an item that is always available, of no domain."""
+        self.arms.append(name)
+        self.domains.append(None)
+        self.published, self.expires = np.append(self.published, -np.inf), np.append(self.expires, np.inf)
+
+    def reward(self, name: str) -> Array:
+        """[N] 0 or 1."""
+        bit = PLAY if name == "play" else 1 << TASKS.index(name)
+        return ((self.labels & bit) > 0).astype(float)
 
     def complaint(self) -> str | None:
         """What is wrong with the propensities; None where nothing is."""
@@ -220,18 +196,20 @@ class RoundReader:
         items = [self.catalog.get(arm, Item(item_id=arm)) for arm in self._arms]
         rows = list(self._rounds.values())
 
-        def column(name: str, of: type = np.int64) -> Array:
-            return np.array([getattr(row, name) for row in rows], of)
+        def column(name: str, dtype: type = np.int64) -> Array:
+            return np.array([getattr(row, name) for row in rows], dtype)
+
+        module, position, request = column("module"), column("position"), column("request")
 
         return Rounds(
             arms=list(self._arms), domains=self._domains,
             published=np.array([-np.inf if item.published_ts is None else item.published_ts for item in items], float),
             expires=np.array([-np.inf if item.hidden else np.inf if item.expires_ts is None else item.expires_ts for item in items], float),
-            record=column("record"), arm=column("arm"), module=column("module"), position=column("position"),
+            record=column("record"), arm=column("arm"), module=module, position=position,
             labels=np.array([self._labels.get(id_, 0) & LABELS | PLAY * (id_ in self._played) for id_ in self._rounds], np.int64),
             propensity=column("propensity", float), conditional_propensity=column("conditional_propensity", float),
-            request=column("request"), listed=column("listed", bool), domain=[row.domain for row in rows],
-            request_ids=self._request_ids, ts=column("ts"), acts=self._waited + self._acts.total(),
+            request=request, listed=column("listed", bool), order=np.lexsort((np.arange(len(rows)), position, module, request)),
+            domain=[row.domain for row in rows], request_ids=self._request_ids, ts=column("ts"), acts=self._waited + self._acts.total(),
             unjoined=self._unjoined + sum(n for id_, n in self._acts.items() if id_ not in self._rounds),
             late=self._late, rejected=self._rejected, bad=self._bad, marginal=self._marginal,
         )  # fmt: skip
@@ -319,7 +297,5 @@ class RoundReader:
 def read(rows: Iterable[LogRow], settings: PartitionSettings, catalog: dict[str, Item], progress: Callable[[int, int], None]) -> Rounds:
     """The rounds of a log."""
     reader = RoundReader(settings, catalog)
-    for number, _ in enumerate(apply_rows(rows, settings, [reader], catalog.values()), 1):
-        if number % PROGRESS_EVERY == 0:
-            progress(number, -1)
+    observed(rows, settings, reader, catalog.values(), progress)
     return reader.rounds()

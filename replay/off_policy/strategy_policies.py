@@ -18,13 +18,10 @@ import numpy as np
 from bandit.settings import BanditSettings
 from online_model import checkpoint
 from replay.log_rows import LogError
-from replay.off_policy.policies import SUM_SLACK, TargetPolicy, read_rows
+from replay.off_policy.policies import Probability, TargetPolicy, always, as_table, of_rows, read_rows
 from replay.off_policy.strategy_rounds import StrategyRounds
 from streams.core.learning.reward_queue import RewardQueue
 from streams.core.learning.strategy_bandit import StrategyBandit
-
-Array = np.ndarray
-ByContext = dict[int | None, dict[str, float]]  # segment -> arm -> probability
 
 ONLY = ("strategy:", "posteriors:", "logged")  # a policy that begins so is one among strategies
 
@@ -33,12 +30,12 @@ class StrategyPolicyRow(msgspec.Struct, frozen=True):
     """A line of a file of probabilities."""
 
     arm: str
-    probability: float
+    probability: Probability
     segment: int | None = None
 
 
 def target_policy(policy: str, rounds: StrategyRounds, settings: BanditSettings) -> TargetPolicy:
-    """The policy named, for the rounds of a log; arms that only it knows are added to them."""
+    """The policy named, for the rounds of a log; arms that only it knows are added to them. Raises LogError at one that can't be used."""
     n = len(rounds.arm)
     match policy.partition(":"):
         case ("logged", _, ""):
@@ -47,13 +44,13 @@ def target_policy(policy: str, rounds: StrategyRounds, settings: BanditSettings)
             drawable = np.isfinite(rounds.propensities)
             return TargetPolicy(drawable / np.maximum(1, drawable.sum(1, keepdims=True)), np.arange(n))
         case ("strategy", _, name) if name:
-            return _as_table({None: {name: 1.0}}, rounds.position, rounds)
+            return always(name, rounds)
         case ("posteriors", _, folder) if folder:
             return _learned(Path(folder), rounds, settings)
-    path = Path(policy)
-    if not path.is_file():
+    if not Path(policy).is_file():
         raise LogError(f"--policy {policy}: no such file, nor strategy:NAME, uniform, logged or posteriors:DIR")
-    return _of_file(path, rounds)
+    rows = read_rows(Path(policy), StrategyPolicyRow, "arm, probability, and perhaps segment")
+    return of_rows(rows, {"segment": rounds.position.tolist()}, rounds, policy)
 
 
 def _learned(folder: Path, rounds: StrategyRounds, settings: BanditSettings) -> TargetPolicy:
@@ -65,9 +62,8 @@ def _learned(folder: Path, rounds: StrategyRounds, settings: BanditSettings) -> 
     of_pair = {pair: strategy_bandit.segments.segment_of(*pair) for pair in set(pairs)}
     vectors = rounds.vectors if policy.linear is not None else [()] * len(pairs)
     contexts = [(of_pair[pair], vector) for pair, vector in zip(pairs, vectors, strict=True)]
-    place = {context: at for at, context in enumerate(sorted(set(contexts)))}
-    by_context: ByContext = {at: dict(zip(policy.names, policy.probabilities(*each).tolist(), strict=True)) for each, at in place.items()}
-    return _as_table(by_context, np.array([place[context] for context in contexts], np.int64), rounds)
+    probabilities = {each: dict(zip(policy.names, policy.probabilities(*each).tolist(), strict=True)) for each in sorted(set(contexts))}
+    return as_table(probabilities, contexts, rounds)
 
 
 def _posteriors(folder: Path, settings: BanditSettings) -> StrategyBandit:
@@ -85,37 +81,3 @@ def _posteriors(folder: Path, settings: BanditSettings) -> StrategyBandit:
     except (checkpoint.Corrupt, ValueError) as error:
         raise LogError(f"posteriors:{folder}: {error}") from error
     return reward_queue.strategy_bandit
-
-
-def _of_file(path: Path, rounds: StrategyRounds) -> TargetPolicy:
-    given = list(read_rows(path, StrategyPolicyRow, "arm, probability, and perhaps segment"))
-    by_segment = any(c.segment is not None for c in given)
-    by_context: ByContext = {}
-    for c in given:
-        if not 0 <= c.probability <= 1:
-            raise LogError(f"{path}: probability {c.probability} of {c.arm}; expected 0 to 1")
-        of = by_context.setdefault(c.segment, {})
-        of[c.arm] = of.get(c.arm, 0.0) + c.probability
-    for segment, of in by_context.items():
-        where, total = f" of segment {segment}" if by_segment else "", sum(of.values())
-        if abs(total - 1) > SUM_SLACK:
-            raise LogError(f"{path}: probabilities{where} sum to {total:.7f}; they must sum to 1")
-    for segment in np.unique(rounds.position).tolist() if by_segment else ():
-        if segment not in by_context:
-            raise LogError(f"{path}: no probabilities of segment {segment}, which the log has")
-    return _as_table(by_context, rounds.position, rounds)
-
-
-def _as_table(by_segment: ByContext, segment: Array, rounds: StrategyRounds) -> TargetPolicy:
-    """Probabilities by segment and arm as a table; those under None hold for all segments."""
-    for name in dict.fromkeys(name for of in by_segment.values() for name in of):
-        if name not in rounds.arms:
-            rounds.arms.append(name)
-            rounds.propensities = np.concatenate([rounds.propensities, np.full((len(rounds.arm), 1), np.nan)], 1)
-    place = {name: at for at, name in enumerate(rounds.arms)}
-    table = np.zeros((len(by_segment), len(rounds.arms)))
-    for row, of in zip(table, by_segment.values(), strict=True):
-        row[[place[name] for name in of]] = list(of.values())
-    at = {key: number for number, key in enumerate(by_segment)}
-    context = np.zeros(len(segment), np.int64) if None in at else np.array([at[g] for g in segment.tolist()], np.int64)
-    return TargetPolicy(table / table.sum(1, keepdims=True), context)

@@ -15,8 +15,8 @@ import numpy as np
 
 from online_model.features import Reward
 from replay.log_rows import LogError, LogRow
-from replay.off_policy.log_pass import apply_rows
-from replay.off_policy.rounds import PROGRESS_EVERY, Errors, count, listed
+from replay.off_policy.log_pass import observed
+from replay.off_policy.rounds import Errors, LoggedRounds, count, listed
 from streams.core.join.events import Event, Exposure, Rejected
 from streams.core.join.items import Item
 from streams.core.join.labels import interpret
@@ -30,77 +30,34 @@ Array = np.ndarray
 REWARDS = ("experience", "revenue")
 
 
-@dataclass(slots=True)
-class StrategyRounds:
-    """Rounds of one surface, in the order in which they closed."""
+@dataclass(slots=True, kw_only=True)
+class StrategyRounds(LoggedRounds):
+    """Rounds of one surface in the order in which they closed; each is its own request, without an id.
+
+    `arms`: in the order in which choices name them; `position`: the segment; `late`: acts on slates whose reward was out already.
+    """
 
     surface: str
-    arms: list[str]  # in the order in which choices name them
-    arm: Array  # int [N], index into `arms`
     propensities: Array  # float [N, A], as logged; NaN where an arm could not be drawn
-    position: Array  # int [N]: the segment
     activity: Array  # float [N], what the segment follows from: acts so far, decayed,
     domain: list[int]  # and the key of the domain that most of them are in
     vectors: list[tuple[float, ...]]  # the ranker's vector of the user; empty where the draw did not use it
     experience: Array  # float [N]
     revenue: Array  # float [N]
-    ts: Array  # int [N], when it was shown
-    unseen: int  # that were on no screen as far as is known
-    named: int  # whose request named the strategy, of all surfaces
-    acts: int
-    unjoined: int
-    late: int  # acts on slates whose reward was out already
-    rejected: int
-    bad: Errors  # of choices
-
-    def reward(self, name: str) -> Array:
-        """Float [N]."""
-        return self.experience if name == "experience" else self.revenue
-
-    @property
-    def propensity(self) -> Array:
-        """Float [N], of the drawn strategy."""
-        return self.propensities[np.arange(len(self.arm)), self.arm]
-
-    @property
-    def conditional_propensity(self) -> Array:
-        """The same: nothing stands above a strategy."""
-        return self.propensity
-
-    @property
-    def request(self) -> Array:
-        """Int [N]: each round is its own request."""
-        return np.arange(len(self.arm))
-
-    @property
-    def request_ids(self) -> list[str]:
-        """[N], all empty."""
-        return [""] * len(self.arm)
-
-    @property
-    def listed(self) -> Array:
-        """Bool [N], all False: strategies have no places."""
-        return np.zeros(len(self.arm), bool)
-
-    @property
-    def order(self) -> Array:
-        """Int [N], of the log."""
-        return np.arange(len(self.arm))
-
-    @property
-    def marginal(self) -> bool:
-        """False: there is one kind of propensity."""
-        return False
 
     @property
     def coverage(self) -> float:
         """1: a round without a propensity is none."""
         return 1.0
 
-    @property
-    def join_rate(self) -> float:
-        """Share of acts whose exposure is in the log."""
-        return 1 - self.unjoined / self.acts if self.acts else 1.0
+    def add_arm(self, name: str) -> None:
+        """Add a strategy that was never drawn."""
+        self.arms.append(name)
+        self.propensities = np.concatenate([self.propensities, np.full((len(self.arm), 1), np.nan)], 1)
+
+    def reward(self, name: str) -> Array:
+        """Float [N]."""
+        return self.experience if name == "experience" else self.revenue
 
     def complaint(self) -> str | None:
         """Why the log supports no estimate at all; None where it may."""
@@ -158,13 +115,17 @@ class StrategyReader:
         propensities = np.full((len(seen), len(arms)), np.nan)
         for row, reward in zip(propensities, seen, strict=True):
             row[[place[name] for name in reward.arms]] = reward.chances
+        arm, n = np.array([place[reward.strategy] for reward in seen], np.int64), len(seen)
+        each = np.arange(n)
+        propensity = propensities[each, arm]
         return StrategyRounds(
-            surface=surface, arms=arms, arm=np.array([place[reward.strategy] for reward in seen], np.int64), propensities=propensities,
+            surface=surface, arms=arms, arm=arm, propensities=propensities, propensity=propensity, conditional_propensity=propensity,
+            request=each, request_ids=[""] * n, listed=np.zeros(n, bool), order=each,
             position=np.array([reward.segment for reward in seen], np.int64), activity=np.array([reward.activity for reward in seen]),
             domain=[reward.domain for reward in seen], vectors=[tuple(reward.vector) for reward in seen],
             experience=np.array([reward.experience for reward in seen], float),
             revenue=np.array([reward.revenue for reward in seen], float), ts=np.array([reward.shown_ms for reward in seen], np.int64),
-            unseen=len(rewards) - len(seen), named=self.named, acts=self.acts, unjoined=self.counted.get("unjoined", 0),
+            unseen=len(rewards) - n, named=self.named, acts=self.acts, unjoined=self.counted.get("unjoined", 0),
             late=self.counted.get("late_rewards", 0), rejected=self.rejected, bad=self.bad,
         )  # fmt: skip
 
@@ -172,11 +133,9 @@ class StrategyReader:
 def read(
     rows: Iterable[LogRow], settings: PartitionSettings, items: dict[str, Item], surface: str | None, progress: Callable[[int, int], None]
 ) -> StrategyRounds:
-    """The rounds of a log, of the surface named or else of the only one that it has."""
+    """The rounds of a log, of the surface named or else of the only one that it has. Raises LogError where it has several."""
     reader = StrategyReader(settings)
-    for number, _ in enumerate(apply_rows(rows, settings, [reader], items.values()), 1):
-        if number % PROGRESS_EVERY == 0:
-            progress(number, -1)
+    observed(rows, settings, reader, items.values(), progress)
     surfaces = reader.surfaces()
     if surface is None and len(surfaces) > 1:
         named = " and ".join(f"{each}s" for each in surfaces)

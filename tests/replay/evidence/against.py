@@ -15,8 +15,8 @@ import numpy as np
 
 from bandit.bootstrap import Interval
 from online_model.features import TASKS
-from replay.evidence.intervals import Figure, Users, of_difference, of_figure
-from replay.evidence.ledger import Judged
+from replay.evidence.intervals import Figure, Users, interval
+from replay.evidence.ledger import PredictedExposures
 
 Array = np.ndarray
 
@@ -35,7 +35,7 @@ class Said:
     frozen: dict[str, Array] = field(default_factory=dict)  # NaN before the tail
 
 
-def said(judged: Judged, ours: str, still: str, theirs: Path | None) -> dict[str, Said]:
+def said(judged: PredictedExposures, ours: str, still: str, theirs: Path | None) -> dict[str, Said]:
     """By task. Refuses a file whose rows are not these."""
     out = {
         task: Said(judged.labels[:, k], {OURS: judged.probabilities[ours][:, k]}, {OURS: judged.probabilities[still][:, k]})
@@ -59,7 +59,7 @@ def differences(users: Users, figures: dict[str, Figure]) -> dict[str, tuple[Int
     """By system: its figure, and ours less it."""
     names = list(figures)
     read = users.read(list(figures.values()), RESAMPLES)
-    return {name: (of_figure(read, k), of_difference(read, names.index(OURS), k)) for k, name in enumerate(names)}
+    return {name: (interval(read[:, k]), interval(read[:, names.index(OURS)] - read[:, k])) for k, name in enumerate(names)}
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class Verdict:
         return "\n".join([head, *rest])
 
 
-def verdicts(judged: Judged, found: dict[str, Said], since_ms: int) -> Iterator[Verdict]:
+def verdicts(judged: PredictedExposures, found: dict[str, Said], since_ms: int) -> Iterator[Verdict]:
     """All that is compared: AUC and NE over one pass, its first rows, its second half, since a moment; GAUC on the frozen tail."""
     n = len(judged)
     everything = np.arange(n)
@@ -106,8 +106,8 @@ def verdicts(judged: Judged, found: dict[str, Said], since_ms: int) -> Iterator[
             yield Verdict(task, what, int(labels.sum()), differences(users, by_system))
 
 
-def copc(judged: Judged, found: dict[str, Said]) -> dict[str, Interval]:
+def copc(judged: PredictedExposures, found: dict[str, Said]) -> dict[str, Interval]:
     """What happened over what was predicted here, by task."""
     users = Users(judged.users)
     read = users.read([users.copc(each.once[OURS], each.labels) for each in found.values()], RESAMPLES)
-    return {task: of_figure(read, k) for k, task in enumerate(found)}
+    return {task: interval(read[:, k]) for k, task in enumerate(found)}

@@ -17,7 +17,7 @@ from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
 from replay import logs, prequential
 from replay.evidence.holdout import Tail, stopping
-from replay.evidence.ledger import Judged, Ledger
+from replay.evidence.ledger import Ledger, PredictedExposures
 from replay.evidence.side_by_side import ComparedLearner, frozen_name
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition
@@ -37,7 +37,7 @@ COMPARED = ("skip", "full_play", "collect")
 class Pass:
     """One pass with defaults over a log, and the last 30 % of its rows by what was known before them."""
 
-    judged: Judged
+    judged: PredictedExposures
     rate: float
 
 
@@ -51,14 +51,14 @@ def one_pass(path: Path) -> Pass:
         catalog.put(item)
     ledger = Ledger()
     rival = ComparedLearner(OURS, ModelSettings(), LearnerSettings(), "cpu", ledger)
-    rival.trainer.before.append(lambda batch, now_ms: ledger.shown(batch))
+    rival.trainer.before.append(lambda batch, now_ms: ledger.exposed(batch))
     machine = Partition(PartitionSettings(), Tables.over(), catalog)
     tail = Tail(lambda: prequential.of_file(rows), machine, rival.ask, from_ms)
     result = prequential.run(
         prequential.of_file(rows), machine, rival.learner, closing=True, batches=stopping([tail]),
         also=lambda source, records: ledger.closed(records),
     )  # fmt: skip
-    return Pass(ledger.judged(), result.examples / (result.learned_s - rival.trainer.watched_s))
+    return Pass(ledger.exposures(), result.examples / (result.learned_s - rival.trainer.watched_s))
 
 
 def test_every_task_is_ranked_and_calibrated_as_well_as_by_the_strongest_alternative(data_dir: Path) -> None:

@@ -13,10 +13,10 @@ import torch
 from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
 from replay import logs, prequential
-from replay.evidence.holdout import Judge, stopping
+from replay.evidence.holdout import HoldoutRows, stopping
 from replay.evidence.ledger import Ledger
 from replay.evidence.side_by_side import ComparedLearner, ask_gammas, gamma_name
-from replay.evidence.tables import Row, measured
+from replay.evidence.tables import Comparison, Row, measured
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
@@ -41,14 +41,12 @@ def curve(folder: Path) -> list[Row]:
         catalog.put(item)
     machine, uniform = Partition(PartitionSettings(), Tables.over(), catalog), Ledger()
     rival = ComparedLearner(NAME, ModelSettings(), LearnerSettings(), "cpu", Ledger())
-    judge = Judge(read("men_random.csv.gz"), machine, lambda batch: ask_gammas(NAME, rival.trainer, uniform, GAMMAS, batch), uniform)
+    judge = HoldoutRows(read("men_random.csv.gz"), machine, lambda batch: ask_gammas(NAME, rival.trainer, uniform, GAMMAS, batch), uniform)
     prequential.run(read("men_bts.csv.gz"), machine, rival.learner, closing=True, batches=stopping([judge]))
-    judged = uniform.judged()
+    judged = uniform.exposures()
     assert len(judged) == 10_000 and judged.labels[:, TASKS.index("full_play")].sum() == 46
-    return measured(
-        judged, [gamma_name(NAME, gamma) for gamma in GAMMAS], [("uniform log", judged.shown_ms >= 0)], 1_000,
-        shown=[f"gamma_item {gamma:g}" for gamma in GAMMAS], top=TOP, fewest=10,
-    )  # fmt: skip
+    names, titles = [gamma_name(NAME, gamma) for gamma in GAMMAS], [f"gamma_item {gamma:g}" for gamma in GAMMAS]
+    return measured(judged, Comparison(names, titles, top=TOP, fewest=10), [("uniform log", judged.shown_ms >= 0)], 1_000)
 
 
 def test_popularitys_part_taken_away_is_judged_on_what_chance_has_shown(data_dir: Path) -> None:

@@ -19,7 +19,8 @@ from online_model import trainer
 from online_model.features import FIELDS, TASKS
 from online_model.model_settings import ModelSettings
 from replay import logs, prequential
-from replay.evidence.intervals import Users, of_difference, of_figure
+from replay.evidence.intervals import Users
+from replay.evidence.intervals import interval as bootstrap_interval
 from replay.evidence.ledger import Ledger
 from replay.evidence.side_by_side import ComparedLearner
 from replay.proofs.claims import interval
@@ -62,7 +63,7 @@ def lift(path: Path, model: ModelSettings, seeds: Sequence[int] = SEEDS) -> dict
     ledger, domains = Ledger(), list[np.ndarray]()
     models = [msgspec.structs.replace(model, cross_domain=crossed, seed=seed) for crossed in (True, False) for seed in seeds]
     first, *others = (ComparedLearner(str(at), each, LEARNING, "cpu", ledger) for at, each in enumerate(models))
-    first.trainer.before.append(lambda batch, now_ms: ledger.shown(batch))
+    first.trainer.before.append(lambda batch, now_ms: ledger.exposed(batch))
     first.trainer.before.append(lambda batch, now_ms: domains.append(batch.fields[batch.is_example > 0, FIELDS.index("domain")]))
     numbered = prequential.of_file(logs.read([path], logs.Format.AMAZON_CROSS_DOMAIN, logs.Columns()))
 
@@ -72,7 +73,7 @@ def lift(path: Path, model: ModelSettings, seeds: Sequence[int] = SEEDS) -> dict
             other.apply(source, records)
 
     prequential.run(numbered, Partition(PARTITION, Tables.over(), catalog), first.learner, closing=True, also=also)
-    judged, where = ledger.judged(), np.concatenate(domains)
+    judged, where = ledger.exposures(), np.concatenate(domains)
     out = {}
     for name in ("beauty", "electronics"):
         inside = np.flatnonzero((where == np.uint64(keys.key("domain", name))) & (np.arange(len(judged)) >= len(judged) // 2))
@@ -81,7 +82,13 @@ def lift(path: Path, model: ModelSettings, seeds: Sequence[int] = SEEDS) -> dict
         on, off = read[:, : len(seeds)], read[:, len(seeds) :]
         means = np.stack([on.mean(1), off.mean(1)], 1)
         by_seed = (on[0] - off[0]).tolist()
-        out[name] = Lift(of_figure(means, 0), of_figure(means, 1), of_difference(means, 0, 1), by_seed, int(labels.sum()))
+        out[name] = Lift(
+            bootstrap_interval(means[:, 0]),
+            bootstrap_interval(means[:, 1]),
+            bootstrap_interval(means[:, 0] - means[:, 1]),
+            by_seed,
+            int(labels.sum()),
+        )
     return out
 
 

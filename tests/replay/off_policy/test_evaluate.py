@@ -154,17 +154,6 @@ def test_a_file_of_probabilities(tmp_path: Path) -> None:
     assert done.exit_code == 2 and "sum to 0.3000000" in done.stderr
 
 
-def test_report_has_figures_and_pictures_and_a_refusal_its_reason(tmp_path: Path) -> None:
-    log, folder = table(tmp_path / "log.csv"), tmp_path / "report"
-    _, found = judged(log, "--report", str(folder))
-    page = (folder / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 1 and "The log answers." in page and "sub-gaussian" in page
-    assert json.loads((folder / "result.json").read_text())["result"] == found
-    judged(log, "--report", str(folder), policy="arm:z")
-    page = (folder / "index.html").read_text()
-    assert "The log cannot answer." in page and "100.0% of the policy&#x27;s chance is on arms" in page and "<img" not in page
-
-
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -85,7 +85,8 @@ def test_file_by_request_and_position(tmp_path: Path) -> None:
     [
         ("item_id,probability\na,x\n", "policy.csv:2: Expected `float`"),
         ("item_id,chance\na,1\n", "missing required field `probability`"),
-        ("item_id,probability\na,1.5\n", "probability 1.5 of a; expected 0 to 1"),
+        ("item_id,probability\na,1.5\n", "policy.csv:2: Expected `float` <= 1.0"),
+        ("item_id,probability\na,nan\n", "policy.csv:2: Expected `float` >= 0.0"),
         ("item_id,position,probability\na,0,1\n", "no probabilities at position 1, which the log has"),
     ],
 )
