@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from online_model.decay import DAY_MS, decay_factor
 from online_model.features import TASKS
 from online_model.saved import Saved
 
@@ -17,7 +18,7 @@ Array = np.ndarray
 TIERS = 4
 PARTIAL_PLAY = 1 << len(TASKS)  # a bit behind those of the tasks: no label, but a tier
 PER_LIST = 64
-HALF_LIFE_MS = 86_400_000.0
+HALF_LIFE_MS = DAY_MS
 WEIGHTS = (1 / 3, 3.0)  # rare kinds of pairs count at most, frequent ones at least this much
 _FULL, _COLLECT, _SHARE, _DISLIKE = (1 << TASKS.index(t) for t in ("full_play", "collect", "share", "dislike"))
 
@@ -76,6 +77,6 @@ class TierWeights(Saved):
     def add(self, better: Array, worse: Array, now_ms: int) -> None:
         """Count pairs by the tiers [Q] of both sides."""
         if len(better):
-            self.counts *= 2.0 ** (-max(0, now_ms - self.at_ms) / HALF_LIFE_MS) if self.at_ms else 1.0
+            self.counts *= decay_factor(now_ms - self.at_ms, HALF_LIFE_MS) if self.at_ms else 1.0
             self.at_ms = max(self.at_ms, now_ms)
             np.add.at(self.counts, (better, worse), 1)

@@ -87,11 +87,6 @@ class Tally:
         np.add.at(flat, rows.predicted_cell.ravel(), probability.ravel())
         np.add.at(self.loss, np.tile(np.arange(len(self.loss)), len(loss)), loss.ravel())
 
-    def merge(self, other: Tally) -> None:
-        """Add the rows of another tally."""
-        self.histogram += other.histogram
-        self.loss += other.loss
-
     def scale(self, factor: float) -> None:
         """Multiply the weight of every row so far."""
         self.histogram *= factor

@@ -142,19 +142,6 @@ def test_tasks_do_not_mix() -> None:
     assert math.isnan(together.read()[2].auc) and math.isnan(together.read()[2].ne)
 
 
-def test_tallies_of_parts_merge_into_the_tally_of_all() -> None:
-    _, _, z, p, y = world(4, 3_000, tasks=2)
-    parts, whole = [Tally.empty(2) for _ in range(3)], Tally.empty(2)
-    whole.add(scored(z, p, y))
-    for i, part in enumerate(parts):
-        part.add(scored(z[i::3], p[i::3], y[i::3]))
-    parts[0].merge(parts[1])
-    parts[0].merge(parts[2])
-    np.testing.assert_array_equal(parts[0].histogram[:, :2], whole.histogram[:, :2])
-    np.testing.assert_allclose(parts[0].histogram[:, 2], whole.histogram[:, 2], rtol=1e-12)
-    np.testing.assert_allclose(parts[0].loss, whole.loss, rtol=1e-12)
-
-
 def test_entries_that_are_not_finite_are_left_out_of_their_task_alone() -> None:
     _, users, z, p, y = world(6, 500, tasks=2)
     spoilt_z, spoilt_p, spoilt_y = z.copy(), p.copy(), y.copy()
