@@ -1,4 +1,4 @@
-"""The learner as one would write it first, to measure the real one against: the same network, told the same.
+"""The learner as one would write it first, to measure the real one against: the same network, given the same.
 
 Features are built row by row in Python, ids numbered by a dict, every id of the log has its row of an `nn.Embedding`, looked up
 wherever it occurs, and `torch.optim.Adam` moves all rows at each step. The paths are summed and learn one loss ("Wide & Deep",

@@ -95,9 +95,11 @@ class Sample:
         return out
 
     def arrays(self) -> dict[str, Array]:
+        """The kept rows, a column each."""
         return {name: column[: self._n].copy() for name, column in zip(COLUMNS, self._columns, strict=True)}
 
     def load(self, arrays: dict[str, Array], halvings: int) -> None:
+        """Restore `arrays()` of a sample that was halved so often."""
         self.halvings, self._n = halvings, len(arrays["users"])
         self._columns = self._room(max(self._n, min(self.cap, 4_096)))
         for column, name in zip(self._columns, COLUMNS, strict=True):

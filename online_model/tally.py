@@ -75,6 +75,7 @@ class Tally:
 
     @classmethod
     def empty(cls, tasks: int) -> Tally:
+        """Of no rows yet."""
         return cls(np.zeros((tasks, 3, BINS)), np.zeros(tasks))
 
     def add(self, rows: Scored, weight: Array | None = None) -> None:

@@ -134,7 +134,7 @@ class Trainer:
         with torch.no_grad():
             moved = (gradients.ids, gradients.cross, gradients.feed, gradients.linear)
             checks = torch.stack([gradients.dense.norm(), *(part.sum() for part in moved)])
-            other_domains = [run.scores.heard] if run.scores.heard is not None else []
+            other_domains = [run.scores.transfer] if run.scores.transfer is not None else []
             [norm, *sums], whole, paths, *other = _fetched(checks, z.whole, run.paths, *other_domains)
             logits, probabilities = whole.astype(np.float32), self._probabilities(whole)
             if not (np.isfinite([norm, *sums]).all() and np.isfinite(whole).all()):
@@ -213,8 +213,8 @@ class Trainer:
             if scores.user is not None:
                 alone = target.gradient(scores.user + self.state.base_logits())
                 out.append((scores.user, z.by_whole + self.settings.user_effect_alone * alone))
-            if scores.heard is not None:  # it learns what the rest leaves over, whatever its share
-                out.append((scores.heard, target.gradient(z.own.float() + scores.heard)))
+            if scores.transfer is not None:  # it learns what the rest leaves over, whatever its share
+                out.append((scores.transfer, target.gradient(z.own.float() + scores.transfer)))
         return out
 
     def _rank_objectives(self, batch: Batch, run: ForwardPass, better: Array, worse: Array) -> list[_Objective]:
