@@ -103,10 +103,12 @@ class Side:
 
     @property
     def rate(self) -> float:
+        """Examples a second of CPU time, of the median piece; the first is not counted."""
         return median(self.rates[1:])
 
     @property
     def wall(self) -> float:
+        """Examples a second of the clock on the wall, likewise."""
         return median(self.walls[1:])
 
 
@@ -121,10 +123,11 @@ def take_turns(sides: Sequence[Side], pieces: Sequence[Sequence[Step]]) -> None:
             side.rates.append(n / cpu)
             side.walls.append(n / wall)
             for z, step in zip(logits, piece, strict=True):
-                _judge(side.tally, z, step)
+                _score(side.tally, z, step)
 
 
-def _judge(tally: Tally, z: Array, step: Step) -> None:
+def _score(tally: Tally, z: Array, step: Step) -> None:
+    """Add the examples of a step to the tally, by the logits [B, T] of its records."""
     at = [n for n, r in enumerate(step.records) if isinstance(r, Example)]
     labels = np.array([[r.labels >> task & 1 for task in range(len(TASKS))] for r in step.records if isinstance(r, Example)])
     if at:
@@ -205,18 +208,20 @@ def against_obvious(log: Sequence[Step], size: int) -> Iterator[Figure]:
     tried = [theirs(*sizes, rate) for rate in RATES]
     take_turns(tried, [log[: TRIED * BATCH // size]])
     rate = RATES[int(np.argmin([np.nansum([t.logloss for t in side.tally.read()]) for side in tried]))]
-    told = f"the same network as written first, Adam {rate:g}, {'{:,} ids, {:,} pairs'.format(*sizes)}"
+    described = f"the same network as written first, Adam {rate:g}, {'{:,} ids, {:,} pairs'.format(*sizes)}"
     real, first = ours(), theirs(*sizes, rate)
     take_turns([real, first], pieces(log, piece))
-    yield Figure(what=f"learned and predicted, every block on, {size} a step", unit="examples/s", ours=real.rate, baseline=told,
+    yield Figure(what=f"learned and predicted, every block on, {size} a step", unit="examples/s", ours=real.rate, baseline=described,
                  theirs=first.rate, budget=">= 3; >= 6,000 examples/s")  # fmt: skip
-    yield Figure(what="… by the wall clock", unit="examples/s", ours=real.wall, baseline=told, theirs=first.wall)
+    yield Figure(what="… by the wall clock", unit="examples/s", ours=real.wall, baseline=described, theirs=first.wall)
     again, large = ours(), theirs(*CATALOG, rate)
     take_turns([again, large], pieces(log, piece)[:PIECES])
     yield Figure(what="the same beside tables of a larger catalog", unit="examples/s", ours=again.rate,
                  baseline=f"… {'{:,} ids, {:,} pairs'.format(*CATALOG)}", theirs=large.rate)  # fmt: skip
-    for task, mine, other in zip(TASKS, real.tally.read(), first.tally.read(), strict=True):
-        yield Figure(what=f"NE of {task}, {size} a step", unit="", ours=mine.ne, baseline=told, theirs=other.ne, budget="<= 1.002")
+    for task, metrics, first_metrics in zip(TASKS, real.tally.read(), first.tally.read(), strict=True):
+        yield Figure(
+            what=f"NE of {task}, {size} a step", unit="", ours=metrics.ne, baseline=described, theirs=first_metrics.ne, budget="<= 1.002"
+        )
 
 
 def blocks(log: Sequence[Step]) -> Iterator[Figure]:
@@ -232,10 +237,10 @@ def light(log: Sequence[Step]) -> Iterator[Figure]:
     """The light configuration, and attention with experts, in steps of 256, against DIN alone."""
     small, attending, plain = ours(LIGHT), ours(ATTENDING), plain_din(log)
     take_turns([small, attending, plain], pieces(log, PIECE * BATCH // LARGE)[:PIECES])
-    told = "DIN in plain torch: 1 task, 8 ids and 20 behaviours, numbered beforehand"
-    yield Figure(what=f"light: the linear path, 5 tasks, {LARGE} a step", unit="examples/s", ours=small.rate, baseline=told,
+    described = "DIN in plain torch: 1 task, 8 ids and 20 behaviours, numbered beforehand"
+    yield Figure(what=f"light: the linear path, 5 tasks, {LARGE} a step", unit="examples/s", ours=small.rate, baseline=described,
                  theirs=plain.rate, budget=">= 1; >= 18,000 examples/s")  # fmt: skip
-    yield Figure(what="with attention over 100 behaviours and experts", unit="examples/s", ours=attending.rate, baseline=told,
+    yield Figure(what="with attention over 100 behaviours and experts", unit="examples/s", ours=attending.rate, baseline=described,
                  theirs=plain.rate)  # fmt: skip
 
 
@@ -300,8 +305,8 @@ def cuda(log: Sequence[Step]) -> Iterator[Figure]:
     name = torch.cuda.get_device_name()
     fast, slow = _side(Trainer(ModelSettings(), "cuda")), ours()
     take_turns([slow, fast], pieces(log, PIECE)[:PIECES])
-    told = f"learned and predicted on {name}, by the wall clock"
-    yield Figure(what=told, unit="examples/s", ours=fast.wall, baseline="on one CPU thread", theirs=slow.wall)
+    described = f"learned and predicted on {name}, by the wall clock"
+    yield Figure(what=described, unit="examples/s", ours=fast.wall, baseline="on one CPU thread", theirs=slow.wall)
     trainer = Trainer(ModelSettings(), "cuda")
     batches = [(of_records(step.records, step.compared), step.now_ms) for step in log[: 4 * PIECE]]
     for batch, now_ms in batches[:PIECE]:

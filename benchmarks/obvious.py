@@ -1,4 +1,4 @@
-"""The learner as one would write it first, to measure the real one against: the same network, told the same.
+"""The learner as one would write it first, to measure the real one against: the same network, given the same.
 
 Features are built row by row in Python, ids numbered by a dict, every id of the log has its row of an `nn.Embedding`, looked up
 wherever it occurs, and `torch.optim.Adam` moves all rows at each step. The paths are summed and learn one loss ("Wide & Deep",
@@ -21,6 +21,7 @@ from torch.nn import functional
 from online_model import id_cross
 from online_model.base_rates import BaseRates
 from online_model.batch import Batch, Compared
+from online_model.decay import DAY_MS
 from online_model.features import BAG_LIMIT, BAGS, DOMAIN_LIMIT, FIELDS, SCOPES, TASKS, Example, Features, Reversal
 from online_model.model_settings import ModelSettings
 from online_model.numeric import WIDTH, momentary
@@ -155,7 +156,7 @@ def numbers(r: Row, base: Sequence[float], strength: float) -> list[float]:
     families = (r.positive.ages_s, r.negative.ages_s)
     out += [math.log1p(len(ages)) / 2 for ages in families]
     out += [math.log1p(sum(math.exp(-age / span) for age in ages)) for ages in families for span in _RECENCY_S]
-    hour = r.shown_ms % 86_400_000 * 2 * math.pi / 86_400_000
+    hour = r.shown_ms % DAY_MS * 2 * math.pi / DAY_MS
     return [*out, math.log1p(1_000 * r.followed) / 7, math.cos(hour), math.sin(hour)]
 
 

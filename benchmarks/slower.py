@@ -44,6 +44,7 @@ class PlainAdam:
         self.optimizer = torch.optim.Adam(self.parameters, lr=s.dense_rate, betas=DENSE_BETAS)
 
     def take(self, gradient: Tensor, n: int) -> bool:
+        """As `Adam.take` of adam.py."""
         self.n += n
         for parameter, part in zip(self.parameters, gradient.split([p.numel() for p in self.parameters]), strict=True):
             part = part.view_as(parameter)

@@ -143,7 +143,7 @@ def _of(rows: Sequence[Features], users: Sequence[Features], owner: Array | None
 
 
 class Compared(NamedTuple):
-    """A row of a closed list: what the rank head learns from."""
+    """A row of a closed slate: what the rank head learns from."""
 
     features: Features
     slate: int
@@ -151,7 +151,7 @@ class Compared(NamedTuple):
 
 
 def of_records(records: Sequence[Example | Reversal], compared: Sequence[Compared] = ()) -> Batch:
-    """Examples and reversals in arrival order, then rows that are only compared within their lists."""
+    """Examples and reversals in arrival order, then rows that are only compared within their slates."""
     out = _of_lists([*(r.features for r in records), *(c.features for c in compared)])
     n = len(records)
     reversal = np.array([isinstance(r, Reversal) for r in records], bool)

@@ -51,13 +51,13 @@ class CrossDomainBlend(Saved):
         self.share = np.zeros((domains, tasks))
         self.squares = np.full((domains, tasks), self.SQUARE)
 
-    def __call__(self, z: Tensor, heard: Tensor, place: Array) -> Tensor:
-        """Logits [B, T], float64, what is heard [B, T] and the places of the examples' domains [B] -> logits, float64, where they are."""
-        return z + torch.from_numpy(self.share[place]).to(z.device, non_blocking=True) * heard.double()
+    def __call__(self, z: Tensor, transfer: Tensor, place: Array) -> Tensor:
+        """Logits [B, T], float64, what is transferred [B, T], places of the examples' domains [B] -> logits, float64, where they are."""
+        return z + torch.from_numpy(self.share[place]).to(z.device, non_blocking=True) * transfer.double()
 
-    def step(self, heard: Array, place: Array, gradient: Array) -> None:
-        """Gradients [B, T] of the logits that it gave, and what was heard, float64."""
+    def step(self, transfer: Array, place: Array, gradient: Array) -> None:
+        """Gradients [B, T] of the logits that it gave, and what was transferred, float64."""
         slope = np.zeros_like(self.share)
-        np.add.at(slope, place, gradient * heard)
+        np.add.at(slope, place, gradient * transfer)
         self.squares += slope * slope
         self.share = np.clip(self.share - self.RATE * slope / np.sqrt(self.squares), 0.0, 1.0)

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from online_model.adwin import DELTA, Adwin
+from online_model.decay import HOUR_MS
 from online_model.features import TASKS
 from online_model.saved import Saved
 
@@ -17,7 +18,7 @@ Array = np.ndarray
 
 GROUP = 4  # residuals a value, for speed; 16 would need shifts of more than .3: the bound is for values that may lie anywhere in [0, 1]
 HASTE = 3.0  # times the rates at an alarm …
-CALM_MS = 3_600_000  # … and back to 1 in a straight line, over this much event time
+CALM_MS = HOUR_MS  # … and back to 1 in a straight line, over this much event time
 _Window = tuple[list[list[float]], int, float, float]
 
 

@@ -108,7 +108,7 @@ def blended(state: ModelState, run: ForwardPass) -> Tensor:
 
 def with_other_domains(state: ModelState, run: ForwardPass, z: Tensor) -> Tensor:
     """Logits [W, T] with what the user did in other domains, by the share that it has earned."""
-    return z if run.scores.heard is None else state.cross_domain_blend(z, run.scores.heard.detach(), run.place)
+    return z if run.scores.transfer is None else state.cross_domain_blend(z, run.scores.transfer.detach(), run.place)
 
 
 def _id_keys(state: ModelState, batch: Batch, columns: Array) -> Array:

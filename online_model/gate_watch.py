@@ -23,6 +23,7 @@ class GateWatch(Saved):
     """Figures of the window that closed last, and alarms."""
 
     saved = ("entropy", "share", "low", "alarms", "_sums")
+    packed = {"open": ("_n", "_window")}
 
     def __init__(self, shared: int) -> None:
         tasks = len(GATES)
@@ -51,12 +52,3 @@ class GateWatch(Saved):
         self.low = np.where(self.share < NEGLECTED, self.low + 1, 0)
         self.alarms = self.alarms + (self.low == ALARM_WINDOWS)
         self._sums, self._n = np.zeros_like(self._sums), 0
-
-    def arrays(self) -> dict[str, Array]:
-        """Everything, for a checkpoint."""
-        return super().arrays() | {"open": np.array([self._n, self._window], np.int64)}
-
-    def load(self, arrays: dict[str, Array]) -> None:
-        """The state that `arrays` gave."""
-        super().load(arrays)
-        self._n, self._window = arrays["open"].tolist()

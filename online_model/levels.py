@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from online_model.decay import HOUR_MS
 from online_model.embedding import RowInit, Table
-from online_model.popularity import HOUR_MS, RATE_HALF_LIFE_H
+from online_model.popularity import RATE_HALF_LIFE_H
 from online_model.rows import Rows
 
 Array = np.ndarray

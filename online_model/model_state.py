@@ -16,6 +16,7 @@ from online_model import id_cross, popularity_effect
 from online_model.adam import Adam
 from online_model.base_rates import BaseRates
 from online_model.blend import Blend, CrossDomainBlend
+from online_model.decay import DAY_MS, HOUR_MS
 from online_model.domains import Domains
 from online_model.embedding import Admission, RowInit, RowLookup, Table, occurrences
 from online_model.features import TASKS
@@ -32,8 +33,6 @@ from online_model.saved import Saved, part, prefixed
 from online_model.wide import NumberWeights, PairKeys
 
 Array = np.ndarray
-
-_DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
 
 
 class ModelState:
@@ -83,7 +82,7 @@ class ModelState:
         self.last_good = LastGood(self.dense_arrays())
 
     def _rows(self, capacity: int) -> Rows:
-        return Rows(capacity, int(self.settings.expire_d * _DAY_MS), int(self.settings.floor_h * _HOUR_MS))
+        return Rows(capacity, int(self.settings.expire_d * DAY_MS), int(self.settings.floor_h * HOUR_MS))
 
     def tables(self) -> dict[str, Table]:
         """By name."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from online_model.batch import Batch
+from online_model.decay import DAY_MS, decay_factor
 from online_model.features import COUNTS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
 from online_model.model_settings import EFFECT_START
 from online_model.saved import Saved
@@ -20,7 +21,7 @@ Array = np.ndarray
 
 INPUTS = (*(f"popularity_{h:g}h" for h in POPULARITY_HALF_LIVES_H), "trend", "age", "exposures")
 MOVED = ("full_play", "skip")  # collects, shares and dislikes follow popularity for what the item is worth
-HALF_LIFE_MS = 86_400_000.0  # of mean and variance over exposed candidates
+HALF_LIFE_MS = DAY_MS  # of mean and variance over exposed candidates
 _CLIP = 5.0  # standard deviations
 _ITEM = SCOPES.index("item")
 
@@ -65,7 +66,7 @@ class PopularityEffect(Saved):
         """Move mean and variance by these exposed candidates [n, P], each standing for so many of them (one if not given)."""
         if not len(raw):
             return
-        fade = 2.0 ** (-max(0, now_ms - self.at_ms) / HALF_LIFE_MS) if self.at_ms else 0.0
+        fade = decay_factor(now_ms - self.at_ms, HALF_LIFE_MS) if self.at_ms else 0.0
         self.at_ms = max(self.at_ms, now_ms)
         old = self.mass * fade
         weight = np.ones(len(raw)) if importance_weight is None else importance_weight

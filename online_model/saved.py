@@ -1,6 +1,7 @@
 """State that a checkpoint holds: named attributes of an object, as arrays and back. Without torch, which most of its users don't need."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +10,8 @@ Array = np.ndarray
 
 
 class Saved:
-    """An object whose state is the attributes that its class names in `saved`: tensors, arrays and numbers.
+    """An object whose state is the attributes that its class names: in `saved` tensors, arrays and numbers, one array each; in `packed`
+    integers, several in one int64 array.
 
     >>> class Mean(Saved):
     ...     saved = ("total", "n")
@@ -22,6 +24,7 @@ class Saved:
     """
 
     saved: ClassVar[tuple[str, ...]]
+    packed: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def arrays(self) -> dict[str, Array]:
         """Copies by attribute, without a leading underscore; a number is an array without dimensions."""
@@ -29,7 +32,7 @@ class Saved:
         for name in self.saved:
             value: Any = getattr(self, name)
             out[name.lstrip("_")] = value.numpy(force=True).copy() if hasattr(value, "copy_") else np.array(value)
-        return out
+        return out | {name: np.array([getattr(self, each) for each in names], np.int64) for name, names in self.packed.items()}
 
     def load(self, arrays: dict[str, Array]) -> None:
         """Restore `arrays()`. A tensor is written in place, so that views of it follow; a number keeps its type."""
@@ -40,6 +43,9 @@ class Saved:
                 current.copy_(current.new_tensor(array))
             else:
                 setattr(self, name, array.copy() if isinstance(current, np.ndarray) else type(current)(array))
+        for name, names in self.packed.items():
+            for each, value in zip(names, arrays[name].tolist(), strict=True):
+                setattr(self, each, value)
 
 
 def prefixed(name: str, arrays: dict[str, Array]) -> dict[str, Array]:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from online_model import delta, pairs
 from online_model.batch import Batch
-from online_model.embedding import summed
+from online_model.decay import DAY_MS, HOUR_MS, decay_factor
+from online_model.embedding import RowLookup, Table, summed
 from online_model.features import FIELDS, TASKS
 from online_model.forward import COLUMNS, ForwardPass, blended, forward, with_other_domains
 from online_model.gate_watch import LOOK_MS
@@ -29,8 +30,7 @@ from online_model.model_state import ModelState
 Array = np.ndarray
 
 _ITEM, _DOMAIN = (FIELDS.index(name) for name in ("item", "domain"))
-SQUARE_HALF_LIFE_MS = SQUARE_HALF_LIFE_D * 86_400_000
-_HOUR_MS = 3_600_000
+SQUARE_HALF_LIFE_MS = SQUARE_HALF_LIFE_D * DAY_MS
 _NONE = np.zeros(0, np.int64)
 
 
@@ -134,7 +134,7 @@ class Trainer:
         with torch.no_grad():
             moved = (gradients.ids, gradients.cross, gradients.feed, gradients.linear)
             checks = torch.stack([gradients.dense.norm(), *(part.sum() for part in moved)])
-            other_domains = [run.scores.heard] if run.scores.heard is not None else []
+            other_domains = [run.scores.transfer] if run.scores.transfer is not None else []
             [norm, *sums], whole, paths, *other = _fetched(checks, z.whole, run.paths, *other_domains)
             logits, probabilities = whole.astype(np.float32), self._probabilities(whole)
             if not (np.isfinite([norm, *sums]).all() and np.isfinite(whole).all()):
@@ -213,8 +213,8 @@ class Trainer:
             if scores.user is not None:
                 alone = target.gradient(scores.user + self.state.base_logits())
                 out.append((scores.user, z.by_whole + self.settings.user_effect_alone * alone))
-            if scores.heard is not None:  # it learns what the rest leaves over, whatever its share
-                out.append((scores.heard, target.gradient(z.own.float() + scores.heard)))
+            if scores.transfer is not None:  # it learns what the rest leaves over, whatever its share
+                out.append((scores.transfer, target.gradient(z.own.float() + scores.transfer)))
         return out
 
     def _rank_objectives(self, batch: Batch, run: ForwardPass, better: Array, worse: Array) -> list[_Objective]:
@@ -257,7 +257,7 @@ class Trainer:
             touched["levels"] = state.levels.see(batch.fields[exposed, _ITEM], raw, importance_weight, now_ms)
         if state.uses_ranker:
             state.dense.take(gradients.dense, len(batch))
-        if now_ms < state.swept_ms + _HOUR_MS:
+        if now_ms < state.swept_ms + HOUR_MS:
             return touched
         state.swept_ms = now_ms
         expired = state.expire(now_ms)  # after the batch's own rows were used: their numbers must hold until here
@@ -276,36 +276,36 @@ class Trainer:
         if new.any():
             items, events = items[new], events[new]
             admitted[items] = state.admission.ripe(keys[items], events, s.item_admission_events, now_ms)
-        admitted &= keys != 0
-        rate = self.lr_multiplier * s.row_rate
-        lost = state.ids.learn(keys, lookup.rows, admitted, summed(gradient, lookup.seen), now_ms, rate, SQUARE_HALF_LIFE_MS)
+        return self._learn_rows(state.ids, lookup, admitted & (keys != 0), gradient, now_ms, s.row_rate)
+
+    def _learn_rows(self, table: Table, lookup: RowLookup, admitted: Array, gradient: Tensor, now_ms: int, rate: float) -> Array:
+        """One step on rows by gradients [N, W] at their occurrences; keys that have a row or are `admitted` [U], and those that lost it."""
+        keys, rate = lookup.seen.keys, self.lr_multiplier * rate
+        lost = table.learn(keys, lookup.rows, admitted, summed(gradient, lookup.seen), now_ms, rate, SQUARE_HALF_LIFE_MS)
         return np.concatenate([keys[admitted | (lookup.rows != 0)], lost])
 
     def _learn_cross(self, run: ForwardPass, cross: Tensor, feed: Tensor, now_ms: int) -> dict[str, Array]:
         """Items have rows here as soon as they have one among the ids."""
-        state, rate, out = self.state, self.lr_multiplier * self.settings.cross_rate, {}
+        state, out = self.state, {}
         for name, table, lookup, gradient in (
             ("cross", state.cross, run.lookups.cross, cross), ("feed", state.feed, run.lookups.feed, feed),
         ):  # fmt: skip
             keys = lookup.seen.keys
             admitted = (state.ids.rows.find(keys) != 0) & (keys != 0)
-            each = summed(gradient.reshape(len(lookup.seen.inverse), -1), lookup.seen)
-            lost = table.learn(keys, lookup.rows, admitted, each, now_ms, rate, SQUARE_HALF_LIFE_MS)
-            out[name] = np.concatenate([keys[admitted | (lookup.rows != 0)], lost])
+            each = gradient.reshape(len(lookup.seen.inverse), -1)
+            out[name] = self._learn_rows(table, lookup, admitted, each, now_ms, self.settings.cross_rate)
         return out
 
     def _learn_wide(self, run: ForwardPass, gradient: Tensor, now_ms: int) -> Array:
         """The linear path by the gradient [W, T] of its logits."""
         state, s, lookup = self.state, self.settings, run.lookups.wide
         keys = lookup.seen.keys
-        idle_ms = max(0, now_ms - state.base.at_ms) if state.base.at_ms else 0
-        state.number_weights.learn(run.numbers, gradient, 2.0 ** (-idle_ms / SQUARE_HALF_LIFE_MS))
+        idle_ms = now_ms - state.base.at_ms if state.base.at_ms else 0
+        state.number_weights.learn(run.numbers, gradient, decay_factor(idle_ms, SQUARE_HALF_LIFE_MS))
         if not s.wide or not len(gradient):
             return keys[:0]
         each = gradient[:, None].expand(-1, len(lookup.seen.inverse) // len(gradient), -1).reshape(-1, len(TASKS))
-        rate = self.lr_multiplier * s.wide_rate
-        lost = state.wide.learn(keys, lookup.rows, keys != 0, summed(each, lookup.seen), now_ms, rate, SQUARE_HALF_LIFE_MS)
-        return np.concatenate([keys[keys != 0], lost])
+        return self._learn_rows(state.wide, lookup, keys != 0, each, now_ms, s.wide_rate)
 
     def _look_at_gates(self, run: ForwardPass, now_ms: int) -> tuple[Array, Array] | None:
         state = self.state

@@ -87,7 +87,8 @@ def known(f: Features, called: dict[int, str]) -> Known:
     codes = {code: what for what, code in BEHAVIOURS.items()}
     domains = {keys.key("domain", name): name for name in ("song", "video")} | {0: ""}
     families = (
-        [(called[i], ts, domains[place], codes[code]) for i, ts, place, code in history.rows(h).tolist()] for h in (f.positive, f.negative)
+        [(called[i], ts, domains[place], codes[code]) for i, ts, place, code in np.frombuffer(h, history.BEHAVIOUR).tolist()]
+        for h in (f.positive, f.negative)
     )
     assert f.related == b""  # nor an artist or a category
     counts = {scope: row.tolist() for scope, row in zip(SCOPES, np.frombuffer(f.counts, "<f4").reshape(len(SCOPES), -1), strict=True)}
@@ -131,8 +132,8 @@ def behaviours(partition: Partition, user: str, domain: str, family: int) -> lis
     """Item, time and code of a domain's rows, all of which name the domain."""
     state = partition.user(keys.key("user", user))
     rows = state.histories.get(keys.key("domain", domain) if domain else 0, (b"", b""))[family] if state else b""
-    assert {row[2] for row in history.rows(rows).tolist()} <= {keys.key("domain", domain) if domain else 0}
-    return [(item, ts, code) for item, ts, _, code in history.rows(rows).tolist()]
+    assert {row[2] for row in np.frombuffer(rows, history.BEHAVIOUR).tolist()} <= {keys.key("domain", domain) if domain else 0}
+    return [(item, ts, code) for item, ts, _, code in np.frombuffer(rows, history.BEHAVIOUR).tolist()]
 
 
 @settings(max_examples=400)
