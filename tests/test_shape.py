@@ -1,4 +1,4 @@
-"""The shape of the house (STYLE.md): rooms, files and functions of a readable size, names of the field, docstrings, examples that run."""
+"""The shape of the house: rooms, files and functions of a readable size, names of the field, docstrings, examples that run."""
 from __future__ import annotations
 
 import ast
@@ -21,10 +21,10 @@ FLAT = {"bandit", "online_model"}  # a block from a paper is a file: flat rooms 
 # What may be larger than the house allows, each with its reason. Nothing else may.
 EXCEPTIONS: dict[str, str] = {}
 
-# The column "never" of STYLE.md, Words, as identifiers. `list` is a builtin; a `slot` is a position and a `weight` may weigh: those three
-# depend on what is meant, and readers hold them.
+# Words of everyday speech that the field has a term for. `list` is a builtin, a `slot` is a position and a `weight` may weigh: whether
+# those three are meant so, readers see.
 NEVER = frozenset(
-    "answer Made Asked Ranked Shown shown Act said chance above stands_for Choosing Chosen Rewarded Shelf Shelves Gate followers "
+    "answer Made Asked Ranked Shown shown Slot Act act said chance above stands_for Choosing Chosen Rewarded Shelf Shelves Gate followers "
     "Pass Found Hearsay haste been agents teaching standing asking model_updates Marks Mark judge Rival Copy".split()
 )
 ON_THE_WIRE = frozenset({"model_updates"})  # names of topics and fields that are out keep their spelling

@@ -161,10 +161,10 @@ class NextPlay:
 
     def _take(self, batch: Sequence[Numbered]) -> None:
         """The batch has been applied: what was admitted of it counts."""
-        for place, asked in self._pending.items():
+        for place, question in self._pending.items():
             if place not in self._dead:
                 self._plays += 1
-                self._questions += [asked] if asked else []
+                self._questions += [question] if question else []
         for _, arrived in batch:
             record = arrived.record
             for slot in record.slots if isinstance(record, Exposure) else (record,) if isinstance(record, Event) else ():
@@ -206,24 +206,24 @@ class NextPlay:
 
     def found(self) -> NextFound:
         """The figures so far."""
-        s, asked = self.settings, self._questions
-        users = Users(np.array([a.user for a in asked], np.uint64))
-        ranks = np.array([a.ranks for a in asked], float).reshape(-1, len(ORDERS))
+        s, questions = self.settings, self._questions
+        users = Users(np.array([a.user for a in questions], np.uint64))
+        ranks = np.array([a.ranks for a in questions], float).reshape(-1, len(ORDERS))
         worth = np.divide(1.0, ranks, out=np.zeros_like(ranks), where=ranks > 0)
         hits = (ranks > 0).astype(float)
         orders: list[Order] = []
-        if asked:
+        if questions:
             columns = [(hits[:, n], worth[:, n]) for n in range(len(ORDERS))]
             read = users.read([users.mean(column) for pair in columns for column in pair], s.resamples)
             for n, name in enumerate(ORDERS):
                 less = (interval(read[:, 0] - read[:, 2 * n]), interval(read[:, 1] - read[:, 2 * n + 1])) if n else (None, None)
                 hit, mrr = interval(read[:, 2 * n]), interval(read[:, 2 * n + 1])
                 orders.append(Order(name=name, hit=hit, mrr=mrr, hit_less=less[0], mrr_less=less[1]))
-        sources = Counter(a.source for a in asked if a.source is not None)
+        sources = Counter(a.source for a in questions if a.source is not None)
         return NextFound(
-            k=s.k, every=s.every, plays=self._plays, questions=len(asked), users=users.n, orders=orders,
-            spans=list(_spans(np.array([a.ts for a in asked], np.int64), hits)), sources=dict(sorted(sources.items())),
-            question_ms=1000 * self._took_s / max(1, len(asked)), notes=list(self._notes()),
+            k=s.k, every=s.every, plays=self._plays, questions=len(questions), users=users.n, orders=orders,
+            spans=list(_spans(np.array([a.ts for a in questions], np.int64), hits)), sources=dict(sorted(sources.items())),
+            question_ms=1000 * self._took_s / max(1, len(questions)), notes=list(self._notes()),
         )  # fmt: skip
 
     def _notes(self) -> Iterator[str]:

@@ -101,8 +101,8 @@ class ClosedLoop(Loop[SlateVisit]):
         request_id = f"{self.seed}-{session.index}"
         if items:
             self.pending.put(exposure(world, session, slate, request_id))
-        for n, act in enumerate(acts):
-            self.pending.put(event(world, session, act, f"{request_id}-{n}", request_id))
+        for n, reaction in enumerate(acts):
+            self.pending.put(event(world, session, reaction, f"{request_id}-{n}", request_id))
         v = world.utility(session, np.asarray(items, np.int64), session.ts)
         utility = float(satisfaction(world.settings, v).mean()) if items else 0.0
         short = len(items) < min(self.k, len(world.available(session.domain, session.ts)))

@@ -99,8 +99,8 @@ class Crowd:
         """Acts on the slate (JSON), each to be sent at its `ts`. Items of other worlds are passed over."""
         served = msgspec.json.decode(response, type=Served)
         found = read(self.world, session, [self._places("", served.items)], now_ms, self.pace)
-        acts = [act._replace(position=found.looked[act.position].position) for act in found.acts]
-        out = [event(self.world, session, act, f"{self._name}-{n}", served.request_id) for n, act in enumerate(acts, self._acts)]
+        acts = [reaction._replace(position=found.looked[reaction.position].position) for reaction in found.acts]
+        out = [event(self.world, session, reaction, f"{self._name}-{n}", served.request_id) for n, reaction in enumerate(acts, self._acts)]
         self._acts += len(out)
         self._see("list", served.strategy, session, found, out)
         return out

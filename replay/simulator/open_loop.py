@@ -91,18 +91,18 @@ def _session(world: World, session: Session, s: LogSettings, rng: np.random.Gene
         play = Reaction(session.ts + 1, 0, item, Action.PLAY, (), int(world.duration_ms[item]) or 600_000, full=True)
         yield event(world, session, play, f"{name}-o")
     if single < s.single:
-        for n, act in enumerate(acts):
-            first = act.action in (Action.PLAY, Action.SKIP)
-            whole = act._replace(action=Action.IMPRESSION, also=(act.action, *act.also)) if first else act
-            yield event(world, session, whole, f"{name}-{n}", None, propensities[act.position] if first else None)
+        for n, reaction in enumerate(acts):
+            first = reaction.action in (Action.PLAY, Action.SKIP)
+            whole = reaction._replace(action=Action.IMPRESSION, also=(reaction.action, *reaction.also)) if first else reaction
+            yield event(world, session, whole, f"{name}-{n}", None, propensities[reaction.position] if first else None)
         return
     exposed = [
         ExposedItem(item_id=world.item_ids[item], position=n, propensity=p, popularity=(count,))
         for n, (item, p, count) in enumerate(zip(slate, propensities, popularity[places].tolist(), strict=True))
     ]
     yield exposure(world, session, exposed, name, STRATEGY)
-    for n, act in enumerate(acts):
-        yield event(world, session, act, f"{name}-{n}", name)
+    for n, reaction in enumerate(acts):
+        yield event(world, session, reaction, f"{name}-{n}", name)
 
 
 def simulate_log(settings: WorldSettings, events: int, seed: int, log: LogSettings | None = None) -> Iterator[bytes]:

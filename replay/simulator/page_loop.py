@@ -116,14 +116,14 @@ class PageLoop(Loop[Visit]):
                 self.pending.put(record)
         items = [place.item for place in found.looked]
         likely = act_probabilities(world.settings, world.utility(session, np.array(items, np.int64), session.ts))
-        actions = [{act.action, *act.also} for act in found.acts]
+        actions = [{reaction.action, *reaction.also} for reaction in found.acts]
         return Visit(
             listener=session.listener, strategy=(exposure.strategy or "") if exposure is not None else "",
             propensities=_propensities(draw), experience=min(max(realised(found.acts) / self.pages.full, 0.0), 1.0),
             revenue=float(world.monetization[items].sum()), plays=sum(Action.PLAY in each for each in actions),
             dislikes=sum(Action.DISLIKE in each for each in actions), likely_plays=float((1 - likely.skip).sum()),
             likely_dislikes=float(likely.dislike.sum()), items=items,
-            liked=[found.looked[act.position].item for act in found.acts if act.full], exposures=sum(map(len, page)),
+            liked=[found.looked[reaction.position].item for reaction in found.acts if reaction.full], exposures=sum(map(len, page)),
         )  # fmt: skip
 
     def _expected(self, session: Session, exposure: Exposure | None) -> float:

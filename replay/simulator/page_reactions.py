@@ -54,15 +54,17 @@ def read(world: World, session: Session, page: Page, ts: int, pace: float | None
 def records(world: World, session: Session, page: Page, read: Read, name: str, request_id: str) -> list[Event]:
     """Acts, and one impression, as records in time order."""
 
-    def record(act: Reaction, suffix: int | str) -> Event:
-        place = read.looked[act.position]
-        return event(world, session, act._replace(position=place.position), f"{name}-{suffix}", request_id, module=place.module)
+    def record(reaction: Reaction, suffix: int | str) -> Event:
+        place = read.looked[reaction.position]
+        return event(world, session, reaction._replace(position=place.position), f"{name}-{suffix}", request_id, module=place.module)
 
-    out = [record(act, n) for n, act in enumerate(read.acts)]
+    out = [record(reaction, n) for n, reaction in enumerate(read.acts)]
     if read.looked:
         order = [place.item for module in page for place in module]
         deepest = max(range(len(read.looked)), key=lambda n: order.index(read.looked[n].item))
-        left_ms = next(act.ts for act in read.acts if act.position == deepest and act.action in (Action.PLAY, Action.SKIP))
+        left_ms = next(
+            reaction.ts for reaction in read.acts if reaction.position == deepest and reaction.action in (Action.PLAY, Action.SKIP)
+        )
         out.append(record(Reaction(left_ms, deepest, read.looked[deepest].item, Action.IMPRESSION), "i"))
     return sorted(out, key=lambda record: record.ts)
 

@@ -102,10 +102,10 @@ def realised(acts: Sequence[Reaction]) -> float:
     -4.5
     """
     total = 0.0
-    for act in acts:
-        if act.full:
+    for reaction in acts:
+        if reaction.full:
             total += UTILITY.full_play
-        for action in (act.action, *act.also):
+        for action in (reaction.action, *reaction.also):
             total += _REALISED.get(action, 0.0)
     return total
 
@@ -159,25 +159,25 @@ def react(world: World, session: Session, items: Sequence[int], ts: int, pace: f
 
 
 def event(
-    world: World, session: Session, act: Reaction, event_id: str, request_id: str | None = None, propensity: float | None = None,
+    world: World, session: Session, reaction: Reaction, event_id: str, request_id: str | None = None, propensity: float | None = None,
     module: str | None = None,
 ) -> Event:  # fmt: skip
     """An act as a record. A live room has no duration, so its source says whether it was a full play."""
-    duration = int(world.duration_ms[act.item])
-    played = act.played_ms is not None
+    duration = int(world.duration_ms[reaction.item])
+    played = reaction.played_ms is not None
     return Event(
-        ts=act.ts,
+        ts=reaction.ts,
         user_id=world.user_ids[session.listener],
-        item_id=world.item_ids[act.item],
-        action=act.action,
+        item_id=world.item_ids[reaction.item],
+        action=reaction.action,
         event_id=event_id,
-        also=act.also,
-        full=act.full if played and not duration else None,
-        played_ms=act.played_ms,
+        also=reaction.also,
+        full=reaction.full if played and not duration else None,
+        played_ms=reaction.played_ms,
         duration_ms=duration if played and duration else None,
         domain=world.settings.domains[session.domain].name,
         request_id=request_id,
-        position=act.position if request_id is not None or propensity is not None else None,
+        position=reaction.position if request_id is not None or propensity is not None else None,
         module=module,
         propensity=propensity,
         context=session.context if request_id is None else {},
