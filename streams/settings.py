@@ -47,6 +47,12 @@ RENAMED = {  # sections and settings of earlier versions
     "pages.blends": "pages.revenue_blends",
     "pages.tasters": "pages.single_item_modules",
 }
+CONSTANTS = frozenset(  # settings of earlier versions that are constants of online_model/model_settings.py now
+    f"model.{name}"
+    for name in (
+        "row_start", "wide_start", "number_start", "effect_start", "number_lifts", "dense_betas", "logit_clip", "square_half_life_d",
+    )
+)  # fmt: skip
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -261,6 +267,8 @@ def _hint(key: str, kinds: Mapping[str, Any]) -> str:
     for old, new in RENAMED.items():
         if key == old or key.startswith(f"{old}."):
             return f"it was renamed to {new + key.removeprefix(old)!r}"
+    if key in CONSTANTS:
+        return "it is a constant now: leave it out"
     near = difflib.get_close_matches(key, kinds, 1, 0.5)
     return f"did you mean {near[0]}?" if near else "`segue config` lists all"
 

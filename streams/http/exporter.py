@@ -160,7 +160,9 @@ def _of_learner(process: LearnerProcess) -> Iterator[Metric]:
     learner = loop.learner
     learned = {(what,): n for what, n in sorted(learner.counted.items())} if learner is not None else {}
     end = process.app.consumer.highwater(TP(names(process.config.topics.prefix).examples, 0)) if learner is not None else 0
+    log = {(str(loop.guard.partition), what): n for what, n in sorted(loop.guard.counted.items())}
     yield _by(Counters, "segue_learned", "records of examples, by what they were or what became of them", ["what"], learned)
+    yield _by(Counters, "segue_log", "what was odd in the log itself", ["partition", "what"], log)
     yield Gauges("segue_learner", "1 of the learner, 0 of a standby", learner is not None)
     yield Gauges("segue_learner_epoch", "of its reign", loop.epoch)
     yield Gauges("segue_learner_version", "of the model; -1 of a standby", learner.version if learner is not None else -1)

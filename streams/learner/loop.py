@@ -62,7 +62,7 @@ class LearningLoop:
         self.publisher = Publisher(delivery, config.process.dense_every_s)
         self._watchdog = watchdog
         self._log = LogReader(config.topics.bootstrap)
-        self._guard = OffsetGuard(self._log, names(config.topics.prefix).examples, PARTITION, config.process.accept_loss)
+        self.guard = OffsetGuard(self._log, names(config.topics.prefix).examples, PARTITION, config.process.accept_loss)
         self._buffer: deque[EventT[Any]] = deque()
         self._queue: deque[QueuedRecord] = deque()
         self._unacked: deque[EventT[Any]] = deque()
@@ -103,7 +103,7 @@ class LearningLoop:
 
         Raises OffsetError where the checkpoint does not fit the topic.
         """
-        tp = next((tp for tp in tps if tp.topic == self._guard.topic), None)
+        tp = next((tp for tp in tps if tp.topic == self.guard.topic), None)
         if tp is None:
             return {}  # a standby
         self._buffer.clear()
@@ -142,7 +142,7 @@ class LearningLoop:
         learner, base, applied = await (loading or self._in_thread(self.checkpoints.load))
         if base != self.checkpoints.newest():  # a standby's: another learner has gone on since
             learner, base, applied = await self._in_thread(self.checkpoints.load)
-        self.applied = await self._guard.resume(applied, self.checkpoints.root, new=not base and not committed) - 1
+        self.applied = await self.guard.resume(applied, self.checkpoints.root, new=not base and not committed) - 1
         await self.claim.claim(base, learner.version)
         self.publisher.begin_epoch(self.epoch, learner)
         self.learner = learner
@@ -196,7 +196,7 @@ class LearningLoop:
         last = self._queue[-1].event.message.offset if self._queue else self.applied
         while self._buffer and len(self._queue) < AHEAD:
             event = self._buffer.popleft()
-            if await self._guard.admits(event.message.offset, last):
+            if await self.guard.admits(event.message.offset, last):
                 self._queue.append(QueuedRecord(event))
                 last = event.message.offset
             else:

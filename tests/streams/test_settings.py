@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from online_model import model_settings
 from streams import settings
 from streams.settings import SettingsError, load
 from tests.paths import ROOT
@@ -102,6 +103,14 @@ def test_a_renamed_setting_is_refused_with_its_new_name_wherever_it_is_set(old: 
         Path("old.toml").write_text(f"[{table}]\n{name} = 1\n")
         with pytest.raises(SettingsError, match=rf"old\.toml: unknown setting '{re.escape(old)}"):
             load(Path("old.toml"), {})
+
+
+@pytest.mark.parametrize("key", sorted(settings.CONSTANTS))
+def test_a_setting_that_became_a_constant_is_refused_as_such(key: str) -> None:
+    assert key not in dict(settings.leaves(settings.Settings))
+    assert hasattr(model_settings, key.removeprefix("model.").upper())
+    with pytest.raises(SettingsError, match=f"--set: unknown setting '{key}'; it is a constant now"):
+        load(None, {}, [("--set", f"{key}=1")])
 
 
 def test_a_refused_secret_is_not_shown() -> None:
