@@ -23,7 +23,7 @@ REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 TABLES = [
     ("| field | meaning |", Summary), ("| field of a worker |", WorkerStatus), ("| field of the learner |", LearnerStatus),
     ("| field of `variety` |", Variety), ("| field of a surface |", SurfaceStatus),
-    ("| field of a strategy's standing |", StrategyStatus),
+    ("| field of a strategy's status |", StrategyStatus),
 ]  # fmt: skip
 
 
