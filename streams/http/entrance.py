@@ -9,22 +9,32 @@ import asyncio
 import contextlib
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN = ("/healthz", "/readyz")  # for supervisors, which have no token; they hold nothing of any user
 BOUNDED = "/v1/"  # what counts as in flight: the rest is cheap, and has to answer under load
 BODY_S = 10.0  # for a body to arrive; a client that is slower holds a place that others need
 DROPPED_BYTES = 64 << 20  # of a body that is refused: read and forgotten, so that the client reads why
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Seen = Callable[[str, str, int, float], None]  # method, path, status, seconds
+
+
+class Json(Response):
+    """A struct as JSON.
+
+    >>> Json(Problem(error="none", where="here", what_to_do="nothing")).body
+    b'{"error":"none","where":"here","what_to_do":"nothing"}'
+    """
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return msgspec.json.encode(content)
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,16 +56,15 @@ class Refusal(Exception):  # noqa: N818 - it is an answer
         if status == 401:
             self.headers["www-authenticate"] = "Bearer"
 
-    @property
-    def body(self) -> bytes:
-        """The problem as JSON."""
-        return msgspec.json.encode(self.problem)
+    def response(self) -> Response:
+        """The answer."""
+        return Json(self.problem, self.status, self.headers)
 
 
 class Entrance:
     """An application with these limits in front of it. `seen` is called once a request has been answered."""
 
-    def __init__(self, app: App, token: str = "", max_body_bytes: int = 0, max_in_flight: int = 1, seen: Seen | None = None) -> None:
+    def __init__(self, app: ASGIApp, token: str = "", max_body_bytes: int = 0, max_in_flight: int = 1, seen: Seen | None = None) -> None:
         self._app, self._token, self._max_body_bytes, self._max_in_flight = app, token.encode(), max_body_bytes, max_in_flight
         self._seen = seen
         self.in_flight = 0
@@ -88,14 +97,14 @@ class Entrance:
                 wait = "wait as long as the header retry-after says, and send it again"
                 raise Refusal(429, f"{self._max_in_flight} requests are under way, as many as may be", "the service", wait, retry_after_s=1)
         except Refusal as refusal:
-            await _refuse(refusal, headers, incoming, send)
+            await _refuse(refusal, incoming, scope, receive, send)
             return
         self.in_flight += bounded
         try:
             try:
                 body = await self._body(headers, incoming)
             except Refusal as refusal:
-                await _refuse(refusal, headers, incoming, send)
+                await _refuse(refusal, incoming, scope, receive, send)
                 return
             if not incoming.gone:
                 await self._app(scope, _replay(body, receive), send)
@@ -159,23 +168,12 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-async def respond(send: Send, status: int, kind: str, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-    """A whole answer; one of status 204 has no body, and no header of one (RFC 9110, 8.6)."""
-    fixed = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())] if status != 204 else []
-    await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def refuse(send: Send, refusal: Refusal, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-    """Answer with a refusal."""
-    own = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
-    await respond(send, refusal.status, "application/json", refusal.body, [*own, *headers])
-
-
-async def _refuse(refusal: Refusal, headers: dict[bytes, bytes], incoming: _Incoming, send: Send) -> None:
-    if headers.get(b"expect", b"").lower() != b"100-continue":  # else nothing was sent yet: the client asks first
+async def _refuse(refusal: Refusal, incoming: _Incoming, scope: Scope, receive: Receive, send: Send) -> None:
+    if dict(scope["headers"]).get(b"expect", b"").lower() != b"100-continue":  # else nothing was sent yet: the client asks first
         await _drop(incoming)
-    await refuse(send, refusal, () if incoming.ended else [(b"connection", b"close")])
+    if not incoming.ended:
+        refusal.headers["connection"] = "close"
+    await refusal.response()(scope, receive, send)
 
 
 async def _drop(incoming: _Incoming) -> None:

@@ -22,12 +22,14 @@ from prometheus_client.core import CounterMetricFamily as Counters
 from prometheus_client.core import GaugeMetricFamily as Gauges
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
 from online_model.gate_watch import GATES
 from streams.core.join.events import Reason
 from streams.http.contracts import PATHS
-from streams.http.entrance import Entrance, Receive, Refusal, Scope, Send, refuse, respond
+from streams.http.entrance import Entrance, Refusal
 from streams.http.server import CantListen, address, bind, serve
 from streams.http.settings import ExporterSettings
 from streams.kafka_io.topics import names
@@ -220,11 +222,12 @@ class Exporter:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             match scope["path"]:
                 case "/metrics":
-                    await respond(send, 200, CONTENT_TYPE, generate_latest(registry))
+                    response = Response(generate_latest(registry), media_type=CONTENT_TYPE)
                 case "/healthz":
-                    await respond(send, 503 if process.watchdog.stalled() else 200, "application/json", b"{}")
+                    response = Response(b"{}", 503 if process.watchdog.stalled() else 200, media_type="application/json")
                 case path:
-                    await refuse(send, Refusal(404, f"there is nothing at {path}", "the path", "read /metrics or /healthz"))
+                    response = Refusal(404, f"there is nothing at {path}", "the path", "read /metrics or /healthz").response()
+            await response(scope, receive, send)
 
         try:
             bound = bind(s.host, s.port, "exporter")

@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 
 import msgspec
 from aiokafka.errors import KafkaError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from streams.clock import now_ms
 from streams.core.join.decode import validated
@@ -27,9 +30,9 @@ from streams.core.serving.surfaces import arms
 from streams.http import accept
 from streams.http.accept import Decoded, Taken, Unusable
 from streams.http.contracts import Health, Readiness, documentation
-from streams.http.entrance import Entrance, Refusal
+from streams.http.entrance import Entrance, Json, Refusal
 from streams.http.exporter import CONTENT_TYPE, WorkerMetrics
-from streams.http.router import Handler, Request, Response, Router, json
+from streams.http.router import application, path_id
 from streams.http.server import address, bind, serve
 from streams.http.settings import ServingSettings
 from streams.kafka_io.delivery import Delivery
@@ -77,7 +80,7 @@ class Service:
         worker.serve(self._serving)
         self._metrics = WorkerMetrics(worker, self.model)
         s = self.config.service
-        self._entrance = Entrance(Router(self._handlers()), s.token, s.max_body_bytes, s.max_in_flight, self._metrics.seen)
+        self._entrance = Entrance(application(self._routes()), s.token, s.max_body_bytes, s.max_in_flight, self._metrics.seen)
         await self._delivery.start()
         following = asyncio.create_task(self._follow())
         try:
@@ -93,32 +96,38 @@ class Service:
         self._thread.submit(lambda: self.model.strategy_bandit)  # it loads scipy, 0.8 s: no request should wait for that
         await self.model.run()
 
-    def _handlers(self) -> dict[str, Handler]:
+    def _routes(self) -> list[Route]:
         docs = documentation()
 
         async def html(request: Request) -> Response:
-            return Response(200, docs.html, "text/html; charset=utf-8")
+            return Response(docs.html, media_type="text/html")
 
         async def openapi(request: Request) -> Response:
-            return Response(200, docs.openapi)
+            return Response(docs.openapi, media_type="application/json")
 
-        return {
-            "POST /v1/recommendations": self._recommend, "POST /v1/pages": self._page,
-            "POST /v1/events": self._take_events, "PUT /v1/items": self._take_items,
-            "DELETE /v1/items/{item_id}": self._delete_item, "GET /v1/explain/{request_id}": self._explain,
-            "GET /healthz": self._healthz, "GET /readyz": self._readyz, "GET /metrics": self._figures,
-            "GET /docs": html, "GET /docs/openapi.json": openapi,
-        }  # fmt: skip
+        return [
+            Route("/v1/recommendations", self._recommend, methods=["POST"]),
+            Route("/v1/pages", self._page, methods=["POST"]),
+            Route("/v1/explain/{request_id:id}", self._explain),
+            Route("/v1/events", self._take_events, methods=["POST"]),
+            Route("/v1/items", self._take_items, methods=["PUT"]),
+            Route("/v1/items/{item_id:id}", self._delete_item, methods=["DELETE"]),
+            Route("/healthz", self._healthz),
+            Route("/readyz", self._readyz),
+            Route("/metrics", self._figures),
+            Route("/docs", html),
+            Route("/docs/openapi.json", openapi),
+        ]
 
     async def _recommend(self, request: Request) -> Response:
-        slate = await self._served(request.body, _request, self._serving.slate, "list")
+        slate = await self._served(await request.body(), _request, self._serving.slate, "list")
         self._metrics.answers.labels(slate.strategy).inc()
-        return json(200, slate)
+        return Json(slate)
 
     async def _page(self, request: Request) -> Response:
-        page = await self._served(request.body, _page_request, self._serving.page, "page")
+        page = await self._served(await request.body(), _page_request, self._serving.page, "page")
         self._metrics.pages.labels(page.strategy).inc()
-        return json(200, page)
+        return Json(page)
 
     async def _served(
         self, body: bytes, read: Callable[[bytes], R], make: Callable[[R, str, Partition, int], Awaitable[tuple[A, Exposure | None, Any]]],
@@ -144,13 +153,14 @@ class Service:
         return served
 
     async def _explain(self, request: Request) -> Response:
-        found = await self._serving.explain(request.id)
+        request_id = path_id(request)
+        found = await self._serving.explain(request_id)
         if found is None:
             kept = self.config.service.explained_requests
-            error = f"nothing is known here of a list or a page with the request id {request.id!r}"
+            error = f"nothing is known here of a list or a page with the request id {request_id!r}"
             way = f"ask the worker that made it, and soon: each knows the last {kept:,} since its start (service.explained_requests)"
             raise Refusal(404, error, "the path", way)
-        return json(200, found)
+        return Json(found)
 
     def _partition(self, user_id: str | None) -> Partition:
         """The user's; of a guest, any. Only its owner knows a user."""
@@ -187,10 +197,11 @@ class Service:
 
     async def _take_events(self, request: Request) -> Response:
         partition, largest = self._delivery.partition, self.config.topics.max_event_bytes
-        return json(202, await self._take("events", request.body, accept.events, lambda good: accept.event_rows(good, partition, largest)))
+        body = await request.body()
+        return Json(await self._take("events", body, accept.events, lambda good: accept.event_rows(good, partition, largest)), 202)
 
     async def _take_items(self, request: Request) -> Response:
-        return json(200, await self._take("items", request.body, accept.catalog, accept.item_rows))
+        return Json(await self._take("items", await request.body(), accept.catalog, accept.item_rows))
 
     async def _take(self, what: str, body: bytes, decode: Callable[[bytes], Decoded[T]], rows: Callable[[list[T]], list[Out]]) -> Taken:
         """Send what of a body can be used. It is decoded in a thread: a broken array of the largest size takes long to search."""
@@ -206,9 +217,9 @@ class Service:
         return Taken(accepted=len(found.good), rejected=found.rejected)
 
     async def _delete_item(self, request: Request) -> Response:
-        await self._send([accept.tombstone(request.id)])
+        await self._send([accept.tombstone(path_id(request))])
         self._metrics.taken.labels("tombstones").inc()
-        return Response(204)
+        return Response(status_code=204)
 
     async def _send(self, rows: Iterable[Out]) -> None:
         try:
@@ -221,7 +232,7 @@ class Service:
 
     async def _healthz(self, request: Request) -> Response:
         stalled = self._worker.watchdog.stalled()
-        return json(503 if stalled else 200, Health(alive=not stalled, stalled=stalled))
+        return Json(Health(alive=not stalled, stalled=stalled), 503 if stalled else 200)
 
     async def _readyz(self, request: Request) -> Response:
         worker = self._worker
@@ -230,11 +241,11 @@ class Service:
         readiness = Readiness(
             ready=not waiting, waiting_for=waiting, catalog_items=len(worker.catalog), partitions=owned, model_version=self.model.version
         )
-        return json(200 if readiness.ready else 503, readiness)
+        return Json(readiness, 200 if readiness.ready else 503)
 
     async def _figures(self, request: Request) -> Response:
         self._metrics.in_flight.set(self._entrance.in_flight)
-        return Response(200, self._metrics.text(), f"{CONTENT_TYPE}; charset=utf-8")
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE)
 
 
 _request = msgspec.json.Decoder(SlateRequest).decode

@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from streams.http import entrance
-from streams.http.entrance import Entrance, Receive, Scope, Send, respond
+from streams.http.entrance import Entrance
 from streams.http.server import address, bind, serve
 
 MB = 1 << 20
@@ -28,7 +30,7 @@ async def opened(key: str = "", places: int = 4, hold: asyncio.Event | None = No
             await hold.wait()
         message = await receive()
         assert not message["more_body"]
-        await respond(send, 200, "text/plain", str(len(message["body"])).encode())
+        await PlainTextResponse(str(len(message["body"])))(scope, receive, send)
 
     made = Entrance(app, key, BOUND, places)
     listening = bind("127.0.0.1", 0, "test")

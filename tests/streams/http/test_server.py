@@ -6,8 +6,10 @@ import socket
 
 import aiohttp
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
-from streams.http.entrance import Entrance, Receive, Scope, Send, respond
+from streams.http.entrance import Entrance
 from streams.http.server import CantListen, address, bind, serve
 from tests.streams.http.test_entrance import until
 
@@ -19,7 +21,7 @@ def test_what_is_under_way_when_the_end_comes_is_answered_and_nothing_new_is_tak
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await hold.wait()
-            await respond(send, 200, "text/plain", b"late")
+            await PlainTextResponse("late")(scope, receive, send)
 
         made = Entrance(app)
         running = asyncio.create_task(serve(made, listening))
