@@ -34,6 +34,7 @@ class Json(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
+        """A struct as the bytes of its JSON."""
         return msgspec.json.encode(content)
 
 
