@@ -101,7 +101,7 @@ def test_records_are_lined_up_once_each_and_repeated_ones_are_only_acknowledged(
     asyncio.run(made._enqueue())
     assert [record.event.message.offset for record in made._queue] == [5, 6, 7]
     assert [event.message.offset for event in made._unacked] == [3, 4, 6]
-    assert made.counted == {"repeated_records": 3}
+    assert made.guard.counted == {"repeated_records": 3}
 
 
 def test_a_standby_buffers_nothing_and_has_no_learner_to_read(tmp_path: Path) -> None:
