@@ -6,7 +6,7 @@ import pytest
 
 from online_model.batch import Batch
 from online_model.features import FIELDS, TASKS
-from online_model.history import rows
+from online_model.history import BEHAVIOUR
 from online_model.trainer import Prediction
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS, key
@@ -86,7 +86,7 @@ def test_the_model_sees_what_the_join_will_see() -> None:
         assert batch.followed[row] == np.float32(learned.followed)
         assert batch.bags[row, 0, 0] == np.frombuffer(learned.context, "<u8")[0]
         assert batch.history[0, 0, 0] == k("a") and batch.history[0, 1, 0] == k("c")  # shared by all rows
-        assert len(rows(learned.positive)) == len(rows(learned.negative)) == 1
+        assert len(learned.positive) == len(learned.negative) == BEHAVIOUR.itemsize  # one behaviour each
 
 
 def test_slots_say_what_an_exposure_of_theirs_is_worth() -> None:
