@@ -40,8 +40,8 @@ check: install  ## ruff, mypy, import-linter
 bench: install  ## benchmarks
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
-prove: install  ## the statistical and long acceptance lines in full, into benchmarks/RESULTS.md
-	@$(BIN)/python -m pytest -m "prove and not gpu" $(ARGS)
+prove: install  ## the statistical and long acceptance lines in full, into benchmarks/RESULTS.md; NAME=kills for some, ARGS=--co lists them
+	@$(BIN)/python -m pytest -m "prove and not gpu" --verbose --durations=0 $(if $(NAME),-k "$(NAME)") $(ARGS)
 
 gpu: install  ## the tests that need a CUDA device; their figures into benchmarks/RESULTS.md
 	@$(BIN)/python -m pytest -m gpu $(ARGS)

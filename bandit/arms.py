@@ -37,13 +37,13 @@ class Arms:
         weight, place = kept**later, segment * self.won.shape[2] + arm
         for sums, values in ((self.won, rewards), (self.lost, 1.0 - rewards), (self.squares, rewards * rewards)):
             sums *= (kept**rounds)[:, None]
-            for of, value in enumerate(values):
-                sums[of] += np.bincount(place, weight * value, sums[of].size).reshape(sums[of].shape)
+            for objective, value in enumerate(values):
+                sums[objective] += np.bincount(place, weight * value, sums[objective].size).reshape(sums[objective].shape)
 
-    def cut(self, segment: int, keep: float) -> None:
+    def retain(self, segment: int, share: float) -> None:
         """Keep only a share of what a segment learned."""
         for sums in (self.won, self.lost, self.squares):
-            sums[:, segment] *= keep
+            sums[:, segment] *= share
 
     def beta(self, segment: int, rates: Array, prior_rounds: float) -> tuple[Array, Array]:
         """Shapes alpha, beta [2, K] of a segment's posteriors; rates [2]: what is expected of a round."""
@@ -69,6 +69,6 @@ class Arms:
         return (prior_rounds * rates[:, None] / 2 + won) / (prior_rounds + won + lost)
 
 
-def fresh(segments: int, arms: int) -> Arms:
+def empty(segments: int, arms: int) -> Arms:
     """Nothing learned yet."""
     return Arms(*(np.zeros((2, segments, arms)) for _ in range(3)))

@@ -26,11 +26,14 @@ _DRAWN = 4_000_000  # places drawn at once, 8 bytes each
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """A figure and its 95 % interval."""
+    """A figure, or a difference of two, and its 95 % interval."""
 
     value: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
 def resampled(columns: Array, cluster: Array, resamples: int, seed: int) -> Array:
@@ -62,12 +65,12 @@ def estimates(of: Sequence[Ratios], cluster: Array, resamples: int = RESAMPLES, 
             columns.append(column)
         return places[id(column)]
 
-    wanted = [[(place(above), place(below)) for above, below in ratios] for ratios in of]
+    wanted = [[(place(numerator), place(denominator)) for numerator, denominator in ratios] for ratios in of]
     if not columns:
         return np.zeros((1 + resamples, 0))
     sums = resampled(np.stack(columns, 1).astype(float), cluster, resamples, seed)
     with np.errstate(divide="ignore", invalid="ignore"):
-        each = [np.sum([sums[:, above] / sums[:, below] for above, below in ratios], 0) for ratios in wanted]
+        each = [np.sum([sums[:, numerator] / sums[:, denominator] for numerator, denominator in ratios], 0) for ratios in wanted]
     return np.stack(each, 1)
 
 
@@ -86,9 +89,9 @@ def interval(values: Array, ratios: Ratios, cluster: Array) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def less(ratios: Ratios, other: Ratios) -> Ratios:
-    """What a difference is made of."""
-    return [*ratios, *((-above, below) for above, below in other)]
+def difference(ratios: Ratios, other: Ratios) -> Ratios:
+    """The ratios whose sum is the estimate of `ratios` minus that of `other`."""
+    return [*ratios, *((-numerator, denominator) for numerator, denominator in other)]
 
 
 def half_width(ratios: Ratios, cluster: Array) -> float:
@@ -101,9 +104,9 @@ def _influence(ratios: Ratios, cluster: Array) -> Array:
     """What each cluster [U] adds to an estimate's deviation: sums by cluster, ratios made linear; infinite where one is undefined."""
     n = int(cluster.max()) + 1 if len(cluster) else 0
     out = np.zeros(n)
-    for above, below in ratios:
-        under = float(below.sum())
-        if not under:
+    for numerator, denominator in ratios:
+        total = float(denominator.sum())
+        if not total:
             return np.full(n, np.inf)
-        out += np.bincount(cluster, above - float(above.sum()) / under * below, n) / under
+        out += np.bincount(cluster, numerator - float(numerator.sum()) / total * denominator, n) / total
     return out

@@ -1,6 +1,6 @@
 """What another policy would have earned, from a log of one that is known: estimators of MODEL.md section 8.
 
-w = π(a|x) / p, the policy's chance over the logged one; q̂ a model of the reward, q̂_π = Σ_a π(a|x) q̂(x, a).
+w = π(a|x) / p, the policy's probability over the logged propensity; q̂ a model of the reward, q̂_π = Σ_a π(a|x) q̂(x, a).
 Each estimate is a sum of ratios of sums over rows, so that a bootstrap can form the ratios anew in every resample.
 
 IPS, SNIPS: Swaminathan and Joachims, NIPS 2015. DR: Dudík et al., ICML 2011. Switch-DR: Wang et al., ICML 2017. DRos: Su et al.,
@@ -16,11 +16,11 @@ Ratios = list[tuple[Array, Array]]  # numerators [N] and denominators [N] of eac
 
 
 def value(ratios: Ratios) -> float:
-    """The estimate itself; NaN where nothing is under a line."""
+    """The estimate itself; NaN where a denominator is 0."""
     out = 0.0
-    for above, below in ratios:
-        under = float(below.sum())
-        out += float(above.sum()) / under if under else float("nan")
+    for numerator, denominator in ratios:
+        total = float(denominator.sum())
+        out += float(numerator.sum()) / total if total else float("nan")
     return out
 
 
@@ -30,14 +30,21 @@ def replay(r: Array, agrees: Array) -> Ratios:
 
 
 def ips(w: Array, r: Array) -> Ratios:
+    """Inverse propensity scoring: Σ w r / N.
+
+    >>> value(ips(np.array([2.0, 0.0]), np.array([1.0, 1.0])))
+    1.0
+    """
     return [(w * r, np.ones(len(r)))]
 
 
 def snips(w: Array, r: Array) -> Ratios:
+    """Self-normalised: Σ w r / Σ w."""
     return [(w * r, w)]
 
 
 def dm(q_policy: Array) -> Ratios:
+    """Direct method: the mean of q̂_π."""
     return [(q_policy, np.ones(len(q_policy)))]
 
 
@@ -47,6 +54,7 @@ def dr(w: Array, r: Array, q: Array, q_policy: Array) -> Ratios:
 
 
 def sndr(w: Array, r: Array, q: Array, q_policy: Array) -> Ratios:
+    """Doubly robust, its correction self-normalised."""
     return [(q_policy, np.ones(len(r))), (w * (r - q), w)]
 
 
@@ -61,6 +69,7 @@ def shrunk(w: Array, lam: float) -> Array:
 
 
 def clipped(w: Array, most: float) -> Array:
+    """Weights cut at `most`."""
     return np.minimum(w, most)
 
 

@@ -22,7 +22,7 @@ class Floor:
         self.rounds = 0.0  # the same of rounds
         self.waiting = 0  # rounds since the last step
 
-    def see(self, revenue: Array) -> bool:
+    def update(self, revenue: Array) -> bool:
         """Revenue of joined rounds, oldest first; whether the weight changed."""
         s, before = self.settings, self.weight
         if not s.revenue_floor:
@@ -44,7 +44,7 @@ class Floor:
         return np.array([self.weight, self.total, self.rounds, self.waiting])
 
     def load(self, array: Array) -> None:
-        """What `array` gave. A weight that was found counts only as long as there is a floor."""
+        """Restore `array()`. A weight that was found counts only as long as there is a floor."""
         weight, self.total, self.rounds = array[:3].tolist()
         if self.settings.revenue_floor:
             self.weight = weight

@@ -39,35 +39,35 @@ class LinearArms:
         for sums in (self.gram, self.by, self.squares):
             sums *= kept ** len(x)
         for k in np.unique(arm).tolist():
-            mine = arm == k
-            weighed, r = x[mine] * weight[mine, None], rewards[:, mine]
-            self.gram[k] += weighed.T @ x[mine]
+            of_arm = arm == k
+            weighed, r = x[of_arm] * weight[of_arm, None], rewards[:, of_arm]
+            self.gram[k] += weighed.T @ x[of_arm]
             self.by[:, k] += r @ weighed
-            self.squares[:, k] += (r * r) @ weight[mine]
+            self.squares[:, k] += (r * r) @ weight[of_arm]
         self._solved = None
 
-    def cut(self, keep: float) -> None:
+    def retain(self, share: float) -> None:
         """Keep only a share of all that was learned: a segment's part can't be told from everybody's."""
         for sums in (self.gram, self.by, self.squares):
-            sums *= keep
+            sums *= share
         self._solved = None
 
     def posteriors(self, segment: int, vector: Array) -> tuple[Array, Array]:
         """Mean and variance [2, K] of what each arm earns of who asks."""
-        inverse, moved, spread = self._solve()  # sums from here on, not products of matrices: an arm's own figures in any place
+        inverse, shift, spread = self._solve()  # sums from here on, not products of matrices: an arm's own figures in any place
         x = self._x(np.array([segment]), np.asarray(vector, float)[None])[0]
-        return self._prior[:, None] + (moved * x).sum(2), spread * ((inverse * x).sum(2) * x).sum(1)
+        return self._prior[:, None] + (shift * x).sum(2), spread * ((inverse * x).sum(2) * x).sum(1)
 
     def arrays(self) -> dict[str, Array]:
         """Everything, arms in the second place from the front but of `gram`, where they stand first."""
         return {"gram": self.gram.copy(), "by": self.by.copy(), "squares": self.squares.copy()}
 
-    def load(self, arrays: dict[str, Array], here: list[int], there: list[int]) -> None:
-        """What `arrays` gave, of the arms `here` in it, who are `there` in this; the others begin."""
+    def load(self, arrays: dict[str, Array], saved: list[int], current: list[int]) -> None:
+        """Restore `arrays()`: the arms with numbers `saved` in it, which have the numbers `current` now; the others begin."""
         for sums in (self.gram, self.by, self.squares):
             sums[:] = 0.0
-        self.gram[there] = arrays["gram"][here]
-        self.by[:, there], self.squares[:, there] = arrays["by"][:, here], arrays["squares"][:, here]
+        self.gram[current] = arrays["gram"][saved]
+        self.by[:, current], self.squares[:, current] = arrays["by"][:, saved], arrays["squares"][:, saved]
         self._solved = None
 
     def _x(self, segment: Array, vector: Array) -> Array:
@@ -79,9 +79,9 @@ class LinearArms:
             p, n0 = self._prior[:, None], self._prior_rounds
             rounds, sums = self.gram[:, 0, 0], self.by[:, :, 0]
             inverse = np.linalg.inv(self.gram + n0 * np.eye(self.gram.shape[1]))
-            by = self.by - p[:, :, None] * self.gram[:, 0]
-            moved = np.einsum("kde,ike->ikd", inverse, by)
-            left = self.squares - 2 * p * sums + p * p * rounds - (moved * by).sum(2)
+            residuals = self.by - p[:, :, None] * self.gram[:, 0]
+            shift = np.einsum("kde,ike->ikd", inverse, residuals)
+            left = self.squares - 2 * p * sums + p * p * rounds - (shift * residuals).sum(2)
             spread = (n0 * p * (1 - p) + np.maximum(left, 0.0)) / (n0 + rounds)
-            self._solved = inverse, moved, np.maximum(spread, 1e-6)
+            self._solved = inverse, shift, np.maximum(spread, 1e-6)
         return self._solved

@@ -1,7 +1,7 @@
-"""Thompson sampling over strategies: chances that are computed, choices that are drawn from just these, and what they earned.
+"""Thompson sampling over strategies: probabilities that are computed, choices that are drawn from just these, and what they earned.
 
-The chance of an arm is that of a posterior sample of it being the best, with a share of uniform choices. Because the choice is drawn
-from the computed chances and not from samples, what is logged is the policy that acted (MODEL.md section 6). Where revenue weighs
+The probability of an arm is that of its posterior sample being the best, with a share of uniform choices. Because the choice is drawn
+from the computed probabilities and not from samples, what is logged is the policy that acted (MODEL.md section 6). Where revenue weighs
 something, experience + weight * revenue has no distribution in closed form: an arm is then the Gaussian of the same mean and
 variance, for the choice and for the log alike. Linear arms know users by a vector, too; of whom they have none, segments tell, by
 Gaussian arms. Shapes: N rounds, G segments, K arms, V numbers of a vector.
@@ -14,11 +14,11 @@ import msgspec
 import numpy as np
 
 from bandit import arms, quadrature
-from bandit.drift import Drift
+from bandit.drift import ArmDrift, DetectorType
 from bandit.floor import Floor
 from bandit.linear import VECTOR, LinearArms
 from bandit.settings import BanditSettings
-from bandit.slates import one_by_one, pick
+from bandit.slates import pick
 
 Array = np.ndarray
 
@@ -35,66 +35,63 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Policy:
-    """Posteriors of all segments, the chances they give, and how they move."""
+    """Posteriors of all segments, the probabilities they give, and how rewards move them."""
 
-    def __init__(self, names: Sequence[str], segments: int, settings: BanditSettings) -> None:
+    def __init__(self, names: Sequence[str], segments: int, settings: BanditSettings, detector: DetectorType) -> None:
         if len(names) < 2 or len(set(names)) < len(names):
             raise ValueError(f"at least two arms of different names, not {list(names)}")
         self.names, self.segments, self.settings = tuple(names), segments, settings
-        self.arms = arms.fresh(segments, len(names))
+        self.arms = arms.empty(segments, len(names))
         weighs = settings.revenue_floor > 0 or settings.revenue_weight > 0
         watched = ("experience", "revenue") if weighs else ("experience",)  # what a choice depends on; one alarm, shared among them
-        self.drift = {of: Drift(segments, len(names), settings.alarm / len(watched)) for of in watched if settings.alarm}
+        alarm = settings.alarm / len(watched)
+        self.drift = {objective: ArmDrift(segments, len(names), alarm, detector) for objective in watched if alarm}
         self.floor = Floor(settings)
-        self.version = 0  # of all that chances depend on
+        self.version = 0  # of all that probabilities depend on
         self.memory = max(settings.memory_rounds, _SUCCESSES * len(names) / settings.experience_rate)
         self._rates = np.array([settings.experience_rate, settings.revenue_rate])
         linear = settings.arms == "linear"
         self.linear = LinearArms(segments, len(names), self._rates, settings.prior_rounds) if linear else None
-        self._chances: dict[int, tuple[int, Array]] = {}
+        self._probabilities: dict[int, tuple[int, Array]] = {}
 
-    def chances(self, segment: int, vector: Sequence[float] = ()) -> Array:
-        """[K]; without a vector computed once a version."""
+    def probabilities(self, segment: int, vector: Sequence[float] = ()) -> Array:
+        """Probability [K] that an arm is drawn; without a vector computed once a version."""
         if self.linear is not None and len(vector) == VECTOR:
             best = quadrature.gaussian(*self._score(self.posteriors(segment, vector)))
-            return quadrature.floored(best[:, 0], self.settings.explore)
-        version, chances = self._chances.get(segment, (-1, None))
-        if chances is None or version != self.version:
-            chances = quadrature.floored(self.best(segment, 1)[:, 0], self.settings.explore)
-            self._chances[segment] = (self.version, chances)
-        return chances
+            return quadrature.with_exploration(best[:, 0], self.settings.explore)
+        version, probabilities = self._probabilities.get(segment, (-1, None))
+        if probabilities is None or version != self.version:
+            probabilities = quadrature.with_exploration(self.best(segment), self.settings.explore)
+            self._probabilities[segment] = (self.version, probabilities)
+        return probabilities
 
-    def best(self, segment: int, places: int) -> Array:
-        """Chances [K, places] of an arm by place, before any exploring."""
+    def best(self, segment: int) -> Array:
+        """Probability [K] that an arm is the best, before exploring."""
         if self._beta():
             a, b = self.arms.beta(segment, self._rates, self.settings.prior_rounds)
-            return quadrature.beta(a[arms.EXPERIENCE], b[arms.EXPERIENCE], places)
-        return quadrature.gaussian(*self._score(self.posteriors(segment)), places)
+            return quadrature.beta(a[arms.EXPERIENCE], b[arms.EXPERIENCE])[:, 0]
+        return quadrature.gaussian(*self._score(self.posteriors(segment)))[:, 0]
 
     def posteriors(self, segment: int, vector: Sequence[float] = ()) -> tuple[Array, Array]:
         """Mean and variance [2, K] of what an arm earns; of revenue as a share of revenue_most. `vector` [V]: of who
         asks, for linear arms; of another length, it is not looked at."""
         if self.linear is not None and len(vector) == VECTOR:
             return self.linear.posteriors(segment, np.asarray(vector, float))
-        of = self.arms.moments if self.settings.arms == "beta" else self.arms.gaussian
-        return of(segment, self._rates, self.settings.prior_rounds)
+        moments = self.arms.moments if self.settings.arms == "beta" else self.arms.gaussian
+        return moments(segment, self._rates, self.settings.prior_rounds)
 
     def draws(self, segment: int, n: int, rng: np.random.Generator) -> Array:
-        """Posterior samples [n, K] of what `best` is about, for ranked slates."""
+        """Posterior samples [n, K] of what `best` compares."""
         if self._beta():
             a, b = self.arms.beta(segment, self._rates, self.settings.prior_rounds)
             return rng.beta(a[arms.EXPERIENCE], b[arms.EXPERIENCE], (n, len(self.names)))
         return rng.normal(*self._score(self.posteriors(segment)), (n, len(self.names)))
 
     def choose(self, segment: Array, uniform: Array) -> tuple[Array, Array]:
-        """Segments [N], numbers [N] in [0, 1) -> arms [N], and the chance that each had [N]."""
-        chances = self._table(segment)
-        arm = pick(chances, uniform)
-        return arm, chances[np.arange(len(arm)), arm]
-
-    def order(self, segment: Array, uniform: Array) -> tuple[Array, Array]:
-        """Segments [N], numbers [N, L] in [0, 1) -> L arms, best first [N, L], the chance of each given those above [N, L]."""
-        return one_by_one(self._table(segment), uniform)
+        """Segments [N], numbers [N] in [0, 1) -> arms [N], and the propensity of each [N]."""
+        probabilities = self._table(segment)
+        arm = pick(probabilities, uniform)
+        return arm, probabilities[np.arange(len(arm)), arm]
 
     def learn(
         self, segment: Array, arm: Array, experience: Array, revenue: Array, vectors: Sequence[Sequence[float]] = ()
@@ -111,23 +108,23 @@ class Policy:
         experience, revenue = np.clip(experience, 0.0, 1.0), np.clip(revenue, 0.0, s.revenue_most)
         rewards = np.stack([experience, revenue / s.revenue_most])
         seen = {"experience": rewards[arms.EXPERIENCE], "revenue": rewards[arms.REVENUE]}
-        changed = sorted({g for of, drift in self.drift.items() for g in drift.see(segment, arm, seen[of])})
+        changed = sorted({g for objective, drift in self.drift.items() for g in drift.update(segment, arm, seen[objective])})
         for g in changed:
-            self.arms.cut(g, s.keep)
+            self.arms.retain(g, s.retain_after_drift)
         self.arms.add(segment, arm, rewards, self.memory)
         if self.linear is not None:
             if changed:
-                self.linear.cut(s.keep)
-            told = [n for n, vector in enumerate(vectors) if len(vector) == VECTOR]
-            if told:
-                known = np.array([vectors[n] for n in told], float)
-                self.linear.add(segment[told], known, arm[told], rewards[:, told], s.linear_memory_rounds)
-        self.floor.see(revenue)
+                self.linear.retain(s.retain_after_drift)
+            with_vector = [n for n, vector in enumerate(vectors) if len(vector) == VECTOR]
+            if with_vector:
+                known = np.array([vectors[n] for n in with_vector], float)
+                self.linear.add(segment[with_vector], known, arm[with_vector], rewards[:, with_vector], s.linear_memory_rounds)
+        self.floor.update(revenue)
         self.version += 1
         return changed
 
     def arrays(self) -> dict[str, Array]:
-        """What chances depend on: enough to answer by, for a copy that follows."""
+        """What probabilities depend on: enough for a replica to draw by."""
         linear = {f"linear.{name}": array for name, array in self.linear.arrays().items()} if self.linear is not None else {}
         return linear | {
             "won": self.arms.won.copy(),
@@ -143,38 +140,38 @@ class Policy:
 
     def checkpoint(self) -> dict[str, Array]:
         """Everything; `learned` says what it means."""
-        return self.arrays() | {f"drift.{of}.{name}": a for of, drift in self.drift.items() for name, a in drift.arrays().items()}
+        return self.arrays() | {
+            f"drift.{objective}.{name}": a for objective, drift in self.drift.items() for name, a in drift.arrays().items()
+        }
 
     def load(self, arrays: dict[str, Array], learned: Learned) -> None:
         """What `checkpoint` (or, of the same arms, `arrays`) gave. Arms of the same name keep what they learned, new ones begin."""
-        mine = self.learned()
+        current = self.learned()
         for name in ("segments", "arms", "revenue_most"):
-            before, now = getattr(learned, name), getattr(mine, name)
+            before, now = getattr(learned, name), getattr(current, name)
             if before != now:
                 raise ValueError(f"bandit.{name} was {before!r} when this was learned and is {now!r} now; set it back, or begin anew")
-        was = {name: k for k, name in enumerate(learned.names)}
-        old = [was.get(name) for name in self.names]
-        there = [k for k, of in enumerate(old) if of is not None]
-        if not there:
+        saved_arms = {name: k for k, name in enumerate(learned.names)}
+        old = [saved_arms.get(name) for name in self.names]
+        kept = [k for k, saved_arm in enumerate(old) if saved_arm is not None]
+        if not kept:
             raise ValueError(f"none of the arms {list(self.names)} is among those learned, {list(learned.names)}; name one, or begin anew")
-        here = [of for of in old if of is not None]
-        self.arms = arms.fresh(self.segments, len(self.names))
+        kept_from = [saved_arm for saved_arm in old if saved_arm is not None]
+        self.arms = arms.empty(self.segments, len(self.names))
         for sums, name in ((self.arms.won, "won"), (self.arms.lost, "lost"), (self.arms.squares, "squares")):
-            sums[:, :, there] = arrays[name][:, :, here]
+            sums[:, :, kept] = arrays[name][:, :, kept_from]
         if self.linear is not None:
-            of_linear = {name.removeprefix("linear."): array for name, array in arrays.items() if name.startswith("linear.")}
-            self.linear.load(of_linear, here, there)
-        for of, drift in self.drift.items():
-            saved = {name.removeprefix(f"drift.{of}."): array for name, array in arrays.items() if name.startswith(f"drift.{of}.")}
-            if saved:
+            self.linear.load(_below("linear.", arrays), kept_from, kept)
+        for objective, drift in self.drift.items():
+            if saved := _below(f"drift.{objective}.", arrays):
                 drift.load(saved, old)
         self.floor.load(arrays["floor"])
         self.version = int(arrays["version"])
-        self._chances.clear()
+        self._probabilities.clear()
 
     def _table(self, segment: Array) -> Array:
-        met, row = np.unique(segment, return_inverse=True)
-        return np.array([self.chances(g) for g in met.tolist()]).reshape(len(met), len(self.names))[row]
+        segments, row = np.unique(segment, return_inverse=True)
+        return np.array([self.probabilities(g) for g in segments.tolist()]).reshape(len(segments), len(self.names))[row]
 
     def _beta(self) -> bool:
         return self.settings.arms == "beta" and self.floor.weight == 0.0
@@ -184,3 +181,8 @@ class Policy:
         mean, variance = posteriors
         weight = np.array([1.0, self.floor.weight])
         return weight @ mean, np.sqrt(weight**2 @ variance)
+
+
+def _below(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    """The arrays whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

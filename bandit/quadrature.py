@@ -1,4 +1,4 @@
-"""The exact chance of each arm to be the best, or the m-th best, of one draw from every arm's distribution.
+"""The exact probability of each arm to be the best, or the m-th best, of one draw from every arm's distribution.
 
     P(k stands at place m) = integral of f_k(y) P(m of the other arms draw more than y) dy          (m = 0: the best)
 
@@ -14,28 +14,28 @@ from scipy.special import betainc, betaincinv, expit, gammaln, ndtr, ndtri
 
 Array = np.ndarray
 
-TOLERANCE = 1e-9  # of a sum of chances, before it is made 1
+TOLERANCE = 1e-9  # of a sum of probabilities, before it is made 1
 _TAILS = np.array([1e-14, 1e-6, 1e-3, 0.05, 0.3])  # each from both sides; beyond the first there is nothing to be seen
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 _SMALLEST = 1e-300  # quantiles of Beta arms
 
 
 def beta(a: Array, b: Array, places: int = 1) -> Array:
-    """Of Beta(a, b) arms [K], each at least settings.LEAST_SHAPE -> chances [K, places]; a place's sum to 1."""
+    """Of Beta(a, b) arms [K], each at least settings.LEAST_SHAPE -> probabilities [K, places]; a place's sum to 1."""
     a, b = np.asarray(a, float), np.asarray(b, float)
     low = np.maximum(betaincinv(a[:, None], b[:, None], _TAILS), _SMALLEST)
     high = np.maximum(betaincinv(b[:, None], a[:, None], _TAILS), _SMALLEST)  # of 1 - x
     y, weights = _grid(np.concatenate([np.log(low) - np.log1p(-low), np.log1p(-high) - np.log(high)], None))
     x, rest = expit(y), expit(-y)
     arm, node = np.nonzero((x > low[:, :1]) & (rest > high[:, :1]))  # where an arm can be at all
-    density, below = np.zeros((len(a), len(y))), (x > low[:, :1]).astype(float)
+    density, cdf = np.zeros((len(a), len(y))), (x > low[:, :1]).astype(float)
     density[arm, node] = _beta_density(a[arm], b[arm], x[node], rest[node])
-    below[arm, node] = _beta_below(a[arm], b[arm], x[node], rest[node])
-    return _places(density * weights, below, places)
+    cdf[arm, node] = _beta_cdf(a[arm], b[arm], x[node], rest[node])
+    return _places(density * weights, cdf, places)
 
 
 def gaussian(mean: Array, sd: Array, places: int = 1) -> Array:
-    """Of Gaussian arms [K], sd > 0 -> chances [K, places]; a place's sum to 1."""
+    """Of Gaussian arms [K], sd > 0 -> probabilities [K, places]; a place's sum to 1."""
     mean, sd = np.asarray(mean, float), np.asarray(sd, float)
     if not (sd > 0).all():
         raise ValueError("every arm needs a standard deviation above 0")
@@ -46,9 +46,13 @@ def gaussian(mean: Array, sd: Array, places: int = 1) -> Array:
     return _places(density * weights, ndtr(at), places)
 
 
-def floored(chances: Array, explore: float) -> Array:
-    """Chances [K, ...] of a policy that chooses uniformly in a share of the rounds."""
-    return (1.0 - explore) * chances + explore / len(chances)
+def with_exploration(probabilities: Array, explore: float) -> Array:
+    """Probabilities [K, ...] of a policy that draws uniformly in a share `explore` of the rounds.
+
+    >>> with_exploration(np.array([1.0, 0.0]), 0.02).tolist()
+    [0.99, 0.01]
+    """
+    return (1.0 - explore) * probabilities + explore / len(probabilities)
 
 
 def _grid(edges: Array) -> tuple[Array, Array]:
@@ -66,7 +70,7 @@ def _beta_density(a: Array, b: Array, x: Array, rest: Array) -> Array:
     return np.exp(a * _log(x, mean, off) + b * _log(rest, other, -off) - spread - _stirling(a) - _stirling(b) + _stirling(a + b))
 
 
-def _beta_below(a: Array, b: Array, x: Array, rest: Array) -> Array:
+def _beta_cdf(a: Array, b: Array, x: Array, rest: Array) -> Array:
     """The distribution function at x = 1 - rest, from the end that x is near to."""
     near = x < 0.5
     part = betainc(np.where(near, a, b), np.where(near, b, a), np.where(near, x, rest))
@@ -85,25 +89,25 @@ def _stirling(z: Array) -> Array:
     return np.where(z < 100, exact, 1 / (12 * z) - 1 / (360 * z**3) + 1 / (1260 * z**5))
 
 
-def _places(mass: Array, below: Array, places: int) -> Array:
-    """Weighed densities [K, G] and distribution functions [K, G] -> chances [K, places]."""
+def _places(mass: Array, cdf: Array, places: int) -> Array:
+    """Weighed densities [K, G] and distribution functions [K, G] -> probabilities [K, places]."""
     arms = len(mass)
     if not 1 <= places <= arms:
         raise ValueError(f"1 <= places ({places}) <= arms ({arms}) must hold")
-    before, after = _counts(below, places), _counts(below[::-1], places)[::-1]
-    chances = np.stack([sum(before[:, m] * after[:, place - m] for m in range(place + 1)) for place in range(places)], 1)
-    chances = np.einsum("kg,kmg->km", mass, chances)
-    total = chances.sum(0)
+    before, after = _counts(cdf, places), _counts(cdf[::-1], places)[::-1]
+    probabilities = np.stack([sum(before[:, m] * after[:, place - m] for m in range(place + 1)) for place in range(places)], 1)
+    probabilities = np.einsum("kg,kmg->km", mass, probabilities)
+    total = probabilities.sum(0)
     if not (np.abs(total - 1.0) < TOLERANCE).all():
-        raise ArithmeticError(f"chances of {arms} arms add up to {total.tolist()}")
-    return chances / total
+        raise ArithmeticError(f"probabilities of {arms} arms add up to {total.tolist()}")
+    return probabilities / total
 
 
-def _counts(below: Array, places: int) -> Array:
-    """[K, places, G]: the chance that m of the arms before arm k draw more than a node."""
-    out = np.zeros((len(below), places, below.shape[1]))
+def _counts(cdf: Array, places: int) -> Array:
+    """[K, places, G]: the probability that m of the arms before arm k draw more than a node."""
+    out = np.zeros((len(cdf), places, cdf.shape[1]))
     out[0, 0] = 1.0
-    for k in range(1, len(below)):
-        out[k] = out[k - 1] * below[k - 1]
-        out[k, 1:] += out[k - 1, :-1] * (1.0 - below[k - 1])
+    for k in range(1, len(cdf)):
+        out[k] = out[k - 1] * cdf[k - 1]
+        out[k, 1:] += out[k - 1, :-1] * (1.0 - cdf[k - 1])
     return out

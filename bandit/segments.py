@@ -1,4 +1,4 @@
-"""For whom: how active a listener is (in thirds of all) by the domain they are mostly in.
+"""Segments of users: how active a listener is (in thirds of all) by the domain they are mostly in.
 
 Thirds move with the listeners: activity is counted in bins of powers of 2^(1/4), fading. The first DOMAINS - 1 domains that are met
 have a place of their own, all others share the last.
@@ -22,7 +22,7 @@ class Segments:
         self.counts = np.zeros(_BINS)
         self.domains: list[int] = []  # by key
 
-    def see(self, activity: Array, domain: list[int]) -> None:
+    def update(self, activity: Array, domain: list[int]) -> None:
         """Rounds of listeners with so many events, oldest first, and the domains they are mostly in."""
         later = np.arange(len(activity) - 1, -1, -1)
         kept = 1.0 - 1.0 / _MEMORY
@@ -31,7 +31,7 @@ class Segments:
             if len(self.domains) < DOMAINS - 1 and key not in self.domains:
                 self.domains.append(key)
 
-    def of(self, activity: float, domain: int) -> int:
+    def segment_of(self, activity: float, domain: int) -> int:
         """Below SEGMENTS. A listener's third is that of the middle of their bin."""
         place = self.domains.index(domain) if domain in self.domains else DOMAINS - 1
         total, at = self.counts.sum(), int(_bin(np.array([activity]))[0])
@@ -39,11 +39,11 @@ class Segments:
         return min(third, THIRDS - 1) * DOMAINS + place
 
     def arrays(self) -> dict[str, Array]:
-        """Everything, for a checkpoint and for a copy."""
+        """Everything, for a checkpoint and for a replica."""
         return {"counts": self.counts.copy(), "domains": np.array(self.domains, np.uint64)}
 
     def load(self, arrays: dict[str, Array]) -> None:
-        """What `arrays` gave."""
+        """Restore `arrays()`."""
         self.counts, self.domains = arrays["counts"].astype(float), arrays["domains"].tolist()
 
 

@@ -1,11 +1,17 @@
-"""What the choice among strategies runs by. Without scipy, so that a process can read its settings without loading it."""
+"""Settings of the choice among strategies. This module does not import scipy: a process reads its settings before it needs any of it."""
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 LEAST_SHAPE = 0.05  # of a Beta: below it quantiles leave the range of floats
+
+Rate = Annotated[float, Meta(gt=0, lt=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Rounds = Annotated[float, Meta(ge=1)]
+NotNegative = Annotated[float, Meta(ge=0)]
 
 
 class BanditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -13,35 +19,29 @@ class BanditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     arms: Literal["beta", "gaussian", "linear"] = "beta"  # gaussian: of rewards that vary less than a coin; linear: by user, too
     prior_rounds: float = 20.0  # that a prior weighs: an arm's own outcomes outweigh it within a day
-    experience_rate: float = 0.1  # mean experience expected of a round; a new arm begins at half of it, pessimistic
-    revenue_rate: float = 0.05  # the same of revenue, as a share of revenue_most
-    revenue_most: float = 1.0  # revenue of a round is cut at it; a weight of revenue is that of a share of it
-    explore: float = 0.02  # share of choices that are uniform: no weight of a log exceeds arms / this
-    alarm: float = 0.002  # chance of a false alarm of drift, in experience or, where it weighs, revenue, of all arms of a segment; 0: none
-    keep: float = 0.1  # of a segment's counts after an alarm: a prior, no longer a verdict
-    memory_rounds: float = 100_000.0  # of a segment, that count as new; only a far cap: any forgetting costs when nothing moves
-    linear_memory_rounds: float = 20_000.0  # of a surface, that count as new: the ranker moves on
-    revenue_floor: float = 0.0  # mean revenue of a round that must be met; 0: none
-    floor_rounds: int = 500  # between two steps of revenue's weight; shorter, it follows chance
-    floor_step: float = 0.5  # of that weight, for a mean that misses the whole floor; at .01, 60,000 rounds reach .6 of a floor
-    floor_memory_rounds: float = 5_000.0  # of the mean that is compared with the floor
-    weight_most: float = 5.0  # of revenue's weight under a floor
-    revenue_weight: float = 0.0  # against experience's 1, where no floor is set
+    experience_rate: Rate = 0.1  # mean experience expected of a round; a new arm begins at half of it, pessimistic
+    revenue_rate: Rate = 0.05  # the same of revenue, as a share of revenue_most
+    revenue_most: Annotated[float, Meta(gt=0)] = 1.0  # revenue of a round is cut at it; a weight of revenue is that of a share of it
+    explore: Annotated[float, Meta(gt=0, le=1)] = (
+        0.02  # share of uniform choices: no weight of a log exceeds arms / this; at 0 it judges nothing
+    )
+    # probability of a false alarm of drift, in experience or, where it weighs, revenue, of all arms of a segment; 0: none
+    alarm: Annotated[float, Meta(ge=0, lt=1)] = 0.002
+    retain_after_drift: Share = 0.1  # of a segment's counts after an alarm: a prior, no longer a verdict
+    memory_rounds: Rounds = 100_000.0  # of a segment, that count as new; only a far cap: any forgetting costs when nothing moves
+    linear_memory_rounds: Rounds = 20_000.0  # of a surface, that count as new: the ranker moves on
+    revenue_floor: NotNegative = 0.0  # mean revenue of a round that must be met; 0: none
+    floor_rounds: Annotated[int, Meta(ge=1)] = 500  # between two steps of revenue's weight; shorter, it follows chance
+    floor_step: NotNegative = 0.5  # of that weight, for a mean that misses the whole floor; at .01, 60,000 rounds reach .6 of a floor
+    floor_memory_rounds: Rounds = 5_000.0  # of the mean that is compared with the floor
+    weight_most: NotNegative = 5.0  # of revenue's weight under a floor
+    revenue_weight: NotNegative = 0.0  # against experience's 1, where no floor is set
 
     def __post_init__(self) -> None:
         for name in ("experience_rate", "revenue_rate"):
-            rate = getattr(self, name)
-            if not (0 < rate < 1 and self.prior_rounds * rate / 2 >= LEAST_SHAPE):
-                raise ValueError(f"{name} ({rate}) must lie within 0 and 1, and prior_rounds * {name} / 2 be at least {LEAST_SHAPE}")
-        if not 0 < self.explore <= 1:
-            raise ValueError(f"0 < explore ({self.explore}) <= 1 must hold: without exploring, a log can't judge other policies")
-        if not 0 <= self.alarm < 1 or not 0 <= self.keep <= 1:
-            raise ValueError(f"0 <= alarm ({self.alarm}) < 1 and 0 <= keep ({self.keep}) <= 1 must hold")
-        if min(self.memory_rounds, self.linear_memory_rounds, self.floor_memory_rounds, self.floor_rounds) < 1:
-            raise ValueError("memory_rounds, linear_memory_rounds, floor_memory_rounds and floor_rounds must be at least 1")
-        if not 0 <= self.revenue_floor <= self.revenue_most or self.revenue_most <= 0:
-            raise ValueError(f"0 <= revenue_floor ({self.revenue_floor}) <= revenue_most ({self.revenue_most}) must hold, the last above 0")
-        if min(self.floor_step, self.weight_most, self.revenue_weight) < 0:
-            raise ValueError("floor_step, weight_most and revenue_weight can't be negative")
+            if not self.prior_rounds * getattr(self, name) / 2 >= LEAST_SHAPE:  # NaN is not
+                raise ValueError(f"prior_rounds * {name} / 2 must be at least {LEAST_SHAPE}")
+        if self.revenue_floor > self.revenue_most:
+            raise ValueError(f"revenue_floor ({self.revenue_floor}) <= revenue_most ({self.revenue_most}) must hold")
         if self.revenue_floor and self.revenue_weight:
             raise ValueError("set revenue_floor or revenue_weight, not both: under a floor the weight is found")

@@ -3,7 +3,7 @@
 SIPS weighs the whole list, IIPS each slot by itself (items are drawn independently, or the weights are of marginals), RIPS each slot by
 the list down to it (a user looks from the top; McInerney et al., KDD 2020), Cascade-DR that with a model of the reward (Kiyohara et
 al., WSDM 2022, arXiv 2202.01562, equation 5).
-Shapes: S lists, K slots; `there` [S, K] marks the slots that a list has. Results [S]: what each list adds to the mean.
+Shapes: S lists, K slots; `present` [S, K] marks the slots that a list has. Results [S]: what each list adds to the mean.
 """
 from __future__ import annotations
 
@@ -12,28 +12,35 @@ import numpy as np
 Array = np.ndarray
 
 
-def cumulative(w: Array, there: Array) -> Array:
-    """Weights of the list down to each slot [S, K]; w [S, K] of a slot given those above it."""
-    return np.cumprod(np.where(there, w, 1.0), 1)
+def cumulative(w: Array, present: Array) -> Array:
+    """Weights of the list down to each slot [S, K]; w [S, K] of a slot given those before it.
+
+    >>> cumulative(np.array([[2.0, 0.5, 9.0]]), np.array([[True, True, False]])).tolist()
+    [[2.0, 1.0, 1.0]]
+    """
+    return np.cumprod(np.where(present, w, 1.0), 1)
 
 
-def sips(w: Array, r: Array, there: Array) -> Array:
-    return cumulative(w, there)[:, -1] * (r * there).sum(1)
+def sips(w: Array, r: Array, present: Array) -> Array:
+    """The whole slate weighs each of its rewards."""
+    return cumulative(w, present)[:, -1] * (r * present).sum(1)
 
 
-def iips(w: Array, r: Array, there: Array) -> Array:
-    return (w * r * there).sum(1)
+def iips(w: Array, r: Array, present: Array) -> Array:
+    """Each position by its own weight."""
+    return (w * r * present).sum(1)
 
 
-def rips(w: Array, r: Array, there: Array) -> Array:
-    return (cumulative(w, there) * r * there).sum(1)
+def rips(w: Array, r: Array, present: Array) -> Array:
+    """Each position by the weight of the slate down to it."""
+    return (cumulative(w, present) * r * present).sum(1)
 
 
-def cascade_dr(w: Array, r: Array, q: Array, q_policy: Array, there: Array) -> Array:
+def cascade_dr(w: Array, r: Array, q: Array, q_policy: Array, present: Array) -> Array:
     """Σ_k w_{1:k} (r − q̂) + w_{1:k−1} q̂_π; q̂ [S, K] of the logged item in its slot, q̂_π of the policy there.
 
     Both predict the slot's own reward, as if the slots below had a reward of their own that no item above changes.
     """
-    down_to = cumulative(w, there)
-    above = np.concatenate((np.ones((len(w), 1)), down_to[:, :-1]), 1)
-    return (there * (down_to * (r - q) + above * q_policy)).sum(1)
+    down_to = cumulative(w, present)
+    before = np.concatenate((np.ones((len(w), 1)), down_to[:, :-1]), 1)
+    return (present * (down_to * (r - q) + before * q_policy)).sum(1)

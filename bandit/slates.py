@@ -1,8 +1,7 @@
-"""Orders of arms, and the exact chance of what stands where.
+"""Draws of arms from their probabilities: one, or a whole slate without replacement.
 
-Two ways. `ranked`: arms by one draw of each; the chances of an arm by place are those of quadrature.py, right for weights by slot.
-`one_by_one`: every place drawn from the chances of what is left; the chance of a place given those above, and with it that of the
-whole order, is then known as well, right for weights that grow down the list. Shapes: N slates, K arms, L places.
+A slate is drawn place by place from the probabilities of what is left (Plackett-Luce). The propensity of each place given those before
+it is then known, and with it that of the whole order. Shapes: N slates, K arms, L places.
 """
 from __future__ import annotations
 
@@ -11,11 +10,14 @@ import numpy as np
 Array = np.ndarray
 
 
-def one_by_one(chances: Array, uniform: Array) -> tuple[Array, Array]:
-    """Chances [N, K], numbers [N, L] in [0, 1) -> arms [N, L], the chance of each given those above [N, L]."""
-    if ((chances > 0).sum(1) < uniform.shape[1]).any():
+def one_by_one(probabilities: Array, uniform: Array) -> tuple[Array, Array]:
+    """Probabilities [N, K], numbers [N, L] in [0, 1) -> arms [N, L], the propensity of each given those before it [N, L].
+
+    Raises ValueError where fewer than L arms have a probability above 0.
+    """
+    if ((probabilities > 0).sum(1) < uniform.shape[1]).any():
         raise ValueError(f"a slate of {uniform.shape[1]} places needs as many arms that have a chance")
-    left, rows = np.array(chances, float), np.arange(len(chances))
+    left, rows = np.array(probabilities, float), np.arange(len(probabilities))
     slate, given = np.empty(uniform.shape, np.int64), np.empty(uniform.shape)
     for place in range(uniform.shape[1]):
         left /= left.sum(1, keepdims=True)
@@ -25,14 +27,12 @@ def one_by_one(chances: Array, uniform: Array) -> tuple[Array, Array]:
     return slate, given
 
 
-def ranked(draws: Array, explores: Array, order: Array, places: int) -> Array:
-    """Draws [N, K], best first -> arms [N, places]; where a slate explores [N], it is a random order [N, K] instead."""
-    best = np.argsort(-draws, 1, kind="stable")
-    return np.where(explores[:, None], order, best)[:, :places]
+def pick(probabilities: Array, uniform: Array) -> Array:
+    """Probabilities [N, K] that sum to 1, numbers [N] in [0, 1) -> arms [N]; never one of probability 0.
 
-
-def pick(chances: Array, uniform: Array) -> Array:
-    """Chances [N, K] that sum to 1, numbers [N] in [0, 1) -> arms [N]; none of chance 0."""
-    below = np.cumsum(chances, 1)
-    drawn = (uniform[:, None] * below[:, -1:] >= below).sum(1)
-    return np.minimum(drawn, chances.shape[1] - 1 - np.argmax(chances[:, ::-1] > 0, 1))
+    >>> pick(np.array([[0.25, 0.75]] * 2), np.array([0.2, 0.3])).tolist()
+    [0, 1]
+    """
+    cumulative = np.cumsum(probabilities, 1)
+    drawn = (uniform[:, None] * cumulative[:, -1:] >= cumulative).sum(1)
+    return np.minimum(drawn, probabilities.shape[1] - 1 - np.argmax(probabilities[:, ::-1] > 0, 1))

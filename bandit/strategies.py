@@ -57,7 +57,7 @@ def scores(strategy: Strategy, preference: Array, monetization: Array, mass: Arr
 
 
 def order(strategy: Strategy, score: Array, uniform: Array) -> tuple[Array, Array]:
-    """Scores [C], numbers [L] in [0, 1) -> L categories, first to last, and the chance of each given those above.
+    """Scores [C], numbers [L] in [0, 1) -> L categories, first to last, and the propensity of each given those above it.
 
     Exploring draws each place from what is left, by softmax of the scores (Plackett-Luce: Luce, 1959; Plackett, 1975); all others put
     the highest first, equal ones in the order given.

@@ -20,6 +20,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ratio(self) -> float:
+        """How many times the baseline."""
         return self.ours / self.theirs
 
 

@@ -17,16 +17,14 @@ from unittest.mock import patch
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor
 
 from benchmarks import obvious
 from benchmarks.figure import Figure
+from benchmarks.slower import EveryOccurrence, Unflattened, everywhere, own_halves, unfolded
 from online_model import behaviour_attention, devices
 from online_model.batch import Batch, Compared, of_records
 from online_model.cin import CIN
-from online_model.embedding import Table, occurrences
 from online_model.features import TASKS, Closed, Example, Reversal
-from online_model.forward import RowLookup
 from online_model.model_settings import ModelSettings
 from online_model.tally import Tally, scored
 from online_model.trainer import Trainer
@@ -34,13 +32,14 @@ from online_model.wide import PairKeys
 from replay.simulator.open_loop import simulate_log
 from replay.simulator.world import World, WorldSettings
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Rejected
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import COMPARED
 from streams.core.learning.pair_buffer import PairBuffer
+from streams.core.state.tables import Tables
 
 Array = np.ndarray
 
@@ -86,7 +85,7 @@ def steps(events: int, size: int, seed: int = 1) -> list[Step]:
         elif isinstance(record, Example | Reversal):
             open_.append(record)
             if isinstance(record, Example):
-                lists.show(record.id, record.features)
+                lists.put(record.id, record.features)
             if len(open_) == size:
                 out.append(Step(open_, lists.take(COMPARED), record.ts))
                 open_ = []
@@ -104,10 +103,12 @@ class Side:
 
     @property
     def rate(self) -> float:
+        """Examples a second of CPU time, of the median piece; the first is not counted."""
         return median(self.rates[1:])
 
     @property
     def wall(self) -> float:
+        """Examples a second of the clock on the wall, likewise."""
         return median(self.walls[1:])
 
 
@@ -122,10 +123,11 @@ def take_turns(sides: Sequence[Side], pieces: Sequence[Sequence[Step]]) -> None:
             side.rates.append(n / cpu)
             side.walls.append(n / wall)
             for z, step in zip(logits, piece, strict=True):
-                _judge(side.tally, z, step)
+                _score(side.tally, z, step)
 
 
-def _judge(tally: Tally, z: Array, step: Step) -> None:
+def _score(tally: Tally, z: Array, step: Step) -> None:
+    """Add the examples of a step to the tally, by the logits [B, T] of its records."""
     at = [n for n, r in enumerate(step.records) if isinstance(r, Example)]
     labels = np.array([[r.labels >> task & 1 for task in range(len(TASKS))] for r in step.records if isinstance(r, Example)])
     if at:
@@ -174,56 +176,6 @@ def vocabulary(of: Sequence[Step]) -> tuple[int, int]:
     return len(ids) + len(users) * ModelSettings().domain_places, len(wide)
 
 
-class EveryOccurrence(Trainer):
-    """Keys are looked up, and rows gathered, wherever they occur: the same predictions to the last bit."""
-
-    def find(self, table: Table, flat: Array, *how: Any) -> RowLookup:
-        seen = occurrences(flat)  # equal keys learn together all the same
-        values = table.read(flat, table.rows.find(flat))
-        return RowLookup(seen, table.rows.find(seen.keys), values)
-
-
-class PlainAdam:
-    """`torch.optim.Adam`, parameter by parameter, in the place of the fused one over a flat buffer."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        s = trainer.settings
-        self.clip, self.examples, self.n = s.clip_norm, s.dense_batch, 0
-        self.parameters = list(trainer.ranker.parameters())
-        self.optimizer = torch.optim.Adam(self.parameters, lr=s.dense_rate, betas=s.dense_betas)
-
-    def take(self, gradient: Tensor, n: int) -> bool:
-        self.n += n
-        for parameter, part in zip(self.parameters, gradient.split([p.numel() for p in self.parameters]), strict=True):
-            part = part.view_as(parameter)
-            parameter.grad = part.clone() if parameter.grad is None else parameter.grad.add_(part)
-        if self.n < self.examples:
-            return False
-        for parameter in self.parameters:
-            assert parameter.grad is not None
-            parameter.grad /= self.n
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.n = 0
-        return True
-
-
-def unfolded(self: CIN, x: Tensor) -> Tensor:
-    """`CIN.forward`, layer by layer: every product of two fields in its two orders, pools summed up behind the filters."""
-    last, pools = x, []
-    for weights in self.filters:
-        products = (last[:, :, None] * x[:, None]).view(len(x), -1, x.shape[2])  # [B, H' * F, D]
-        last = weights.view(len(weights), -1) @ products
-        pools.append(last.sum(2))
-    return torch.cat(pools, 1)
-
-
-def everywhere(there: Tensor) -> bool:
-    """For `behaviour_attention._sparse`: scores are computed of empty places, too."""
-    return False
-
-
 def with_other(target: Any, name: str, other: Callable[..., Any]) -> Side:
     """Ours, with another function in the place of that one."""
     side = ours()
@@ -233,19 +185,6 @@ def with_other(target: Any, name: str, other: Callable[..., Any]) -> Side:
             return side.learn(step)
 
     return Side(learn)
-
-
-def own_halves(records: Sequence[Example | Reversal], compared: Sequence[Compared] = ()) -> Batch:
-    """`of_records`, each row with its user's half to itself."""
-    return of_records(records, compared).apart()
-
-
-class Unflattened(Trainer):
-    """With `PlainAdam`."""
-
-    def __init__(self, settings: ModelSettings) -> None:
-        super().__init__(settings)
-        self.dense = PlainAdam(self)  # type: ignore[assignment]
 
 
 def measure() -> Iterator[Figure]:
@@ -269,18 +208,20 @@ def against_obvious(log: Sequence[Step], size: int) -> Iterator[Figure]:
     tried = [theirs(*sizes, rate) for rate in RATES]
     take_turns(tried, [log[: TRIED * BATCH // size]])
     rate = RATES[int(np.argmin([np.nansum([t.logloss for t in side.tally.read()]) for side in tried]))]
-    told = f"the same network as written first, Adam {rate:g}, {'{:,} ids, {:,} pairs'.format(*sizes)}"
+    described = f"the same network as written first, Adam {rate:g}, {'{:,} ids, {:,} pairs'.format(*sizes)}"
     real, first = ours(), theirs(*sizes, rate)
     take_turns([real, first], pieces(log, piece))
-    yield Figure(what=f"learned and predicted, every block on, {size} a step", unit="examples/s", ours=real.rate, baseline=told,
+    yield Figure(what=f"learned and predicted, every block on, {size} a step", unit="examples/s", ours=real.rate, baseline=described,
                  theirs=first.rate, budget=">= 3; >= 6,000 examples/s")  # fmt: skip
-    yield Figure(what="… by the wall clock", unit="examples/s", ours=real.wall, baseline=told, theirs=first.wall)
+    yield Figure(what="… by the wall clock", unit="examples/s", ours=real.wall, baseline=described, theirs=first.wall)
     again, large = ours(), theirs(*CATALOG, rate)
     take_turns([again, large], pieces(log, piece)[:PIECES])
     yield Figure(what="the same beside tables of a larger catalog", unit="examples/s", ours=again.rate,
                  baseline=f"… {'{:,} ids, {:,} pairs'.format(*CATALOG)}", theirs=large.rate)  # fmt: skip
-    for task, mine, other in zip(TASKS, real.tally.read(), first.tally.read(), strict=True):
-        yield Figure(what=f"NE of {task}, {size} a step", unit="", ours=mine.ne, baseline=told, theirs=other.ne, budget="<= 1.002")
+    for task, metrics, first_metrics in zip(TASKS, real.tally.read(), first.tally.read(), strict=True):
+        yield Figure(
+            what=f"NE of {task}, {size} a step", unit="", ours=metrics.ne, baseline=described, theirs=first_metrics.ne, budget="<= 1.002"
+        )
 
 
 def blocks(log: Sequence[Step]) -> Iterator[Figure]:
@@ -296,10 +237,10 @@ def light(log: Sequence[Step]) -> Iterator[Figure]:
     """The light configuration, and attention with experts, in steps of 256, against DIN alone."""
     small, attending, plain = ours(LIGHT), ours(ATTENDING), plain_din(log)
     take_turns([small, attending, plain], pieces(log, PIECE * BATCH // LARGE)[:PIECES])
-    told = "DIN in plain torch: 1 task, 8 ids and 20 behaviours, numbered beforehand"
-    yield Figure(what=f"light: the linear path, 5 tasks, {LARGE} a step", unit="examples/s", ours=small.rate, baseline=told,
+    described = "DIN in plain torch: 1 task, 8 ids and 20 behaviours, numbered beforehand"
+    yield Figure(what=f"light: the linear path, 5 tasks, {LARGE} a step", unit="examples/s", ours=small.rate, baseline=described,
                  theirs=plain.rate, budget=">= 1; >= 18,000 examples/s")  # fmt: skip
-    yield Figure(what="with attention over 100 behaviours and experts", unit="examples/s", ours=attending.rate, baseline=told,
+    yield Figure(what="with attention over 100 behaviours and experts", unit="examples/s", ours=attending.rate, baseline=described,
                  theirs=plain.rate)  # fmt: skip
 
 
@@ -364,8 +305,8 @@ def cuda(log: Sequence[Step]) -> Iterator[Figure]:
     name = torch.cuda.get_device_name()
     fast, slow = _side(Trainer(ModelSettings(), "cuda")), ours()
     take_turns([slow, fast], pieces(log, PIECE)[:PIECES])
-    told = f"learned and predicted on {name}, by the wall clock"
-    yield Figure(what=told, unit="examples/s", ours=fast.wall, baseline="on one CPU thread", theirs=slow.wall)
+    described = f"learned and predicted on {name}, by the wall clock"
+    yield Figure(what=described, unit="examples/s", ours=fast.wall, baseline="on one CPU thread", theirs=slow.wall)
     trainer = Trainer(ModelSettings(), "cuda")
     batches = [(of_records(step.records, step.compared), step.now_ms) for step in log[: 4 * PIECE]]
     for batch, now_ms in batches[:PIECE]:
@@ -385,7 +326,7 @@ def cuda(log: Sequence[Step]) -> Iterator[Figure]:
     busy = sum(e.self_device_time_total for e in events) * 1e-6 / PIECE
     launches = sum(e.count for e in events) / PIECE
     yield Figure(what=f"a step on {name}", unit="ms", ours=wall * 1e3, baseline=f"its {launches:,.0f} kernels alone", theirs=busy * 1e3)
-    moved = 12 * 4 * sum(p.numel() for p in trainer.ranker.parameters())
+    moved = 12 * 4 * sum(p.numel() for p in trainer.state.ranker.parameters())
     bytes_s, launches_s = moved / _bandwidth(), launches * _empty_launch_s()
     yield Figure(what="its kernels", unit="ms", ours=busy * 1e3, baseline=f"{moved / 1e6:,.1f} MB at the copy's bandwidth",
                  theirs=bytes_s * 1e3)  # fmt: skip

@@ -1,4 +1,4 @@
-"""The learner as one would write it first, to measure the real one against: the same network, told the same.
+"""The learner as one would write it first, to measure the real one against: the same network, given the same.
 
 Features are built row by row in Python, ids numbered by a dict, every id of the log has its row of an `nn.Embedding`, looked up
 wherever it occurs, and `torch.optim.Adam` moves all rows at each step. The paths are summed and learn one loss ("Wide & Deep",
@@ -21,6 +21,7 @@ from torch.nn import functional
 from online_model import id_cross
 from online_model.base_rates import BaseRates
 from online_model.batch import Batch, Compared
+from online_model.decay import DAY_MS
 from online_model.features import BAG_LIMIT, BAGS, DOMAIN_LIMIT, FIELDS, SCOPES, TASKS, Example, Features, Reversal
 from online_model.model_settings import ModelSettings
 from online_model.numeric import WIDTH, momentary
@@ -124,9 +125,9 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         labels=np.array([[mask >> task & 1 for task in range(len(TASKS))] for mask in masks], np.float32),
         sign=np.array(sign + [[0] * len(TASKS)] * len(compared), np.float32),
         is_example=np.array([isinstance(r, Example) for r in records] + [False] * len(compared), np.float32),
-        weight=np.array([r.weight for r in records] + [1.0] * len(compared), np.float32),
+        sampling_rate=np.array([r.sampling_rate for r in records] + [1.0] * len(compared), np.float32),
         ids=np.array([r.id for r in records] + [0] * len(compared), np.uint64),
-        lists=np.array([-1] * len(records) + [c.list for c in compared], np.int64),
+        slate=np.array([-1] * len(records) + [c.slate for c in compared], np.int64),
         tier=np.array([0] * len(records) + [c.tier for c in compared], np.int64),
     )
 
@@ -155,7 +156,7 @@ def numbers(r: Row, base: Sequence[float], strength: float) -> list[float]:
     families = (r.positive.ages_s, r.negative.ages_s)
     out += [math.log1p(len(ages)) / 2 for ages in families]
     out += [math.log1p(sum(math.exp(-age / span) for age in ages)) for ages in families for span in _RECENCY_S]
-    hour = r.shown_ms % 86_400_000 * 2 * math.pi / 86_400_000
+    hour = r.shown_ms % DAY_MS * 2 * math.pi / DAY_MS
     return [*out, math.log1p(1_000 * r.followed) / 7, math.cos(hour), math.sin(hour)]
 
 
@@ -184,7 +185,7 @@ class Obvious(nn.Module):
             nn.init.uniform_(table.weight, -within, within)
             with torch.no_grad():
                 table.weight[0] = 0
-        self.number_weights = nn.Parameter(NumberWeights(s.number_lifts, 0.0, 0.0, torch.device("cpu")).weights.clone())
+        self.number_weights = nn.Parameter(NumberWeights(0.0, torch.device("cpu")).weights.clone())
         self.effect = nn.Linear(_POPULARITY, len(TASKS), bias=False)
         nn.init.zeros_(self.effect.weight)
         self.lasting = 1 - momentary() if s.causal else torch.ones(WIDTH)
@@ -206,7 +207,7 @@ class Obvious(nn.Module):
                 signs[n, record.task] = record.sign
             else:
                 labels[n] = [record.labels >> task & 1 for task in range(len(TASKS))]
-                weights[n] = 1 / record.weight
+                weights[n] = 1 / record.sampling_rate
         truth, weight, sign = (torch.tensor(part, dtype=torch.float32) for part in (labels, weights, signs))
         own = functional.binary_cross_entropy_with_logits(z, truth, reduction="none")
         if user is not None:
@@ -241,9 +242,9 @@ class Obvious(nn.Module):
         return linear, scores.deep, scores.rank, scores.user
 
     def _compare(self, rank: Tensor, compared: Sequence[Compared]) -> Tensor:
-        lists = torch.tensor([c.list for c in compared])
+        slates = torch.tensor([c.slate for c in compared])
         tiers = torch.tensor([c.tier for c in compared])
-        better, worse = torch.nonzero((lists[:, None] == lists) & (tiers[:, None] > tiers), as_tuple=True)
+        better, worse = torch.nonzero((slates[:, None] == slates) & (tiers[:, None] > tiers), as_tuple=True)
         return functional.softplus(rank[worse] - rank[better]).mean() if len(better) else torch.zeros(())
 
     def _id(self, key: int | tuple[int, int]) -> int:

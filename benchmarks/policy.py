@@ -12,6 +12,7 @@ from bandit.segments import SEGMENTS
 from bandit.settings import BanditSettings
 from bandit.strategies import order, scores, strategies
 from benchmarks.figure import Figure
+from online_model.adwin import Adwin
 from online_model.features import Reward
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.pages import PageSettings
@@ -23,7 +24,7 @@ PAGES, CATEGORIES, MODULES, EARN_EVERY = 5_000, 12, 5, 1_000
 def measure() -> Iterator[Figure]:
     """A policy of 8 arms that has learned for 60,000 rounds; it learns on every 500 answers: twice a second at 1,000 a second."""
     rng = np.random.default_rng(0)
-    policy = Policy([f"arm {k}" for k in range(ARMS)], SEGMENTS, BanditSettings())
+    policy = Policy([f"arm {k}" for k in range(ARMS)], SEGMENTS, BanditSettings(), Adwin)
     segment, arm = rng.integers(0, SEGMENTS, 60_000), rng.integers(0, ARMS, 60_000)
     policy.learn(segment, arm, (rng.random(60_000) < 0.02 + 0.01 * arm).astype(float), rng.random(60_000) * 0.1)
     a, b = policy.arms.beta(0, np.array([0.1, 0.05]), 20.0)
@@ -54,7 +55,7 @@ def measure() -> Iterator[Figure]:
 
 def _pages(rng: np.random.Generator) -> Callable[[], None]:
     """Users of all segments, in turn; every thousand pages, a thousand rewards come in and all chances are computed anew."""
-    ways = {way.name: way for way in strategies(PageSettings().blends)}
+    ways = {way.name: way for way in strategies(PageSettings().revenue_blends)}
     strategy_bandit = StrategyBandit({"page": list(ways)}, BanditSettings())
     activity, domain = rng.exponential(50.0, PAGES), rng.integers(1, 5, PAGES)
     figures = rng.random((PAGES, 3, CATEGORIES))
@@ -77,7 +78,7 @@ def _pages(rng: np.random.Generator) -> Callable[[], None]:
                     surface="page",
                     strategy=name,
                     arms=list(choice.arms),
-                    chances=list(choice.chances),
+                    chances=list(choice.propensities),
                     segment=choice.segment,
                     activity=choice.activity,
                     domain=choice.domain,

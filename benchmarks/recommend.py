@@ -15,8 +15,8 @@ from replay.simulator.closed_loop import ClosedLoop
 from replay.simulator.segue_loop import Segue
 from replay.simulator.world import World, WorldSettings
 from streams.core.join import keys
+from streams.core.serving.model_view import ModelView, Predict
 from streams.core.serving.recommend import SlateRequest
-from streams.core.serving.scoring import Predict
 
 SESSIONS, LISTS = 600, 500
 TWICE = 100  # lists whose candidates are scored with shared parts and without, by turns
@@ -51,7 +51,7 @@ def measure() -> Iterator[Figure]:
         user_id = keenest[n % len(keenest)]
         request = SlateRequest(user_id=user_id, domain="song", context={"scene": "night", "device": "phone"})
         user = segue.partition.user(keys.key("user", user_id))
-        segue.recommender.recommend(request, f"{n}", user, segue.partition.item_counts, predict, loop.now_ms + 1, 1)
+        segue.recommender.recommend(request, f"{n}", user, segue.partition.item_counts, ModelView(predict=predict), loop.now_ms + 1, 1)
 
     for n in range(LISTS):
         began, worked = time.perf_counter(), time.thread_time()

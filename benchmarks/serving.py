@@ -38,7 +38,7 @@ def measure() -> Iterator[Figure]:
         catalog = [Item(item_id=f"i{n}", domain="song", artist_id=f"a{n % 200}", categories=(f"c{n % 20}",)) for n in range(ITEMS)]
         asyncio.run(send_items(settings, catalog))
         chosen = [f"topics.prefix={settings.prefix}", "topics.partitions=1", f"stores.data_dir={folder}/state", f"service.port={PORT}",
-                  f"copy.checkpoint_dir={folder}/model", f"process.checkpoint_dir={folder}/model", "exporter.port=0",
+                  f"replica.checkpoint_dir={folder}/model", f"learner_process.checkpoint_dir={folder}/model", "exporter.port=0",
                   "recommend.no_repeat_window_ms=0"]  # fmt: skip
         flags = [word for one in chosen for word in ("--set", one)]
         command = [sys.executable, "-m", "streams"]
@@ -85,26 +85,26 @@ def measure() -> Iterator[Figure]:
 
 def _ask(n: int) -> list[float]:
     """Milliseconds of so many lists, one after another, rising."""
-    chance = random.Random(1)
+    rng = random.Random(1)
     connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
     out = []
     for _ in range(n):
-        candidates = [f"i{k}" for k in chance.sample(range(ITEMS), CANDIDATES)]
-        body = json.dumps({"user_id": f"u{chance.randrange(USERS)}", "k": 10, "candidates": candidates, "context": {"device": "phone"}})
+        candidates = [f"i{k}" for k in rng.sample(range(ITEMS), CANDIDATES)]
+        body = json.dumps({"user_id": f"u{rng.randrange(USERS)}", "k": 10, "candidates": candidates, "context": {"device": "phone"}})
         began = time.perf_counter()
         connection.request("POST", "/v1/recommendations", body)
-        answer = connection.getresponse()
-        told = answer.read()
+        response = connection.getresponse()
+        text = response.read()
         out.append((time.perf_counter() - began) * 1000)
-        if answer.status != 200:
-            raise RuntimeError(told.decode())
+        if response.status != 200:
+            raise RuntimeError(text.decode())
         time.sleep(0.01)
     connection.close()
     return sorted(out)
 
 
 async def _send(settings: TopicSettings, arrays: int, rate: float, stop: threading.Event | None = None) -> None:
-    chance = random.Random(2)
+    rng = random.Random(2)
     producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap, linger_ms=1)
     await producer.start()
     began, sent = time.perf_counter(), []
@@ -113,8 +113,8 @@ async def _send(settings: TopicSettings, arrays: int, rate: float, stop: threadi
             break
         now = time.time_ns() // 1_000_000
         events = [
-            {"ts": now, "user_id": f"u{chance.randrange(USERS)}", "item_id": f"i{int(ITEMS * chance.random() ** 3)}", "domain": "song",
-             "action": "play", "played_ms": chance.randrange(200_000), "duration_ms": 200_000, "context": {"device": "phone"}}
+            {"ts": now, "user_id": f"u{rng.randrange(USERS)}", "item_id": f"i{int(ITEMS * rng.random() ** 3)}", "domain": "song",
+             "action": "play", "played_ms": rng.randrange(200_000), "duration_ms": 200_000, "context": {"device": "phone"}}
             for _ in range(ARRAY)
         ]  # fmt: skip
         sent.append(await producer.send(names(settings.prefix).events, json.dumps(events).encode(), partition=0))
@@ -126,12 +126,12 @@ def _figure(name: str) -> float:
     connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
     try:
         connection.request("GET", "/metrics")
-        told = connection.getresponse().read().decode()
+        text = connection.getresponse().read().decode()
     except OSError:
         return -1.0
     finally:
         connection.close()
-    return next((float(line.rpartition(" ")[2]) for line in told.splitlines() if line.startswith(f"{name} ")), -1.0)
+    return next((float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"{name} ")), -1.0)
 
 
 def _events() -> float:

@@ -56,9 +56,9 @@ class Batch:
     labels: Array  # float32 [B, T]; zeros for a reversal
     sign: Array  # float32 [B, T]; +1/-1 at the task of a reversal, else 0
     is_example: Array  # float32 [B]; 1 = example (BCE), 0 = reversal (constant gradient)
-    weight: Array  # float32 [B]; the kept share w of MODEL.md section 7
+    sampling_rate: Array  # float32 [B]; the kept share w of MODEL.md section 7
     ids: Array  # uint64 [B]
-    lists: Array  # int64 [B]: the closed list that a row is compared in, behind all others; -1 = an example or a reversal
+    slate: Array  # int64 [B]: the closed slate that a row is compared in, behind all others; -1 = an example or a reversal
     tier: Array  # int64 [B]: how well it was received there (pairs.py)
     owner: Array | None = None  # int64 [B]: which of the S halves is a row's, numbered as they come up; None: its own, or the only one
 
@@ -68,7 +68,7 @@ class Batch:
     @property
     def learned(self) -> int:
         """Rows that are learned from; those behind them are compared."""
-        return int((self.lists < 0).sum())
+        return int((self.slate < 0).sum())
 
     def first(self) -> Array:
         """int64 [S]: a row of each half."""
@@ -134,24 +134,24 @@ def _of(rows: Sequence[Features], users: Sequence[Features], owner: Array | None
         labels=zeros,
         sign=zeros.copy(),
         is_example=np.ones(n, np.float32),
-        weight=np.ones(n, np.float32),
+        sampling_rate=np.ones(n, np.float32),
         ids=np.zeros(n, np.uint64),
-        lists=np.full(n, -1, np.int64),
+        slate=np.full(n, -1, np.int64),
         tier=np.zeros(n, np.int64),
         owner=owner,
     )
 
 
 class Compared(NamedTuple):
-    """A row of a closed list: what the rank head learns from."""
+    """A row of a closed slate: what the rank head learns from."""
 
     features: Features
-    list: int
+    slate: int
     tier: int  # see pairs.py
 
 
 def of_records(records: Sequence[Example | Reversal], compared: Sequence[Compared] = ()) -> Batch:
-    """Examples and reversals in arrival order, then rows that are only compared within their lists."""
+    """Examples and reversals in arrival order, then rows that are only compared within their slates."""
     out = _of_lists([*(r.features for r in records), *(c.features for c in compared)])
     n = len(records)
     reversal = np.array([isinstance(r, Reversal) for r in records], bool)
@@ -162,9 +162,9 @@ def of_records(records: Sequence[Example | Reversal], compared: Sequence[Compare
         changed = [r for r in records if isinstance(r, Reversal)]
         out.sign[at, [r.task for r in changed]] = [r.sign for r in changed]
     out.is_example[:n], out.is_example[n:] = ~reversal, 0
-    out.weight[:n] = [r.weight for r in records]
+    out.sampling_rate[:n] = [r.sampling_rate for r in records]
     out.ids[:n] = [r.id for r in records]
-    out.lists[n:] = [c.list for c in compared]
+    out.slate[n:] = [c.slate for c in compared]
     out.tier[n:] = [c.tier for c in compared]
     return out
 

@@ -11,14 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from online_model.saved import Saved
+
 Array = np.ndarray
 
 START = 0.2  # of the deep logit: rare tasks hardly move it, frequent ones reach 0.5 within some thousand examples
 RATE = 0.05
 
 
-class Blend:
+class Blend(Saved):
     """z = linear + share * (deep - linear), the share by Adagrad within [0, 1]."""
+
+    saved = ("share", "squares")
 
     def __init__(self, tasks: int) -> None:
         self.share = np.full(tasks, START)
@@ -36,8 +40,10 @@ class Blend:
         self.share = np.clip(self.share - RATE * slope / np.sqrt(self.squares), 0.0, 1.0)
 
 
-class CrossDomainBlend:
+class CrossDomainBlend(Saved):
     """z = z + share * heard, a share by domain and task, by Adagrad within [0, 1] from 0: what has earned nothing yet moves nothing."""
+
+    saved = ("share", "squares")
 
     RATE, SQUARE = 0.2, 0.01  # a share is earned within some ten steps that agree
 
@@ -45,13 +51,13 @@ class CrossDomainBlend:
         self.share = np.zeros((domains, tasks))
         self.squares = np.full((domains, tasks), self.SQUARE)
 
-    def __call__(self, z: Tensor, heard: Tensor, place: Array) -> Tensor:
-        """Logits [B, T], float64, what is heard [B, T] and the places of the examples' domains [B] -> logits, float64, where they are."""
-        return z + torch.from_numpy(self.share[place]).to(z.device, non_blocking=True) * heard.double()
+    def __call__(self, z: Tensor, transfer: Tensor, place: Array) -> Tensor:
+        """Logits [B, T], float64, what is transferred [B, T], places of the examples' domains [B] -> logits, float64, where they are."""
+        return z + torch.from_numpy(self.share[place]).to(z.device, non_blocking=True) * transfer.double()
 
-    def step(self, heard: Array, place: Array, gradient: Array) -> None:
-        """Gradients [B, T] of the logits that it gave, and what was heard, float64."""
+    def step(self, transfer: Array, place: Array, gradient: Array) -> None:
+        """Gradients [B, T] of the logits that it gave, and what was transferred, float64."""
         slope = np.zeros_like(self.share)
-        np.add.at(slope, place, gradient * heard)
+        np.add.at(slope, place, gradient * transfer)
         self.squares += slope * slope
         self.share = np.clip(self.share - self.RATE * slope / np.sqrt(self.squares), 0.0, 1.0)

@@ -80,7 +80,12 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
+        """Of its directory, which sorts as checkpoints were written."""
         return self.path.name
+
+    def under(self, prefix: str) -> dict[str, np.ndarray]:
+        """Arrays whose names begin with `prefix`, by the rest of their names."""
+        return {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
 
 
 def name_of(epoch: int, offset: int) -> str:
@@ -236,11 +241,7 @@ def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         if bad:
             raise ValueError(f"arrays {bad} are of a kind that a checkpoint can't hold: {error}") from error
         raise OSError(f"{path}: {error}") from error
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _flush(path)
 
 
 def _packed(meta: Mapping[str, Any], conditions: Conditions) -> bytes:
@@ -251,14 +252,13 @@ def _packed(meta: Mapping[str, Any], conditions: Conditions) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    path.write_bytes(data)
+    _flush(path)
 
 
-def _flush(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def _flush(path: Path) -> None:
+    """What was written to a file, or into a directory, is on the disk when this returns."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

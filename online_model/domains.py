@@ -4,14 +4,17 @@ from __future__ import annotations
 import numpy as np
 
 from online_model.mixing import mixed
+from online_model.saved import Saved
 
 Array = np.ndarray
 
 _SALT = np.uint64(0x5D0A1B7C93E2F461)
 
 
-class Domains:
+class Domains(Saved):
     """At most `places` domains by 64-bit key; 0 (no domain named) is one like the others."""
+
+    saved = ("keys", "n")
 
     def __init__(self, places: int) -> None:
         self.keys = np.zeros(places, np.uint64)  # of the last place: none
@@ -34,11 +37,3 @@ class Domains:
         """Keys of the rows that users [n] have in each place: uint64 [n, places]."""
         salts = mixed(self.keys ^ mixed(_SALT + np.arange(len(self.keys), dtype=np.uint64)))  # a sum would let places meet
         return np.where(users[:, None] != 0, mixed(users[:, None] ^ salts), np.uint64(0))
-
-    def arrays(self) -> dict[str, Array]:
-        """Everything, for a checkpoint."""
-        return {"keys": self.keys.copy(), "n": np.array(self.n)}
-
-    def load(self, arrays: dict[str, Array]) -> None:
-        """The state that `arrays` gave."""
-        self.keys, self.n = arrays["keys"].copy(), int(arrays["n"])

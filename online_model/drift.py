@@ -10,18 +10,22 @@ import msgspec
 import numpy as np
 
 from online_model.adwin import DELTA, Adwin
+from online_model.decay import HOUR_MS
 from online_model.features import TASKS
+from online_model.saved import Saved
 
 Array = np.ndarray
 
 GROUP = 4  # residuals a value, for speed; 16 would need shifts of more than .3: the bound is for values that may lie anywhere in [0, 1]
 HASTE = 3.0  # times the rates at an alarm …
-CALM_MS = 3_600_000  # … and back to 1 in a straight line, over this much event time
+CALM_MS = HOUR_MS  # … and back to 1 in a straight line, over this much event time
 _Window = tuple[list[list[float]], int, float, float]
 
 
-class Drift:
+class Drift(Saved):
     """A detector a task and place, and what has been alarmed."""
+
+    saved = ("alarms", "alarm_ms", "_sums", "_n", "_most")
 
     def __init__(self, places: int) -> None:
         self.alarms = np.zeros((len(TASKS), places), np.int64)  # so far
@@ -72,20 +76,11 @@ class Drift:
     def arrays(self) -> dict[str, Array]:
         """Everything, for a checkpoint."""
         windows = [[(a.levels, a.width, a.total, a.variance) for a in row] for row in self._windows]
-        return {
-            "alarms": self.alarms.copy(),
-            "alarm_ms": np.array(self.alarm_ms),
-            "windows": np.frombuffer(msgspec.msgpack.encode(windows), np.uint8),
-            "sums": self._sums.copy(),
-            "n": self._n.copy(),
-            "most": np.array(self._most),
-        }
+        return super().arrays() | {"windows": np.frombuffer(msgspec.msgpack.encode(windows), np.uint8)}
 
     def load(self, arrays: dict[str, Array]) -> None:
         """The state that `arrays` gave."""
-        self.alarms, self.alarm_ms = arrays["alarms"].copy(), int(arrays["alarm_ms"])
-        self._sums, self._n = arrays["sums"].copy(), arrays["n"].copy()
-        self._most = float(arrays.get("most", 1.0))  # earlier checkpoints have none
+        super().load({"most": np.array(1.0)} | arrays)  # earlier checkpoints have none
         saved = msgspec.msgpack.decode(arrays["windows"].tobytes(), type=list[list[_Window]])
         for row, states in zip(self._windows, saved, strict=True):
             for window, state in zip(row, states, strict=True):

@@ -32,6 +32,15 @@ class Occurrences:
     lengths: Array  # int64 [U] occurrences of each key
 
 
+@dataclass(slots=True)
+class RowLookup:
+    """Keys of a batch in one table: where they occur, their rows (0 = none), and the values at each occurrence."""
+
+    seen: Occurrences
+    rows: Array
+    values: Tensor  # [N, W]
+
+
 def occurrences(flat: Array, stable: bool = True) -> Occurrences:
     """Group the keys [N], absent ones (often most) unsorted. By a stable sort, so that sums over equal keys have one order; where
     nothing is summed a faster one does.
@@ -66,25 +75,29 @@ def adagrad_step(gradient: Tensor, square: Tensor, decay: Tensor, rate: float) -
     return gradient * (rate / torch.sqrt(square + _EPSILON)), square
 
 
+@dataclass(frozen=True, slots=True)
+class RowInit:
+    """The row that a new key gets."""
+
+    spread: float | Sequence[float]  # its values lie within this of zero: one bound for all elements, or one each
+    square: float  # its Adagrad square
+    seed: int
+    unborn: bool = True  # keys without a row read as the row they would get, else as zeros
+
+
 class Table:
     """Rows [W] with their Adagrad squares: one a row, or one an element (`per_element`)."""
 
-    def __init__(
-        self, rows: Rows, width: int, *, spread: float | Sequence[float], start: float, per_element: bool, seed: int,
-        device: torch.device, unborn: bool = True,
-    ) -> None:  # fmt: skip
-        """`spread`: new rows lie within it of zero, one for all elements or one each. `unborn`: keys without a row read as it would
-        be born, else as zeros."""
-        self.rows, self.unborn = rows, unborn
-        self.width, self.start, self.seed = width, start, seed
-        self.spread = np.broadcast_to(np.asarray(spread, np.float32), (width,))
+    def __init__(self, rows: Rows, width: int, init: RowInit, *, device: torch.device, per_element: bool = False) -> None:
+        self.rows, self.width, self.init = rows, width, init
+        self.spread = np.broadcast_to(np.asarray(init.spread, np.float32), (width,))
         self.weights = torch.zeros(len(rows.keys), width, device=device)
         self.squares = torch.zeros(len(rows.keys), width if per_element else 1, device=device)
 
     def read(self, keys: Array, rows: Array) -> Tensor:
         """Values [U, W] of distinct keys, given their rows (0 = none)."""
         values = self.weights.index_select(0, self._tensor(rows))
-        if self.unborn and self.spread.any():
+        if self.init.unborn and self.spread.any():
             unborn = np.flatnonzero((rows == 0) & (keys != 0))
             if len(unborn):
                 values[self._tensor(unborn)] = self._birth(keys[unborn])
@@ -120,7 +133,7 @@ class Table:
         at = np.flatnonzero(rows)
         place = self._tensor(rows[at])
         self.weights[place] = self._birth(keys[at])
-        self.squares[place] = self.start
+        self.squares[place] = self.init.square
         return rows, lost
 
     def write(self, keys: Array, values: Array, now_ms: int) -> None:
@@ -155,7 +168,7 @@ class Table:
     def _birth(self, keys: Array) -> Tensor:
         if not self.spread.any():
             return torch.zeros(len(keys), self.width, device=self.weights.device)
-        born = uniform(keys, self.width, self.seed) * self.spread
+        born = uniform(keys, self.width, self.init.seed) * self.spread
         return torch.from_numpy(born).to(self.weights.device, non_blocking=True)
 
     def _grow(self) -> None:

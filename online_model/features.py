@@ -49,7 +49,7 @@ class Example(msgspec.Struct, frozen=True, array_like=True, tag="example"):
     ts: int  # event time of the record that made it, ms
     arrival_ms: int  # arrival of the act that made it (broker append); 0 = no act did
     labels: int  # bit t set = TASKS[t] positive
-    weight: float  # share of such examples that is kept (1 = all): it stands for 1 / weight of them; MODEL.md section 7
+    sampling_rate: float  # share of such exposures that is kept (1 = all): importance weight 1 / sampling_rate; MODEL.md section 7
     features: Features
 
 
@@ -61,22 +61,22 @@ class Reversal(msgspec.Struct, frozen=True, array_like=True, tag="reversal"):
     arrival_ms: int
     task: int  # index into TASKS
     sign: int  # +1 | -1
-    weight: float
+    sampling_rate: float
     features: Features
 
 
 class Closed(msgspec.Struct, frozen=True, array_like=True, tag="closed"):
-    """The join window of a list has closed: labels as they stand now, in slot order."""
+    """The join window of a slate has closed: labels as they stand now, by position."""
 
     ts: int
     ids: list[int]
     labels: list[int]  # bit masks, as in Example; a further bit for a partial play
     shown_before_ms: int  # whatever its partition showed before has closed, once all that closes at this moment has
-    sampled_out: int = 0  # exposures of the list that closed without an act, and of which no example was made
+    sampled_out: int = 0  # exposures of the slate that closed without an act, and of which no example was made
 
 
 class Reward(msgspec.Struct, frozen=True, array_like=True, tag="reward"):
-    """What a list or page earned, of which a strategy was chosen: its join window has closed (MODEL.md section 6)."""
+    """What a slate or page earned, of which a strategy was chosen: its join window has closed (MODEL.md section 6)."""
 
     id: int  # of the request
     ts: int  # event time at which it closed, ms

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from online_model.features import TASKS
+from online_model.saved import Saved
 
 Array = np.ndarray
 
@@ -18,8 +19,11 @@ ALARM_WINDOWS = 12  # in a row: an hour of them
 GATES = (*TASKS, "rank")
 
 
-class GateWatch:
+class GateWatch(Saved):
     """Figures of the window that closed last, and alarms."""
+
+    saved = ("entropy", "share", "low", "alarms", "_sums")
+    packed = {"open": ("_n", "_window")}
 
     def __init__(self, shared: int) -> None:
         tasks = len(GATES)
@@ -48,15 +52,3 @@ class GateWatch:
         self.low = np.where(self.share < NEGLECTED, self.low + 1, 0)
         self.alarms = self.alarms + (self.low == ALARM_WINDOWS)
         self._sums, self._n = np.zeros_like(self._sums), 0
-
-    def arrays(self) -> dict[str, Array]:
-        """Everything, for a checkpoint."""
-        open_ = np.array([self._n, self._window], np.int64)
-        parts = {"entropy": self.entropy, "share": self.share, "low": self.low, "alarms": self.alarms, "sums": self._sums, "open": open_}
-        return {name: part.copy() for name, part in parts.items()}
-
-    def load(self, arrays: dict[str, Array]) -> None:
-        """The state that `arrays` gave."""
-        self.entropy, self.share, self.low, self.alarms = (arrays[n].copy() for n in ("entropy", "share", "low", "alarms"))
-        self._sums = arrays["sums"].copy()
-        self._n, self._window = arrays["open"].tolist()

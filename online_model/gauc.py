@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from online_model.mixing import sampled
+
 Array = np.ndarray
 
 COLUMNS = ("users", "ts", "logits", "labels", "weights")
@@ -61,7 +63,7 @@ class Sample:
 
     def add(self, users: Array, ts: Array, logits: Array, labels: Array, weights: Array) -> None:
         """Keep rows of sampled users: uint64 [N], int64 [N], [N, T], bool [N, T], [N]; a NaN logit leaves its task out."""
-        keep = self._sampled(users)
+        keep = sampled(users, self.halvings)
         fresh = (users[keep], ts[keep], logits[keep], labels[keep], weights[keep])
         end = self._n + len(fresh[0])
         if end > len(self._columns[0]):
@@ -74,7 +76,7 @@ class Sample:
         self._n = end
         while self._n > self.cap:
             self.halvings += 1
-            keep = self._sampled(self._columns[0][: self._n])
+            keep = sampled(self._columns[0][: self._n], self.halvings)
             kept = [column[: self._n][keep] for column in self._columns]
             self._n = len(kept[0])
             for column, rows in zip(self._columns, kept, strict=True):
@@ -93,9 +95,11 @@ class Sample:
         return out
 
     def arrays(self) -> dict[str, Array]:
+        """The kept rows, a column each."""
         return {name: column[: self._n].copy() for name, column in zip(COLUMNS, self._columns, strict=True)}
 
     def load(self, arrays: dict[str, Array], halvings: int) -> None:
+        """Restore `arrays()` of a sample that was halved so often."""
         self.halvings, self._n = halvings, len(arrays["users"])
         self._columns = self._room(max(self._n, min(self.cap, 4_096)))
         for column, name in zip(self._columns, COLUMNS, strict=True):
@@ -109,19 +113,3 @@ class Sample:
             np.zeros((rows, self.tasks), np.bool_),
             np.zeros(rows, np.float32),
         )
-
-    def _sampled(self, users: Array) -> Array:
-        if self.halvings == 0:
-            return np.ones(len(users), np.bool_)
-        if self.halvings >= 64:
-            return np.zeros(len(users), np.bool_)
-        kept: Array = _mixed(users) < np.uint64(1 << (64 - self.halvings))
-        return kept
-
-
-def _mixed(keys: Array) -> Array:
-    """SplitMix64's finaliser: the sample must not follow the bits by which keys were dealt to partitions."""
-    x = keys.astype(np.uint64)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

@@ -57,8 +57,3 @@ def distinct(first: bytes, second: bytes, limit: int) -> bytes:
     known = {first[at : at + ROW] for at in range(0, len(first), ROW)}
     rest = [row for at in range(0, len(second), ROW) if (row := second[at : at + ROW]) not in known]
     return merge([first, b"".join(rest)], limit)
-
-
-def rows(history: bytes) -> np.ndarray:
-    """The behaviours as a structured array [n] of BEHAVIOUR."""
-    return np.frombuffer(history, BEHAVIOUR)

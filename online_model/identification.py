@@ -10,22 +10,27 @@ from __future__ import annotations
 
 import numpy as np
 
+from online_model.decay import DAY_MS
 from online_model.features import POPULARITY_HALF_LIVES_H
-from online_model.mixing import mixed
+from online_model.mixing import sampled
+from online_model.saved import Saved
 
 Array = np.ndarray
 
 UNIDENTIFIED = 0.98  # above it even where popularity moves most
 ITEMS = 4_096
-HALF_LIFE_MS = 86_400_000  # of a row's weight, as of the effect's mean and variance
+HALF_LIFE_MS = DAY_MS  # of a row's weight, as of the effect's mean and variance
 ENOUGH = 1_000.0  # rows, by weight, before anything is said against it
 _RESCALE = 64  # half-lives after which sums are scaled back
 _FORGOTTEN = 2.0**-40  # weight of an item that leaves then
 _P = len(POPULARITY_HALF_LIVES_H)
 
 
-class Identification:
+class Identification(Saved):
     """Decayed sums of rows, of log popularity and of its squares, an item."""
+
+    saved = ("keys", "sums")
+    packed = {"place": ("halvings", "zero_ms", "newest_ms")}
 
     def __init__(self, cap: int = ITEMS) -> None:
         self.cap, self.halvings, self.zero_ms, self.newest_ms = cap, 0, 0, 0
@@ -34,7 +39,7 @@ class Identification:
 
     def see(self, items: Array, popularity: Array, importance_weight: Array, now_ms: int) -> None:
         """Exposed items [N], their decayed counts [N, P], and how many exposures each row stands for [N]."""
-        kept = self._sampled(items) & (items != 0)
+        kept = sampled(items, self.halvings) & (items != 0)
         if not kept.any():
             return
         self.newest_ms = max(self.newest_ms, now_ms)
@@ -49,7 +54,7 @@ class Identification:
         np.add.at(self.sums, np.searchsorted(self.keys, items[kept]), rows)
         while len(self.keys) > self.cap:
             self.halvings += 1
-            self._keep(self._sampled(self.keys))
+            self._keep(sampled(self.keys, self.halvings))
 
     def read(self) -> list[float]:
         """R^2 a half-life; NaN where nothing was seen or nothing varies."""
@@ -80,17 +85,3 @@ class Identification:
 
     def _keep(self, which: Array) -> None:
         self.keys, self.sums = self.keys[which], self.sums[which]
-
-    def _sampled(self, items: Array) -> Array:
-        kept: Array = mixed(items) >> np.uint64(64 - self.halvings) == 0 if self.halvings else np.ones(len(items), bool)
-        return kept
-
-    def arrays(self) -> dict[str, Array]:
-        """Everything, for a checkpoint."""
-        place = np.array([self.halvings, self.zero_ms, self.newest_ms], np.int64)
-        return {"keys": self.keys.copy(), "sums": self.sums.copy(), "place": place}
-
-    def load(self, arrays: dict[str, Array]) -> None:
-        """The state that `arrays` gave."""
-        self.keys, self.sums = arrays["keys"].copy(), arrays["sums"].copy()
-        self.halvings, self.zero_ms, self.newest_ms = arrays["place"].tolist()

@@ -60,15 +60,15 @@ class KeyIndex:
             there = self._keys[cells]
             empty = there == 0
             self._keys[cells[empty]] = keys[empty]  # of two keys that want a cell one stays; the other goes on below
-            mine = self._keys[cells] == keys
-            self._rows[cells[mine]] = rows[mine]
-            self._taken += int((mine & empty).sum())
-            keys, rows, cells = keys[~mine], rows[~mine], (cells[~mine] + 1) & self._mask
+            placed = self._keys[cells] == keys
+            self._rows[cells[placed]] = rows[placed]
+            self._taken += int((placed & empty).sum())
+            keys, rows, cells = keys[~placed], rows[~placed], (cells[~placed] + 1) & self._mask
 
     def remove(self, keys: Array) -> None:
         """Forget keys that are present."""
         cells = (keys * _SPREAD >> self._shift).astype(np.int64)
         while len(keys):
-            mine = self._keys[cells] == keys
-            self._rows[cells[mine]] = -1
-            keys, cells = keys[~mine], (cells[~mine] + 1) & self._mask
+            found = self._keys[cells] == keys
+            self._rows[cells[found]] = -1
+            keys, cells = keys[~found], (cells[~found] + 1) & self._mask

@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from online_model.embedding import Table
-from online_model.popularity import HOUR_MS, RATE_HALF_LIFE_H
+from online_model.decay import HOUR_MS
+from online_model.embedding import RowInit, Table
+from online_model.popularity import RATE_HALF_LIFE_H
 from online_model.rows import Rows
 
 Array = np.ndarray
@@ -27,7 +28,7 @@ class Levels:
     """
 
     def __init__(self, rows: Rows, inputs: int) -> None:
-        self.table = Table(rows, inputs, spread=0.0, start=0.0, per_element=False, seed=0, device=torch.device("cpu"))
+        self.table = Table(rows, inputs, RowInit(spread=0.0, square=0.0, seed=0), device=torch.device("cpu"))
 
     def __call__(self, items: Array) -> tuple[Array, Array]:
         """Keys [B] -> levels float32 [B, P], zeros where nothing is known, and whether it is [B, 1]."""

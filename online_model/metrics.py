@@ -16,17 +16,27 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from online_model.decay import DAY_MS, HOUR_MS
 from online_model.features import TASKS
-from online_model.gauc import COLUMNS, Sample
-from online_model.tally import Scored, Tally, TaskMetrics, scored
+from online_model.gauc import Sample
+from online_model.saved import part, prefixed
+from online_model.tally import BINS, Scored, Tally, TaskMetrics, scored
 
 Array = np.ndarray
 
-WIDTHS_MS = (300_000, 3_600_000, 86_400_000)  # each a multiple of the one before
-HALF_LIVES_MS = (3_600_000, 86_400_000)
+WIDTHS_MS = (300_000, HOUR_MS, DAY_MS)  # each a multiple of the one before
+HALF_LIVES_MS = (HOUR_MS, DAY_MS)
 ROWS_CAP = 200_000  # rows kept for GAUC: 7.4 MB
 OPEN_WINDOWS = 4  # of one width; a further one closes the oldest
 BUFFERED = 1_024  # rows
+KINDS = (
+    np.uint64,
+    np.int64,
+    np.float32,
+    np.float64,
+    np.float32,
+    np.float64,
+)  # of buffered users, times, logits, probabilities, labels, weights
 RESCALE = 64  # half-lives after which fading sums are scaled back
 
 
@@ -54,7 +64,8 @@ class Prequential:
         self._closed_until = dict.fromkeys(WIDTHS_MS, 0)
         self._closed: list[WindowResult] = []  # not yet handed out
         self._sample = Sample(n, rows_cap)
-        self._buffer = _Buffer(n)
+        self._buffer: list[tuple[Array, ...]] = []  # rows on their way in, as `score` was given them
+        self._buffered = 0
 
     def score(
         self, ts: int, users: Array, logits: Array, probabilities: Array, labels: Array, importance_weight: Array | None = None
@@ -65,12 +76,11 @@ class Prequential:
         is counted as (1 if not given), where such rows were thinned out: every figure is then an estimate of that of all of them.
         """
         each = np.ones(len(users)) if importance_weight is None else importance_weight
-        done = 0
-        while done < len(users):
-            taken = self._buffer.put(ts, users[done:], logits[done:], probabilities[done:], labels[done:], each[done:])
-            done += taken
-            if self._buffer.n == BUFFERED:
-                self._fold()
+        columns = (users, np.full(len(users), ts), logits, probabilities, labels, each)
+        self._buffer.append(tuple(column.astype(kind) for column, kind in zip(columns, KINDS, strict=True)))
+        self._buffered += len(users)
+        if self._buffered >= BUFFERED:
+            self._fold()
 
     def advance(self, watermark_ms: int) -> list[WindowResult]:
         """Close what ends at or before the watermark; results in order of their end, the narrow ones first."""
@@ -104,18 +114,12 @@ class Prequential:
         """With `meta`, all there is to save: equal states give equal bytes."""
         self._fold()
         windows = [self._windows[key] for key in sorted(self._windows)]
-        n = len(self.tasks)
-        out = {
-            "total.histogram": self._total.histogram.copy(),
-            "total.loss": self._total.loss.copy(),
-            "fading.histogram": np.stack([f.tally.histogram for f in self._fading]),
-            "fading.loss": np.stack([f.tally.loss for f in self._fading]),
-            "windows.histogram": np.stack([w.histogram for w in windows]) if windows else np.zeros((0, *self._total.histogram.shape)),
-            "windows.loss": np.stack([w.loss for w in windows]) if windows else np.zeros((0, n)),
-        }
-        return out | {f"sample.{name}": column for name, column in self._sample.arrays().items()}
+        total = {"total.histogram": self._total.histogram.copy(), "total.loss": self._total.loss.copy()}
+        fading = prefixed("fading", _stacked([f.tally for f in self._fading], len(self.tasks)))
+        return total | fading | prefixed("windows", _stacked(windows, len(self.tasks))) | prefixed("sample", self._sample.arrays())
 
     def meta(self) -> dict[str, Any]:
+        """What `arrays` belongs to, as plain values."""
         self._fold()
         return {
             "tasks": list(self.tasks),
@@ -134,22 +138,21 @@ class Prequential:
             if saved != ours:
                 raise ValueError(f"metrics were saved with {name} = {saved}, now {ours}; use the saved one or start metrics anew")
         self._total = Tally(arrays["total.histogram"].copy(), arrays["total.loss"].copy())
-        for i, (fading, times) in enumerate(zip(self._fading, meta["fading"], strict=True)):
-            fading.tally = Tally(arrays["fading.histogram"][i].copy(), arrays["fading.loss"][i].copy())
-            fading.zero_ms, fading.newest_ms = times
-        tallies = [Tally(h.copy(), x.copy()) for h, x in zip(arrays["windows.histogram"], arrays["windows.loss"], strict=True)]
-        self._windows = {(width, start): tally for (width, start), tally in zip(meta["windows"], tallies, strict=True)}
+        for fading, tally, times in zip(self._fading, _unstacked(part("fading", arrays)), meta["fading"], strict=True):
+            fading.tally, (fading.zero_ms, fading.newest_ms) = tally, times
+        self._windows = dict(zip(map(tuple, meta["windows"]), _unstacked(part("windows", arrays)), strict=True))
         self._passed = meta["passed"]
         self._closed_until = dict(zip(WIDTHS_MS, meta["closed_until"], strict=True))
         self.late = dict(zip(WIDTHS_MS, meta["late"], strict=True))
         self._closed = msgspec.convert(meta["closed"], list[WindowResult])
-        self._sample.load({n: arrays[f"sample.{n}"] for n in COLUMNS}, meta["sample"]["halvings"])
-        self._buffer.n = 0
+        self._sample.load(part("sample", arrays), meta["sample"]["halvings"])
+        self._buffer, self._buffered = [], 0
 
     def _fold(self) -> None:
-        users, ts, logits, probabilities, labels, importance_weight = self._buffer.take()
-        if not len(users):
+        if not self._buffered:
             return
+        users, ts, logits, probabilities, labels, importance_weight = map(np.concatenate, zip(*self._buffer, strict=True))
+        self._buffer, self._buffered = [], 0
         rows = scored(logits, probabilities, labels)
         self._total.add(rows, importance_weight)
         for fading in self._fading:
@@ -210,30 +213,15 @@ class _Fading:
         return now.read()
 
 
-class _Buffer:
-    """Up to BUFFERED rows on their way in."""
+def _stacked(tallies: Sequence[Tally], tasks: int) -> dict[str, Array]:
+    """Tallies of so many tasks as one array each of their histograms [n, T, 3, BINS] and losses [n, T]."""
+    histograms = np.array([tally.histogram for tally in tallies]).reshape(-1, tasks, 3, BINS)
+    return {"histogram": histograms, "loss": np.array([tally.loss for tally in tallies]).reshape(-1, tasks)}
 
-    def __init__(self, tasks: int) -> None:
-        self.n = 0
-        logits, labels = np.zeros((2, BUFFERED, tasks), np.float32)
-        probabilities = np.zeros((BUFFERED, tasks))
-        self._columns: list[Array] = [
-            np.zeros(BUFFERED, np.uint64), np.zeros(BUFFERED, np.int64), logits, probabilities, labels, np.zeros(BUFFERED),
-        ]  # fmt: skip
 
-    def put(self, ts: int, users: Array, logits: Array, probabilities: Array, labels: Array, importance_weight: Array) -> int:
-        """Take as many rows as there is room for; how many."""
-        taken = min(BUFFERED - self.n, len(users))
-        end = self.n + taken
-        for column, rows in zip(self._columns, (users, None, logits, probabilities, labels, importance_weight), strict=True):
-            column[self.n : end] = ts if rows is None else rows[:taken]
-        self.n = end
-        return taken
-
-    def take(self) -> list[Array]:
-        """All rows, and the buffer is empty. Valid until the next `put`."""
-        n, self.n = self.n, 0
-        return [column[:n] for column in self._columns]
+def _unstacked(arrays: dict[str, Array]) -> list[Tally]:
+    """The tallies that `_stacked` was given."""
+    return [Tally(histogram.copy(), loss.copy()) for histogram, loss in zip(arrays["histogram"], arrays["loss"], strict=True)]
 
 
 def _with_gauc(tally: Tally, gauc: list[tuple[float, float]]) -> list[TaskMetrics]:

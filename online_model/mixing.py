@@ -15,6 +15,18 @@ def mixed(keys: Array) -> Array:
     return keys ^ (keys >> np.uint64(31))
 
 
+def sampled(keys: Array, halvings: int) -> Array:
+    """Mask [n] of the keys in a sample that was halved so often, by a threshold on their hash: who is in one was in all before it.
+
+    >>> sampled(np.arange(1, 9, dtype=np.uint64), 1).tolist()
+    [True, False, True, False, False, False, True, False]
+    """
+    if halvings >= 64:
+        return np.zeros(len(keys), np.bool_)
+    kept: Array = mixed(keys) <= np.uint64((1 << (64 - halvings)) - 1)
+    return kept
+
+
 def uniform(keys: Array, width: int, seed: int) -> Array:
     """U(-1, 1) as float32 [len(keys), width], by key and seed alone."""
     with np.errstate(over="ignore"):

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from online_model.batch import Batch
+from online_model.decay import DAY_MS
 from online_model.features import COUNTS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
 
 Array = np.ndarray
 
-_DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
 _RECENCY_S = np.array([600.0, 3_600.0, 86_400.0], np.float32)  # a mood, a sitting, a day
 ITEM_LIFTS = slice(SCOPES.index("item") * len(TASKS), (SCOPES.index("item") + 1) * len(TASKS))  # an item's own rates among the numbers
 WIDTH = len(SCOPES) * len(COUNTS) + len(POPULARITY_HALF_LIVES_H) + 2 + 2 * (1 + len(_RECENCY_S)) + 1 + 2
@@ -49,7 +49,7 @@ def numbers(batch: Batch, base: Array, strength: float) -> Array:
     recent = np.log1p((there[..., None] * np.exp(batch.age_s[..., None] / -_RECENCY_S)).sum(2)).reshape(len(there), -1)
     acts = np.concatenate([np.log1p(there.sum(2)) / 2, recent], 1, dtype=np.float32)
     known = batch.item_age_s >= 0
-    hour = (batch.shown_ms % _DAY_MS) * (2 * np.pi / _DAY_MS)
+    hour = (batch.shown_ms % DAY_MS) * (2 * np.pi / DAY_MS)
     return np.concatenate(
         [
             lift.reshape(n, -1),

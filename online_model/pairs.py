@@ -1,7 +1,7 @@
-"""Ordered pairs within one list: which act a listener perceives as better, and how much each kind of pair counts.
+"""Ordered pairs within one slate: which act a listener perceives as better, and how much each kind of pair counts.
 
 Tiers (MODEL.md section 1): 3 collect or share, 2 full play, 1 partial play, 0 skip, dislike, seen without play; a dislike forces 0.
-Only within a list: what all its items share (mood, hour, device) cancels there, across lists it would teach who is active. A list is
+Only within a slate: what all its items share (mood, hour, device) cancels there, across slates it would teach who is active. A slate is
 compared once, when it has closed: an act that comes later still corrects its own task, not the pairs.
 Shapes: B rows, Q pairs, T tasks.
 """
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from online_model.decay import DAY_MS, decay_factor
 from online_model.features import TASKS
+from online_model.saved import Saved
 
 Array = np.ndarray
 
 TIERS = 4
 PARTIAL_PLAY = 1 << len(TASKS)  # a bit behind those of the tasks: no label, but a tier
-PER_LIST = 64
-HALF_LIFE_MS = 86_400_000.0
+PER_SLATE = 64
+HALF_LIFE_MS = DAY_MS
 WEIGHTS = (1 / 3, 3.0)  # rare kinds of pairs count at most, frequent ones at least this much
 _FULL, _COLLECT, _SHARE, _DISLIKE = (1 << TASKS.index(t) for t in ("full_play", "collect", "share", "dislike"))
 
@@ -32,29 +34,31 @@ def tiers(labels: Array) -> Array:
 TIER_OF: tuple[int, ...] = tuple(tiers(np.arange(2 * PARTIAL_PLAY)).tolist())  # of every mask that there is
 
 
-def pairs(tier: Array, lists: Array, seed: int) -> tuple[Array, Array]:
-    """Rows (better, worse), each int64 [Q]: all of the same list and unequal tier, at most PER_LIST a list, drawn by seed from each
+def pairs(tier: Array, slate: Array, seed: int) -> tuple[Array, Array]:
+    """Rows (better, worse), each int64 [Q]: all of the same slate and unequal tier, at most PER_SLATE a slate, drawn by seed from each
     kind of pair in turn.
 
-    `lists` [B]: the list of each row, -1 = in none.
+    `slate` [B]: the slate of each row, -1 = in none.
     """
-    i, j = np.nonzero((lists[:, None] == lists) & (lists >= 0)[:, None] & (tier[:, None] > tier))
-    counts = np.bincount(lists[i]) if len(i) else np.zeros(0, np.int64)
-    if len(counts) and counts.max() > PER_LIST:
+    i, j = np.nonzero((slate[:, None] == slate) & (slate >= 0)[:, None] & (tier[:, None] > tier))
+    counts = np.bincount(slate[i]) if len(i) else np.zeros(0, np.int64)
+    if len(counts) and counts.max() > PER_SLATE:
         lot = np.random.default_rng(seed).random(len(i))
-        kind = (lists[i] * TIERS + tier[i]) * TIERS + tier[j]
+        kind = (slate[i] * TIERS + tier[i]) * TIERS + tier[j]
         order = np.lexsort((lot, kind))
         turn = np.empty(len(i), np.int64)  # the how manieth of its kind
         turn[order] = np.arange(len(i)) - np.searchsorted(kind[order], kind[order])
-        order = np.lexsort((lot, turn, lists[i]))
-        starts = np.concatenate([[0], np.cumsum(counts)])[lists[i[order]]]
-        kept = np.sort(order[np.arange(len(i)) - starts < PER_LIST])
+        order = np.lexsort((lot, turn, slate[i]))
+        starts = np.concatenate([[0], np.cumsum(counts)])[slate[i[order]]]
+        kept = np.sort(order[np.arange(len(i)) - starts < PER_SLATE])
         i, j = i[kept], j[kept]
     return i, j
 
 
-class TierWeights:
+class TierWeights(Saved):
     """omega: the square root of how rare a kind of pair has been of late, clipped, such that the mean weight is 1."""
+
+    saved = ("counts", "at_ms")
 
     def __init__(self, exponent: float = 0.5) -> None:
         self.exponent = exponent
@@ -73,14 +77,6 @@ class TierWeights:
     def add(self, better: Array, worse: Array, now_ms: int) -> None:
         """Count pairs by the tiers [Q] of both sides."""
         if len(better):
-            self.counts *= 2.0 ** (-max(0, now_ms - self.at_ms) / HALF_LIFE_MS) if self.at_ms else 1.0
+            self.counts *= decay_factor(now_ms - self.at_ms, HALF_LIFE_MS) if self.at_ms else 1.0
             self.at_ms = max(self.at_ms, now_ms)
             np.add.at(self.counts, (better, worse), 1)
-
-    def arrays(self) -> dict[str, Array]:
-        """Everything, for a checkpoint."""
-        return {"counts": self.counts.copy(), "at_ms": np.array(self.at_ms)}
-
-    def load(self, arrays: dict[str, Array]) -> None:
-        """The state that `arrays` gave."""
-        self.counts, self.at_ms = arrays["counts"].copy(), int(arrays["at_ms"])

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from online_model.saved import Saved
+
 Array = np.ndarray
 
 MEMORY = 20_000.0  # examples after which the information of one has faded to 1 / e; 5,000 and 50,000 differ by at most .0002 of NE there
@@ -18,8 +20,10 @@ PRIOR = 100.0  # information behind the line that changes nothing: as of 400 exa
 SLOPE = (0.2, 5.0)
 
 
-class Platt:
+class Platt(Saved):
     """z' = a z + b a task, by one Newton step a batch."""
+
+    saved = ("slope", "offset", "information")
 
     def __init__(self, tasks: int) -> None:
         self.slope = np.ones(tasks)

@@ -16,10 +16,10 @@ from operator import itemgetter, mul
 
 import msgspec
 
+from online_model.decay import HOUR_MS
 from online_model.features import COUNTS, POPULARITY_HALF_LIVES_H
 
 RATE_HALF_LIFE_H = 168.0  # a week: long enough for rare tasks, short enough to follow a season
-HOUR_MS = 3_600_000
 
 EXPOSURE, POPULAR = 1, 1 << len(COUNTS)  # bits of a mask; TASKS[t] has the bit 2 << t
 MASKS = POPULAR << 1
@@ -43,7 +43,7 @@ class Increment(msgspec.Struct, frozen=True, array_like=True):
 class Decay:
     """Records with one half-life a column."""
 
-    __slots__ = ("_distinct", "_layout", "_spread", "columns", "empty")
+    __slots__ = ("_distinct", "_layout", "_spread", "columns")
 
     def __init__(self, half_lives_h: Sequence[float]) -> None:
         if len(half_lives_h) < 2 or not all(h > 0 for h in half_lives_h):
@@ -53,7 +53,6 @@ class Decay:
         self._distinct = [-h * HOUR_MS for h in distinct]
         self._spread = itemgetter(*[distinct.index(h) for h in half_lives_h])
         self._layout = struct.Struct(f"<q{self.columns}d")
-        self.empty = self._layout.pack(0, *[0.0] * self.columns)
 
     def add(self, record: bytes | None, ts: int, increments: Values) -> bytes:
         """The record with `increments` (one a column) at event time `ts`, which may be older than the record."""
@@ -121,7 +120,3 @@ def _columns(mask: int, sign: int) -> Values:
 
 _INCREMENTS = {sign: [_columns(mask, sign) for mask in range(MASKS)] for sign in (1, -1)}
 _COUNTS = {sign: [row[len(POPULARITY_HALF_LIVES_H) :] for row in table] for sign, table in _INCREMENTS.items()}
-
-_ITEM, _SCOPE = of_item(), of_scope()
-add, read, EMPTY = _ITEM.add, _ITEM.read, _ITEM.empty  # items at the default half-life
-add6, read6, EMPTY6 = _SCOPE.add, _SCOPE.read, _SCOPE.empty  # user-side scopes at the default half-life

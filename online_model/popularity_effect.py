@@ -12,13 +12,16 @@ import torch
 from torch import Tensor
 
 from online_model.batch import Batch
+from online_model.decay import DAY_MS, decay_factor
 from online_model.features import COUNTS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
+from online_model.model_settings import EFFECT_START
+from online_model.saved import Saved
 
 Array = np.ndarray
 
 INPUTS = (*(f"popularity_{h:g}h" for h in POPULARITY_HALF_LIVES_H), "trend", "age", "exposures")
 MOVED = ("full_play", "skip")  # collects, shares and dislikes follow popularity for what the item is worth
-HALF_LIFE_MS = 86_400_000.0  # of mean and variance over exposed candidates
+HALF_LIFE_MS = DAY_MS  # of mean and variance over exposed candidates
 _CLIP = 5.0  # standard deviations
 _ITEM = SCOPES.index("item")
 
@@ -31,13 +34,15 @@ def inputs(batch: Batch) -> Array:
     return np.concatenate([popularity, (popularity[:, :1] - popularity[:, -1:]), age[:, None], exposures[:, None]], 1)
 
 
-class PopularityEffect:
+class PopularityEffect(Saved):
     """g = standardised inputs . weights, for the tasks that popularity moves."""
 
-    def __init__(self, rate: float, start: float, device: torch.device) -> None:
+    saved = ("weights", "squares", "mean", "variance", "mass", "at_ms")
+
+    def __init__(self, rate: float, device: torch.device) -> None:
         self.rate = rate
         self.weights = torch.zeros(len(INPUTS), len(TASKS), device=device)
-        self.squares = torch.full_like(self.weights, start)
+        self.squares = torch.full_like(self.weights, EFFECT_START)
         self.mask = torch.tensor([float(t in MOVED) for t in TASKS], device=device)
         self.mass = 0.0  # decayed count behind the moments
         self.mean, self.variance = np.zeros(len(INPUTS)), np.ones(len(INPUTS))
@@ -61,7 +66,7 @@ class PopularityEffect:
         """Move mean and variance by these exposed candidates [n, P], each standing for so many of them (one if not given)."""
         if not len(raw):
             return
-        fade = 2.0 ** (-max(0, now_ms - self.at_ms) / HALF_LIFE_MS) if self.at_ms else 0.0
+        fade = decay_factor(now_ms - self.at_ms, HALF_LIFE_MS) if self.at_ms else 0.0
         self.at_ms = max(self.at_ms, now_ms)
         old = self.mass * fade
         weight = np.ones(len(raw)) if importance_weight is None else importance_weight
@@ -72,21 +77,3 @@ class PopularityEffect:
         share = n / self.mass
         self.variance = self.variance * (1 - share) + weight @ (raw - mean) ** 2 / n * share + delta**2 * share * (1 - share)
         self.mean = self.mean + delta * share
-
-    def arrays(self) -> dict[str, Array]:
-        """Everything, for a checkpoint."""
-        return {
-            "weights": self.weights.numpy(force=True).copy(),
-            "squares": self.squares.numpy(force=True).copy(),
-            "mean": self.mean.copy(),
-            "variance": self.variance.copy(),
-            "mass": np.array(self.mass),
-            "at_ms": np.array(self.at_ms),
-        }
-
-    def load(self, arrays: dict[str, Array]) -> None:
-        """The state that `arrays` gave."""
-        self.weights.copy_(torch.from_numpy(arrays["weights"].copy()))
-        self.squares.copy_(torch.from_numpy(arrays["squares"].copy()))
-        self.mean, self.variance = arrays["mean"].copy(), arrays["variance"].copy()
-        self.mass, self.at_ms = float(arrays["mass"]), int(arrays["at_ms"])

@@ -63,7 +63,7 @@ class Scores:
     deep: Tensor  # [W, T]
     rank: Tensor  # [B], the rank head
     user: Tensor | None  # [W, T], what the user adds whatever is shown; None where the causal part is off
-    heard: Tensor | None  # [W, T], what other domains say of the user; None where the cross-domain towers are off
+    transfer: Tensor | None  # [W, T], what the user did in other domains adds; None where the cross-domain towers are off
     entering: Tensor  # [B, I], what the experts and their gates are given
 
 
@@ -108,17 +108,17 @@ class Ranker(nn.Module):
             if x.owner is not None:
                 feed, there = feed.index_select(0, x.owner), there.index_select(0, x.owner)
             parts.append(id_cross.id_cross(x.cross, feed, there))
-        heard = None
+        transfer = None
         if self.domains is not None:
             attributes = bags[: len(x.own), _ATTRIBUTES] if x.first is None else bags[:, _ATTRIBUTES].index_select(0, x.first)
             towers = torch.cat([x.own, attributes[:, None].expand(-1, x.own.shape[1], -1), x.liked, x.domain_visits[..., :1]], 2)
             item = x.fields[:, [_ITEM, _ARTIST, _CATEGORY]].reshape(n, -1)
-            own, said = self.domains(towers, x.domain_visits[..., 1], x.target, item, x.owner)
+            own, transferred = self.domains(towers, x.domain_visits[..., 1], x.target, item, x.owner)
             parts.append(own)
-            heard = said[: x.whole]
+            transfer = transferred[: x.whole]
         user = None
         if self.effect is not None:
             user = self.effect(torch.cat([x.fields[: x.whole, _USER], bags[: x.whole, _ATTRIBUTES]], 1))
         entering = torch.cat(parts, 1)
         deep, rank = self.tasks.heads(entering, x.whole)
-        return Scores(deep, rank, user, heard, entering)
+        return Scores(deep, rank, user, transfer, entering)

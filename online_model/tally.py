@@ -75,6 +75,7 @@ class Tally:
 
     @classmethod
     def empty(cls, tasks: int) -> Tally:
+        """Of no rows yet."""
         return cls(np.zeros((tasks, 3, BINS)), np.zeros(tasks))
 
     def add(self, rows: Scored, weight: Array | None = None) -> None:
@@ -86,11 +87,6 @@ class Tally:
         np.add.at(flat, rows.cell.ravel(), counts.ravel())
         np.add.at(flat, rows.predicted_cell.ravel(), probability.ravel())
         np.add.at(self.loss, np.tile(np.arange(len(self.loss)), len(loss)), loss.ravel())
-
-    def merge(self, other: Tally) -> None:
-        """Add the rows of another tally."""
-        self.histogram += other.histogram
-        self.loss += other.loss
 
     def scale(self, factor: float) -> None:
         """Multiply the weight of every row so far."""

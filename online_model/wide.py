@@ -12,7 +12,9 @@ from torch import Tensor
 
 from online_model.features import BAG_LIMIT, BAGS, FIELDS, SCOPES, TASKS
 from online_model.mixing import mixed
+from online_model.model_settings import NUMBER_LIFTS, NUMBER_START
 from online_model.numeric import WIDTH
+from online_model.saved import Saved
 
 Array = np.ndarray
 
@@ -55,19 +57,21 @@ def present(keys: Array) -> Array:
     return keys[:, there] if len(there) else keys[:, :1]
 
 
-class NumberWeights:
+class NumberWeights(Saved):
     """A weight a task for every number [M, T], by Adagrad an element.
 
     They start as naive Bayes: a user's and an item's own lift (the first numbers, see `numeric.py`) count nearly in full.
     """
 
-    def __init__(self, lifts: tuple[float, ...], rate: float, start: float, device: torch.device) -> None:
+    saved = ("weights", "squares")
+
+    def __init__(self, rate: float, device: torch.device) -> None:
         weights = np.zeros((WIDTH, len(TASKS)), np.float32)
-        for scope, lift in zip(range(len(SCOPES)), lifts, strict=True):
+        for scope, lift in zip(range(len(SCOPES)), NUMBER_LIFTS, strict=True):
             weights[scope * len(TASKS) + np.arange(len(TASKS)), np.arange(len(TASKS))] = lift
         self.rate = rate
         self.weights = torch.from_numpy(weights).to(device)
-        self.squares = torch.full_like(self.weights, start)
+        self.squares = torch.full_like(self.weights, NUMBER_START)
         self.mask: Tensor | None = None  # [M, T], 0 where a number has no say in a task
 
     def __call__(self, numbers: Tensor) -> Tensor:

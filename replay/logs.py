@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from replay.adapters import amazon_cross_domain, jsonl, kuairand, open_bandit, table, thirty_music
 from replay.log_rows import Columns, LogError, LogRow, lines
 from streams.core.join.events import Event
 from streams.core.join.items import Item
@@ -51,30 +52,22 @@ def items(paths: Sequence[Path], form: Format) -> Iterator[Item]:
     """The catalog that lies beside a data set's log; nothing for formats that have none."""
     match form:
         case Format.KUAIRAND:
-            from replay.adapters import kuairand
-
-            yield from kuairand.items(paths[0])
+            return kuairand.items(paths[0])
         case Format.OPEN_BANDIT:
-            from replay.adapters import open_bandit
-
-            yield from open_bandit.items(paths[0])
+            return open_bandit.items(paths[0])
         case Format.AMAZON_CROSS_DOMAIN:
-            from replay.adapters import amazon_cross_domain
-
-            yield from amazon_cross_domain.items(paths[0])
+            return amazon_cross_domain.items(paths[0])
         case Format.JSONL | Format.CSV | Format.PARQUET | Format.THIRTY_MUSIC:
-            return
+            return iter(())
 
 
 def session(form: Format) -> Callable[[Event], str | None]:
-    """What says of which session of its user an event is; None where a log doesn't tell."""
-    match form:
-        case Format.THIRTY_MUSIC:
-            from replay.adapters import thirty_music
+    """What says of which session of its user an event is; None where a log doesn't tell.
 
-            return thirty_music.session
-        case _:
-            return lambda event: None
+    >>> session(Format.JSONL)(Event(ts=1, user_id="u", item_id="i", action="play")) is None
+    True
+    """
+    return thirty_music.session if form is Format.THIRTY_MUSIC else lambda event: None
 
 
 def items_file(path: Path) -> Iterator[Item]:
@@ -89,35 +82,20 @@ def items_file(path: Path) -> Iterator[Item]:
 
 
 def _rows(path: Path, form: Format, columns: Columns) -> Iterator[LogRow]:
-    # Each reader is imported when it is asked for: the command line must not wait for polars to read JSON.
     match form:
         case Format.JSONL:
-            from replay.adapters import jsonl
-
             return jsonl.rows(path, columns)
         case Format.CSV:
-            from replay.adapters import table
-
             return table.csv_rows(path, columns)
         case Format.PARQUET:
-            from replay.adapters import table
-
             return table.parquet_rows(path, columns)
         case Format.KUAIRAND:
-            from replay.adapters import kuairand
-
             return kuairand.rows(path)
         case Format.OPEN_BANDIT:
-            from replay.adapters import open_bandit
-
             return open_bandit.rows(path)
         case Format.AMAZON_CROSS_DOMAIN:
-            from replay.adapters import amazon_cross_domain
-
             return amazon_cross_domain.rows(path)
         case Format.THIRTY_MUSIC:
-            from replay.adapters import thirty_music
-
             return thirty_music.rows(path)
 
 
@@ -129,7 +107,11 @@ _peek = msgspec.json.Decoder(_Peek)
 
 
 def time_of(row: LogRow) -> int | None:
-    """What the order of a log goes by: arrival where it is known (its events may be late), else ts; None if unreadable."""
+    """What the order of a log goes by: arrival where it is known (its events may be late), else ts; None if unreadable.
+
+    >>> time_of(LogRow(1, b'{"ts": 7}', None)), time_of(LogRow(1, b'{"ts": 7}', 9)), time_of(LogRow(1, b"{", None))
+    (7, 9, None)
+    """
     if row.arrival_ms is not None:
         return row.arrival_ms
     try:

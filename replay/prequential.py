@@ -13,18 +13,19 @@ from itertools import islice
 import msgspec
 import xxhash
 
-from online_model.metrics import Prequential, WindowResult
+from online_model.metrics import WindowResult
 from online_model.tally import TaskMetrics
 from replay.log_rows import LogRow
-from streams.core.join.events import Event, LogBegin, Rejected, Tick, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Event, LogBegin, Rejected, Tick
 from streams.core.join.partition import Partition
-from streams.core.join.records import Arrived, Dead, Effects, Outgoing
-from streams.core.join.state import digest
+from streams.core.join.records import Arrived, Effects, Outgoing, RejectedRecord
 from streams.core.learning.learn import Learner
 from streams.core.learning.live_value import StrategyValue
+from streams.core.state.digest import digest
 
 BATCH = 512  # rows at once: what the parts of the core gain from more is below the noise
-SHOWN_REJECTIONS = 5  # a reason, with line and detail
+KEPT_REJECTIONS = 5  # of each reason, with line and detail
 FEW_EXAMPLES, SMALL_STEP = 1_000, 4  # of more examples than these, steps of fewer than those take most of the time for nothing
 FEW_POSITIVES = 100  # below it a figure's error is larger than what changes of a model usually bring
 CLOSING = Tick(ts=0, last=True)  # at the partition's own watermark, whatever the last row was
@@ -63,6 +64,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Numbered = tuple[int, Arrived]  # the line (offset of a topic) that it came from
+Progress = Callable[[int, int], None]  # rows so far, event time in ms or -1
 
 
 def of_file(rows: Iterable[LogRow]) -> Iterator[Numbered]:
@@ -82,15 +84,12 @@ def run(
     learner: Learner,
     *,
     closing: bool,
-    since_ms: int | None = None,
-    progress: Callable[[int, int], None] = lambda rows, watermark_ms: None,
     batches: Callable[[Iterator[Numbered]], Iterator[list[Numbered]]] | None = None,
     also: Callable[[int, Sequence[Outgoing]], None] = lambda partition, records: None,
     after: Callable[[Effects], None] = lambda effects: None,
 ) -> Result:
     """Drive the records through. `closing`: end with the tick that closes all joins, as `segue send` does.
 
-    `since_ms`: exposures shown from then on are also judged apart: for settings that were chosen on what came before.
     `batches`: cuts the records elsewhere than at every BATCH. `also`: is handed what the learner is handed.
     `after`: is handed all that a batch caused, once it is learned from.
     """
@@ -105,9 +104,6 @@ def run(
         learned_s += time.perf_counter() - start
         also(partition.number, records)
 
-    apart = Prequential()
-    if since_ms is not None:
-        learner.watchers.append(lambda ts, *rows: apart.score(ts, *rows) if ts >= since_ms else None)
     for batch in (batches or _even)(iter(arrivals)):
         effects = partition.apply([journal.saw(line, arrived) for line, arrived in batch])
         journal.rejected(effects.dead)
@@ -115,14 +111,25 @@ def run(
         after(effects)
         for table in partition.tables.named().values():
             table.settle()
-        progress(journal.rows, partition.progress.watermark_ms)
     if closing:
         end = Arrived(journal.offset + 1, 0, 0, CLOSING, "")
         learn(partition.apply([end]).examples)
-    result = _result(partition, learner, journal, time.monotonic() - began, learned_s)
-    if since_ms is None:
-        return result
-    return msgspec.structs.replace(result, since_ms=since_ms, since=msgspec.convert(apart.summary(), dict[str, TaskMetrics]))
+    return _result(partition, learner, journal, time.monotonic() - began, learned_s)
+
+
+def reported(records: Iterable[Numbered], progress: Progress) -> Iterator[Numbered]:
+    """The records as they are; `progress` is called at every BATCH and at the end."""
+    rows = 0
+    for rows, (line, arrived) in enumerate(records, 1):
+        yield line, arrived
+        if rows % BATCH == 0:
+            progress(rows, arrived.arrival_ms)
+    progress(rows, -1)
+
+
+def task_metrics(summary: object) -> dict[str, TaskMetrics]:
+    """A summary of metrics by task, as results have it."""
+    return msgspec.convert(summary, dict[str, TaskMetrics])
 
 
 def _even(numbered: Iterator[Numbered]) -> Iterator[list[Numbered]]:
@@ -154,23 +161,27 @@ class _Journal:
             self.propensities = self.propensities or record.propensity is not None
         return arrived
 
-    def rejected(self, dead: Iterable[Dead]) -> None:
+    def rejected(self, dead: Iterable[RejectedRecord]) -> None:
         for letter in dead:
             reason = str(letter.reason)
             self.counts[reason] = self.counts.get(reason, 0) + 1
-            if self.counts[reason] <= SHOWN_REJECTIONS:
+            if self.counts[reason] <= KEPT_REJECTIONS:
                 line = self.lines.get(letter.offset, letter.offset)
                 self.first.append(Rejection(line=line, reason=reason, detail=letter.detail))
         self.lines.clear()
 
 
 def whole(digests: dict[str, str]) -> str:
-    """One hash of the hashes by kind."""
+    """One hash of the hashes by kind, whatever their order.
+
+    >>> whole({"a": "1", "b": "2"}) == whole({"b": "2", "a": "1"}) != whole({"a": "2", "b": "1"})
+    True
+    """
     return xxhash.xxh3_128_hexdigest("\n".join(f"{name}={value}" for name, value in sorted(digests.items())).encode())
 
 
 def _result(partition: Partition, learner: Learner, journal: _Journal, seconds: float, learned_s: float) -> Result:
-    metrics = msgspec.convert(learner.metrics.summary(), dict[str, TaskMetrics])
+    metrics = task_metrics(learner.metrics.summary())
     rejected = dict(sorted(journal.counts.items()))
     counted = {k: v for k, v in (partition.progress.counted | learner.counted).items() if not k.startswith("rejected:")}
     digests = digest({name: table.rows() for name, table in partition.tables.named().items()}) | learner.digest()
@@ -186,10 +197,7 @@ def _result(partition: Partition, learner: Learner, journal: _Journal, seconds: 
         digests=digests,
         windows=learner.take_windows(),
         strategies=learner.take_values(),
-        fading={
-            f"{half_life // 3_600_000} h": msgspec.convert(tasks, dict[str, TaskMetrics])
-            for half_life, tasks in learner.metrics.fading().items()
-        },
+        fading={f"{half_life // 3_600_000} h": task_metrics(tasks) for half_life, tasks in learner.metrics.fading().items()},
         counted=dict(sorted(counted.items())),
         rejections=journal.first,
         notes=list(_notes(counted, metrics, journal, learner)),

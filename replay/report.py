@@ -5,7 +5,7 @@ import base64
 import datetime
 import html
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,8 +18,8 @@ from online_model.features import TASKS
 from online_model.metrics import WindowResult
 from online_model.tally import BINS, LOGIT_RANGE, NEGATIVE, POSITIVE, PREDICTED, TaskMetrics
 from replay.prequential import Result, auc_error
+from streams.core.join.keys import HOUR_MS
 
-HOUR_MS = 3_600_000
 COLOURS = ("#2456a6", "#b8412c", "#2f8f5b", "#8a5aa8", "#b5862a")  # a task each, told apart without colour vision by their order
 CURVE_BINS = 20  # of equal mass, as for ECE
 FEWEST = 20  # rows of each label in a window, below which its AUC is noise and isn't drawn
@@ -30,11 +30,16 @@ class Setting(Protocol):
     """A setting as it held, and where that came from."""
 
     @property
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """Its path in the settings, with dots."""
+
     @property
-    def value(self) -> Any: ...
+    def value(self) -> Any:
+        """As it held."""
+
     @property
-    def source(self) -> str: ...
+    def source(self) -> str:
+        """Where it came from; `default` where nobody set it."""
 
 
 def write(
@@ -45,12 +50,17 @@ def write(
 
     `more`: titles and HTML of further sections; `evidence`: what they show, for the JSON.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     named = {s.key: {"value": s.value, "source": s.source} for s in settings}
     document = {"log": title, "result": result, "settings": named} | ({"evidence": evidence} if evidence else {})
+    return save(folder, page(result, histogram, settings, title, more), document)
+
+
+def save(folder: Path, page: str, document: object) -> Path:
+    """Write a page as `index.html` and what it shows as `result.json` into the folder; gives the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "result.json").write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2))
     path = folder / "index.html"
-    path.write_text(page(result, histogram, settings, title, more), encoding="utf-8")
+    path.write_text(page, encoding="utf-8")
     return path
 
 
@@ -72,8 +82,8 @@ def _table(title: str, metrics: dict[str, TaskMetrics]) -> Table:
     for column in ("task", "AUC", "GAUC", "log loss", "NE", "COPC", "n", "positives"):
         table.add_column(column, justify="left" if column == "task" else "right", no_wrap=True)
     for task, m in metrics.items():
-        auc = f"{_number(m.auc)} ±{_number(auc_error(m)).removeprefix('0')}" if m.auc == m.auc else "–"
-        table.add_row(task, auc, *(_number(f) for f in (m.gauc, m.logloss, m.ne, m.copc)), f"{m.n:,.0f}", f"{m.positives:,.0f}")
+        auc = f"{number(m.auc)} ±{number(auc_error(m)).removeprefix('0')}" if m.auc == m.auc else "–"
+        table.add_row(task, auc, *(number(f) for f in (m.gauc, m.logloss, m.ne, m.copc)), f"{m.n:,.0f}", f"{m.positives:,.0f}")
     return table
 
 
@@ -97,18 +107,23 @@ def page(result: Result, histogram: np.ndarray, settings: Sequence[Setting], tit
         "</ul>",
         _rejected(result),
         "<h2>Counts</h2>",
-        _rows(("what", "how often"), [(name, f"{n:,}") for name, n in result.counted.items()]),
+        html_table(("what", "how often"), [(name, f"{n:,}") for name, n in result.counted.items()]),
         _settings(settings),
         "<h2>Digest</h2>",
         f"<p class=small>Of all state and parameters: equal logs, settings and versions give equal digests.</p><pre>{result.digest}</pre>",
-        _rows(("kind of state", "hash"), [(name, f"<code>{value}</code>") for name, value in result.digests.items()]),
+        html_table(("kind of state", "hash"), [(name, f"<code>{value}</code>") for name, value in result.digests.items()]),
     ]
+    return html_page(title, parts)
+
+
+def html_page(title: str, parts: Iterable[str]) -> str:
+    """A self-contained page of parts that are HTML already."""
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
     return f"{head}<main>{''.join(parts)}</main></html>"
 
 
 def curve(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One task's [3, BINS] in bins of about equal mass along the logit: mean prediction, observed rate, rows of each."""
+    """One task's [3, BINS] in CURVE_BINS of about equal mass along the logit: mean prediction, observed rate, rows of each."""
     rows = histogram[NEGATIVE] + histogram[POSITIVE]
     total = rows.sum()
     if not total:
@@ -119,22 +134,19 @@ def curve(histogram: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return predicted[there] / mass[there], positive[there] / mass[there], mass[there]
 
 
-def shown_width(windows: Sequence[WindowResult]) -> int:
-    """The width of window to draw: the widest with at least a dozen windows, else the narrowest."""
+def drawn_width(windows: Sequence[WindowResult]) -> int:
+    """The width of window to draw, in ms: the widest with at least a dozen windows, else the narrowest; 0 without any."""
     widths = sorted({w.width_ms for w in windows})
     many = [width for width in widths if sum(w.width_ms == width for w in windows) >= 12]
     return many[-1] if many else widths[0] if widths else 0
 
 
 def _pictures(result: Result, histogram: np.ndarray, tasks: Sequence[str]) -> Iterator[tuple[str, str]]:
-    from matplotlib.figure import Figure
-
-    width = shown_width(result.windows)
+    width = drawn_width(result.windows)
     windows = sorted((w for w in result.windows if w.width_ms == width), key=lambda w: w.start_ms)
     if windows and tasks:
         for field, name, ideal in (("auc", "AUC", 0.5), ("ne", "NE", 1.0)):
-            figure = Figure(figsize=(9, 3.2), layout="constrained")
-            axes = figure.subplots()
+            figure, axes = axes_of(3.2)
             for task in tasks:
                 drawn = [w for w in windows if _enough(w.tasks[task])]
                 if drawn:
@@ -147,6 +159,8 @@ def _pictures(result: Result, histogram: np.ndarray, tasks: Sequence[str]) -> It
             plain(axes)
             yield f"{name} by window of {_span(width)} (event time)", inline(figure)
     if tasks:
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(9, 1.9 * -(-len(tasks) // 3) + 0.5), layout="constrained")
         for place, task in enumerate(tasks):
             axes = figure.add_subplot(-(-len(tasks) // 3), min(3, len(tasks)), place + 1)
@@ -159,8 +173,7 @@ def _pictures(result: Result, histogram: np.ndarray, tasks: Sequence[str]) -> It
         figure.supxlabel("predicted", fontsize=9)
         figure.supylabel("observed", fontsize=9)
         yield "Calibration (20 bins of equal mass)", inline(figure)
-        figure = Figure(figsize=(9, 2.4), layout="constrained")
-        axes = figure.subplots()
+        figure, axes = axes_of(2.4)
         centres = (np.arange(BINS) + 0.5) * (2 * LOGIT_RANGE / BINS) - LOGIT_RANGE
         for task in tasks:
             rows = histogram[TASKS.index(task)][:2].sum(0)
@@ -180,7 +193,16 @@ def _colour(task: str) -> str:
     return COLOURS[TASKS.index(task) % len(COLOURS)]
 
 
+def axes_of(height: float) -> tuple[Any, Any]:
+    """A new figure over the page's width, `height` inches high, and its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, height), layout="constrained")
+    return figure, figure.subplots()
+
+
 def plain(axes: Any, legend: bool = True) -> None:
+    """Axes as all pictures have them; `legend`: with what is labelled."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25)
@@ -189,6 +211,7 @@ def plain(axes: Any, legend: bool = True) -> None:
 
 
 def inline(figure: Any) -> str:
+    """The picture inside the page: an HTML image without a file."""
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=140)
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}">'
@@ -205,9 +228,9 @@ def _figures(metrics: dict[str, TaskMetrics]) -> str:
     for task, m in metrics.items():
         slack = COPC_SLACK + 2 / m.positives**0.5 if m.positives else float("nan")
         off = f"<td class=off title='further from 1 than {slack:.3f}'>" if abs(m.copc - 1) > slack else "<td>"
-        cells = "".join(f"<td>{_number(f)}</td>" for f in (m.auc, auc_error(m), m.gauc, m.logloss, m.ne))
-        rest = f"<td>{_number(m.ece)}</td><td>{m.n:,.0f}</td><td>{m.positives:,.0f}</td>"
-        rows.append(f"<tr><th style='border-left:4px solid {_colour(task)}'>{task}</th>{cells}{off}{_number(m.copc)}</td>{rest}</tr>")
+        cells = "".join(f"<td>{number(f)}</td>" for f in (m.auc, auc_error(m), m.gauc, m.logloss, m.ne))
+        rest = f"<td>{number(m.ece)}</td><td>{m.n:,.0f}</td><td>{m.positives:,.0f}</td>"
+        rows.append(f"<tr><th style='border-left:4px solid {_colour(task)}'>{task}</th>{cells}{off}{number(m.copc)}</td>{rest}</tr>")
     head = "".join(f"<th>{h}</th>" for h in ("task", "AUC", "±", "GAUC", "log loss", "NE", "COPC", "ECE", "n", "positives"))
     return f"<table class=figures><tr>{head}</tr>{''.join(rows)}</table>"
 
@@ -216,34 +239,38 @@ def _rejected(result: Result) -> str:
     if not result.rejected:
         return "<h2>Rejected</h2><p>Nothing.</p>"
     first = [(r.reason, f"{r.line:,}", html.escape(r.detail[:200])) for r in result.rejections]
-    return (
-        "<h2>Rejected</h2>"
-        + _rows(("reason", "records"), [(reason, f"{n:,}") for reason, n in result.rejected.items()])
-        + "<details><summary>the first of each reason</summary>"
-        + _rows(("reason", "line", "detail"), first)
-        + "</details>"
-    )
+    counts = html_table(("reason", "records"), [(reason, f"{n:,}") for reason, n in result.rejected.items()])
+    details = f"<details><summary>the first of each reason</summary>{html_table(('reason', 'line', 'detail'), first)}</details>"
+    return f"<h2>Rejected</h2>{counts}{details}"
 
 
 def _settings(settings: Sequence[Setting]) -> str:
+    def table(settings: Sequence[Setting]) -> str:
+        cells = [(s.key, html.escape(str(s.value)), html.escape(s.source)) for s in settings]
+        return html_table(("setting", "value", "set by"), cells)
+
     changed = [s for s in settings if s.source != "default"]
-    cells = [(s.key, html.escape(str(s.value)), html.escape(s.source)) for s in settings]
-    told = f"{len(changed)} changed from the defaults" if changed else "all defaults"
-    changed_rows = _rows(("setting", "value", "set by"), [(s.key, html.escape(str(s.value)), html.escape(s.source)) for s in changed])
-    return (
-        f"<h2>Settings: {told}</h2>"
-        + (changed_rows if changed else "")
-        + f"<details><summary>all {len(cells)}</summary>{_rows(('setting', 'value', 'set by'), cells)}</details>"
-    )
+    title = f"{len(changed)} changed from the defaults" if changed else "all defaults"
+    every = f"<details><summary>all {len(settings)}</summary>{table(settings)}</details>"
+    return f"<h2>Settings: {title}</h2>{table(changed) if changed else ''}{every}"
 
 
-def _rows(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A table of cells that are HTML already."""
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], style: str = "") -> str:
+    """A table of cells that are HTML already; `style`: attributes of the table.
+
+    >>> html_table(("a", "b"), [("1", "2")])
+    '<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table>'
+    """
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{''.join(f'<th>{h}</th>' for h in head)}</tr>{body}</table>"
+    return f"<table{style}><tr>{''.join(f'<th>{h}</th>' for h in head)}</tr>{body}</table>"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Four digits; a dash for NaN.
+
+    >>> number(0.12345), number(float("nan"))
+    ('0.1235', '–')
+    """
     return "–" if value != value else f"{value:.4f}"
 
 

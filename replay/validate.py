@@ -1,21 +1,22 @@
-"""What is wrong with a log, line by line: the core's own verdicts, said so that a person can mend the file."""
+"""What is wrong with a log, line by line: the core's own verdicts, in words by which a person can mend the file."""
 from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from replay.log_rows import LogRow
-from replay.off_policy.strategy_rounds import Reader
-from streams.core.join.catalog import Catalog
-from streams.core.join.events import Action, Reason, Rejected, decode
-from streams.core.join.partition import Partition
-from streams.core.join.records import Arrived
+from replay.off_policy import strategy_rounds
+from replay.off_policy.evaluate import prospects
+from replay.off_policy.log_pass import LogObserver, apply_rows
+from replay.off_policy.rounds import RoundReader
+from streams.core.join.events import Action, Reason, Rejected
+from streams.core.join.items import Item
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 
 FOUND_LIMIT = 80  # characters of a found value
 SECONDS_LIMIT = 100_000_000_000  # as ms that is March 1973: no log is that old, so such a time was in seconds
@@ -33,26 +34,48 @@ class Complaint(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-def complaints(rows: Iterable[LogRow], settings: PartitionSettings, strategies: Reader | None = None) -> Iterator[Complaint | None]:
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with a log, and what other policies it can be evaluated for."""
+
+    rows: int
+    good: int
+    bad: dict[str, int]  # reason -> records
+    complaints: list[str]  # NAME:LINE: what is wrong there
+    evaluate: list[str]  # what `segue evaluate` can estimate from it, and what it can't
+
+
+def complaints(rows: Iterable[LogRow], settings: PartitionSettings, observers: Sequence[LogObserver] = ()) -> Iterator[Complaint | None]:
     """A verdict a record, in order: None where it is good. Late, future and duplicate records are judged as in replay.
 
-    `strategies` looks on.
+    `observers` see the same pass of the log.
     """
-    reader = strategies or Reader(settings)
-    partition = Partition(settings, Tables.over(), Catalog())
-    for offset, row in enumerate(rows):
-        for index, record in enumerate(decode(row.raw)):
-            arrival = row.arrival_ms or 0 if isinstance(record, Rejected) else record.ts if row.arrival_ms is None else row.arrival_ms
-            effects = partition.apply([Arrived(offset, index, arrival, record, f"{offset}-{index}", row.raw)])
-            reader.take(row.line, record, effects)
-            if isinstance(record, Rejected):
-                yield Complaint(line=row.line, reason=record.reason, message=message(record.reason, record.detail, record.raw))
-                continue
-            dead = [Complaint(line=row.line, reason=d.reason, message=message(d.reason, d.detail, row.raw)) for d in effects.dead]
-            yield dead[0] if dead else _suspect(row.line, record.ts)
-        for table in partition.tables.named().values():
-            table.settle()
-    reader.close(partition)
+    for line, arrived, effects in apply_rows(rows, settings, observers):
+        record = arrived.record
+        if isinstance(record, Rejected):
+            yield Complaint(line=line, reason=record.reason, message=message(record.reason, record.detail, record.raw))
+        elif effects.dead:
+            dead = effects.dead[0]
+            yield Complaint(line=line, reason=dead.reason, message=message(dead.reason, dead.detail, arrived.raw))
+        else:
+            yield _suspect(line, record.ts)
+
+
+def validate(
+    name: str, rows: Iterable[LogRow], items: Iterable[Item], settings: PartitionSettings, most: int, update: Callable[[int, int], None]
+) -> Verdict:
+    """Every record of a log, judged in one pass; at most `most` complaints a reason are worded. `update`: (records so far, -1)."""
+    strategies = strategy_rounds.StrategyReader(settings)
+    reader = RoundReader(settings, {item.item_id: item for item in items})
+    bad, worded, n = Counter[str](), list[str](), 0
+    for n, complaint in enumerate(complaints(rows, settings, [reader, strategies]), 1):
+        if n % 1000 == 0:
+            update(n, -1)
+        if complaint is not None:
+            bad[complaint.reason] += 1
+            if bad[complaint.reason] <= most:
+                worded.append(f"{name}:{complaint.line}: {complaint.message}")
+    supported = [*prospects(reader.rounds()), *strategy_rounds.prospects(strategies)]
+    return Verdict(rows=n, good=n - bad.total(), bad=dict(bad), complaints=worded, evaluate=supported)
 
 
 def _suspect(line: int, ts: int) -> Complaint | None:
@@ -64,7 +87,11 @@ def _suspect(line: int, ts: int) -> Complaint | None:
 
 
 def message(reason: Reason, detail: str, raw: bytes) -> str:
-    """Where, what was expected, what was found, what to do."""
+    """Where, what was expected, what was found, what to do.
+
+    >>> message(Reason.WRONG_TYPE, "Expected `int`, got `str` - at `$.ts`", b'{"ts": "2024-01-01"}')
+    '$.ts: expected int (ms UTC), got "2024-01-01"; convert it or pass --time iso'
+    """
     match = _AT.match(detail)
     path, what = (match["path"], match["what"]) if match else ("$", detail)
     if missing := _MISSING.match(what):
@@ -80,7 +107,7 @@ def message(reason: Reason, detail: str, raw: bytes) -> str:
     else:
         what = what[:1].lower() + what[1:].replace("`", "")
     hint = _hint(name, reason, found)
-    return f"{path}: {what}, got {_shown(found)}" + (f"; {hint}" if hint else "")
+    return f"{path}: {what}, got {_quoted(found)}" + (f"; {hint}" if hint else "")
 
 
 def _hint(name: str, reason: Reason, found: Any) -> str:
@@ -112,6 +139,6 @@ def _found(raw: bytes, path: str) -> Any:
     return value
 
 
-def _shown(value: Any) -> str:
+def _quoted(value: Any) -> str:
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= FOUND_LIMIT else text[:FOUND_LIMIT] + "…"

@@ -1,4 +1,4 @@
-"""Processes that we start and that never outlive us: each in a session of its own, its words in a file.
+"""Child processes that never outlive this one: each in a session of its own, its output in a file.
 
 The terminal's Ctrl-C reaches only the parent, which ends the others in order. A parent that is killed outright takes
 them with it: the kernel sends each the signal it was tied by (Linux).
@@ -16,8 +16,7 @@ from pathlib import Path
 
 from streams.interrupts import held
 
-LOOK_S = 0.05  # between two looks at whether a process has ended
-TAIL_BYTES = 2_000  # of its words, in a message
+TAIL_BYTES = 2_000  # of its output, in a message
 
 # Runs in the child before it becomes the command.
 _TIED = (
@@ -35,7 +34,7 @@ def tied(command: Sequence[str], by: signal.Signals) -> list[str]:
 
 
 def run(command: Sequence[str], cwd: Path | None = None, limit_s: float | None = None) -> subprocess.CompletedProcess[bytes]:
-    """`subprocess.run`, its words captured, and no signal leaves the process behind. `command` begins with a path.
+    """`subprocess.run` with its output captured; no signal leaves the process behind. `command` begins with a path.
 
     Raises subprocess.TimeoutExpired, and OSError where `cwd` is no folder."""
     process: subprocess.Popen[bytes] | None = None
@@ -55,7 +54,7 @@ def run(command: Sequence[str], cwd: Path | None = None, limit_s: float | None =
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """With whatever it has started; and no word of it is read."""
+    """Kill a process and whatever it has started; its output is not read."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -65,7 +64,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 class Child:
-    """A process of ours. Start it from the main thread: it is killed when the thread that started it ends."""
+    """A child process. Start it from the main thread: it is killed when the thread that started it ends."""
 
     def __init__(self, name: str, command: Sequence[str], log_file: Path, environment: Mapping[str, str]) -> None:
         self.name, self.log_file = name, log_file
@@ -77,22 +76,24 @@ class Child:
 
     @property
     def pid(self) -> int:
+        """The process id."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
+        """Whether it still runs."""
         return self._process.poll() is None
 
     @property
     def ending(self) -> str:
-        """How it ended, and its last words."""
+        """How it ended, and the end of its output."""
         code = self._process.poll()
         how = "is running" if code is None else f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        words = self.log_file.read_bytes()[-TAIL_BYTES:].decode(errors="replace").strip()
-        return f"{how}; the end of {self.log_file}:\n{words}" if words else f"{how}, and said nothing ({self.log_file})"
+        output = self.log_file.read_bytes()[-TAIL_BYTES:].decode(errors="replace").strip()
+        return f"{how}; the end of {self.log_file}:\n{output}" if output else f"{how}, without output ({self.log_file})"
 
     def signal(self, number: signal.Signals) -> None:
-        """To the process and whatever it may have started."""
+        """Send a signal to the process and whatever it may have started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 

@@ -1,4 +1,4 @@
-"""What is wrong with this machine, the installation or the broker, and the way out."""
+"""What is wrong with this machine, the installation or the broker, and how to repair it."""
 from __future__ import annotations
 
 import importlib.util
@@ -18,18 +18,28 @@ from streams.kafka_io.topics import TopicSettings
 from streams.worker.stores import StoreSettings
 
 PACKAGES = ("streams", "online_model", "bandit", "replay")
-ENOUGH_BYTES = 2 << 30  # free disk: broker and stores of an hour at full load
+MIN_FREE_BYTES = 2 << 30  # free disk: broker and stores of an hour at full load
 CONNECT_S = 2.0
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing looked at."""
+    """The result of one check."""
 
     what: str
     ok: bool
     found: str
     remedy: str = ""
     needed: bool = True  # False: Segue works without, in part
+
+    def lines(self) -> Iterator[str]:
+        """For people: the verdict, and the remedy of what is wrong.
+
+        >>> list(Finding(what="CUDA", ok=False, found="none", needed=False).lines())
+        ['note  CUDA: none']
+        """
+        yield f"{'ok  ' if self.ok else 'NO  ' if self.needed else 'note'}  {self.what}: {self.found}"
+        if not self.ok and self.remedy:
+            yield f"      {self.remedy}"
 
 
 def examine(settings: TopicSettings, stores: StoreSettings) -> list[Finding]:
@@ -56,7 +66,7 @@ def _machine(data: Path) -> Iterator[Finding]:
     parent = next(p for p in (data.resolve(), *data.resolve().parents) if p.exists())
     free = shutil.disk_usage(parent).free
     remedy = "free some, or set stores.data_dir"
-    yield Finding(what=f"disk under {parent}", ok=free >= ENOUGH_BYTES, found=f"{free / (1 << 30):,.1f} GiB free", remedy=remedy)
+    yield Finding(what=f"disk under {parent}", ok=free >= MIN_FREE_BYTES, found=f"{free / (1 << 30):,.1f} GiB free", remedy=remedy)
     yield Finding(what=f"may write {parent}", ok=os.access(parent, os.W_OK), found=str(parent), remedy="set stores.data_dir")
     device = devices.chosen("auto")
     found = "torch finds a device" if device != "cpu" else "none; the learner runs on the CPU"

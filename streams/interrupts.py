@@ -1,4 +1,4 @@
-"""What SIGINT, SIGTERM and SIGHUP do to a process that has something to stop in order."""
+"""SIGINT, SIGTERM and SIGHUP in a process that has parts to stop in order."""
 from __future__ import annotations
 
 import contextlib
@@ -12,66 +12,68 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(RuntimeError):
-    """A signal came before there was anything to sum up."""
+    """A signal came before there was a result to report."""
 
 
 class Signals:
-    """SIGINT, SIGTERM and SIGHUP: an interruption where nothing else is said, else what is said."""
+    """While it is open, the signals raise `Interrupted`, or call what `handle_with` was given; afterwards, all is as it was before."""
 
     def __init__(self) -> None:
         self.seen = False
-        self._then: Callable[[], object] | None = None
+        self._action: Callable[[], object] | None = None
         self._before: dict[signal.Signals, Any] = {}
 
-    def then(self, then: Callable[[], object]) -> None:
-        """From now on do this."""
-        self._then = then
+    def handle_with(self, action: Callable[[], object]) -> None:
+        """From now on, a signal calls `action`."""
+        self._action = action
 
-    def calm(self) -> None:
-        """From now on do nothing: what is still to be done ends by itself, soon."""
-        self._then = lambda: None
+    def ignore(self) -> None:
+        """From now on, a signal does nothing: what is left to do ends by itself, soon."""
+        self._action = lambda: None
 
     def __enter__(self) -> Signals:
-        self._before = {number: signal.signal(number, self._take) for number in SIGNALS}
+        self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         self.seen = True
-        if self._then is None:
+        if self._action is None:
             raise Interrupted(f"stopped by {signal.Signals(number).name} before anything ran")
-        self._then()
+        self._action()
 
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """A signal that comes meanwhile is taken afterwards. For what happens whole or not at all, such as the start of a
-    process: interrupted halfway, it runs and nobody knows it."""
+    """Delay signals to the end of the block.
+
+    For what must happen whole or not at all, such as the start of a process: interrupted halfway, it would run unnoticed.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are taken in the main thread
         return
     before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not None}
-    came: list[int] = []
+    pending: list[int] = []
     holding = True
 
-    def take(number: int, frame: FrameType | None) -> None:
+    def delay(number: int, frame: FrameType | None) -> None:
         if holding:
-            came.append(number)
-        else:  # another was given back and raised at once, before this one was
+            pending.append(number)
+        else:  # another signal was raised again before the handler of this one was back
             signal.signal(number, before[signal.Signals(number)])
             signal.raise_signal(number)
 
     try:
         for number in before:
-            signal.signal(number, take)
+            signal.signal(number, delay)
         yield
     finally:
         holding = False
         with contextlib.ExitStack() as last_first:  # all of it, whatever one of them raises
-            for seen in came:
+            for seen in pending:
                 last_first.callback(signal.raise_signal, seen)
             for number, handler in before.items():
                 last_first.callback(signal.signal, number, handler)

@@ -1,12 +1,14 @@
 """One checked tree of all settings, and where each value came from: default < TOML file < environment < flags.
 
-The structs stand beside the code that reads them; here they are only nested. A key is the path in the tree:
-`partition.join_window_ms` in a flag, `[partition]` and `join_window_ms` in the file, SEGUE_PARTITION__JOIN_WINDOW_MS in
-the environment. Unknown keys are refused: a misspelt setting must not silently be a default.
+Each settings struct is defined beside the code that reads it; this file nests them and assembles what each process needs.
+A key is the path in the tree: `partition.join_window_ms` in a flag, `[partition]` and `join_window_ms` in the file,
+SEGUE_PARTITION__JOIN_WINDOW_MS in the environment. An unknown key is refused, so that a misspelt setting never falls back to
+its default silently; a renamed key is refused with its new name.
 """
 from __future__ import annotations
 
 import difflib
+import functools
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,10 +23,10 @@ from streams.core.learning.learn import LearnerSettings
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
 from streams.core.serving.surfaces import arms
-from streams.http.entrance import ExporterSettings, ServiceSettings
+from streams.http.settings import ExporterSettings, ServiceSettings, ServingSettings
 from streams.kafka_io.app import FaustSettings
 from streams.kafka_io.topics import TopicSettings
-from streams.learner.loop import LearnerProcessSettings, LearningSettings
+from streams.learner.settings import LearnerProcessSettings, LearningSettings
 from streams.status import StatusSettings
 from streams.worker.ingest import IngestSettings
 from streams.worker.process import WorkerSettings
@@ -32,11 +34,25 @@ from streams.worker.replica import ReplicaSettings
 from streams.worker.stores import StoreSettings
 from streams.worker.ticks import TickSettings
 
-FILE = "segue.toml"  # taken from the working directory where no other is named
+FILE = "segue.toml"  # read from the working directory unless another file is named
 PREFIX = "SEGUE_"
 CONFIG = "SEGUE_CONFIG"  # names the file; not a setting
-NOT_SETTINGS = (CONFIG, "SEGUE_DATA")  # the second says to tests where the public logs lie
+NOT_SETTINGS = (CONFIG, "SEGUE_DATA")  # SEGUE_DATA: the tests' folder of public logs
 SECRETS = ("token", "password", "secret")
+RENAMED = {  # sections and settings of earlier versions
+    "process": "learner_process",
+    "copy": "replica",
+    "standing": "status",
+    "bandit.keep": "bandit.retain_after_drift",
+    "pages.blends": "pages.revenue_blends",
+    "pages.tasters": "pages.single_item_modules",
+}
+CONSTANTS = frozenset(  # settings of earlier versions that are constants of online_model/model_settings.py now
+    f"model.{name}"
+    for name in (
+        "row_start", "wide_start", "number_start", "effect_start", "number_lifts", "dense_betas", "logit_clip", "square_half_life_d",
+    )
+)  # fmt: skip
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,39 +69,49 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ingest: IngestSettings = IngestSettings()
     ticks: TickSettings = TickSettings()
     faust: FaustSettings = FaustSettings()
-    process: LearnerProcessSettings = LearnerProcessSettings()
-    copy: ReplicaSettings = ReplicaSettings()
+    learner_process: LearnerProcessSettings = LearnerProcessSettings()
+    replica: ReplicaSettings = ReplicaSettings()
     service: ServiceSettings = ServiceSettings()
     exporter: ExporterSettings = ExporterSettings()
-    standing: StatusSettings = StatusSettings()
+    status: StatusSettings = StatusSettings()
 
 
 def worker(s: Settings) -> WorkerSettings:
-    """What a worker takes of the tree."""
+    """The settings of a worker."""
     return WorkerSettings(topics=s.topics, stores=s.stores, partition=s.partition, ingest=s.ingest, ticks=s.ticks, faust=s.faust)
 
 
 def learner(s: Settings) -> LearningSettings:
-    """What a learner takes of the tree."""
+    """The settings of the learner."""
     return LearningSettings(
         topics=s.topics, learner=s.learner, model=s.model, bandit=s.bandit, arms=arms(s.pages, s.recommend),
-        reward=s.partition.reward, presets=s.recommend.presets, process=s.process, faust=s.faust,
+        reward=s.partition.reward, presets=s.recommend.presets, process=s.learner_process, faust=s.faust,
+    )  # fmt: skip
+
+
+def serving(s: Settings) -> ServingSettings:
+    """The settings of a worker's HTTP service."""
+    return ServingSettings(
+        topics=s.topics, partition=s.partition, service=s.service, recommend=s.recommend, pages=s.pages, bandit=s.bandit,
+        replica=s.replica, model=s.model,
     )  # fmt: skip
 
 
 class SettingsError(ValueError):
-    """A setting that is unknown or can't be what it was set to; the command line prints it and ends with 2."""
+    """A setting is unknown or has an invalid value. The command line prints the message and exits with 2."""
 
 
 class Value(NamedTuple):
-    """One setting as it holds."""
+    """One effective setting."""
 
     key: str
-    value: Any  # as TOML and JSON have it
+    value: Any  # as TOML or JSON represent it
     source: str  # default, or the file, variable or flag that set it
 
 
 class Loaded(NamedTuple):
+    """The checked settings, and every value with its source."""
+
     settings: Settings
     values: list[Value]
 
@@ -93,25 +119,23 @@ class Loaded(NamedTuple):
 def load(
     config: Path | None, environment: Mapping[str, str], flags: Sequence[tuple[str, str]] = (), tree: type[Settings] = Settings
 ) -> Loaded:
-    """Read the file (`config`, else SEGUE_CONFIG, else segue.toml where there is one), the environment, the flags.
+    """Read the file (`config`, else SEGUE_CONFIG, else segue.toml if it exists), then the environment, then the flags.
 
-    A flag is (what the user typed, `key=value`).
+    A flag is a pair: what the user typed, and `key=value`. Raises SettingsError, naming the source of the value at fault.
+
+    >>> load(None, {}, [("--set topics.prefix=demo", "topics.prefix=demo")]).settings.topics.prefix
+    'demo'
     """
     kinds = dict(leaves(tree))
     chosen: dict[str, tuple[Any, str]] = {}
     for source, key, raw in (*_from_file(config, environment, kinds), *_from_environment(environment), *_from_flags(flags)):
         if key not in kinds:
-            near = difflib.get_close_matches(key, kinds, 1, 0.5)
-            hint = f"did you mean {near[0]}?" if near else "`segue config` lists all"
-            raise SettingsError(f"{source}: unknown setting {key!r}; {hint}")
+            raise SettingsError(f"{source}: unknown setting {key!r}; {_hint(key, kinds)}")
         chosen[key] = (_converted(key, raw, kinds[key], source), source)
     nested: dict[str, Any] = {}
     for key, (value, _) in chosen.items():
         *path, name = key.split(".")
-        place = nested
-        for part in path:
-            place = place.setdefault(part, {})
-        place[name] = value
+        functools.reduce(lambda table, part: table.setdefault(part, {}), path, nested)[name] = value
     try:
         settings = msgspec.convert(nested, tree)
     except msgspec.ValidationError as error:
@@ -127,21 +151,39 @@ def load(
 
 
 def values(settings: Settings, source: str) -> list[Value]:
-    """Every setting of a tree that was put together elsewhere."""
+    """Every setting of a tree that was assembled elsewhere, with one source for all."""
     return [Value(key, value, source) for key, value in _flat(msgspec.to_builtins(settings), dict(leaves(type(settings))))]
 
 
-def leaves(kind: type[msgspec.Struct], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of a tree of structs with its type."""
+def changed(settings: Settings, chosen: Mapping[str, Any]) -> Settings:
+    """The settings with other values for some keys of two parts; checked only as far as the struct of a section checks itself.
+
+    >>> changed(Settings(), {"topics.prefix": "demo"}).topics.prefix
+    'demo'
+    """
+    for key, value in chosen.items():
+        section, _, name = key.partition(".")
+        inner = msgspec.structs.replace(getattr(settings, section), **{name: value})
+        settings = msgspec.structs.replace(settings, **{section: inner})
+    return settings
+
+
+def leaves(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of a tree of structs, with its type."""
     for field in msgspec.structs.fields(kind):
         if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
-            yield from leaves(field.type, f"{above}{field.name}.")
+            yield from leaves(field.type, f"{prefix}{field.name}.")
         else:
-            yield above + field.name, field.type
+            yield prefix + field.name, field.type
 
 
 def toml(values: Sequence[Value]) -> str:
-    """The values as a settings file, each with its source behind it."""
+    """The values as a settings file, each followed by its source as a comment.
+
+    >>> print(toml([Value("topics.prefix", "segue", "default")]), end="")
+    [topics]
+    prefix = "segue"  # default
+    """
     lines: list[str] = []
     section = None
     for key, value, source in values:
@@ -149,7 +191,7 @@ def toml(values: Sequence[Value]) -> str:
         if table != section:
             lines += ["", f"[{table}]"] if lines else [f"[{table}]"]
             section = table
-        # A value that isn't set has no TOML form.
+        # TOML has no null: an unset value is commented out.
         lines.append(f"{'# ' if value is None else ''}{name} = {_toml_value(value)}  # {source}")
     return "\n".join(lines) + "\n"
 
@@ -168,10 +210,10 @@ def _from_file(config: Path | None, environment: Mapping[str, str], kinds: Mappi
     yield from ((str(path), key, value) for key, value in _flat(table, kinds))
 
 
-def _flat(table: Mapping[str, Any], kinds: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Keys and values of nested tables, down to what is a setting or is unknown."""
+def _flat(table: Mapping[str, Any], kinds: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys and values of nested tables, down to a setting or an unknown key."""
     for name, value in table.items():
-        key = above + name
+        key = prefix + name
         if isinstance(value, Mapping) and key not in kinds and any(k.startswith(key + ".") for k in kinds):
             yield from _flat(value, kinds, key + ".")
         else:
@@ -179,7 +221,7 @@ def _flat(table: Mapping[str, Any], kinds: Mapping[str, Any], above: str = "") -
 
 
 class _Text(str):
-    """A value that was typed: a number, a list or a word."""
+    """A value from the environment or a flag: a number, a list or a word."""
 
 
 def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, str, Any]]:
@@ -197,7 +239,11 @@ def _from_flags(flags: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str, An
 
 
 def parsed(text: str) -> Any:
-    """A number, a list or a table as TOML has them, else the word that it is."""
+    """A number, a list or a table if the text is one in TOML, else the text itself.
+
+    >>> parsed("[1, 2]"), parsed("0.5"), parsed("murmur2")
+    ([1, 2], 0.5, 'murmur2')
+    """
     try:
         return tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
@@ -205,7 +251,7 @@ def parsed(text: str) -> Any:
 
 
 def _converted(key: str, raw: Any, kind: Any, source: str) -> Any:
-    """The value in the setting's type. Typed text is read as TOML, and where that doesn't fit, as a word."""
+    """The value in the setting's type. Text is read as TOML first, then as a word."""
     readings = [parsed(raw), str(raw)] if isinstance(raw, _Text) else [raw]
     error: msgspec.ValidationError | None = None
     for reading in readings:
@@ -213,7 +259,18 @@ def _converted(key: str, raw: Any, kind: Any, source: str) -> Any:
             return msgspec.convert(reading, kind)
         except msgspec.ValidationError as failed:
             error = error or failed
-    raise SettingsError(f"{source}: {key} = {raw!s}: {error}")
+    raise SettingsError(f"{source}: {key} = {'***' if _secret(key) else raw!s}: {error}")
+
+
+def _hint(key: str, kinds: Mapping[str, Any]) -> str:
+    """What to write instead of an unknown key."""
+    for old, new in RENAMED.items():
+        if key == old or key.startswith(f"{old}."):
+            return f"it was renamed to {new + key.removeprefix(old)!r}"
+    if key in CONSTANTS:
+        return "it is a constant now: leave it out"
+    near = difflib.get_close_matches(key, kinds, 1, 0.5)
+    return f"did you mean {near[0]}?" if near else "`segue config` lists all"
 
 
 def _secret(key: str) -> bool:

@@ -1,23 +1,23 @@
-"""How a worker and the learner stand, as records of `metrics`: what they took in, how far behind they are, how fresh; and how
-the strategies stand that the learner lets be chosen.
+"""Status of a worker and of the learner, as records of `metrics`: counts, lag, freshness, and the strategies of the bandit.
 
-Each process says so every few seconds, for anyone who reads the topic; the panel of `segue run` is such a reader.
-Freshness is DESIGN.md section 10's, measured where it counts, at the copy that answers: from the broker's append of an
-act to the first version that contains it.
+Each process writes its own every few seconds; the panel of `segue run` is one reader. Freshness is that of DESIGN.md
+section 10, measured at the replica that serves: from the broker's append of a feedback to the first version that
+learned from it.
 """
 from __future__ import annotations
 
 import asyncio
-import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
 from faust.types import TP
 
 from bandit.arms import EXPERIENCE
+from streams.clock import now_ms
 from streams.core.learning.reward_queue import RewardQueue
 from streams.kafka_io.messages import Out
 from streams.kafka_io.topics import names
@@ -32,13 +32,9 @@ Histogram = dict[int, int]
 
 
 class StatusSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a process says how it stands."""
+    """How often a process writes its status."""
 
-    every_s: float = 5.0  # up to 5 kB a time; `segue run` asks for it every second
-
-    def __post_init__(self) -> None:
-        if self.every_s <= 0:
-            raise ValueError(f"every_s must be above 0, got {self.every_s}")
+    every_s: Annotated[float, msgspec.Meta(gt=0)] = 5.0  # up to 5 kB a time; `segue run` sets it to a second
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,39 +47,39 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="worker"):
-    """A worker. Counts are of all it ever took in, restarts included."""
+    """A worker. Counts are since its state began, restarts included."""
 
     at_ms: int
     slot: str
     partitions: dict[int, PartitionStatus]
     counted: dict[str, int]  # events, exposures, unjoined, rejected:REASON
-    model_version: int | None  # that answers; None: no model yet
-    model_age_ms: int  # since the learner was last heard of
-    measured: int  # acts whose freshness was measured since the start of the process
-    freshness_ms: Histogram  # of those since the record before: ms, rounded up within 5 %, to acts
+    model_version: int | None  # that serves; None: no model yet
+    model_age_ms: int  # since the newest record from the learner
+    measured: int  # feedback whose freshness was measured since the start of the process
+    freshness_ms: Histogram  # of those since the record before: ms, rounded up within 5 %, to how many
 
 
 class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One strategy of a surface. Of all its segments together, each weighing what its rounds do."""
+    """One strategy of a surface: the mean over its segments, weighted by their rounds."""
 
-    rounds: float  # that its posteriors remember: an alarm of drift leaves a tenth, and all fade
-    chance: float  # to be drawn now
-    experience: float  # that it is thought to earn: mean of the posteriors
+    rounds: float  # in its posteriors: an alarm of drift leaves a tenth, and all fade
+    propensity: float = msgspec.field(name="chance")  # to be drawn now
+    experience: float  # mean of the posteriors
     revenue: float  # the same
-    value: float | None  # experience in the newest hour, were it always drawn: doubly robust; None: no round was seen
+    value: float | None  # experience in the newest hour, were it always drawn, doubly robust; None: no round was seen
     value_error: float | None  # its standard error
     ess: float  # effective rounds behind it
 
 
 class SurfaceStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The strategies of pages, or of lists."""
+    """The strategies of pages, or of slates."""
 
     revenue_weight: float  # against experience's 1
     strategies: dict[str, StrategyStatus]
 
 
 class LearnerStatus(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="learner"):
-    """The learner. Counts are of all it ever learned, restarts included, but for `acts`."""
+    """The learner. Counts are since its state began, restarts included, but for `acts`."""
 
     at_ms: int
     slot: str
@@ -91,31 +87,40 @@ class LearnerStatus(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
     version: int
     offset: int  # of the last record of `examples` learned; -1: none
     lag: int  # records there that are not learned
-    acts: int  # in versions published since the start of the process: what serving copies measure the freshness of
+    acts: int  # feedback in versions published since the start of the process: what replicas measure the freshness of
     counted: dict[str, int]  # examples, reversals, scored, unscored, uncompared, sampled_out
     fading: Mapping[int, Mapping[str, Mapping[str, float | None]]]  # half-life, ms of event time -> task -> figures
-    surfaces: dict[str, SurfaceStatus] = {}  # page, list -> how their strategies stand
+    surfaces: dict[str, SurfaceStatus] = {}  # page, list -> status of their strategies
 
 
-Standing = WorkerStatus | LearnerStatus
+ProcessStatus = WorkerStatus | LearnerStatus
 
 
 def rounded(ms: int) -> int:
-    """Up, within 5 %: to 1 below 100, to 5 below 1,000, to 50 below 10,000."""
+    """Milliseconds rounded up, within 5 %: to 1 below 100, to 5 below 1,000, to 50 below 10,000.
+
+    >>> rounded(99), rounded(101), rounded(1_001)
+    (99, 105, 1050)
+    """
     step = max(10 ** (len(str(max(ms, 0))) - 1) // 20, 1)
     return -(-max(ms, 0) // step) * step
 
 
 def histogram(values: Iterable[int]) -> Histogram:
-    """Milliseconds, rounded, to how many."""
-    out: Histogram = {}
-    for value in values:
-        out[rounded(value)] = out.get(rounded(value), 0) + 1
-    return out
+    """Milliseconds, rounded, to how many there are.
+
+    >>> histogram([7, 101, 104])
+    {7: 1, 105: 2}
+    """
+    return dict(Counter(map(rounded, values)))
 
 
 def quantile(counts: Mapping[int, int], share: float, missing: int = 0) -> int | None:
-    """The value that a share of all reach at most; `missing` ones count as infinite. None: it is infinite, or there are none."""
+    """The quantile at `share` of a histogram; `missing` values count as infinite. None: it is infinite, or there are no values.
+
+    >>> quantile({7: 1, 105: 2}, 0.5)
+    105
+    """
     left = share * (sum(counts.values()) + missing)
     for value in sorted(counts):
         left -= counts[value]
@@ -125,22 +130,22 @@ def quantile(counts: Mapping[int, int], share: float, missing: int = 0) -> int |
 
 
 def surfaces(reward_queue: RewardQueue) -> dict[str, SurfaceStatus]:
-    """How the strategies of each surface stand."""
+    """Status of the strategies of each surface."""
     return {surface: _surface(reward_queue, surface, policy) for surface, policy in reward_queue.strategy_bandit.policies.items()}
 
 
 def _surface(reward_queue: RewardQueue, surface: str, policy: Policy) -> SurfaceStatus:
     rounds = policy.arms.won[EXPERIENCE] + policy.arms.lost[EXPERIENCE]  # [G, K]
-    met = np.flatnonzero(rounds.sum(1)).tolist() or [0]  # of segments without a round all would say the same
-    share = rounds[met].sum(1) / rounds.sum() if rounds.any() else np.ones(1)
-    chance = share @ np.array([policy.chances(segment) for segment in met])
-    experience, revenue = np.einsum("g,gjk->jk", share, np.array([policy.posteriors(segment)[0] for segment in met]))
+    seen = np.flatnonzero(rounds.sum(1)).tolist() or [0]  # segments without a round all have the prior
+    share = rounds[seen].sum(1) / rounds.sum() if rounds.any() else np.ones(1)
+    propensity = share @ np.array([policy.probabilities(segment) for segment in seen])
+    experience, revenue = np.einsum("g,gjk->jk", share, np.array([policy.posteriors(segment)[0] for segment in seen]))
     values = {value.strategy: value for value in reward_queue.live.newest(surface)}
     return SurfaceStatus(
         revenue_weight=policy.floor.weight,
         strategies={
             name: StrategyStatus(
-                rounds=float(rounds[:, k].sum()), chance=float(chance[k]), experience=float(experience[k]),
+                rounds=float(rounds[:, k].sum()), propensity=float(propensity[k]), experience=float(experience[k]),
                 revenue=float(revenue[k]) * policy.settings.revenue_most,
                 value=values[name].experience if name in values else None,
                 value_error=values[name].experience_error if name in values else None,
@@ -152,7 +157,7 @@ def _surface(reward_queue: RewardQueue, surface: str, policy: Policy) -> Surface
 
 
 class WorkerReporter:
-    """A service of the worker: says how it stands, for ever. `model`: the copy that answers."""
+    """A service of the worker: writes its status, for ever. `model`: the replica that serves, if there is one."""
 
     def __init__(self, settings: StatusSettings, model: Replica | None) -> None:
         self._every_s, self._model, self._measured = settings.every_s, model, 0
@@ -160,31 +165,30 @@ class WorkerReporter:
     async def __call__(self, worker: Worker) -> None:
         while True:
             await asyncio.sleep(self._every_s)
-            await worker.delivery.append(Out("metrics", 0, b"worker", msgspec.json.encode(self._standing(worker))))
+            await worker.delivery.append(Out("metrics", 0, b"worker", msgspec.json.encode(self._status(worker))))
 
-    def _standing(self, worker: Worker) -> WorkerStatus:
-        partitions, counted = {}, dict[str, int]()
+    def _status(self, worker: Worker) -> WorkerStatus:
+        partitions, counted = {}, Counter[str]()
         for number, owned in sorted(worker.ingest.owned.items()):
             progress, stored = owned.core.progress, owned.store.stored
             end = worker.app.consumer.highwater(owned.tp)
             partitions[number] = PartitionStatus(
                 stored=stored, lag=max((end or 0) - stored - 1, 0), watermark_ms=progress.watermark_ms, open_lists=progress.open_lists
             )
-            for what, n in progress.counted.items():
-                counted[what] = counted.get(what, 0) + n
-        model, fresh = self._model, list[int]()
+            counted.update(progress.counted)
+        model, freshness = self._model, list[int]()
         if model is not None:
             new, self._measured = model.measured - self._measured, model.measured
-            fresh = list(islice(reversed(model.freshness_ms), new))
+            freshness = list(islice(reversed(model.freshness_ms), new))
         return WorkerStatus(
-            at_ms=_now_ms(), slot=worker.settings.faust.slot, partitions=partitions, counted=counted,
+            at_ms=now_ms(), slot=worker.settings.faust.slot, partitions=partitions, counted=dict(counted),
             model_version=model.version if model else None, model_age_ms=model.age_ms if model else 0,
-            measured=self._measured, freshness_ms=histogram(fresh),
+            measured=self._measured, freshness_ms=histogram(freshness),
         )  # fmt: skip
 
 
 class LearnerReporter:
-    """A service of the learner: says how it stands, for ever."""
+    """A service of the learner: writes its status, for ever."""
 
     def __init__(self, settings: StatusSettings) -> None:
         self._every_s = settings.every_s
@@ -193,19 +197,15 @@ class LearnerReporter:
         at = TP(names(process.config.topics.prefix).examples, 0)
         while True:
             await asyncio.sleep(self._every_s)
-            told = await process.loop.between(lambda learner: (learner.metrics.fading(), surfaces(learner.reward_queue)))
+            figures = await process.loop.between_turns(lambda learner: (learner.metrics.fading(), surfaces(learner.reward_queue)))
             learner = process.loop.learner
-            if learner is None or told is None:
+            if learner is None or figures is None:
                 continue  # a standby
             end = process.app.consumer.highwater(at)
             loop = process.loop
-            standing = LearnerStatus(
-                at_ms=_now_ms(), slot=process.config.faust.slot, epoch=loop.epoch, version=learner.version, offset=loop.applied,
-                lag=max((end or 0) - loop.applied - 1, 0), acts=loop.acts, counted=dict(learner.counted), fading=told[0],
-                surfaces=told[1],
+            status = LearnerStatus(
+                at_ms=now_ms(), slot=process.config.faust.slot, epoch=loop.epoch, version=learner.version, offset=loop.applied,
+                lag=max((end or 0) - loop.applied - 1, 0), acts=loop.publisher.acts, counted=dict(learner.counted), fading=figures[0],
+                surfaces=figures[1],
             )  # fmt: skip
-            await process.delivery.append(Out("metrics", 0, b"learner", msgspec.json.encode(standing)))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+            await process.delivery.append(Out("metrics", 0, b"learner", msgspec.json.encode(status)))

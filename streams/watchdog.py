@@ -1,4 +1,4 @@
-"""When something hangs or breaks: say so, and end the process. A restart is exact, going on may not be."""
+"""Ends the process where something hangs or breaks: a restart goes on exactly, the process itself might not."""
 from __future__ import annotations
 
 import asyncio
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def end(why: str, error: BaseException | None = None) -> NoReturn:
-    """Log and end at once: nothing is flushed or acknowledged on the way, as in a kill."""
+    """Log the reason and end the process at once: nothing is flushed or acknowledged, as in a kill."""
     log.critical("%s; the process ends, a restart goes on exactly", why, exc_info=error)
     logging.shutdown()
     sys.stderr.flush()
@@ -26,45 +26,50 @@ def end(why: str, error: BaseException | None = None) -> NoReturn:
 
 
 class Watchdog:
-    """A thread that ends the process when work that was begun does not end in time, or the event loop stands still."""
+    """A thread that ends the process when work does not end in time, or the event loop is blocked."""
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
-        self._begun: dict[str, float] = {}
+        self._started: dict[str, float] = {}
         self._stopped = threading.Event()
         self._beat: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Watch, and have the running event loop report."""
+        """Start the thread, and a task that reports for the running event loop."""
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         self._beat = asyncio.get_running_loop().create_task(self._report())
 
     def stop(self) -> None:
+        """Stop watching."""
         self._stopped.set()
         if self._beat is not None:
             self._beat.cancel()
 
     @contextlib.contextmanager
     def busy(self, what: str) -> Iterator[None]:
-        """This must end within the limit."""
-        self._begun[what] = time.monotonic()
+        """The block must end within the limit. `what` names it in the message."""
+        self._started[what] = time.monotonic()
         try:
             yield
         finally:
-            self._begun.pop(what, None)
+            self._started.pop(what, None)
 
     def stalled(self) -> list[str]:
-        """What has taken longer than it may; empty: alive."""
+        """What has exceeded the limit; empty: all is well.
+
+        >>> Watchdog(limit_s=60.0).stalled()
+        []
+        """
         now = time.monotonic()
-        return [what for what, since in list(self._begun.items()) if now - since > self.limit_s]
+        return [what for what, since in list(self._started.items()) if now - since > self.limit_s]
 
     async def _report(self) -> None:
         try:
             while True:
-                self._begun["event loop"] = time.monotonic()
+                self._started["event loop"] = time.monotonic()
                 await asyncio.sleep(min(1.0, self.limit_s / 4))
         finally:
-            self._stopped.set()  # a loop that has ended does not stand still
+            self._stopped.set()  # a loop that has ended is not blocked
 
     def _watch(self) -> None:
         while not self._stopped.wait(1):

@@ -99,7 +99,13 @@ features = st.builds(
     age_s=st.floats(-1, 1e9, width=32),
     shown_ms=near_times,
 )
-_record = {"id": keys, "ts": near_times, "arrival_ms": near_times, "weight": st.sampled_from([1.0, 0.5, 0.125]), "features": features}
+_record = {
+    "id": keys,
+    "ts": near_times,
+    "arrival_ms": near_times,
+    "sampling_rate": st.sampled_from([1.0, 0.5, 0.125]),
+    "features": features,
+}
 examples = st.builds(Example, labels=st.integers(0, 2 ** len(TASKS) - 1), **_record)
 reversals = st.builds(Reversal, task=st.integers(0, len(TASKS) - 1), sign=st.sampled_from([1, -1]), **_record)
 
@@ -126,10 +132,10 @@ _events = st.builds(
     domain=st.sampled_from([None, "song", "video"]),
     request_id=_requests,
 )
-CHOICE = ArmDraw(surface="page", arms=("a", "b", "c"), chances=(0.25, 0.75, 0.0), segment=3, activity=1.5, domain=7)
+CHOICE = ArmDraw(surface="page", arms=("a", "b", "c"), propensities=(0.25, 0.75, 0.0), segment=3, activity=1.5, domain=7)
 _exposures = st.builds(
     lambda user, request, items, chosen: Exposure(
-        ts=0, user_id=user, request_id=request, strategy=chosen, choice=CHOICE if chosen else None,
+        ts=0, user_id=user, request_id=request, strategy=chosen, arm_draw=CHOICE if chosen else None,
         slots=tuple(WireSlot(item_id=item, position=n, monetization=0.25 + n) for n, item in enumerate(items)),
     ),
     st.sampled_from("uuuv"),

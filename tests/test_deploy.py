@@ -38,7 +38,7 @@ def test_environment_of_our_services_is_settings_and_command_is_a_verb(name: str
 
 def test_worker_and_learner_share_state_and_checkpoints_and_have_slots_of_their_own() -> None:
     worker, learner = SERVICES["worker"], SERVICES["learner"]
-    assert worker["environment"]["SEGUE_COPY__CHECKPOINT_DIR"] == learner["environment"]["SEGUE_PROCESS__CHECKPOINT_DIR"]
+    assert worker["environment"]["SEGUE_REPLICA__CHECKPOINT_DIR"] == learner["environment"]["SEGUE_LEARNER_PROCESS__CHECKPOINT_DIR"]
     assert worker["volumes"] == learner["volumes"]
     assert worker["environment"]["SEGUE_FAUST__SLOT"] != learner["environment"]["SEGUE_FAUST__SLOT"]
 

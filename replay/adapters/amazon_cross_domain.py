@@ -17,7 +17,6 @@ the map.
 """
 from __future__ import annotations
 
-import gzip
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ import msgspec
 
 from replay.adapters.sampled import Unshown
 from replay.log_rows import LogError, LogRow, beside, lines
-from streams.core.join.events import Action, Event, ExposedItem, Exposure
+from streams.core.join.events import Action, Event
 from streams.core.join.items import Item
 
 DAY_MS = 86_400_000
@@ -38,7 +37,7 @@ _map = msgspec.json.Decoder(dict[str, tuple[int, int]])
 def rows(path: Path) -> Iterator[LogRow]:
     """The interactions of all users, in time order: an exposure and a collect each."""
     by_number = {number: (item, domain) for item, number, domain in _items(path)}
-    acts: list[tuple[int, int, str, int]] = []
+    collects: list[tuple[int, int, str, int]] = []  # seconds, line, user, number of the item
     for line, text in lines(path):
         user, *visits = text.decode("utf-8", "replace").split() or [""]
         for visit in visits:
@@ -46,20 +45,19 @@ def rows(path: Path) -> Iterator[LogRow]:
             if not (bar and named.isdigit() and moment.isdigit() and int(named) in by_number):
                 yield LogRow(line, text, None)
                 break
-            acts.append((int(moment), line, user, int(named)))
-    acts.sort(key=lambda act: act[:2])  # stable: of one user and day, as they stand
+            collects.append((int(moment), line, user, int(named)))
+    collects.sort(key=lambda collect: collect[:2])  # stable: of one user and day, as they stand
     unshown = Unshown(dict(by_number.values()))
-    a_day = Counter(seconds for seconds, *_ in acts)
+    a_day = Counter(seconds for seconds, *_ in collects)
     day, place = -1, 0
-    for n, (seconds, line, user, number) in enumerate(acts):
+    for n, (seconds, line, user, number) in enumerate(collects):
         day, place = seconds, place + 1 if seconds == day else 0
         item, domain = by_number[number]
-        shown = tuple(ExposedItem(item_id=drawn, position=at) for at, drawn in enumerate(unshown.around(user, item), 1))
-        ts, request = seconds * 1000 + place * DAY_MS // a_day[seconds], f"r{n}"
-        exposure = Exposure(event_id=f"x{n}", ts=ts, user_id=user, request_id=request, slots=shown, domain=domain)
-        yield LogRow(line, msgspec.json.encode(exposure), None)
-        act = Event(event_id=f"c{n}", ts=ts, user_id=user, item_id=item, action=Action.COLLECT, domain=domain, request_id=request)
-        yield LogRow(line, msgspec.json.encode(act), None)
+        event = Event(
+            event_id=f"c{n}", ts=seconds * 1000 + place * DAY_MS // a_day[seconds], user_id=user, item_id=item, action=Action.COLLECT,
+            domain=domain, request_id=f"r{n}",
+        )  # fmt: skip
+        yield from unshown.rows(line, event, f"x{n}")
 
 
 def items(log: Path) -> Iterator[Item]:
@@ -74,10 +72,9 @@ def _items(log: Path) -> Iterator[tuple[str, int, str]]:
     path = beside(log, f"{named[1]}_map_item_{named[2]}.json") if named else None
     if named is None or path is None:
         raise LogError(f"{log}: expected NAME_50_preprocessed.txt with NAME_map_item_50.json beside it")
-    raw = path.read_bytes()
     try:
-        entries = _map.decode(gzip.decompress(raw) if path.suffix == ".gz" else raw)
-    except (msgspec.DecodeError, gzip.BadGzipFile, EOFError) as error:
+        entries = _map.decode(b"".join(line for _, line in lines(path)))
+    except msgspec.DecodeError as error:
         raise LogError(f"{path}: not a map of items: {error}") from None
     names = NAMES.get(named[1], ())
     for item, (number, domain) in entries.items():

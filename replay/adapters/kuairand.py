@@ -23,13 +23,13 @@ where they lie: `user_features_*.csv` into `context` under `user.`, `video_featu
 """
 from __future__ import annotations
 
-import csv
 import datetime
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from replay.adapters.table import side_rows
 from replay.log_rows import LogError, LogRow, beside, line_id, lines
 from streams.core.join.events import WEEK_MS
 from streams.core.join.items import Item
@@ -43,6 +43,7 @@ USER_COLUMNS = (
     "user_active_degree", "register_days_range", "follow_user_num_range", "friend_user_num_range",
     "fans_user_num_range", "is_video_author", "onehot_feat1", "onehot_feat4",
 )  # fmt: skip
+VIDEO_COLUMNS = ("video_id", "author_id", "video_type", "upload_dt", "upload_type", "video_duration", "music_type", "tag")
 BEIJING_MS = 8 * 3_600_000
 
 
@@ -94,7 +95,7 @@ def _users(log: Path) -> dict[bytes, bytes]:
         row["user_id"].encode(): b"".join(
             b"," + msgspec.json.encode(f"user.{name}") + b":" + msgspec.json.encode(row[name]) for name in USER_COLUMNS if row[name]
         )
-        for row in _table(path, ("user_id", *USER_COLUMNS))
+        for row in side_rows(path, ("user_id", *USER_COLUMNS))
     }
 
 
@@ -103,7 +104,7 @@ def items(log: Path) -> Iterator[Item]:
     path = beside(log, "video_features_basic_*.csv")
     if path is None:
         return
-    for row in _table(path, ("video_id", "author_id", "video_type", "upload_dt", "upload_type", "video_duration", "music_type", "tag")):
+    for row in side_rows(path, VIDEO_COLUMNS):
         length = int(float(row["video_duration"])) if row["video_duration"] else None
         tags = [tag for tag in row["tag"].split(",") if tag]
         named = {name: row[name] for name in ("video_type", "upload_type", "music_type")} | {"tag2": tags[1] if len(tags) > 1 else ""}
@@ -118,7 +119,11 @@ def items(log: Path) -> Iterator[Item]:
 
 
 def duration_bucket(duration_ms: int) -> int:
-    """Steps of 5 s below a minute (0 to 11), of a minute above (13 to 22, the last is open)."""
+    """Steps of 5 s below a minute (0 to 11), of a minute above (13 to 22, the last is open).
+
+    >>> [duration_bucket(seconds * 1000) for seconds in (0, 59, 60, 3600)]
+    [0, 11, 13, 22]
+    """
     seconds = min(duration_ms // 1000, 600)
     return seconds // 5 if seconds < 60 else 12 + seconds // 60
 
@@ -128,11 +133,3 @@ def _day_ms(day: str) -> int | None:
     if not day:
         return None
     return (datetime.date.fromisoformat(day).toordinal() - datetime.date(1970, 1, 1).toordinal()) * 86_400_000 - BEIJING_MS
-
-
-def _table(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    reader = csv.DictReader(line.decode() for _, line in lines(path))
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
-    if missing:
-        raise LogError(f"{path}:1: no column {', '.join(missing)}; it has {', '.join(reader.fieldnames or ())}")
-    yield from reader

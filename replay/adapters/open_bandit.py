@@ -9,13 +9,13 @@ hash of the line, whose first cell is a running number. Items: `*item_context.cs
 """
 from __future__ import annotations
 
-import csv
 import datetime
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from replay.adapters.table import side_rows
 from replay.log_rows import LogError, LogRow, beside, line_id, lines
 from streams.core.join.events import Action, Event
 from streams.core.join.items import Item
@@ -72,6 +72,6 @@ def items(log: Path) -> Iterator[Item]:
     path = beside(log, f"{log.name.partition('_')[0]}_item_context.csv", "item_context.csv")
     if path is None:
         return
-    for row in csv.DictReader(line.decode() for _, line in lines(path)):
+    for row in side_rows(path, ("item_id", *(f"item_feature_{k}" for k in range(4)))):
         features = {f"feature_{k}": row[f"item_feature_{k}"] for k in range(1, 4)}
         yield Item(item_id=row["item_id"], features={**features, "feature_0": float(row["item_feature_0"])})

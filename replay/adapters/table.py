@@ -43,6 +43,15 @@ def csv_rows(path: Path, columns: Columns) -> Iterator[LogRow]:
             yield mapping.row(start, dict(zip(header, cells, strict=False)))
 
 
+def side_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+    """The rows of a side file with a header, by column. Raises LogError where one of these columns is not there."""
+    reader = csv.DictReader(line.decode() for _, line in lines(path))
+    header = reader.fieldnames or ()
+    if missing := [column for column in columns if column not in header]:
+        raise LogError(f"{path}:1: no column {', '.join(missing)}; it has {', '.join(header)}")
+    yield from reader
+
+
 def parquet_rows(path: Path, columns: Columns) -> Iterator[LogRow]:
     """The rows of a Parquet file, in batches; line = row from 1."""
     import polars
@@ -61,9 +70,14 @@ def parquet_rows(path: Path, columns: Columns) -> Iterator[LogRow]:
 
 
 class Mapping:
-    """Which column is which field, worked out once a table."""
+    """Which column is which field, worked out once a table; without a header, at each row.
+
+    >>> Mapping(Columns(fields={"user_id": "listener"}), ["listener", "item_id", "ts", "action"]).known["user_id"]
+    'listener'
+    """
 
     def __init__(self, columns: Columns, header: Sequence[str] | None = None, path: Path | None = None) -> None:
+        """Raises LogError for a field that an event does not have, a column that is not there, a required field without a column."""
         for field in (*columns.fields, *columns.constants):
             if not _known(field):
                 raise LogError(f"no field {field!r}: expected {', '.join(sorted(FIELDS))}, context.NAME or also.ACTION")

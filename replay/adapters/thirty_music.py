@@ -16,14 +16,13 @@ popular one, nothing about rates; skips are few in the source. `domain` is `song
 """
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from replay.adapters.sampled import Unshown
 from replay.log_rows import LogError, LogRow, lines
-from streams.core.join.events import Action, Event, ExposedItem, Exposure
+from streams.core.join.events import Action, Event
 
 HEADER = b"session_id,user_id,song_id,ts,playtime"
 DOMAIN = "song"
@@ -33,27 +32,28 @@ def rows(path: Path) -> Iterator[LogRow]:
     """The plays of one log file: an exposure and a play each."""
     songs = (cells[2].decode() for _, _, cells in _cells(path) if cells)
     unshown = Unshown(dict.fromkeys(sorted(set(songs)), DOMAIN))
-    lengths: dict[bytes, dict[int, int]] = {}  # song -> playtime in ms -> rows
+    lengths = defaultdict[bytes, Counter[int]](Counter)  # song -> playtime in ms -> rows
     for number, line, cells in _cells(path):
         if cells is None:
             yield LogRow(number, line, None)
             continue
         session, user, song, ts, played = cells
-        name, at, request = song.decode(), int(ts) * 1000, f"{session.decode()}-{number}"
-        shown = tuple(ExposedItem(item_id=drawn, position=place) for place, drawn in enumerate(unshown.around(user.decode(), name), 1))
-        exposure = Exposure(event_id=f"x{number}", ts=at, user_id=user.decode(), request_id=request, slots=shown, domain=DOMAIN)
-        yield LogRow(number, msgspec.json.encode(exposure), None)
-        times = lengths.setdefault(song, {})
-        act = Event(
-            event_id=f"p{number}", ts=at, user_id=user.decode(), item_id=name, action=Action.PLAY, domain=DOMAIN, request_id=request,
-            played_ms=int(played) * 1000, duration_ms=min(times, key=lambda ms: (-times[ms], ms), default=None),
+        played_ms, times = int(played) * 1000, lengths[song]
+        event = Event(
+            event_id=f"p{number}", ts=int(ts) * 1000, user_id=user.decode(), item_id=song.decode(), action=Action.PLAY, domain=DOMAIN,
+            request_id=f"{session.decode()}-{number}", played_ms=played_ms,
+            duration_ms=min(times, key=lambda ms: (-times[ms], ms), default=None),
         )  # fmt: skip
-        yield LogRow(number, msgspec.json.encode(act), None)
-        times[int(played) * 1000] = times.get(int(played) * 1000, 0) + 1
+        yield from unshown.rows(number, event, f"x{number}")
+        times[played_ms] += 1
 
 
 def session(event: Event) -> str | None:
-    """The session_id of a play."""
+    """The session_id of a play; None of an event that names no request.
+
+    >>> session(Event(ts=0, user_id="u", item_id="i", action=Action.PLAY, request_id="31-2"))
+    '31'
+    """
     return event.request_id.rpartition("-")[0] if event.request_id is not None else None
 
 

@@ -8,11 +8,9 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from replay.evidence.intervals import Interval
+from bandit.bootstrap import Interval
 from replay.evidence.tables import Finding, Row
-from replay.report import inline, plain
-
-COLOURS = ("#2456a6", "#b8412c", "#2f8f5b", "#8a5aa8")  # a part of the exposures each, in the order of the table
+from replay.report import COLOURS, inline, plain
 
 
 def tables(found: Sequence[Finding]) -> Iterator[Table | str]:

@@ -1,23 +1,23 @@
-"""Looks between the records of a log: exposures that are predicted and never learned from.
+"""Exposures that are predicted between the records of a log and never learned from.
 
-`Judge`: a second log of the same days, so that what chance has shown judges a model that learned from what a policy showed. Labels are
-each row's own acts, as KuaiRand and Open Bandit have them. Rows are predicted in groups: by the parameters as they stand when a group
-is full.
-`Tail`: the log's own end, as if all of it had been asked for when it began: neither parameters nor histories and counts have moved
-since (with counts that move, a user's own rate falls behind its every act, and AUC within users falls below what the order is worth), nor
-has the time that counts fade by: days later, frozen counts would say of every item that nobody looks at it any more. Labels come with
-the log itself.
+`HoldoutRows`: a second log of the same days, such as one drawn uniformly, on which a model is measured that learned from what a policy
+exposed. Labels are each row's own acts, as KuaiRand and Open Bandit have them. Rows are predicted in groups, by the parameters as they
+stand when a group is full.
+`Tail`: the log's own end, predicted as a whole when it begins. Neither parameters nor histories and counts move after that: with counts
+that move, a user's own rate falls behind its every act, and AUC within users falls below what the order is worth. Nor does the time
+move that counts fade by: days later, frozen counts would say of every item that nobody looks at it any more. Labels come with the log
+itself.
 
-Features are those that serving would make of the first log's state (`View`); nothing looked at enters state or parameters.
+Features are those that serving would make of the first log's state (`FeatureView`); what is predicted here enters neither state nor
+parameters.
 """
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
-import xxhash
 
 from online_model.batch import Batch, of_features
 from online_model.features import Closed, Features
@@ -26,30 +26,30 @@ from replay.log_rows import LogError
 from replay.prequential import BATCH, Numbered
 from streams.core.join import keys
 from streams.core.join.events import Context, Event, Exposure, Rejected
-from streams.core.join.features_view import NEVER, Moment, features
-from streams.core.join.labels import LABELS, meaning
+from streams.core.join.features_view import NEVER, UserMoment
+from streams.core.join.join import exposure_id
+from streams.core.join.labels import LABELS, interpret
 from streams.core.join.partition import Partition
 from streams.core.join.records import Outgoing
 
-_SLOT_ID = struct.Struct("<QQQq")  # as `join.py` packs what an exposed slot's id is the hash of
 GROUP = 64  # rows predicted at once, as many as a micro-batch has
 
 
 class Stop(Protocol):
-    """Somebody who looks between two records of a log."""
+    """What is done between two records of a log."""
 
     def due(self, moment_ms: int) -> bool:
-        """Whether there is something to look at before a record of this moment is applied."""
+        """Whether there is something to predict before a record of this moment is applied."""
 
     def look(self, moment_ms: int) -> None:
-        """Look at all of it; what came before is applied."""
+        """Predict what is due; the records before this moment are applied."""
 
     def end(self) -> None:
         """The log is over."""
 
 
 def stopping(stops: Sequence[Stop]) -> Callable[[Iterator[Numbered]], Iterator[list[Numbered]]]:
-    """Cuts records into batches, for `prequential.run`, such that everyone can look when it is time."""
+    """Cuts records into batches, for `prequential.run`, so that each stop comes when it is due."""
 
     def batches(numbered: Iterator[Numbered]) -> Iterator[list[Numbered]]:
         batch: list[Numbered] = []
@@ -71,7 +71,7 @@ def stopping(stops: Sequence[Stop]) -> Callable[[Iterator[Numbered]], Iterator[l
 
 
 def of_acts(rows: Iterable[Numbered]) -> Iterator[Numbered]:
-    """The rows. Raises LogError at one whose acts come in others: it would be judged as if nothing had come of it."""
+    """The rows. Raises LogError at one whose acts come in other rows: its labels would all be 0."""
     for line, arrived in rows:
         record = arrived.record
         apart = "an exposure" if isinstance(record, Exposure) else None
@@ -82,7 +82,7 @@ def of_acts(rows: Iterable[Numbered]) -> Iterator[Numbered]:
         yield line, arrived
 
 
-class Judge:
+class HoldoutRows:
     """A second log, each row at its own time."""
 
     def __init__(self, rows: Iterable[Numbered], partition: Partition, ask: Callable[[Batch], None], ledger: Ledger) -> None:
@@ -95,18 +95,21 @@ class Judge:
         self._n = 0
 
     def due(self, moment_ms: int) -> bool:
+        """Whether a row before this moment waits."""
         return self._next is not None and self._next.ts < moment_ms
 
     def look(self, moment_ms: int) -> None:
+        """Take all rows before this moment; predict them in groups."""
         while (event := self._next) is not None and event.ts < moment_ms:
             part = featured(self._partition, event.user_id, event.context, event.ts)
             self._group.append(part(event.item_id, event.domain, event.module, event.position))
-            self._labels.append(meaning(event, self._partition.settings).mask & LABELS)
+            self._labels.append(interpret(event, self._partition.settings).mask & LABELS)
             if len(self._group) >= GROUP:
                 self._predict()
             self._next = next(self._events, None)
 
     def end(self) -> None:
+        """Predict what is left."""
         self.look(1 << 62)
         if self._group:
             self._predict()
@@ -116,14 +119,14 @@ class Judge:
         ids = range(self._n, self._n + len(batch))
         batch.ids = np.array(ids, np.uint64)
         self._n = ids.stop
-        self._ledger.shown(batch)
+        self._ledger.exposed(batch)
         self._ask(batch)
         self._ledger.closed([Outgoing(0, 0, 0, Closed(0, list(ids), self._labels, 0))])
         self._group, self._labels = [], []
 
 
 class Tail:
-    """All that the log itself shows from a moment on, at that moment."""
+    """All exposures of the log itself from a moment on, predicted at that moment."""
 
     def __init__(self, rows: Callable[[], Iterable[Numbered]], partition: Partition, ask: Callable[[Batch], None], from_ms: int) -> None:
         """`rows`: the log once more. `ask` predicts a batch, whose ids are those that the exposures will have."""
@@ -131,23 +134,22 @@ class Tail:
         self._done = False
 
     def due(self, moment_ms: int) -> bool:
+        """Whether the tail begins with a record of this moment."""
         return not self._done and moment_ms >= self._from_ms
 
     def look(self, moment_ms: int) -> None:
+        """Predict the whole tail."""
         self._done = True
-        group: list[tuple[int, Features]] = []
-        for shown in self._shown():
-            group.append(shown)
-            if len(group) >= GROUP:
-                self._predict(group)
-                group = []
-        if group:
-            self._predict(group)
+        exposures = self._exposures()
+        while group := list(islice(exposures, GROUP)):
+            batch = of_features([features for _, features in group])
+            batch.ids = np.array([id_ for id_, _ in group], np.uint64)
+            self._ask(batch)
 
     def end(self) -> None:
-        pass
+        """Nothing is left."""
 
-    def _shown(self) -> Iterator[tuple[int, Features]]:
+    def _exposures(self) -> Iterator[tuple[int, Features]]:
         """Exposures with the ids that the join will give them, if it takes them as they come."""
         for _, arrived in self._rows():
             record = arrived.record
@@ -157,27 +159,24 @@ class Tail:
             request = record.request_id
             once = ("request", request) if request is not None else ("event", record.event_id or arrived.default_id)
             part = featured(self._partition, record.user_id, record.context, self._from_ms)
-            for slot in record.slots if isinstance(record, Exposure) else (record,):
-                module, position = slot.module, slot.position
-                id_ = xxhash.xxh3_64_intdigest(_SLOT_ID.pack(user, keys.once(*once), keys.key("item", slot.item_id), record.ts))
-                yield id_, part(slot.item_id, record.domain, module, position)
-
-    def _predict(self, group: Sequence[tuple[int, Features]]) -> None:
-        batch = of_features([features for _, features in group])
-        batch.ids = np.array([id_ for id_, _ in group], np.uint64)
-        self._ask(batch)
+            for item in record.slots if isinstance(record, Exposure) else (record,):
+                id_ = exposure_id(user, keys.uncached(*once), keys.key("item", item.item_id), record.ts)
+                yield id_, part(item.item_id, record.domain, item.module, item.position)
 
 
 def featured(machine: Partition, user_id: str, context: Context, ts: int) -> Callable[[str, str | None, str | None, int | None], Features]:
     """Makes features of an item (with domain, module, position) for a user at a moment, as the state stands."""
     user = keys.key("user", user_id)
     state = machine.user(user) or NEVER
-    part, moment = machine.view.user(user, state, context, ts), Moment(machine.view, user, state, ts, machine.following(state, ts))
+    part, moment = (
+        machine.view.user_part(user, state, context, ts),
+        UserMoment(machine.view, user, state, ts, machine.signals.co_listened(state, ts)),
+    )
 
     def made(item_id: str, domain: str | None, module: str | None, position: int | None) -> Features:
         item = keys.key("item", item_id)
         known = machine.catalog.get(item)
         where = keys.key("domain", domain) if domain is not None else known.domain if known else 0
-        return features(part, moment.slot(item, known, where, module, position, machine.item_counts))
+        return moment.exposure(item, known, where, keys.optional("module", module), position, machine.item_counts).features(part)
 
     return made

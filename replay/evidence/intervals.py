@@ -4,8 +4,8 @@ Rows of one user are alike, so users are drawn, not rows (a cluster bootstrap; F
 the weight with which it was drawn, and every figure is read again with these weights. All figures of one call see the same draws,
 so the interval of a difference is a paired one. Percentiles, 95 %.
 
-A row that stands for several, which were not kept, counts as so many in every figure: an estimate of that of all of them (Horvitz and
-Thompson, JASA 1952).
+A row counts in every figure by its importance weight, where others like it were not kept: an estimate of the figure of all of them
+(Horvitz and Thompson, JASA 1952).
 
 Shapes: N rows, U users, R resamples.
 """
@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import msgspec
 import numpy as np
 
+from bandit.bootstrap import Interval
 from online_model.gauc import gauc as gauc_of
 from online_model.tally import LEAST_P
 
@@ -24,17 +24,6 @@ Figure = Callable[[Array], float]  # weights of users [U] -> the figure; NaN whe
 
 RESAMPLES = 1_000  # an end of the interval is then 1 % of its width off or so
 SEED = 1
-
-
-class Interval(msgspec.Struct, frozen=True):
-    """A figure, or a difference of two, and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
 class Users:
@@ -60,13 +49,14 @@ class Users:
         return out
 
     def auc(self, scores: Array, labels: Array) -> Figure:
-        """Of scores [N] for labels [N], exact, ties half."""
+        """Of scores [N] for labels [N], exact, ties half.
+
+        >>> Users(np.array([1, 1, 2])).auc(np.array([0.2, 0.1, 0.3]), np.array([1.0, 0.0, 0.0]))(np.ones(2))
+        0.5
+        """
         order = np.argsort(scores, kind="stable")
         ordered, positive, user = scores[order], labels[order] > 0.5, self.of_row[order]
-        starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-        ends = np.append(starts[1:], len(ordered))
-        group = (np.cumsum(np.concatenate(([True], ordered[1:] != ordered[:-1]))) - 1)[positive]
-        low, high = starts[group], ends[group]  # of each positive row: where its ties begin and end
+        low, high = (np.searchsorted(ordered, ordered[positive], side) for side in ("left", "right"))  # its ties begin, end there
         counts = self.importance_weight[order]
         negatives, positives, so_many = counts * ~positive, user[positive], counts[positive]
 
@@ -87,8 +77,8 @@ class Users:
         rows = np.bincount(self.of_row, self.importance_weight, self.n)
         each = np.zeros(self.n)
         for user in both.tolist():
-            mine = order[cuts[user] : cuts[user + 1]]
-            each[user] = gauc_of(np.zeros(len(mine)), scores[mine], labels[mine], self.importance_weight[mine])[0]
+            own = order[cuts[user] : cuts[user + 1]]
+            each[user] = gauc_of(np.zeros(len(own)), scores[own], labels[own], self.importance_weight[own])[0]
         return _ratio(np.stack([each[both] * rows[both], rows[both]], 1), both)
 
     def ne(self, probabilities: Array, labels: Array) -> Figure:
@@ -129,23 +119,14 @@ def _ratio(sums: Array, users: Array | None = None) -> Figure:
     """Sum of the first column over sum of the second, of sums by user (all of them, or those named)."""
 
     def figure(weights: Array) -> float:
-        above, below = (weights if users is None else weights[users]) @ sums
-        return float(above / below) if below > 0 else float("nan")
+        numerator, denominator = (weights if users is None else weights[users]) @ sums
+        return float(numerator / denominator) if denominator > 0 else float("nan")
 
     return figure
 
 
-def of_figure(read: Array, at: int) -> Interval:
-    """Of one column of `Users.read`."""
-    return _interval(read[:, at])
-
-
-def of_difference(read: Array, at: int, minus: int) -> Interval:
-    """Of one column less another, resample by resample."""
-    return _interval(read[:, at] - read[:, minus])
-
-
-def _interval(values: Array) -> Interval:
+def interval(values: Array) -> Interval:
+    """Of a column of `Users.read` [1 + R], or of one column less another: resample by resample, so paired."""
     drawn = values[1:][np.isfinite(values[1:])]  # a resample without a positive says nothing
     low, high = np.percentile(drawn, (2.5, 97.5)) if len(drawn) else (float("nan"), float("nan"))
     return Interval(float(values[0]), float(low), float(high))

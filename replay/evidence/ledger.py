@@ -12,6 +12,7 @@ import numpy as np
 
 from online_model.batch import Batch
 from online_model.features import FIELDS, TASKS, Closed
+from online_model.trainer import Prediction, StepReport
 from streams.core.join.records import Outgoing
 
 Array = np.ndarray
@@ -22,14 +23,14 @@ AGES = (("item under 1 d", 0.0, DAY_S), ("1 to 7 d", DAY_S, 7 * DAY_S), ("over 7
 
 
 @dataclass(slots=True)
-class Judged:
+class PredictedExposures:
     """Exposures with their labels, and what was predicted for them."""
 
     users: Array  # uint64 [N]
     shown_ms: Array  # int64 [N]
     age_s: Array  # float64 [N] of the item: since it was published, else since this log first showed it
     labels: Array  # float64 [N, T]; NaN where the window never closed
-    logits: dict[str, Array]  # model -> float32 [N, T]; NaN where it was not asked
+    logits: dict[str, Array]  # model -> float32 [N, T]; NaN where it did not predict
     probabilities: dict[str, Array]
     importance_weight: Array  # float64 [N], exposures that each counts as: more than 1 where others like it were not kept
 
@@ -41,30 +42,31 @@ class Ledger:
     """Collects batches as models see them, and the closing of windows."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[Array, ...]] = []  # ids, users, items, shown_ms, age_s, stands_for
-        self._said: dict[str, list[tuple[Array, Array, Array]]] = {}  # ids, logits, probabilities
+        self._rows: list[tuple[Array, ...]] = []  # ids, users, items, shown_ms, age_s, importance_weight
+        self._predicted: dict[str, list[tuple[Array, Array, Array]]] = {}  # ids, logits, probabilities
         self._closed: list[tuple[list[int], list[int]]] = []
 
-    def shown(self, batch: Batch) -> None:
+    def exposed(self, batch: Batch) -> None:
         """Remember the exposures of a batch of the model that stands for all: they all see the same ones."""
         at = np.flatnonzero(batch.is_example > 0)
-        who, what, age_s = batch.fields[at, _USER], batch.fields[at, _ITEM], batch.item_age_s[at].astype(float)
-        self._rows.append((batch.ids[at], who, what, batch.shown_ms[at], age_s, 1 / batch.weight[at].astype(float)))
+        users, items, age_s = batch.fields[at, _USER], batch.fields[at, _ITEM], batch.item_age_s[at].astype(float)
+        self._rows.append((batch.ids[at], users, items, batch.shown_ms[at], age_s, 1 / batch.sampling_rate[at].astype(float)))
 
-    def said(self, name: str, batch: Batch, logits: Array, probabilities: Array) -> None:
+    def predicted(self, name: str, batch: Batch, prediction: Prediction | StepReport) -> None:
         """Remember what a model predicted for the exposures of a batch."""
         at = np.flatnonzero(batch.is_example > 0)
-        self._said.setdefault(name, []).append((batch.ids[at], logits[at].astype(np.float32), probabilities[at].astype(np.float32)))
+        logits, probabilities = (each[at].astype(np.float32) for each in (prediction.logits, prediction.probabilities))
+        self._predicted.setdefault(name, []).append((batch.ids[at], logits, probabilities))
 
     def closed(self, records: Iterable[Outgoing]) -> None:
         """Take the labels from the records that close windows."""
         self._closed += [(out.record.ids, out.record.labels) for out in records if isinstance(out.record, Closed)]
 
-    def judged(self) -> Judged:
+    def exposures(self) -> PredictedExposures:
         """All of it as columns."""
         tasks = len(TASKS)
         if not self._rows:
-            return Judged(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, tasks)), {}, {}, np.zeros(0))
+            return PredictedExposures(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, tasks)), {}, {}, np.zeros(0))
         ids, users, items, shown_ms, age_s, importance_weight = (np.concatenate(column) for column in zip(*self._rows, strict=True))
         order = np.argsort(ids, kind="stable")
 
@@ -81,13 +83,13 @@ class Ledger:
         labels[at] = (masks[there, None] >> np.arange(tasks)) & 1
         logits: dict[str, Array] = {}
         probabilities: dict[str, Array] = {}
-        for name, parts in self._said.items():
+        for name, parts in self._predicted.items():
             keys, z, p = (np.concatenate(column) for column in zip(*parts, strict=True))
             there, at = places(keys)
             for columns, values in ((logits, z), (probabilities, p)):
                 columns[name] = np.full((len(ids), tasks), np.nan, np.float32)
                 columns[name][at] = values[there]
-        return Judged(users, shown_ms, _ages(items, shown_ms, age_s), labels, logits, probabilities, importance_weight)
+        return PredictedExposures(users, shown_ms, _ages(items, shown_ms, age_s), labels, logits, probabilities, importance_weight)
 
 
 def _ages(items: Array, shown_ms: Array, age_s: Array) -> Array:

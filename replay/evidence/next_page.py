@@ -1,4 +1,4 @@
-"""Whether lists had what was played next, as a table for a terminal, and as a table and a picture for the report's page."""
+"""How often slates had what was played next, as a table for a terminal, and as a table and a picture for the report's page."""
 from __future__ import annotations
 
 import datetime
@@ -10,9 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from replay.evidence.next_play import NextFound, Order
-from replay.report import inline, plain
+from replay.report import COLOURS, inline, plain
 
-COLOURS = ("#2456a6", "#b8412c", "#2f8f5b", "#8a5aa8")  # an order each
 TITLE = "What was played next"
 _BELOW = "With 95 % intervals; below each figure, how much more Segue's list has."
 
@@ -20,12 +19,12 @@ _BELOW = "With 95 % intervals; below each figure, how much more Segue's list has
 def table(found: NextFound) -> Iterator[Table | str]:
     """For a terminal."""
     if found.orders:
-        shown = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), title_justify="left", title=_asked(found))
+        grid = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), title_justify="left", title=_asked(found))
         for n, column in enumerate(_head(found)):
-            shown.add_column(column, justify="right" if n else "left", no_wrap=True)
+            grid.add_column(column, justify="right" if n else "left", no_wrap=True)
         for order in found.orders:
-            shown.add_row(order.name, *("\n".join(cell) for cell in _figures(order)))
-        yield from ("", shown, _BELOW, _sources(found))
+            grid.add_row(order.name, *("\n".join(cell) for cell in _figures(order)))
+        yield from ("", grid, _BELOW, _sources(found))
     yield from (f"note: {note}" for note in found.notes)
 
 
@@ -41,8 +40,8 @@ def section(found: NextFound) -> tuple[str, str]:
         + "</tr>"
         for order in found.orders
     )
-    told = f"<p class=small>{_asked(found)}. {_BELOW} {_sources(found)}</p>"
-    return TITLE, f"<table class=figures><tr>{head}</tr>{rows}</table>{told}{_picture(found)}{notes}"
+    caption = f"<p class=small>{_asked(found)}. {_BELOW} {_sources(found)}</p>"
+    return TITLE, f"<table class=figures><tr>{head}</tr>{rows}</table>{caption}{_picture(found)}{notes}"
 
 
 def _asked(found: NextFound) -> str:
@@ -50,8 +49,8 @@ def _asked(found: NextFound) -> str:
 
 
 def _sources(found: NextFound) -> str:
-    told = ", ".join(f"{source} {n:,}" for source, n in found.sources.items())
-    return f"Where Segue's hits came from: {told or 'there are none'}. {found.question_ms:.1f} ms a list."
+    sources = ", ".join(f"{source} {n:,}" for source, n in found.sources.items())
+    return f"Where Segue's hits came from: {sources or 'there are none'}. {found.question_ms:.1f} ms a list."
 
 
 def _head(found: NextFound) -> list[str]:
@@ -71,7 +70,7 @@ def _picture(found: NextFound) -> str:
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots()
     middle = np.array([datetime.datetime.fromtimestamp((s.from_ms + s.to_ms) / 2000, datetime.UTC) for s in found.spans])
-    for order, colour in zip(found.orders, COLOURS, strict=True):
+    for order, colour in zip(found.orders, COLOURS, strict=False):
         axes.plot(middle, [span.hits[order.name] for span in found.spans], "o-", ms=2.5, lw=1, color=colour, label=order.name)
     axes.set_ylabel(f"hit@{found.k}")
     axes.set_ylim(bottom=0)

@@ -1,4 +1,4 @@
-"""Would a list made just before a play have had the item that was then played? Asked of a log, by the recommender that serves.
+"""How often a slate made just before a play has the item that was then played: measured on a log, by the recommender that serves.
 
 Before a play whose user has played something in the same session, Segue is asked for a list with candidates of its own: from the state
 as it stands before anything of that play's own moment is applied, also the exposure that an adapter makes of the play. The same
@@ -11,22 +11,25 @@ hit@k: share of the questions whose item is in the list; MRR@k: mean of one over
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeGuard
 
 import msgspec
 import numpy as np
 
-from replay.evidence.intervals import RESAMPLES, Interval, Users, of_difference, of_figure
+from bandit.bootstrap import Interval
+from replay.evidence.intervals import RESAMPLES, Users, interval
 from replay.evidence.yardsticks import MostPlayed, Successors
 from replay.prequential import Numbered
 from streams.core.join import keys
-from streams.core.join.catalog import Known
+from streams.core.join.catalog import CatalogItem
 from streams.core.join.events import Action, Event, Exposure, Rejected
 from streams.core.join.partition import Partition
 from streams.core.join.records import Effects
 from streams.core.learning.learn import Learner
-from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, CatalogIndex
+from streams.core.serving.catalog_index import POPULAR_HALF_LIFE_H, CatalogIndex
+from streams.core.serving.model_view import ModelView
 from streams.core.serving.recommend import POPULAR, RANKED, Recommender, RecommendSettings, Slate, SlateRequest
 
 WITHIN_MS = keys.HOUR_MS  # since the user's last play, where the log names no sessions: what is played later begins something new
@@ -40,7 +43,7 @@ Session = Callable[[Event], str | None]  # what the log itself says of an event'
 
 
 class NextSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How it is asked."""
+    """How slates are asked for."""
 
     k: int  # items of a list
     every: int = 1  # of the plays that can be asked of, the first and then each so-manieth
@@ -67,7 +70,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NextFound(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it."""
+    """How often slates had the next item."""
 
     kind: str = "next"
     k: int
@@ -82,7 +85,9 @@ class NextFound(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
 
 
-class _Asked(NamedTuple):
+class _PlayRanks(NamedTuple):
+    """Where the item of a play stood in each order."""
+
     user: int
     ts: int
     ranks: tuple[int, ...]  # of the item in each order; 0 = not in it
@@ -93,23 +98,24 @@ class NextPlay:
     """Asks between the records of a replay: `batches` and `after` are handed to `prequential.run`."""
 
     def __init__(
-        self, settings: NextSettings, recommend: RecommendSettings, partition: Partition, learner: Learner, known: Iterable[Known] = (),
+        self, settings: NextSettings, recommend: RecommendSettings, partition: Partition, learner: Learner,
+        known: Iterable[CatalogItem] = (),
         session: Session = lambda event: None,
     ) -> None:  # fmt: skip
         """`known`: the items of the catalog. `session`: of an event, where the log says that; else a session ends after an hour."""
         self.settings = settings
         self._partition, self._learner, self._session = partition, learner, session
-        self._shelves = CatalogIndex()
+        self._index = CatalogIndex()
         for item in known:
-            self._shelves.put(item, 0)
+            self._index.put(item, 0)
         ways = msgspec.structs.replace(recommend, no_repeat_window_ms=0, explore_share=0.0, max_k=max(settings.k, recommend.max_k))
-        self._recommender = Recommender(ways, partition.settings, partition.catalog, self._shelves)
+        self._recommender = Recommender(ways, partition.settings, partition.catalog, self._index)
         self._most, self._successors = MostPlayed(settings.k), Successors(settings.k)
         self._last: dict[tuple[str | None, str], tuple[int, int]] = {}  # session, user -> item, event time
         self._could = 0  # plays met so far that can be asked of, also those that are not admitted then
         self._plays = 0
-        self._asked: list[_Asked] = []
-        self._pending: dict[tuple[int, int], _Asked | None] = {}  # place in the log -> …, of the moment at hand
+        self._questions: list[_PlayRanks] = []
+        self._pending: dict[tuple[int, int], _PlayRanks | None] = {}  # place in the log -> …, of the moment at hand
         self._dead: set[tuple[int, int]] = set()
         self._took_s = 0.0
 
@@ -131,7 +137,7 @@ class NextPlay:
         """What a batch caused."""
         self._dead.update((dead.offset, dead.index) for dead in effects.dead)
         for increment in effects.popularity:
-            self._shelves.add(increment)
+            self._index.add(increment)
 
     def _moment(self, batch: list[Numbered]) -> Iterator[list[Numbered]]:
         self._ask(batch)
@@ -151,18 +157,18 @@ class NextPlay:
             met.add(session)
             due = self._could % self.settings.every == 0
             self._could += 1
-            self._pending[arrived.offset, arrived.index] = self._answers(event, last) if due else None
+            self._pending[arrived.offset, arrived.index] = self._ranks(event, last) if due else None
 
     def _take(self, batch: Sequence[Numbered]) -> None:
         """The batch has been applied: what was admitted of it counts."""
-        for place, asked in self._pending.items():
+        for place, question in self._pending.items():
             if place not in self._dead:
                 self._plays += 1
-                self._asked += [asked] if asked else []
+                self._questions += [question] if question else []
         for _, arrived in batch:
             record = arrived.record
             for slot in record.slots if isinstance(record, Exposure) else (record,) if isinstance(record, Event) else ():
-                self._shelves.meet(slot.item_id)
+                self._index.add_uncatalogued(slot.item_id)
             if _is_play(record) and (arrived.offset, arrived.index) not in self._dead:
                 session, item = (self._session(record), record.user_id), keys.key("item", record.item_id)
                 last = self._before(session, record.ts)
@@ -178,56 +184,52 @@ class NextPlay:
         item, at = self._last.get(session, (None, 0))
         return item if ts >= at and (session[0] is not None or ts - at <= WITHIN_MS) else None
 
-    def _answers(self, event: Event, last: int) -> _Asked:
+    def _ranks(self, event: Event, last: int) -> _PlayRanks:
         item = keys.key("item", event.item_id)
         began = time.perf_counter()
-        answer = self._answer(event, RANKED)
+        slate = self._slate(event, RANKED)
         self._took_s += time.perf_counter() - began
-        listed = [ranked.item_id for ranked in answer.items]
-        now = [ranked.item_id for ranked in self._answer(event, POPULAR).items]
+        listed = [ranked.item_id for ranked in slate.items]
+        now = [ranked.item_id for ranked in self._slate(event, POPULAR).items]
         most, after = self._most.best(event.domain), self._successors.best(last, event.domain)
         ranks = _rank(listed, event.item_id), _rank(now, event.item_id), _rank(most, item), _rank(after, item)
-        return _Asked(keys.key("user", event.user_id), event.ts, ranks, answer.items[ranks[0] - 1].source if ranks[0] else None)
+        return _PlayRanks(keys.key("user", event.user_id), event.ts, ranks, slate.items[ranks[0] - 1].source if ranks[0] else None)
 
-    def _answer(self, event: Event, strategy: str) -> Slate:
+    def _slate(self, event: Event, strategy: str) -> Slate:
         request = SlateRequest(
             user_id=event.user_id, k=self.settings.k, domain=event.domain, module=event.module, context=event.context, strategy=strategy
         )
         machine, learner = self._partition, self._learner
         user = machine.user(keys.key("user", event.user_id))
-        return self._recommender.recommend(
-            request, f"{self._could}", user, machine.glance, learner.trainer.predict, event.ts, SEED, learner.version
-        ).answer
+        model = ModelView(predict=learner.trainer.predict, version=learner.version)
+        return self._recommender.recommend(request, f"{self._could}", user, machine.glance, model, event.ts, SEED).slate
 
     def found(self) -> NextFound:
-        """The figures, as of now."""
-        s, asked = self.settings, self._asked
-        users = Users(np.array([a.user for a in asked], np.uint64))
-        ranks = np.array([a.ranks for a in asked], float).reshape(-1, len(ORDERS))
+        """The figures so far."""
+        s, questions = self.settings, self._questions
+        users = Users(np.array([a.user for a in questions], np.uint64))
+        ranks = np.array([a.ranks for a in questions], float).reshape(-1, len(ORDERS))
         worth = np.divide(1.0, ranks, out=np.zeros_like(ranks), where=ranks > 0)
         hits = (ranks > 0).astype(float)
         orders: list[Order] = []
-        if asked:
+        if questions:
             columns = [(hits[:, n], worth[:, n]) for n in range(len(ORDERS))]
             read = users.read([users.mean(column) for pair in columns for column in pair], s.resamples)
             for n, name in enumerate(ORDERS):
-                less = (of_difference(read, 0, 2 * n), of_difference(read, 1, 2 * n + 1)) if n else (None, None)
-                hit, mrr = of_figure(read, 2 * n), of_figure(read, 2 * n + 1)
+                less = (interval(read[:, 0] - read[:, 2 * n]), interval(read[:, 1] - read[:, 2 * n + 1])) if n else (None, None)
+                hit, mrr = interval(read[:, 2 * n]), interval(read[:, 2 * n + 1])
                 orders.append(Order(name=name, hit=hit, mrr=mrr, hit_less=less[0], mrr_less=less[1]))
-        sources: dict[str, int] = {}
-        for a in asked:
-            if a.source is not None:
-                sources[a.source] = sources.get(a.source, 0) + 1
+        sources = Counter(a.source for a in questions if a.source is not None)
         return NextFound(
-            k=s.k, every=s.every, plays=self._plays, questions=len(asked), users=users.n, orders=orders,
-            spans=list(_spans(np.array([a.ts for a in asked], np.int64), hits)), sources=dict(sorted(sources.items())),
-            question_ms=1000 * self._took_s / max(1, len(asked)), notes=list(self._notes()),
+            k=s.k, every=s.every, plays=self._plays, questions=len(questions), users=users.n, orders=orders,
+            spans=list(_spans(np.array([a.ts for a in questions], np.int64), hits)), sources=dict(sorted(sources.items())),
+            question_ms=1000 * self._took_s / max(1, len(questions)), notes=list(self._notes()),
         )  # fmt: skip
 
     def _notes(self) -> Iterator[str]:
         named = any(session is not None for session, _ in self._last)
         within = "in the same session of the log" if named else f"within {WITHIN_MS // keys.HOUR_MS} h"
-        if not self._asked:
+        if not self._questions:
             yield f"No play of this log follows another of the same user {within}: there is nothing to ask."
             return
         yield f"Asked just before plays whose user had played something {within} before, for a list of that play's domain. Nobody saw it."

@@ -1,8 +1,8 @@
 """Models side by side over one pass of a log: all see the same exposures with the same features, and learn, or wait, each its own way.
 
 - `Watched`: a trainer that lets others look at a batch before it learns from it, and at what it changed after;
-- `LaggedReplica`: a serving copy, to which parameters are published every so often;
-- `Gammas`: its own predictions with shares of popularity's part taken away;
+- `LaggedReplica`: a serving copy, to which parameters are published at intervals;
+- `ask_gammas`: a model's own predictions with shares of popularity's part taken away;
 - `ComparedLearner`: a learner with other settings, fed with the same records.
 """
 from __future__ import annotations
@@ -26,7 +26,7 @@ After = Callable[[StepReport, int], None]
 
 
 class Watched(Trainer):
-    """Learns as a trainer does: whoever watches changes nothing."""
+    """A trainer that is watched: `before` and `after` see each step and change nothing."""
 
     def __init__(self, settings: ModelSettings, device: str = "cpu") -> None:
         super().__init__(settings, device)
@@ -35,6 +35,7 @@ class Watched(Trainer):
         self.watched_s = 0.0  # that others took
 
     def step(self, batch: Batch, now_ms: int) -> StepReport:
+        """A step of the trainer between two looks."""
         began = time.perf_counter()
         for look in self.before:
             look(batch, now_ms)
@@ -48,16 +49,16 @@ class Watched(Trainer):
 
     def copied(self) -> Trainer:
         """Another trainer in the same state."""
-        copy = Trainer(self.settings, str(self.device))
-        copy.load(self.arrays(), self.meta())
-        return copy
+        trainer = Trainer(self.settings, str(self.state.device))
+        trainer.load(self.arrays(), self.meta())
+        return trainer
 
 
 def note_steps(name: str, trainer: Watched, ledger: Ledger) -> None:
     """Write down what a trainer itself predicts, each exposure before it is learned."""
     batches: list[Batch] = []
     trainer.before.append(lambda batch, now_ms: batches.append(batch))
-    trainer.after.append(lambda report, now_ms: ledger.said(name, batches.pop(), report.logits, report.probabilities))
+    trainer.after.append(lambda report, now_ms: ledger.predicted(name, batches.pop(), report))
 
 
 class LaggedReplica:
@@ -65,7 +66,7 @@ class LaggedReplica:
 
     def __init__(self, name: str, trainer: Watched, ledger: Ledger, every_ms: int) -> None:
         self._name, self._trainer, self._ledger, self._every_ms = name, trainer, ledger, every_ms
-        self._copy = trainer.copied()
+        self._replica = trainer.copied()
         self._touched: dict[str, list[Array]] = {}
         self._due_ms = 0
         trainer.before.append(self._look)
@@ -75,11 +76,10 @@ class LaggedReplica:
         if now_ms >= self._due_ms:
             if self._touched:
                 touched = {name: np.concatenate(keys) for name, keys in self._touched.items()}
-                self._copy.apply_delta(self._trainer.delta(touched, dense=True))
+                self._replica.apply_delta(self._trainer.delta(touched, dense=True))
                 self._touched.clear()
             self._due_ms = now_ms // self._every_ms * self._every_ms + self._every_ms
-        said = self._copy.predict(batch)
-        self._ledger.said(self._name, batch, said.logits, said.probabilities)
+        self._ledger.predicted(self._name, batch, self._replica.predict(batch))
 
     def _note(self, report: StepReport, now_ms: int) -> None:
         for name, keys in report.touched.items():
@@ -87,13 +87,17 @@ class LaggedReplica:
 
 
 def ask_gammas(name: str, trainer: Trainer, ledger: Ledger, gammas: Sequence[float], batch: Batch) -> None:
-    """What it would answer with these shares of popularity's part taken away."""
+    """Remember what a model predicts with these shares of popularity's part taken away."""
     for gamma in gammas:
-        said = trainer.predict(batch, 0.0, gamma)
-        ledger.said(gamma_name(name, gamma), batch, said.logits, said.probabilities)
+        ledger.predicted(gamma_name(name, gamma), batch, trainer.predict(batch, 0.0, gamma))
 
 
 def gamma_name(name: str, gamma: float) -> str:
+    """The name of a model's predictions with a share of popularity's part taken away.
+
+    >>> gamma_name("all on", 0.5)
+    'all on, gamma_item 0.5'
+    """
     return f"{name}, gamma_item {gamma:g}"
 
 
@@ -108,14 +112,14 @@ class ComparedLearner:
         self._took_s = 0.0
 
     def apply(self, source: int, records: Sequence[Outgoing]) -> None:
+        """Learn from the records of a partition, and count the time that this takes."""
         began = time.perf_counter()
         self.learner.apply(source, records)
         self._took_s += time.perf_counter() - began
 
     def ask(self, batch: Batch, gammas: Sequence[float] = ()) -> None:
-        """Predict without learning: the answer is kept as `NAME, frozen`."""
-        said = self.trainer.predict(batch)
-        self._ledger.said(frozen_name(self.name), batch, said.logits, said.probabilities)
+        """Predict without learning; remembered as `NAME, frozen`."""
+        self._ledger.predicted(frozen_name(self.name), batch, self.trainer.predict(batch))
         ask_gammas(frozen_name(self.name), self.trainer, self._ledger, gammas, batch)
 
     @property
@@ -125,4 +129,5 @@ class ComparedLearner:
 
 
 def frozen_name(name: str) -> str:
+    """The name of what a model predicts without learning."""
     return f"{name}, frozen"

@@ -7,15 +7,17 @@ bootstrap of users.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
+from bandit.bootstrap import Interval
 from online_model.batch import Batch
 from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
-from replay.evidence.intervals import RESAMPLES, Interval, Users, of_difference
-from replay.evidence.ledger import AGES, Judged, Ledger
+from replay.evidence.intervals import RESAMPLES, Users, interval
+from replay.evidence.ledger import AGES, Ledger, PredictedExposures
 from replay.evidence.side_by_side import ComparedLearner, LaggedReplica, ask_gammas, frozen_name, gamma_name, note_steps
 from replay.prequential import FEW_POSITIVES, Numbered, Result
 from streams.core.join.events import Rejected
@@ -61,7 +63,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """A table."""
+    """A table of models side by side."""
 
     kind: str  # ablation | freshness | gamma
     title: str
@@ -77,9 +79,9 @@ class Evidence:
         self._ledger, self.uniform = Ledger(), Ledger()
         self.main = ComparedLearner(ALL_ON, model, learning, device, self._ledger)
         self.learner, trainer = self.main.learner, self.main.trainer
-        trainer.before.append(lambda batch, now_ms: self._ledger.shown(batch))
+        trainer.before.append(lambda batch, now_ms: self._ledger.exposed(batch))
         others = switched_off(model) if question.ablate else {}
-        self._rivals = [ComparedLearner(name, off, learning, device, self._ledger) for name, off in others.items()]
+        self._compared = [ComparedLearner(name, off, learning, device, self._ledger) for name, off in others.items()]
         for span in question.spans_ms:
             if span:
                 LaggedReplica(span_name(span), trainer, self._ledger, span)
@@ -91,14 +93,14 @@ class Evidence:
     def also(self, source: int, records: Sequence[Outgoing]) -> None:
         """What the learner has got, for the others."""
         self._ledger.closed(records)
-        for rival in self._rivals:
-            rival.apply(source, records)
+        for compared in self._compared:
+            compared.apply(source, records)
 
     def ask_tail(self, batch: Batch) -> None:
         """For exposures of the log's end, by all models as they stand."""
         self.main.ask(batch, self.question.gammas)
-        for rival in self._rivals:
-            rival.ask(batch)
+        for compared in self._compared:
+            compared.ask(batch)
 
     def ask(self, batch: Batch) -> None:
         """For rows of a second log: every gamma, by the parameters as they stand."""
@@ -106,34 +108,35 @@ class Evidence:
 
     def findings(self, result: Result) -> list[Finding]:
         """The tables. `result`: of the replay that drove the learner."""
-        q, judged = self.question, self._ledger.judged()
-        tail = judged.shown_ms >= q.frozen_from_ms
-        everything = np.ones(len(judged), bool)
+        q, exposures = self.question, self._ledger.exposures()
+        tail = exposures.shown_ms >= q.frozen_from_ms
+        everything = np.ones(len(exposures), bool)
         out = []
         if q.ablate:
-            names = [ALL_ON, *(rival.name for rival in self._rivals)]
-            rates = [result.examples / max(result.learned_s - self.main.trainer.watched_s, 1e-9), *(r.rate for r in self._rivals)]
-            rows = measured(judged, names, [("all", everything)], q.resamples, [frozen_name(n) for n in names], tail, rates=rates)
+            names = [ALL_ON, *(compared.name for compared in self._compared)]
+            rates = [result.examples / max(result.learned_s - self.main.trainer.watched_s, 1e-9), *(r.rate for r in self._compared)]
+            comparison = Comparison(names, frozen=[frozen_name(n) for n in names], frozen_rows=tail, rates=rates)
+            rows = measured(exposures, comparison, [("all", everything)], q.resamples)
             out.append(Finding(kind="ablation", title="Blocks switched off, one at a time", rows=rows, notes=[_TAIL_NOTE]))
         if q.spans_ms:
-            fits, begun_ms = _fitting(q.spans_ms, judged.shown_ms)
+            fits, begun_ms = _fitting(q.spans_ms, exposures.shown_ms)
             names = [span_name(span) for span in fits]
-            ready = judged.shown_ms >= begun_ms + 2 * max(fits)
-            parts = [("all", ready), *((name, ready & (judged.age_s >= low) & (judged.age_s < high)) for name, low, high in AGES)]
-            rows = measured(judged, names, parts, q.resamples)
+            ready = exposures.shown_ms >= begun_ms + 2 * max(fits)
+            parts = [("all", ready), *((name, ready & (exposures.age_s >= low) & (exposures.age_s < high)) for name, low, high in AGES)]
+            rows = measured(exposures, Comparison(names), parts, q.resamples)
             notes = _span_notes(q.spans_ms, fits)
             out.append(Finding(kind="freshness", title="Parameters published every so often", rows=rows, notes=notes))
         if q.gammas:
             names = [gamma_name(ALL_ON, gamma) for gamma in q.gammas]
-            still = [gamma_name(frozen_name(ALL_ON), gamma) for gamma in q.gammas]
-            shown = [f"gamma_item {gamma:g}" for gamma in q.gammas]
-            rows = measured(judged, names, [("all", everything)], q.resamples, still, tail, shown, top=TOP)
-            uniform = self.uniform.judged()
+            frozen = [gamma_name(frozen_name(ALL_ON), gamma) for gamma in q.gammas]
+            titles = [f"gamma_item {gamma:g}" for gamma in q.gammas]
+            rows = measured(exposures, Comparison(names, titles, frozen, tail, top=TOP), [("all", everything)], q.resamples)
+            uniform = self.uniform.exposures()
             if len(uniform):
                 whole = np.ones(len(uniform), bool)
-                rows += measured(uniform, names, [("second log", whole)], q.resamples, shown=shown, top=TOP)
+                rows += measured(uniform, Comparison(names, titles, top=TOP), [("second log", whole)], q.resamples)
             out.append(Finding(kind="gamma", title="Popularity's part taken away", rows=rows, notes=[_GAMMA_NOTE]))
-        if (judged.importance_weight > 1).any():
+        if (exposures.importance_weight > 1).any():
             out = [msgspec.structs.replace(finding, notes=[*finding.notes, _THINNED_NOTE]) for finding in out]
         return out
 
@@ -150,7 +153,7 @@ _THINNED_NOTE = (
     "Of the exposures without an act only a share was kept (partition.negative_rate). Each counts as many as it was kept of: "
     "figures, n too, are estimates of those of all."
 )
-_SPANS = 4  # that a log must last: the first two are not judged
+_SPANS = 4  # that a log must last: the first two are not exposures
 _GAMMA_NOTE = f"top: mean label of the {TOP:.0%} of each user's exposures that are scored highest. {_TAIL_NOTE}"
 
 
@@ -176,59 +179,71 @@ def _span_notes(spans_ms: Sequence[int], fits: Sequence[int]) -> list[str]:
 
 
 def span_name(span_ms: int) -> str:
+    """An interval between publications as a table calls it.
+
+    >>> span_name(90_000), span_name(0)
+    ('every 1.5 min', 'at once')
+    """
     for unit, ms in (("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
         if span_ms >= ms:
             return f"every {span_ms / ms:g} {unit}"
     return f"every {span_ms} ms" if span_ms else "at once"
 
 
-def measured(
-    judged: Judged, names: Sequence[str], parts: Sequence[tuple[str, Array]], resamples: int, gauc_of: Sequence[str] | None = None,
-    gauc_rows: Array | None = None, shown: Sequence[str] | None = None, top: float | None = None, rates: Sequence[float] | None = None,
-    fewest: int = FEW_POSITIVES,
-) -> list[Row]:  # fmt: skip
-    """A row for each part, task and name, where there are `fewest` positives and negatives; differences are to the first name.
+class Comparison(NamedTuple):
+    """The models of a table; differences are to the first."""
 
-    `gauc_of`, `gauc_rows`: names and exposures that GAUC is read from, where they are others. `shown`: how rows are called.
-    """
+    models: Sequence[str]
+    titles: Sequence[str] = ()  # of their rows; the models' names where there are none
+    frozen: Sequence[str] = ()  # names under which predictions for GAUC are kept, where they are others
+    frozen_rows: Array | None = None  # bool [N]: the exposures that GAUC is read from, where they are others
+    top: float | None = None  # share of each user's rows for the figure `top`
+    rates: Sequence[float] = ()  # examples a second
+    fewest: int = FEW_POSITIVES  # positives and negatives of a task
+
+
+def measured(exposures: PredictedExposures, comparison: Comparison, parts: Sequence[tuple[str, Array]], resamples: int) -> list[Row]:
+    """A row for each part (its name, bool [N]), task and model, where positives and negatives are enough."""
+    models, top = comparison.models, comparison.top
+    frozen, titles = comparison.frozen or models, comparison.titles or models
     out = []
     for part, inside in parts:
-        for task, name in enumerate(TASKS):
-            rows = _usable(judged, inside, names, task)
-            labels = judged.labels[rows, task]
-            if min(labels.sum(), len(labels) - labels.sum()) < fewest:
+        for task, task_name in enumerate(TASKS):
+            rows = _usable(exposures, inside, models, task)
+            labels = exposures.labels[rows, task]
+            if min(labels.sum(), len(labels) - labels.sum()) < comparison.fewest:
                 continue
-            still = gauc_of or names
-            tail = _usable(judged, inside & gauc_rows, still, task) if gauc_rows is not None else rows
-            users, of_tail = (Users(judged.users[which], judged.importance_weight[which]) for which in (rows, tail))
+            tail = rows if comparison.frozen_rows is None else _usable(exposures, inside & comparison.frozen_rows, frozen, task)
+            users, of_tail = (Users(exposures.users[which], exposures.importance_weight[which]) for which in (rows, tail))
             figures = []
-            for model in names:
-                z, p = judged.logits[model][rows, task], judged.probabilities[model][rows, task]
+            for model in models:
+                z, p = exposures.logits[model][rows, task], exposures.probabilities[model][rows, task]
                 figures += [users.auc(z, labels), users.ne(p, labels), users.copc(p, labels)]
                 figures += [users.top(z, labels, top)] if top else []
             read = users.read(figures, resamples)
-            gaucs = np.full((1, len(still)), np.nan)
+            gaucs = np.full((1, len(frozen)), np.nan)
             if len(tail):
-                within = [of_tail.gauc(judged.logits[model][tail, task], judged.labels[tail, task]) for model in still]
+                within = [of_tail.gauc(exposures.logits[model][tail, task], exposures.labels[tail, task]) for model in frozen]
                 gaucs = of_tail.read(within, resamples)
-            for k, model in enumerate(shown or names):
+            for k, title in enumerate(titles):
                 at = k * (4 if top else 3)
                 out.append(
                     Row(
-                        name=model, part=part, task=name, n=round(users.importance_weight.sum()),
+                        name=title, part=part, task=task_name, n=round(users.importance_weight.sum()),
                         positives=round(users.importance_weight @ labels),
                         auc=float(read[0, at]), ne=float(read[0, at + 1]), copc=float(read[0, at + 2]), gauc=float(gaucs[0, k]),
-                        auc_more=of_difference(read, at, 0), ne_more=of_difference(read, at + 1, 1), gauc_more=of_difference(gaucs, k, 0),
-                        top=float(read[0, at + 3]) if top else None, top_more=of_difference(read, at + 3, 3) if top else None,
-                        rate=rates[k] if rates else None,
+                        auc_more=interval(read[:, at] - read[:, 0]), ne_more=interval(read[:, at + 1] - read[:, 1]),
+                        gauc_more=interval(gaucs[:, k] - gaucs[:, 0]),
+                        top=float(read[0, at + 3]) if top else None, top_more=interval(read[:, at + 3] - read[:, 3]) if top else None,
+                        rate=comparison.rates[k] if comparison.rates else None,
                     )
                 )  # fmt: skip
     return out
 
 
-def _usable(judged: Judged, inside: Array, names: Sequence[str], task: int) -> Array:
+def _usable(exposures: PredictedExposures, inside: Array, names: Sequence[str], task: int) -> Array:
     """Exposures with a label that every model was asked about."""
-    there = inside & np.isfinite(judged.labels[:, task])
+    there = inside & np.isfinite(exposures.labels[:, task])
     for name in names:
-        there &= np.isfinite(judged.logits[name][:, task]) if name in judged.logits else False
+        there &= np.isfinite(exposures.logits[name][:, task]) if name in exposures.logits else False
     return np.flatnonzero(there)

@@ -20,13 +20,13 @@ WHAT = {"items": "a shown item", "slots": "a list, slot by slot", "lists": "a li
 
 def summary(found: Evaluation) -> Iterator[Table | str]:
     """For a terminal."""
-    shown = f"{found.rows:,} shown items in {found.requests:,} requests, {found.arms:,} arms"
+    rounds = f"{found.rows:,} shown items in {found.requests:,} requests, {found.arms:,} arms"
     if found.surface:
-        shown = f"{found.rows:,} {found.surface}s, {found.arms:,} strategies; {found.unseen:,} more were on no screen as far as is known"
+        rounds = f"{found.rows:,} {found.surface}s, {found.arms:,} strategies; {found.unseen:,} more were on no screen as far as is known"
         if found.named:
-            shown += f", of {found.named:,} the request named the strategy"
+            rounds += f", of {found.named:,} the request named the strategy"
     yield (
-        f"{found.policy}: {found.reward} of {shown}; "
+        f"{found.policy}: {found.reward} of {rounds}; "
         f"{found.acts:,} acts, {found.unjoined:,} of them unjoined, {found.late:,} late; {found.rejected:,} records rejected"
     )
     for family in found.families:
@@ -58,14 +58,14 @@ def write(folder: Path, found: Evaluation, title: str) -> Path:
 
 def page(found: Evaluation, title: str) -> str:
     """As HTML, pictures inside."""
-    answer = "The log answers." if found.answers else "The log cannot answer."
+    verdict = "The log answers." if found.answers else "The log cannot answer."
     cards = [("shown items", found.rows), ("requests", found.requests), ("arms", found.arms), ("unjoined acts", found.unjoined)]
     if found.surface:
         left_out = [("on no screen", found.unseen), ("strategy named by the request", found.named)]
         cards = [(f"{found.surface}s", found.rows), *left_out, ("strategies", found.arms), cards[-1]]
     parts = [
         f"<h1>{html.escape(found.policy)} on {html.escape(title)}</h1>",
-        f"<p class=lead>{answer} Reward: {found.reward}. q̂: {found.q_hat}. Intervals: 95 %, bootstrap of requests.</p>",
+        f"<p class=lead>{verdict} Reward: {found.reward}. q̂: {found.q_hat}. Intervals: 95 %, bootstrap of requests.</p>",
         "<div class=cards>",
         *(f"<div><b>{n:,}</b>{name}</div>" for name, n in cards),
         "</div>",

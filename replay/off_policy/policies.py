@@ -1,76 +1,96 @@
-"""A policy to be judged, as a table of chances: which arm, given where (position, domain, request).
+"""A target policy as a table of probabilities: of each arm, by context (position, domain, request).
 
-    uniform           every arm alike that is of the round's domain and there at its time, as far as log and catalog tell
+    uniform           all arms of the round's domain that are available at its time, as far as log and catalog tell, alike
     arm:X             always X
-    open-bandit-bts   what Open Bandit's Thompson sampling did in production, by its published priors
+    open-bandit-bts   Open Bandit's production Thompson sampling, by its published priors
     FILE              CSV or JSON lines: item_id, probability, and, where it matters, position and request_id
 
-In a list nothing stands twice: down a list a policy draws from what is left, in proportion to its chances. Where propensities hold
-whatever stands above (Segue's own do), items and slots are weighed by the table as chances of that kind, too: a uniform order has every
-item in every place as often.
-Shapes: N rounds, C contexts, A arms.
+A slate holds an item once: down a slate a policy draws without replacement, in proportion to its probabilities. Where the logged
+propensities are marginal (Segue's own are), items and single positions are weighed by the table as marginal probabilities too: under a
+uniform order every item stands in every place as often.
+Shapes: N rounds, C contexts, A arms, G rows of q̂.
 """
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 
 from replay.log_rows import LogError, lines
-from replay.off_policy.rounds import Drawn, Rounds
+from replay.off_policy.rounds import LoggedRounds, Rounds
 
 Array = np.ndarray
-T = TypeVar("T")
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 SUM_SLACK = 1e-6  # of chances written with seven digits
 _LIMIT = 200_000_000  # cells of a table: 1.6 GB
+_PHRASES = {"request_id": "of request", "position": "at position", "segment": "of segment"}  # columns of contexts, in errors
 
 
 @dataclass(slots=True)
-class Chances:
-    """π for a log."""
+class TargetPolicy:
+    """π for the rounds of a log."""
 
     table: Array  # [C, A], rows sum to 1
     context: Array  # int [N]
 
     @property
     def deterministic(self) -> bool:
+        """Whether each context has one arm."""
         return bool((self.table.max(1, initial=0.0) > 1 - 1e-12).all())
 
 
-class Chance(msgspec.Struct, frozen=True):
+class PolicyRow(msgspec.Struct, frozen=True):
     """A line of a file of probabilities."""
 
-    item_id: str
-    probability: float
+    arm: str = msgspec.field(name="item_id")
+    probability: Probability
     position: int | None = None
     request_id: str | None = None
 
 
-def chances(policy: str, rounds: Rounds) -> Chances:
-    """The policy named, for the rounds of a log; arms that only it knows are added to them."""
+class ArmProbability(Protocol):
+    """A row that gives an arm's probability, whatever the columns of its context."""
+
+    @property
+    def arm(self) -> str:
+        """The arm's name."""
+
+    @property
+    def probability(self) -> float:
+        """0 to 1."""
+
+
+Row = TypeVar("Row", bound=ArmProbability)
+Context = TypeVar("Context", bound=Hashable)
+
+
+def target_policy(policy: str, rounds: Rounds) -> TargetPolicy:
+    """The policy named, for the rounds of a log; arms that only it knows are added to them. Raises LogError at one that can't be used."""
     match policy.partition(":"):
         case ("uniform", _, ""):
             return _uniform(rounds)
         case ("arm", _, name) if name:
-            return _always(name, rounds)
+            return always(name, rounds)
         case ("open-bandit-bts", _, ""):
             from replay.off_policy.open_bandit_bts import POSITIONS, marginals
 
-            rows = zip(POSITIONS, marginals(), strict=True)
-            return _from([Chance(str(item), float(p), position) for position, row in rows for item, p in enumerate(row)], rounds, policy)
-    path = Path(policy)
-    if not path.is_file():
-        raise LogError(f"--policy {policy}: no such file, nor uniform, arm:ITEM or open-bandit-bts")
-    return _from(list(written(path, Chance, "item_id, probability, and perhaps position and request_id")), rounds, policy)
+            marginal = zip(POSITIONS, marginals(), strict=True)
+            rows = [PolicyRow(str(item), float(p), position) for position, row in marginal for item, p in enumerate(row)]
+        case _:
+            if not Path(policy).is_file():
+                raise LogError(f"--policy {policy}: no such file, nor uniform, arm:ITEM or open-bandit-bts")
+            rows = list(read_rows(Path(policy), PolicyRow, "item_id, probability, and perhaps position and request_id"))
+    columns = {"request_id": [rounds.request_ids[request] for request in rounds.request.tolist()], "position": rounds.position.tolist()}
+    return of_rows(rows, columns, rounds, policy)
 
 
-def _uniform(rounds: Rounds) -> Chances:
+def _uniform(rounds: Rounds) -> TargetPolicy:
     """A context is a domain between two moments at which an arm comes or goes."""
     changes = np.unique(np.concatenate((rounds.published, rounds.expires)))
     changes = changes[np.isfinite(changes)]
@@ -85,135 +105,113 @@ def _uniform(rounds: Rounds) -> Chances:
     moments = np.concatenate(([-np.inf], changes))
     for row, (name, since) in zip(table, keys.tolist(), strict=True):
         moment = moments[since]
-        there = (rounds.published <= moment) & (moment < rounds.expires)
-        row[:] = there & ((of_arm == name) | (name < 0))
-    return Chances(table / np.maximum(1.0, table.sum(1, keepdims=True)), context.ravel())
+        available = (rounds.published <= moment) & (moment < rounds.expires)
+        row[:] = available & ((of_arm == name) | (name < 0))
+    return TargetPolicy(table / np.maximum(1.0, table.sum(1, keepdims=True)), context.ravel())
 
 
-def _always(name: str, rounds: Rounds) -> Chances:
-    if name not in rounds.arms:
-        _add(name, rounds)
-    table = np.zeros((1, len(rounds.arms)))
-    table[0, rounds.arms.index(name)] = 1.0
-    return Chances(table, np.zeros(len(rounds.arm), np.int64))
+def always(name: str, rounds: LoggedRounds) -> TargetPolicy:
+    """The policy that always takes one arm."""
+    return as_table({(): {name: 1.0}}, [()] * len(rounds.arm), rounds)
 
 
-def _add(name: str, rounds: Rounds) -> None:
-    rounds.arms.append(name)
-    rounds.domains.append(None)
-    rounds.published, rounds.expires = np.append(rounds.published, -np.inf), np.append(rounds.expires, np.inf)
+def of_rows(rows: Iterable[ArmProbability], columns: Mapping[str, Sequence[object]], rounds: LoggedRounds, name: str) -> TargetPolicy:
+    """Rows as a policy. `columns`: of a context, with their value in each round [N]; those that no row names don't matter.
+
+    Raises LogError where probabilities of a context don't sum to 1, or where a context of the log has none.
+    """
+    rows = list(rows)
+    used = [column for column in columns if any(getattr(row, column) is not None for row in rows)]
+    contexts: dict[tuple[object, ...], dict[str, float]] = {}
+    for row in rows:
+        arms = contexts.setdefault(tuple(getattr(row, column) for column in used), {})
+        arms[row.arm] = arms.get(row.arm, 0.0) + row.probability
+    needed = list(zip(*(columns[column] for column in used), strict=True)) if used else [()] * len(rounds.arm)
+
+    def where(context: Iterable[object]) -> str:
+        return "".join(f" {_PHRASES[column]} {value}" for column, value in zip(used, context, strict=True) if value is not None)
+
+    for context, arms in contexts.items():
+        total = sum(arms.values())
+        if not abs(total - 1) <= SUM_SLACK:
+            raise LogError(f"{name}: probabilities{where(context)} sum to {total:.7f}; they must sum to 1")
+    for context in dict.fromkeys(needed):
+        if context not in contexts:
+            raise LogError(f"{name}: no probabilities{where(context)}, which the log has")
+    return as_table(contexts, needed, rounds)
 
 
-def _from(given: list[Chance], rounds: Rounds, name: str) -> Chances:
-    """By request and position, as far as the lines name them."""
-    by_request, by_position = any(c.request_id is not None for c in given), any(c.position is not None for c in given)
-    at = {arm: place for place, arm in enumerate(rounds.arms)}
-    for item in dict.fromkeys(c.item_id for c in given):
-        if item not in at:
-            at[item] = len(rounds.arms)
-            _add(item, rounds)
-    contexts: dict[tuple[str | None, int | None], int] = {}
-    for c in given:
-        contexts.setdefault((c.request_id, c.position), len(contexts))
-    if len(contexts) * len(at) > _LIMIT:
-        raise LogError(f"{name}: {len(contexts):,} contexts of {len(at):,} arms are too many; evaluate a part of the log")
-    table = np.zeros((len(contexts), len(at)))
-    for c in given:
-        if not 0 <= c.probability <= 1:
-            raise LogError(f"{name}: probability {c.probability} of {c.item_id}; expected 0 to 1")
-        table[contexts[c.request_id, c.position], at[c.item_id]] += c.probability
-    sums = table.sum(1)
-    for key, total in zip(contexts, sums.tolist(), strict=True):
-        if abs(total - 1) > SUM_SLACK:
-            raise LogError(f"{name}: probabilities{_where(key)} sum to {total:.7f}; they must sum to 1")
-    wanted = [
-        (rounds.request_ids[request] if by_request else None, position if by_position else None)
-        for request, position in zip(rounds.request.tolist(), rounds.position.tolist(), strict=True)
-    ]
-    for key in dict.fromkeys(wanted):
-        if key not in contexts:
-            raise LogError(f"{name}: no probabilities{_where(key)}, which the log has")
-    return Chances(table / sums[:, None], np.array([contexts[key] for key in wanted], np.int64))
+def as_table(contexts: Mapping[Context, Mapping[str, float]], needed: Sequence[Context], rounds: LoggedRounds) -> TargetPolicy:
+    """Probabilities by context and arm as a table; `needed` [N]: the context of each round."""
+    known = set(rounds.arms)
+    for name in dict.fromkeys(name for arms in contexts.values() for name in arms if name not in known):
+        rounds.add_arm(name)
+    if len(contexts) * len(rounds.arms) > _LIMIT:
+        raise LogError(f"--policy: {len(contexts):,} contexts of {len(rounds.arms):,} arms are too many; evaluate a part of the log")
+    column = {name: at for at, name in enumerate(rounds.arms)}
+    table = np.zeros((len(contexts), len(rounds.arms)))
+    for row, arms in zip(table, contexts.values(), strict=True):
+        row[[column[name] for name in arms]] = list(arms.values())
+    at = {context: number for number, context in enumerate(contexts)}
+    return TargetPolicy(table / table.sum(1, keepdims=True), np.array([at[context] for context in needed], np.int64))
 
 
-def _where(key: tuple[str | None, int | None]) -> str:
-    request, position = key
-    return (f" of request {request}" if request is not None else "") + (f" at position {position}" if position is not None else "")
-
-
-def written(path: Path, of: type[T], wanted: str) -> Iterator[T]:
-    """Lines of a file of probabilities; `wanted` names its columns."""
-    numbered = lines(path)
-    rows: Iterator[tuple[int, object]]
+def read_rows(path: Path, row_type: type[Row], columns: str) -> Iterator[Row]:
+    """Rows of a file of probabilities. Raises LogError at one that is none; `columns` names what is expected there."""
     if ".csv" in path.suffixes:
-        head = next(csv.reader([next((line.decode("utf-8-sig", "replace") for _, line in numbered), "")]), [])
-        rows = ((n, {k: v for k, v in zip(head, cells, strict=False) if v != ""}) for n, cells in _cells(numbered))
+        reader = csv.DictReader(line.decode("utf-8-sig", "replace") for _, line in lines(path))
+        cells = ({name: cell for name, cell in row.items() if name is not None and cell} for row in reader)
+        rows = ((reader.line_num, msgspec.json.encode(row)) for row in cells)
     else:
-        rows = ((n, _loose(line, path, n)) for n, line in numbered if line)
+        rows = ((number, line) for number, line in lines(path) if line)
     for number, row in rows:
         try:
-            yield msgspec.convert(row, of, strict=False)
-        except msgspec.ValidationError as error:
-            raise LogError(f"{path}:{number}: {error}; expected {wanted}") from None
-
-
-def _cells(numbered: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, list[str]]]:
-    for number, line in numbered:
-        if line:
-            yield number, next(csv.reader([line.decode("utf-8", "replace")]))
-
-
-def _loose(line: bytes, path: Path, number: int) -> object:
-    try:
-        return msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise LogError(f"{path}:{number}: {error}; expected JSON lines, or a file named .csv") from None
+            yield msgspec.json.decode(row, type=row_type, strict=False)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise LogError(f"{path}:{number}: {error}; expected {columns}, as JSON lines or in a file named .csv") from None
 
 
 @dataclass(slots=True)
-class Down:
-    """π of the logged arms, down each list: what stands above is not drawn again."""
+class LoggedProbabilities:
+    """π of the logged arms, and what of π is left for a place after the items above it."""
 
-    chance: Array  # [N] of the logged arm
-    left: Array  # [N] what is left of the policy's chances behind the slots above
-    above: list[tuple[Array, Array]]  # pairs of rounds (below, above) of one list, a step at a time
+    probability: Array  # [N] of the logged arm
+    remaining: Array  # [N] π's mass on arms that don't stand above; inf where nothing is left
+    pairs: list[tuple[Array, Array]]  # rounds of one slate, one lower than the other: all pairs at distance 1, then at 2, …
 
 
-def down(c: Chances, rounds: Drawn) -> Down:
-    """Rounds of a list stand in the order of its modules and positions, then of the log."""
+def without_replacement(policy: TargetPolicy, rounds: LoggedRounds) -> LoggedProbabilities:
+    """Conditional on the items above, which π does not draw again. A slate goes by module, position, then order of the log."""
     n = len(rounds.arm)
-    left, pairs = np.ones(n), []
+    remaining, pairs = np.ones(n), []
     order = rounds.order
     request = rounds.request[order]
     step = 1
     while step < n:
-        same = request[step:] == request[:-step]
-        if not same.any():
+        together = request[step:] == request[:-step]
+        if not together.any():
             break
-        below, above = order[step:][same], order[:-step][same]
-        left[below] -= c.table[c.context[below], rounds.arm[above]]
-        pairs.append((below, above))
+        lower, higher = order[step:][together], order[:-step][together]
+        remaining[lower] -= policy.table[policy.context[lower], rounds.arm[higher]]
+        pairs.append((lower, higher))
         step += 1
-    there = left > 1e-9
-    chance = np.where(there, c.table[c.context, rounds.arm] / np.where(there, left, 1.0), 0.0)
-    return Down(chance, np.where(there, left, np.inf), pairs)
+    possible = remaining > 1e-9
+    probability = np.where(possible, policy.table[policy.context, rounds.arm] / np.where(possible, remaining, 1.0), 0.0)
+    return LoggedProbabilities(probability, np.where(possible, remaining, np.inf), pairs)
 
 
-def by_place(c: Chances, rounds: Drawn) -> Down:
-    """The same of chances that hold whatever stands above."""
-    return Down(c.table[c.context, rounds.arm], np.ones(len(rounds.arm)), [])
+def marginal_probabilities(policy: TargetPolicy, rounds: LoggedRounds) -> LoggedProbabilities:
+    """Marginal over the items above: the table's own."""
+    return LoggedProbabilities(policy.table[policy.context, rounds.arm], np.ones(len(rounds.arm)), [])
 
 
-Expected = Callable[[Array], Array]
-
-
-def expected(c: Chances, d: Down, rounds: Drawn, q: Array, group: Array) -> Array:
-    """q̂_π [N] from q̂ [G, A], `group` [N] the row of q̂ that holds for a round."""
-    keys, inverse = np.unique(np.stack((c.context, group), 1), axis=0, return_inverse=True)
+def expected_reward(policy: TargetPolicy, logged: LoggedProbabilities, rounds: LoggedRounds, q: Array, group: Array) -> Array:
+    """q̂_π [N] from q̂ [G, A]; `group` [N]: the row of q̂ that holds for a round."""
+    keys, inverse = np.unique(np.stack((policy.context, group), 1), axis=0, return_inverse=True)
     each = np.concatenate([
-        np.einsum("ca,ca->c", c.table[part[:, 0]], q[part[:, 1]]) for part in np.array_split(keys, max(1, len(keys) // 1024))
+        np.einsum("ca,ca->c", policy.table[part[:, 0]], q[part[:, 1]]) for part in np.array_split(keys, max(1, len(keys) // 1024))
     ]) if len(keys) else np.zeros(0)  # fmt: skip
     out = each[inverse.ravel()]
-    for below, above in d.above:
-        out[below] -= c.table[c.context[below], rounds.arm[above]] * q[group[below], rounds.arm[above]]
-    return out / d.left
+    for lower, higher in logged.pairs:
+        out[lower] -= policy.table[policy.context[lower], rounds.arm[higher]] * q[group[lower], rounds.arm[higher]]
+    return out / logged.remaining

@@ -1,12 +1,13 @@
-"""q̂ by the ranker itself, prequential: before a shown item is learned from, what every arm of the policy would earn in its place.
+"""q̂ by the ranker itself, prequential: before an exposed item is learned from, what every arm of the policy would earn in its place.
 
-The log runs through the very code that runs live; just before a record that shows something is applied, the parameters as they stand
-score, for each of its places, the arm that was logged and all that the policy may choose there, with the features that serving would make.
-Shapes: N rounds, W ways to go down a list.
+The log runs through the code that runs live. Just before a record that exposes something is applied, the parameters as they stand score,
+for each of its places, the logged arm and all arms that the policy may draw there, with the features that serving would make.
+Shapes: N rounds, K kinds of probabilities of the logged arms.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -20,109 +21,119 @@ from online_model.trainer import Trainer
 from replay import prequential
 from replay.evidence.holdout import featured, stopping
 from replay.log_rows import LogError, LogRow
-from replay.off_policy.policies import Chances, Down
-from replay.off_policy.rounds import Reader, Rounds
-from streams.core.join.catalog import Catalog
-from streams.core.join.events import Event, Exposure, decode
+from replay.off_policy.log_pass import core_partition
+from replay.off_policy.policies import LoggedProbabilities, TargetPolicy
+from replay.off_policy.rounds import Rounds
+from replay.prequential import Numbered
+from streams.core.join.events import Event, Exposure
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.serving.surfaces import default_strategy_bandit
 
 Array = np.ndarray
 
-MOST = 512  # candidates scored at once: more only take memory
+BATCH = 512  # candidates scored at once: more only take memory
 
 
-class Shown(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RankerModel:
+    """How a log is replayed for q̂."""
+
+    rows: Callable[[], Iterable[LogRow]]  # the log, read anew each time
+    items: dict[str, Item]
+    partition: PartitionSettings
+    learner: LearnerSettings
+    model: ModelSettings
+    threads: int
+    progress: Callable[[int, int], None]
+
+    def predicted(
+        self, rounds: Rounds, policy: TargetPolicy, kinds: Sequence[LoggedProbabilities], reward: str
+    ) -> tuple[Array, Array]:  # fmt: skip
+        """q̂ [N] of the logged arms and q̂_π [K, N] by kind of probabilities. Raises LogError for a reward that is no task."""
+        if reward not in TASKS:
+            raise LogError(f"--q-hat ranker: it predicts {', '.join(TASKS)}, not {reward}; pass --q-hat cross-fitted")
+        devices.use_threads(self.threads)
+        partition = core_partition(self.partition, self.items.values())
+        trainer = Trainer(self.model, "cpu")
+        exposing = _exposing(prequential.of_file(self.rows()), rounds)
+        scorer = PrequentialScorer(exposing, partition, trainer, rounds, policy, kinds, TASKS.index(reward))
+        learner = Learner(self.learner, trainer, default_strategy_bandit())
+        numbered = prequential.reported(prequential.of_file(self.rows()), self.progress)
+        prequential.run(numbered, partition, learner, closing=True, batches=stopping([scorer]))
+        return scorer.q, scorer.q_policy
+
+
+class ExposingRecord(NamedTuple):
     """A record, and the rounds that it makes."""
 
     record: Event | Exposure
     rounds: range
 
 
-class RankerQuestions:
-    """Looks at a log's rounds one record ahead of its replay."""
+class PrequentialScorer:
+    """Scores the rounds of each record just before a replay applies it (a `Stop` of replay/evidence/holdout.py)."""
 
     def __init__(
-        self, shown: Iterator[Shown], machine: Partition, trainer: Trainer, rounds: Rounds, policy: Chances, ways: Sequence[Down],
-        task: int,
+        self, exposing: Iterator[ExposingRecord], partition: Partition, trainer: Trainer, rounds: Rounds, policy: TargetPolicy,
+        kinds: Sequence[LoggedProbabilities], task: int,
     ) -> None:  # fmt: skip
-        self._shown, self._machine, self._trainer, self._task = shown, machine, trainer, task
-        self._rounds, self._policy, self._ways = rounds, policy, ways
-        self._next = next(shown, None)
-        self._above: list[dict[int, list[int]]] = [{} for _ in ways]
-        for gone, way in zip(self._above, ways, strict=True):
-            for below, above in way.above:
-                for one, other in zip(below.tolist(), above.tolist(), strict=True):
-                    gone.setdefault(one, []).append(int(rounds.arm[other]))
-        self.q, self.q_policy = np.zeros(len(rounds.arm)), np.zeros((len(ways), len(rounds.arm)))
+        self._exposing, self._partition, self._trainer, self._task = exposing, partition, trainer, task
+        self._rounds, self._policy, self._kinds = rounds, policy, kinds
+        self._next = next(exposing, None)
+        self._higher: list[dict[int, list[int]]] = [{} for _ in kinds]  # round -> the arms above it in its slate
+        for arms, kind in zip(self._higher, kinds, strict=True):
+            for lower, higher in kind.pairs:
+                for one, other in zip(lower.tolist(), higher.tolist(), strict=True):
+                    arms.setdefault(one, []).append(int(rounds.arm[other]))
+        self.q, self.q_policy = np.zeros(len(rounds.arm)), np.zeros((len(kinds), len(rounds.arm)))
 
     def due(self, moment_ms: int) -> bool:
+        """Whether a record up to this moment waits for its scores."""
         return self._next is not None and self._next.record.ts <= moment_ms
 
     def look(self, moment_ms: int) -> None:
-        while (shown := self._next) is not None and shown.record.ts <= moment_ms:
-            self._score(shown)
-            self._next = next(self._shown, None)
+        """Score all records up to this moment."""
+        while (each := self._next) is not None and each.record.ts <= moment_ms:
+            self._score(each)
+            self._next = next(self._exposing, None)
 
     def end(self) -> None:
+        """Score what is left."""
         self.look(1 << 62)
 
-    def _score(self, shown: Shown) -> None:
-        rounds, record = self._rounds, shown.record
-        make = featured(self._machine, record.user_id, record.context, record.ts)
+    def _score(self, exposing: ExposingRecord) -> None:
+        rounds, record = self._rounds, exposing.record
+        features_of = featured(self._partition, record.user_id, record.context, record.ts)
         modules: dict[str, str | None] = {}
-        for slot in record.slots if isinstance(record, Exposure) else ():
-            modules.setdefault(slot.item_id, slot.module)  # positions begin anew in each module
+        for item in record.slots if isinstance(record, Exposure) else ():
+            modules.setdefault(item.item_id, item.module)  # positions begin anew in each module
         module = record.module if isinstance(record, Event) else None
-        asked: list[Array] = []
+        candidates: list[Array] = []
         rows = []
-        for n in shown.rounds:
-            chosen = np.flatnonzero(self._policy.table[self._policy.context[n]])
-            asked.append(np.append(chosen, rounds.arm[n]))
-            at = int(rounds.position[n])
-            position = record.position if isinstance(record, Event) else at
+        for n in exposing.rounds:
+            arms = np.flatnonzero(self._policy.table[self._policy.context[n]])
+            candidates.append(np.append(arms, rounds.arm[n]))
+            position = record.position if isinstance(record, Event) else int(rounds.position[n])
             where = modules.get(rounds.arms[rounds.arm[n]], module)
-            rows += [make(rounds.arms[arm], record.domain, where, position) for arm in asked[-1].tolist()]
-        said = np.concatenate([
-            self._trainer.predict(of_candidates(rows[at : at + MOST])).probabilities[:, self._task] for at in range(0, len(rows), MOST)
+            rows += [features_of(rounds.arms[arm], record.domain, where, position) for arm in candidates[-1].tolist()]
+        scores = np.concatenate([
+            self._trainer.predict(of_candidates(rows[at : at + BATCH])).probabilities[:, self._task] for at in range(0, len(rows), BATCH)
         ])  # fmt: skip
-        ends = np.cumsum([0, *map(len, asked)]).tolist()
-        for n, arms, (start, end) in zip(shown.rounds, asked, pairwise(ends), strict=True):
-            chance = self._policy.table[self._policy.context[n], arms[:-1]]
-            self.q[n] = said[end - 1]
-            for at, (gone, way) in enumerate(zip(self._above, self._ways, strict=True)):
-                left = ~np.isin(arms[:-1], gone.get(n, []))
-                self.q_policy[at, n] = float((chance * left) @ said[start : end - 1]) / way.left[n]
+        ends = np.cumsum([0, *map(len, candidates)]).tolist()
+        for n, arms, (start, end) in zip(exposing.rounds, candidates, pairwise(ends), strict=True):
+            pi = self._policy.table[self._policy.context[n], arms[:-1]]
+            self.q[n] = scores[end - 1]
+            for at, (higher, kind) in enumerate(zip(self._higher, self._kinds, strict=True)):
+                left = ~np.isin(arms[:-1], higher.get(n, []))
+                self.q_policy[at, n] = float((pi * left) @ scores[start : end - 1]) / kind.remaining[n]
 
 
-def predicted(
-    rows: Callable[[], Iterable[LogRow]], items: dict[str, Item], rounds: Rounds, policy: Chances, ways: Sequence[Down],
-    reward: str, partition: PartitionSettings, learning: LearnerSettings, model: ModelSettings, threads: int,
-    told: Callable[[int, int], None],
-) -> tuple[Array, Array]:  # fmt: skip
-    """q̂ [N] of the logged arms and q̂_π [W, N] by way; `rows`: the log, read anew each time."""
-    if reward not in TASKS:
-        raise LogError(f"--q-hat ranker: it predicts {', '.join(TASKS)}, not {reward}; pass --q-hat cross-fitted")
-    devices.use_threads(threads)
-    catalog = Catalog()
-    for item in items.values():
-        catalog.put(item)
-    machine = Partition(partition, Tables.over(), catalog)
-    trainer = Trainer(model, "cpu")
-    asked = RankerQuestions(_shown(rows(), Reader(partition, items)), machine, trainer, rounds, policy, ways, TASKS.index(reward))
-    learner = Learner(learning, trainer, default_strategy_bandit())
-    prequential.run(prequential.of_file(rows()), machine, learner, closing=True, progress=told, batches=stopping([asked]))
-    return asked.q, asked.q_policy
-
-
-def _shown(rows: Iterable[LogRow], reader: Reader) -> Iterator[Shown]:
-    for row in rows:
-        before = len(reader)
-        reader.take(row)
-        if len(reader) > before:
-            record = next(record for record in decode(row.raw) if isinstance(record, Event | Exposure))
-            yield Shown(record, range(before, len(reader)))
+def _exposing(arrivals: Iterable[Numbered], rounds: Rounds) -> Iterator[ExposingRecord]:
+    """The records that make rounds, in log order."""
+    ends = np.searchsorted(rounds.record, np.arange(rounds.record[-1] + 1), "right").tolist() if len(rounds.record) else []
+    for (_, arrived), (start, end) in zip(arrivals, pairwise([0, *ends]), strict=False):
+        if start < end and isinstance(arrived.record, Event | Exposure):
+            yield ExposingRecord(arrived.record, range(start, end))

@@ -1,25 +1,30 @@
-"""What a log says of choices: which arm was shown where, with which chance, and what came of it.
+"""Items that a log exposed: which arm was shown where, with which propensity, and which feedback it got.
 
-A round is one item shown: a slot of an exposure, an impression, or an act that carries a propensity and stands for its own
-impression. Acts join by request id and item, else by the last time this user was shown this item, within `partition.join_window_ms`
-after it; what an act means is decided where replay decides it (`core.join.labels`). An act that nothing was shown for is no round: it says
-nothing of what a policy earns.
-Shapes: N rounds.
+A round is one item shown: an item of an exposure, an impression, or an act that carries a propensity and stands for its own
+impression. The log runs through the partition that runs live, and that partition decides everything that live decides: what is rejected,
+which exposure feedback joins (`Partition.exposed`), and the labels with which an exposure closes (`Closed`). What the effects lack
+(arm, position, propensity) comes from the admitted record beside them; the exposure's id is the link.
+Shapes: N rounds, U requests, A arms.
 """
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from online_model.features import TASKS
+from online_model.features import TASKS, Closed, Example
 from replay.log_rows import LogRow
-from streams.core.join.events import Action, Event, ExposedItem, Exposure, Rejected, decode
+from replay.off_policy.log_pass import observed
+from streams.core.join.events import Action, Event, ExposedItem, Exposure, Rejected
 from streams.core.join.items import Item
-from streams.core.join.labels import COLLECT, meaning
+from streams.core.join.labels import LABELS, interpret
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived, Effects
 from streams.core.join.settings import PartitionSettings
 
 Array = np.ndarray
@@ -27,280 +32,270 @@ Array = np.ndarray
 REWARDS = (*TASKS, "play")
 PLAY = 1 << len(TASKS)
 _NO_NUMBER = re.compile(rb'"(?:module_)?propensity(?:_given_above)?"\s*:\s*(null|-?NaN|-?Infinity|")')
-_NAMED = re.compile("propensity(_given_above)?`")
-ZERO, NO_NUMBER, BEYOND = "0", "no number", "below 0 or above 1"
+_PROPENSITY_FIELD = re.compile("propensity(_given_above)?`")
+ZERO, NO_NUMBER, OUT_OF_RANGE = "0", "no number", "below 0 or above 1"
+Errors = dict[str, tuple[int, int]]  # what is wrong -> how often, line of the first
 
 
-class Drawn(Protocol):
-    """What a log drew: items (here) or strategies (`strategy_rounds.py`)."""
+@dataclass(slots=True, kw_only=True)
+class LoggedRounds(ABC):
+    """What estimators read of a log, whether its arms are items (`Rounds`) or strategies (`StrategyRounds`)."""
 
     arms: list[str]
-    arm: Array  # int [N], a place in `arms`
+    arm: Array  # int [N], index into `arms`
     position: Array  # int [N]: what an arm's reward may depend on, beside the arm
+    propensity: Array  # float [N]; NaN where the log has none
+    conditional_propensity: Array  # float [N], given the items above in the slate; NaN where the log has none of that kind
+    request: Array  # int [N], 0 … U − 1: rounds of one request are one cluster
+    request_ids: list[str]  # [U]; empty where the request has no id
+    listed: Array  # bool [N]: the request has an id, and so its slate is known
+    order: Array  # int [N]: rounds by request, each slate from the top
     ts: Array  # int [N]
-
-    @property
-    def propensity(self) -> Array:
-        """Float [N]; NaN where the log has none."""
-
-    @property
-    def above(self) -> Array:
-        """The same, given what stands above in the list; NaN where the log has none of that kind."""
-
-    @property
-    def request(self) -> Array:
-        """Int [N], 0 … U − 1: rounds of one request are alike."""
-
-    @property
-    def listed(self) -> Array:
-        """Bool [N]: of a request that was named."""
-
-    @property
-    def order(self) -> Array:
-        """Int [N]: rounds by request, each list from the top."""
-
-    @property
-    def marginal(self) -> bool:
-        """Whether a propensity is the chance of an item at its place whatever stands above; else given what does."""
+    acts: int  # feedback that belongs to an exposure, or should
+    unjoined: int  # of these, without an exposure in the log
+    late: int  # of these, after their exposure had closed: not counted as a reward
+    rejected: int
+    bad: Errors  # of propensities
+    marginal: bool = False  # propensities are marginal over the items above, as Segue logs its own; else conditional on them
+    surface: str | None = None  # of strategies: page or list
+    unseen: int = 0  # slates of strategies that were on no screen as far as is known
+    named: int = 0  # slates whose request named the strategy, of all surfaces
 
     @property
     def coverage(self) -> float:
         """Share of rounds with a propensity."""
+        return float(np.isfinite(self.propensity).mean()) if len(self.arm) else 0.0
 
     @property
     def join_rate(self) -> float:
         """Share of acts whose exposure is in the log."""
+        return 1 - self.unjoined / self.acts if self.acts else 1.0
 
+    @abstractmethod
+    def add_arm(self, name: str) -> None:
+        """Add an arm that only a policy knows."""
+
+    @abstractmethod
     def reward(self, name: str) -> Array:
         """Float [N]."""
 
+    @abstractmethod
     def complaint(self) -> str | None:
-        """Why nothing can be judged by it; None where something can."""
+        """Why the log supports no estimate at all; None where it may."""
 
 
-@dataclass(slots=True)
-class Rounds:
-    """Rounds in the order of the log."""
+@dataclass(slots=True, kw_only=True)
+class Rounds(LoggedRounds):
+    """Rounds of items in the order of the log. `arms`: in order of their first round; the rest of the catalog behind them."""
 
-    arms: list[str]  # items, in the order in which they came; the catalog's behind them
     domains: list[str | None]  # of the arms
-    published: Array  # float [A], ms; an arm is there from then on
-    expires: Array  # float [A], ms; until then
-    arm: Array  # int [N], a place in `arms`
-    module: Array  # int [N], which of a page's modules, from the top; 0 where there are none
-    position: Array  # int [N], as logged, within the module; 0 where there is none
+    published: Array  # float [A], ms: an arm is available from then on
+    expires: Array  # float [A], ms: and until then
+    record: Array  # int [N], which record of the log made the round, counted from 0
+    module: Array  # int [N], index of the page's module, from the top; 0 where there are none
     labels: Array  # int [N], bit t = TASKS[t], then PLAY
-    propensity: Array  # float [N]; NaN where the log has none
-    above: Array  # float [N], the same given what stands above; NaN where the log has none of that kind
-    request: Array  # int [N], 0 … U − 1: rounds of one request are alike
-    listed: Array  # bool [N]: of a request that was named
     domain: list[str | None]  # of each round
-    request_ids: list[str]  # [U]; empty where it was not named
-    ts: Array  # int [N]
-    acts: int  # that belong to something shown, or should
-    unjoined: int  # of these, without their exposure
-    late: int  # of these, after the join window: not counted as a reward
-    rejected: int
-    bad: dict[str, tuple[int, int]]  # what is wrong with propensities -> how often, line of the first
-    marginal: bool = False  # a propensity is the chance of an item at its place whatever stands above: so Segue logs its own
+
+    def add_arm(self, name: str) -> None:
+        """Add an item that is always available, of no domain."""
+        self.arms.append(name)
+        self.domains.append(None)
+        self.published, self.expires = np.append(self.published, -np.inf), np.append(self.expires, np.inf)
 
     def reward(self, name: str) -> Array:
         """[N] 0 or 1."""
         bit = PLAY if name == "play" else 1 << TASKS.index(name)
         return ((self.labels & bit) > 0).astype(float)
 
-    @property
-    def order(self) -> Array:
-        """Module after module, each by position, then as logged."""
-        return np.lexsort((np.arange(len(self.arm)), self.position, self.module, self.request))
-
-    @property
-    def coverage(self) -> float:
-        return float(np.isfinite(self.propensity).mean()) if len(self.arm) else 0.0
-
-    @property
-    def join_rate(self) -> float:
-        return 1 - self.unjoined / self.acts if self.acts else 1.0
-
     def complaint(self) -> str | None:
         """What is wrong with the propensities; None where nothing is."""
         if not self.bad:
             return None
-        each = ", ".join(f"{what} ({n:,} rows, first in line {line:,})" for what, (n, line) in sorted(self.bad.items()))
-        return f"propensities that can't be the chance of what was shown: {each}; the others can't be trusted then, mend the source"
+        wrong = listed(self.bad)
+        return f"propensities that can't be the chance of what was shown: {wrong}; the others can't be trusted then, mend the source"
+
+
+def listed(bad: Errors) -> str:
+    """Errors as text.
+
+    >>> listed({"0": (2, 5)})
+    '0 (2 rows, first in line 5)'
+    """
+    return ", ".join(f"{what} ({n:,} rows, first in line {line:,})" for what, (n, line) in sorted(bad.items()))
+
+
+def count(bad: Errors, what: str, line: int) -> None:
+    """Count an error of a line."""
+    n, first = bad.get(what, (0, line))
+    bad[what] = (n + 1, first)
+
+
+class _Round(NamedTuple):
+    """A row of `Rounds`."""
+
+    exposure: int  # id
+    record: int
+    arm: int
+    module: int
+    position: int
+    propensity: float
+    conditional_propensity: float
+    request: int
+    listed: bool
+    domain: str | None
+    ts: int
 
 
 @dataclass(slots=True)
-class Reader:
-    """Takes a log row by row."""
+class RoundReader:
+    """Builds rounds while a partition takes a log (`log_pass.py`)."""
 
     settings: PartitionSettings
     catalog: dict[str, Item] = field(default_factory=dict)
+    _rounds: dict[int, _Round] = field(default_factory=dict)  # by exposure id
+    _labels: dict[int, int] = field(default_factory=dict)  # by exposure id, as it closed
+    _played: set[int] = field(default_factory=set)  # exposure ids
+    _acts: Counter[int] = field(default_factory=Counter)  # by exposure id
+    _waiting: set[tuple[str, str | None, str]] = field(default_factory=set)  # plays before their exposure: user, request, item
     _arms: dict[str, int] = field(default_factory=dict)
     _domains: list[str | None] = field(default_factory=list)
-    _rows: list[tuple[int, int, float, float, int, bool, str | None, int, int]] = field(default_factory=list)
-    _labels: list[int] = field(default_factory=list)
-    _requests: dict[str, int] = field(default_factory=dict)
+    _requests: dict[tuple[str, str], int] = field(default_factory=dict)  # user, request id
     _request_ids: list[str] = field(default_factory=list)
-    _shown: dict[tuple[str, str, bool], int] = field(default_factory=dict)  # (request or user, item, by request?) -> round
-    _modules: dict[int, dict[str, int]] = field(default_factory=dict)  # request -> module -> which one
-    _seen: set[int] = field(default_factory=set)
-    _waiting: list[Event] = field(default_factory=list)
-    _bad: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _modules: dict[int, dict[str, int]] = field(default_factory=dict)  # request -> module -> its index
+    _bad: Errors = field(default_factory=dict)
     _marginal: bool = False
-    _acts: int = 0
+    _records: int = 0
+    _waited: int = 0  # acts that found no exposure at first
+    _unjoined: int = 0  # of these, never
     _late: int = 0
     _rejected: int = 0
 
-    def __len__(self) -> int:
-        """Rounds so far."""
-        return len(self._rows)
-
-    def take(self, row: LogRow) -> None:
-        for record in decode(row.raw):
-            if isinstance(record, Rejected):
-                self._rejected += 1
-                self._blame(record, row.line)
-                continue
-            if not isinstance(record, Event | Exposure):
-                continue
-            if record.event_id is not None:
-                key = hash(record.event_id)
-                if key in self._seen:
-                    continue
-                self._seen.add(key)
-            if isinstance(record, Exposure):
-                for slot in record.slots:
-                    self._slot(record, slot, row)
-            else:
-                self._event(record, row)
+    def observe(self, line: int, arrived: Arrived, effects: Effects, partition: Partition) -> None:
+        """A record and its effects; see `LogObserver`."""
+        record = arrived.record
+        for out in effects.examples:
+            if isinstance(out.record, Closed):
+                self._labels.update(zip(out.record.ids, out.record.labels, strict=True))
+        if isinstance(record, Rejected):
+            self._rejected += 1
+            self._count_rejected(record, line)
+        elif effects.dead:
+            self._rejected += 1
+        elif isinstance(record, Exposure):
+            for item in record.slots:
+                self._expose(record, item, arrived, line, effects, partition)
+        elif isinstance(record, Event):
+            self._event(record, arrived, line, effects, partition)
+        self._records += 1
+        self._unjoined = partition.progress.counted.get("unjoined", 0)
 
     def rounds(self) -> Rounds:
-        """All that was taken."""
-        waiting, self._waiting = self._waiting, []
-        for event in waiting:
-            self._join(event)
+        """All rounds so far, with the labels of those that have closed."""
         for item in self.catalog.values():
             self._arm(item.item_id, item.domain)
-        known = [self.catalog.get(arm, Item(item_id=arm)) for arm in self._arms]
-        columns = list(zip(*self._rows, strict=True)) or [()] * 9
+        items = [self.catalog.get(arm, Item(item_id=arm)) for arm in self._arms]
+        rows = list(self._rounds.values())
+
+        def column(name: str, dtype: type = np.int64) -> Array:
+            return np.array([getattr(row, name) for row in rows], dtype)
+
+        module, position, request = column("module"), column("position"), column("request")
+
         return Rounds(
             arms=list(self._arms), domains=self._domains,
-            published=np.array([-np.inf if item.published_ts is None else item.published_ts for item in known], float),
-            expires=np.array([-np.inf if item.hidden else np.inf if item.expires_ts is None else item.expires_ts for item in known], float),
-            arm=np.array(columns[0], np.int64), module=np.array(columns[8], np.int64), position=np.array(columns[1], np.int64),
-            labels=np.array(self._labels, np.int64), propensity=np.array(columns[2], float), above=np.array(columns[3], float),
-            request=np.array(columns[4], np.int64), listed=np.array(columns[5], bool), domain=list(columns[6]),
-            request_ids=self._request_ids, ts=np.array(columns[7], np.int64),
-            acts=self._acts, unjoined=len(self._waiting), late=self._late, rejected=self._rejected, bad=self._bad, marginal=self._marginal,
+            published=np.array([-np.inf if item.published_ts is None else item.published_ts for item in items], float),
+            expires=np.array([-np.inf if item.hidden else np.inf if item.expires_ts is None else item.expires_ts for item in items], float),
+            record=column("record"), arm=column("arm"), module=module, position=position,
+            labels=np.array([self._labels.get(id_, 0) & LABELS | PLAY * (id_ in self._played) for id_ in self._rounds], np.int64),
+            propensity=column("propensity", float), conditional_propensity=column("conditional_propensity", float),
+            request=request, listed=column("listed", bool), order=np.lexsort((np.arange(len(rows)), position, module, request)),
+            domain=[row.domain for row in rows], request_ids=self._request_ids, ts=column("ts"), acts=self._waited + self._acts.total(),
+            unjoined=self._unjoined + sum(n for id_, n in self._acts.items() if id_ not in self._rounds),
+            late=self._late, rejected=self._rejected, bad=self._bad, marginal=self._marginal,
         )  # fmt: skip
 
-    def _slot(self, record: Exposure, slot: ExposedItem, row: LogRow) -> None:
-        """One that Segue filled says both kinds of chances, each in its module; the first of a module brings the module with it."""
-        chance, above = self._chance(slot.propensity, row), None
-        if slot.source is not None:
-            self._marginal = True
-            above = self._chance(slot.propensity_given_above, row)
-            request = self._requests.get(record.request_id or "")
-            if slot.module_propensity is not None and (request is None or slot.module not in self._modules.get(request, {})):
-                above *= self._chance(slot.module_propensity, row)
-        self._show(record, slot.item_id, slot.position, chance, record.domain, slot.module, above)
-
-    def _event(self, event: Event, row: LogRow) -> None:
-        said = meaning(event, self.settings)
-        known = self._round(event)
-        if said.impression or (known is None and event.propensity is not None):
-            if known is None or event.request_id is None:
-                self._show(event, event.item_id, event.position or 0, self._chance(event.propensity, row), event.domain, event.module)
-        if said.resolving or said.undo or said.mask:
-            self._acts += 1
-            self._join(event)
-
-    def _join(self, event: Event) -> None:
-        at = self._round(event)
-        if at is None or (event.request_id is None and event.ts < self._rows[at][7]):  # what is shown later was not what was meant
-            self._waiting.append(event)  # its exposure may come later; at the end it is unjoined
-            return
-        if event.ts - self._rows[at][7] > self.settings.join_window_ms:
-            self._late += 1
-            return
-        said = meaning(event, self.settings)
+    def _event(self, event: Event, arrived: Arrived, line: int, effects: Effects, partition: Partition) -> None:
+        labels = interpret(event, self.settings)
+        exposure = partition.exposed(event.user_id, event.item_id, event.request_id)
         played = Action.PLAY in (event.action, *event.also)
-        self._labels[at] = (self._labels[at] & ~(COLLECT if said.undo else 0)) | said.mask | (PLAY if played else 0)
+        if exposure is not None and (labels.impression or event.propensity is not None):
+            self._expose(event, event, arrived, line, effects, partition)
+        if not (labels.resolving or labels.undo):
+            return
+        if exposure is None:
+            self._waited += 1
+            if played:
+                self._waiting.add((event.user_id, event.request_id, event.item_id))
+            return
+        self._acts[exposure.id] += 1
+        if exposure.closed:
+            self._late += exposure.id in self._rounds
+        elif played:
+            self._played.add(exposure.id)
 
-    def _round(self, event: Event) -> int | None:
-        if event.request_id is not None:
-            return self._shown.get((event.request_id, event.item_id, True))
-        return self._shown.get((event.user_id, event.item_id, False))
-
-    def _show(
-        self, record: Event | Exposure, item: str, position: int, chance: float, domain: str | None, module: str | None,
-        above: float | None = None,
+    def _expose(
+        self, record: Event | Exposure, item: Event | ExposedItem, arrived: Arrived, line: int, effects: Effects, partition: Partition
     ) -> None:  # fmt: skip
-        """`above`: the chance given what stands above, where it is another one."""
-        at = len(self._rows)
-        name = record.request_id
-        if name is not None:
-            if (name, item, True) in self._shown:
-                return
-            self._shown[name, item, True] = at
-        request = self._requests.get(name) if name is not None else None
-        if request is None:
-            request = len(self._request_ids)
-            self._request_ids.append(name or "")
-            if name is not None:
-                self._requests[name] = request
-        self._shown[record.user_id, item, False] = at
-        which = self._module(request, module)
-        given = chance if above is None else above
-        self._rows.append((self._arm(item, domain), position, chance, given, request, name is not None, domain, record.ts, which))
-        self._labels.append(0)
+        """Add the round of an exposure, unless it has one."""
+        exposure = partition.exposed(record.user_id, item.item_id, record.request_id)
+        if exposure is None or exposure.id in self._rounds:
+            return
+        propensity = conditional = self._propensity(item.propensity, arrived, line)
+        request, module = self._request(record), item.module
+        if isinstance(item, ExposedItem) and item.source is not None:  # Segue filled it, and logs propensities of both kinds
+            self._marginal = True
+            conditional = self._propensity(item.conditional_propensity, arrived, line)
+            if item.module_propensity is not None and module not in self._modules.get(request, {}):
+                conditional *= self._propensity(item.module_propensity, arrived, line)  # the first item brings the module with it
+        place = 0
+        if module is not None:
+            modules = self._modules.setdefault(request, {})
+            place = modules.setdefault(module, len(modules))
+        self._rounds[exposure.id] = _Round(
+            exposure.id, self._records, self._arm(item.item_id, record.domain), place, item.position or 0, propensity, conditional,
+            request, record.request_id is not None, record.domain, record.ts,
+        )  # fmt: skip
+        waiting = (record.user_id, record.request_id, item.item_id)
+        if waiting in self._waiting:
+            self._waiting.discard(waiting)
+            if any(isinstance(out.record, Example) and out.record.id == exposure.id for out in effects.examples):
+                self._played.add(exposure.id)
 
-    def _module(self, request: int, module: str | None) -> int:
-        """Which one of its request, in the order in which they were shown."""
-        return self._modules.setdefault(request, {}).setdefault(module, len(self._modules[request])) if module is not None else 0
+    def _request(self, record: Event | Exposure) -> int:
+        """Index of the record's request; one of its own where it has no id."""
+        if record.request_id is not None:
+            known = self._requests.setdefault((record.user_id, record.request_id), len(self._request_ids))
+            if known < len(self._request_ids):
+                return known
+        self._request_ids.append(record.request_id or "")
+        return len(self._request_ids) - 1
 
-    def _arm(self, item: str, domain: str | None) -> int:
-        at = self._arms.get(item)
+    def _arm(self, item_id: str, domain: str | None) -> int:
+        at = self._arms.get(item_id)
         if at is None:
-            at = self._arms[item] = len(self._arms)
-            found = self.catalog.get(item)
-            self._domains.append(found.domain if found and found.domain is not None else domain)
+            at = self._arms[item_id] = len(self._arms)
+            item = self.catalog.get(item_id)
+            self._domains.append(item.domain if item and item.domain is not None else domain)
         return at
 
-    def _chance(self, propensity: float | None, row: LogRow) -> float:
-        if propensity is None:
-            if _NO_NUMBER.search(row.raw):
-                self._count(NO_NUMBER, row.line)  # a table's NaN comes as null
-            return float("nan")
-        if propensity == 0:
-            self._count(ZERO, row.line)
-            return float("nan")
-        return propensity
+    def _propensity(self, propensity: float | None, arrived: Arrived, line: int) -> float:
+        """The propensity, or NaN; what can't be one is counted."""
+        if propensity is None and _NO_NUMBER.search(arrived.raw):
+            count(self._bad, NO_NUMBER, line)  # a table's NaN comes as null
+        elif propensity == 0:
+            count(self._bad, ZERO, line)
+        return propensity or float("nan")
 
-    def _blame(self, rejected: Rejected, line: int) -> None:
-        named = _NAMED.search(rejected.detail)
+    def _count_rejected(self, rejected: Rejected, line: int) -> None:
+        """Count a rejection that a propensity caused."""
+        named = _PROPENSITY_FIELD.search(rejected.detail)
         if named or _NO_NUMBER.search(rejected.raw):
-            beyond = named and "`float`" in rejected.detail and ("=" in rejected.detail)
-            self._count(BEYOND if beyond else NO_NUMBER, line)
-
-    def _count(self, what: str, line: int) -> None:
-        n, first = self._bad.get(what, (0, line))
-        self._bad[what] = (n + 1, first)
+            out_of_range = named and "`float`" in rejected.detail and "=" in rejected.detail
+            count(self._bad, OUT_OF_RANGE if out_of_range else NO_NUMBER, line)
 
 
-def read(rows: Iterable[LogRow], settings: PartitionSettings, catalog: dict[str, Item], told: Callable[[int, int], None]) -> Rounds:
+def read(rows: Iterable[LogRow], settings: PartitionSettings, catalog: dict[str, Item], progress: Callable[[int, int], None]) -> Rounds:
     """The rounds of a log."""
-    reader = Reader(settings, catalog)
-    for number, row in enumerate(rows, 1):
-        reader.take(row)
-        if number % 1000 == 0:
-            told(number, -1)
+    reader = RoundReader(settings, catalog)
+    observed(rows, settings, reader, catalog.values(), progress)
     return reader.rounds()
-
-
-def watched(rows: Iterable[LogRow], reader: Reader) -> Iterator[LogRow]:
-    """The rows, each shown to the reader in passing."""
-    for row in rows:
-        reader.take(row)
-        yield row

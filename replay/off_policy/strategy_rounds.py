@@ -1,12 +1,13 @@
-"""What a log says of strategies: which one made a list or a page, with which chance, and what that earned.
+"""Strategies that a log drew: which one made a slate or a page, with which propensity, and what that earned.
 
-A round is a list or page whose exposure says how its strategy was chosen (`choice`) and that was on a screen. The log runs through the
-very partition that runs live, and what was earned is what it says (`Reward`: experience and revenue, streams/core/join/rewards.py). A list
-whose request named its strategy is no round, and neither is one that nothing is known of: no act, no impression came.
+A round is a slate or page whose exposure says how its strategy was drawn (`choice`) and that was on a screen. The log runs through the
+partition that runs live, and its `Reward` is what was earned (experience and revenue, streams/core/join/rewards.py). A slate whose request
+named its strategy is no round; nor is one without any act or impression, since it may never have been on a screen.
 Shapes: N rounds, A arms.
 """
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -14,91 +15,54 @@ import numpy as np
 
 from online_model.features import Reward
 from replay.log_rows import LogError, LogRow
-from replay.prequential import CLOSING, of_file
-from streams.core.join.catalog import Catalog
-from streams.core.join.events import Event, Exposure, Record, Rejected
+from replay.off_policy.log_pass import observed
+from replay.off_policy.rounds import Errors, LoggedRounds, count, listed
+from streams.core.join.events import Event, Exposure, Rejected
 from streams.core.join.items import Item
-from streams.core.join.labels import meaning
+from streams.core.join.labels import interpret
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Effects
+from streams.core.join.rewards import draw_error
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 
 Array = np.ndarray
 
 REWARDS = ("experience", "revenue")
-SURE = 1e-6  # of a sum of chances, as where rewards are made
-_TOLD = 1_000  # rows between two words on how far it is
 
 
-@dataclass(slots=True)
-class StrategyRounds:
-    """Rounds of one surface, in the order in which they closed."""
+@dataclass(slots=True, kw_only=True)
+class StrategyRounds(LoggedRounds):
+    """Rounds of one surface in the order in which they closed; each is its own request, without an id.
+
+    `arms`: in the order in which choices name them; `position`: the segment; `late`: acts on slates whose reward was out already.
+    """
 
     surface: str
-    arms: list[str]  # in the order in which choices name them
-    arm: Array  # int [N], a place in `arms`
-    chances: Array  # float [N, A], as logged; NaN where an arm could not be chosen
-    position: Array  # int [N]: the segment
+    propensities: Array  # float [N, A], as logged; NaN where an arm could not be drawn
     activity: Array  # float [N], what the segment follows from: acts so far, decayed,
     domain: list[int]  # and the key of the domain that most of them are in
-    vectors: list[tuple[float, ...]]  # what the ranker knew of the user; empty where the choice did not look at it
+    vectors: list[tuple[float, ...]]  # the ranker's vector of the user; empty where the draw did not use it
     experience: Array  # float [N]
     revenue: Array  # float [N]
-    ts: Array  # int [N], when it was shown
-    unseen: int  # that were on no screen as far as is known
-    named: int  # whose request named the strategy, of all surfaces
-    acts: int
-    unjoined: int
-    late: int  # acts on lists of which had been said what they earned
-    rejected: int
-    bad: dict[str, tuple[int, int]]  # what is wrong with choices -> how often, line of the first
-
-    def reward(self, name: str) -> Array:
-        """[N]"""
-        return self.experience if name == "experience" else self.revenue
-
-    @property
-    def propensity(self) -> Array:
-        return self.chances[np.arange(len(self.arm)), self.arm]
-
-    @property
-    def above(self) -> Array:
-        return self.propensity
-
-    @property
-    def request(self) -> Array:
-        return np.arange(len(self.arm))
-
-    @property
-    def request_ids(self) -> list[str]:
-        return [""] * len(self.arm)
-
-    @property
-    def listed(self) -> Array:
-        return np.zeros(len(self.arm), bool)
-
-    @property
-    def order(self) -> Array:
-        return np.arange(len(self.arm))
-
-    @property
-    def marginal(self) -> bool:
-        return False
 
     @property
     def coverage(self) -> float:
+        """1: a round without a propensity is none."""
         return 1.0
 
-    @property
-    def join_rate(self) -> float:
-        return 1 - self.unjoined / self.acts if self.acts else 1.0
+    def add_arm(self, name: str) -> None:
+        """Add a strategy that was never drawn."""
+        self.arms.append(name)
+        self.propensities = np.concatenate([self.propensities, np.full((len(self.arm), 1), np.nan)], 1)
+
+    def reward(self, name: str) -> Array:
+        """Float [N]."""
+        return self.experience if name == "experience" else self.revenue
 
     def complaint(self) -> str | None:
-        """Why strategies can't be judged at all; None where they can."""
+        """Why the log supports no estimate at all; None where it may."""
         if self.bad:
-            each = ", ".join(f"{what} ({n:,} rows, first in line {line:,})" for what, (n, line) in sorted(self.bad.items()))
-            return f"choices that can't be how a strategy was chosen: {each}; the others can't be trusted then, mend the source"
+            return f"choices that can't be how a strategy was chosen: {listed(self.bad)}; the others can't be trusted then, mend the source"
         if len(self.arm):
             return None
         if self.unseen:
@@ -108,127 +72,92 @@ class StrategyRounds:
 
 
 @dataclass(slots=True)
-class Reader:
-    """Looks on while a partition takes a log."""
+class StrategyReader:
+    """Collects rewards while a partition takes a log (`log_pass.py`)."""
 
     settings: PartitionSettings
     rewards: list[Reward] = field(default_factory=list)
     named: int = 0
     acts: int = 0
     rejected: int = 0
-    bad: dict[str, tuple[int, int]] = field(default_factory=dict)
+    bad: Errors = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=dict)  # by the partition
 
-    def take(self, line: int, record: Record | Rejected, effects: Effects) -> None:
-        """A record, and what came of it."""
+    def observe(self, line: int, arrived: Arrived, effects: Effects, partition: Partition) -> None:
+        """A record and its effects; see `LogObserver`."""
+        record = arrived.record
+        self.counted = partition.progress.counted
         self.rewards += [out.record for out in effects.examples if isinstance(out.record, Reward)]
         if isinstance(record, Rejected):
             self.rejected += 1
             if "$.choice" in record.detail:
-                self._count("a chance that is none", line)
+                count(self.bad, "a chance that is none", line)
         elif effects.dead:
             self.rejected += 1
         elif isinstance(record, Event):
-            said = meaning(record, self.settings)
-            self.acts += bool(said.resolving or said.undo or said.mask)
+            labels = interpret(record, self.settings)
+            self.acts += labels.resolving or labels.undo
         elif isinstance(record, Exposure):
-            self.named += record.choice is None and record.strategy is not None
-            if wrong := _wrong(record):
-                self._count(wrong, line)
+            self.named += record.arm_draw is None and record.strategy is not None
+            if error := draw_error(record):
+                count(self.bad, error, line)
 
     def surfaces(self) -> list[str]:
-        """With choices, the most used first."""
-        met = [reward.surface for reward in self.rewards]
-        return sorted(set(met), key=lambda surface: -met.count(surface))
-
-    def close(self, partition: Partition) -> None:
-        """The log is over: everything that waits for its join window closes."""
-        end = Arrived(1 << 62, 0, 0, CLOSING, "")
-        self.take(0, end.record, partition.apply([end]))
-        self.counted = dict(partition.progress.counted)
+        """Those with draws, the most frequent first."""
+        return [surface for surface, _ in Counter(reward.surface for reward in self.rewards).most_common()]
 
     def rounds(self, surface: str) -> StrategyRounds:
-        """All of a surface that was taken."""
-        every = [reward for reward in self.rewards if reward.surface == surface]
-        seen = [reward for reward in every if reward.seen]
-        arms = list(dict.fromkeys(name for reward in every for name in reward.arms))
+        """All rounds of a surface."""
+        rewards = [reward for reward in self.rewards if reward.surface == surface]
+        seen = [reward for reward in rewards if reward.seen]
+        arms = list(dict.fromkeys(name for reward in rewards for name in reward.arms))
         place = {name: at for at, name in enumerate(arms)}
-        chances = np.full((len(seen), len(arms)), np.nan)
-        for row, reward in zip(chances, seen, strict=True):
+        propensities = np.full((len(seen), len(arms)), np.nan)
+        for row, reward in zip(propensities, seen, strict=True):
             row[[place[name] for name in reward.arms]] = reward.chances
+        arm, n = np.array([place[reward.strategy] for reward in seen], np.int64), len(seen)
+        each = np.arange(n)
+        propensity = propensities[each, arm]
         return StrategyRounds(
-            surface=surface, arms=arms, arm=np.array([place[reward.strategy] for reward in seen], np.int64), chances=chances,
+            surface=surface, arms=arms, arm=arm, propensities=propensities, propensity=propensity, conditional_propensity=propensity,
+            request=each, request_ids=[""] * n, listed=np.zeros(n, bool), order=each,
             position=np.array([reward.segment for reward in seen], np.int64), activity=np.array([reward.activity for reward in seen]),
             domain=[reward.domain for reward in seen], vectors=[tuple(reward.vector) for reward in seen],
             experience=np.array([reward.experience for reward in seen], float),
             revenue=np.array([reward.revenue for reward in seen], float), ts=np.array([reward.shown_ms for reward in seen], np.int64),
-            unseen=len(every) - len(seen), named=self.named, acts=self.acts, unjoined=self.counted.get("unjoined", 0),
+            unseen=len(rewards) - n, named=self.named, acts=self.acts, unjoined=self.counted.get("unjoined", 0),
             late=self.counted.get("late_rewards", 0), rejected=self.rejected, bad=self.bad,
         )  # fmt: skip
 
-    def _count(self, what: str, line: int) -> None:
-        n, first = self.bad.get(what, (0, line))
-        self.bad[what] = (n + 1, first)
-
-
-def _wrong(exposure: Exposure) -> str | None:
-    """What is wrong with a choice, so that no reward is made of it."""
-    choice = exposure.choice
-    if choice is None:
-        return None
-    if not len(set(choice.arms)) == len(choice.arms) == len(choice.chances):
-        return "arms that are not one to a chance"
-    if exposure.strategy not in choice.arms:
-        return "a strategy that is not among its arms"
-    if abs(sum(choice.chances) - 1) > SURE:
-        return "chances that don't sum to 1"
-    if choice.chances[choice.arms.index(exposure.strategy)] == 0:
-        return "a strategy of chance 0"
-    return None
-
-
-def drive(rows: Iterable[LogRow], reader: Reader, items: dict[str, Item], told: Callable[[int, int], None]) -> None:
-    """Let a partition take a whole log."""
-    catalog = Catalog()
-    for item in items.values():
-        catalog.put(item)
-    partition = Partition(reader.settings, Tables.over(), catalog)
-    for number, (line, arrived) in enumerate(of_file(rows), 1):
-        reader.take(line, arrived.record, partition.apply([arrived]))
-        if number % _TOLD == 0:
-            told(number, -1)
-            for table in partition.tables.named().values():
-                table.settle()
-    reader.close(partition)
-
 
 def read(
-    rows: Iterable[LogRow], settings: PartitionSettings, items: dict[str, Item], surface: str | None, told: Callable[[int, int], None]
+    rows: Iterable[LogRow], settings: PartitionSettings, items: dict[str, Item], surface: str | None, progress: Callable[[int, int], None]
 ) -> StrategyRounds:
-    """The rounds of a log, of the surface named or else of the only one that it has."""
-    reader = Reader(settings)
-    drive(rows, reader, items, told)
-    met = reader.surfaces()
-    if surface is None and len(met) > 1:
-        raise LogError(f"the log has choices of {' and '.join(f'{each}s' for each in met)}; pass --surface {met[0]}, or another of them")
-    return reader.rounds(surface or (met or ["page"])[0])
+    """The rounds of a log, of the surface named or else of the only one that it has. Raises LogError where it has several."""
+    reader = StrategyReader(settings)
+    observed(rows, settings, reader, items.values(), progress)
+    surfaces = reader.surfaces()
+    if surface is None and len(surfaces) > 1:
+        named = " and ".join(f"{each}s" for each in surfaces)
+        raise LogError(f"the log has choices of {named}; pass --surface {surfaces[0]}, or another of them")
+    return reader.rounds(surface or (surfaces or ["page"])[0])
 
 
-def prospects(reader: Reader) -> Iterator[str]:
-    """What a log can answer about other strategies, and what not."""
+def prospects(reader: StrategyReader) -> Iterator[str]:
+    """What a log supports about other strategies, and what it doesn't, in lines for people."""
     surfaces = reader.surfaces()
     for surface in surfaces or ["page"]:
         rounds = reader.rounds(surface)
         if complaint := rounds.complaint():
             yield f"strategies: no: {complaint}"
             return
-        n, shown = len(rounds.arm), np.bincount(rounds.arm, minlength=len(rounds.arms))
-        least = float(np.nanmin(rounds.chances))
+        n, drawn = len(rounds.arm), np.bincount(rounds.arm, minlength=len(rounds.arms))
+        least = float(np.nanmin(rounds.propensities))
         reach = f"weights reach {1 / rounds.propensity.min():,.4g}"
         yield f"strategies: {n:,} {surface}s whose strategy was drawn; chances sum to 1, the least {least:.4g}; {reach}"
-        yield f"strategies of a {surface}: " + ", ".join(f"{arm} {k:,}" for arm, k in zip(rounds.arms, shown.tolist(), strict=True))
-        if not shown.all():
-            never = ", ".join(arm for arm, k in zip(rounds.arms, shown.tolist(), strict=True) if not k)
+        yield f"strategies of a {surface}: " + ", ".join(f"{arm} {k:,}" for arm, k in zip(rounds.arms, drawn.tolist(), strict=True))
+        if not drawn.all():
+            never = ", ".join(arm for arm, k in zip(rounds.arms, drawn.tolist(), strict=True) if not k)
             yield f"strategies of a {surface} that were never drawn: {never}; of them it says nothing"
         if rounds.unseen:
             share = rounds.unseen / (n + rounds.unseen)

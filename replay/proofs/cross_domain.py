@@ -5,11 +5,10 @@ domain have their own factors; a full play has logit sharpness * taste . item. B
 the same exposures; but "apart" never hears where else a user has been, so that every domain's towers stand alone: r_d' = 0, single-domain.
 (A row of the user shared by all domains, which the other blocks read, is in both.)
 In a second world tastes in the domains are independent: there is nothing to carry over, and nothing must change.
-Judged are all users with all items, by the true chances of a full play, so that no luck of labels is in the figures.
+Measured on all users with all items, by the true probabilities of a full play, so that no luck of labels is in the figures.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +19,9 @@ from online_model.batch import Batch
 from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
-from replay.proofs.claims import Line, Proof, line, proof
-from replay.proofs.small_world import START_MS, auc, column, exposures, keys, sigmoid
-
-Array = np.ndarray
+from replay.proofs.claims import Claim, Figures, claim
+from replay.proofs.small_world import START_MS, Array, auc, exposures, keys, one_pass
+from replay.simulator.reactions import sigmoid
 
 DOMAINS = ("dense", "middle", "sparse")
 SHARES = (0.88, 0.10, 0.02)
@@ -32,7 +30,7 @@ FORMS = ("apart", "crossed")
 GROUPS = (*DOMAINS, "new")
 _FULL_PLAY = TASKS.index("full_play")
 EVERY_MS = 5_000
-MOMENTS = 3  # of judging, spread over the second half of the log
+MOMENTS = 3  # of measuring, spread over the second half of the log
 UNUSED: dict[str, Any] = {"cin": False, "related": False, "id_cross": False}  # slow, or reading histories, of which there are none here
 
 
@@ -62,7 +60,7 @@ class Log:
     liked: Array  # bool [n]
     domain_visits: Array  # float32 [n, 3] exposures of the user in each domain before
     category: Array  # int64 [items], within the domain
-    chance: Array  # [3, users, items] of a full play
+    probability: Array  # [3, users, items] of a full play
 
 
 def world(seed: int, sizes: Sizes, related: bool) -> Log:
@@ -78,21 +76,21 @@ def world(seed: int, sizes: Sizes, related: bool) -> Log:
     factors = rng.normal(size=(len(DOMAINS), sizes.categories, k))[:, category]
     factors += sizes.variety * rng.normal(size=factors.shape)
     factors /= (k * (1 + sizes.variety**2)) ** 0.5
-    chance = sigmoid(sizes.sharpness * np.matmul(taste, factors.transpose(0, 2, 1)))
+    probability = sigmoid(sizes.sharpness * np.matmul(taste, factors.transpose(0, 2, 1)))
     user, item = rng.integers(sizes.users, size=n), rng.integers(sizes.items, size=n)
     domain = rng.choice(len(DOMAINS), size=n, p=SHARES)
     user = np.where(domain == DOMAINS.index("sparse"), rng.integers(sizes.users - sizes.newcomers, size=n), user)
-    liked = rng.random(n) < chance[domain, user, item]
+    liked = rng.random(n) < probability[domain, user, item]
     order = np.argsort(user, kind="stable")
-    there = (domain[order, None] == np.arange(len(DOMAINS))).astype(np.float32)
-    before = np.cumsum(there, 0) - there
+    visits = (domain[order, None] == np.arange(len(DOMAINS))).astype(np.float32)
+    before = np.cumsum(visits, 0) - visits
     domain_visits = np.empty_like(before)
     domain_visits[order] = before - before[np.searchsorted(user[order], user[order])]
-    return Log(user, domain, item, liked, domain_visits, category, chance)
+    return Log(user, domain, item, liked, domain_visits, category, probability)
 
 
 def figures(seed: int, sizes: Sizes) -> dict[str, float]:
-    """AUC by world, learner and domain ("new": of users who have not been in the sparse one), mean over the moments of judging."""
+    """AUC by world, learner and domain ("new": of users who have not been in the sparse one), mean over the MOMENTS."""
     out: dict[str, float] = {}
     for name in WORLDS:
         log = world(seed, sizes, name == "related")
@@ -105,21 +103,21 @@ def figures(seed: int, sizes: Sizes) -> dict[str, float]:
 def learn(log: Log, settings: ModelSettings, sizes: Sizes, form: str) -> Array:
     """AUC [moments, groups]."""
     trainer = Trainer(settings)
-    judging = set(np.linspace(0, len(log.user), 2 * MOMENTS + 1).astype(int)[MOMENTS + 1 :] // sizes.batch)
-    out = []
-    for number, start in enumerate(range(0, len(log.user), sizes.batch), 1):
-        at = np.arange(start, min(len(log.user), start + sizes.batch))
-        batch = _batch(log, log.user[at], log.domain[at], log.item[at], log.domain_visits[at], START_MS + EVERY_MS * at, form)
-        batch.labels[:, _FULL_PLAY] = log.liked[at]
-        trainer.step(batch, int(batch.shown_ms[-1]))
-        if number in judging:
-            out.append(_judged(trainer, log, at[-1] + 1, form))
-    return np.array(out)
+    moments = set(np.linspace(0, len(log.user), 2 * MOMENTS + 1).astype(int)[MOMENTS + 1 :] // sizes.batch)
+
+    def examples(rows: Array) -> Batch:
+        shown_ms = START_MS + EVERY_MS * rows
+        batch = _batch(log, log.user[rows], log.domain[rows], log.item[rows], log.domain_visits[rows], shown_ms, form)
+        batch.labels[:, _FULL_PLAY] = log.liked[rows]
+        return batch
+
+    steps = enumerate(one_pass(trainer, len(log.user), sizes.batch, examples), 1)
+    return np.array([_auc_by_group(trainer, log, rows[-1] + 1, form) for number, (rows, _) in steps if number in moments])
 
 
-def _judged(trainer: Trainer, log: Log, n: int, form: str) -> list[float]:
-    """AUC by group after n exposures: all users with all items, by true chances."""
-    users, items = log.chance.shape[1:]
+def _auc_by_group(trainer: Trainer, log: Log, n: int, form: str) -> list[float]:
+    """After n exposures: all users with all items, by true probabilities."""
+    users, items = log.probability.shape[1:]
     domain_visits = np.zeros((users, len(DOMAINS)), np.float32)
     np.add.at(domain_visits, (log.user[:n], log.domain[:n]), 1)
     user, item = (part.ravel() for part in np.indices((users, items)))
@@ -127,37 +125,30 @@ def _judged(trainer: Trainer, log: Log, n: int, form: str) -> list[float]:
     for d in range(len(DOMAINS)):
         batch = _batch(log, user, np.full(user.shape, d), item, domain_visits[user], np.full(user.shape, START_MS + EVERY_MS * n), form)
         scores = trainer.predict(batch).logits[:, _FULL_PLAY]
-        out.append(auc(scores, log.chance[d].ravel()))
+        out.append(auc(scores, log.probability[d].ravel()))
     new = domain_visits[user, -1] == 0
-    return [*out, auc(scores[new], log.chance[-1].ravel()[new])]
+    return [*out, auc(scores[new], log.probability[-1].ravel()[new])]
 
 
 def _batch(log: Log, user: Array, domain: Array, item: Array, domain_visits: Array, shown_ms: Array, form: str) -> Batch:
-    names, many = keys("domain", np.arange(len(DOMAINS))), len(DOMAINS)
-    batch = exposures(shown_ms)
-    batch.fields[:, column("user")] = keys("user", user)
-    batch.fields[:, column("item")] = keys("item", domain * log.chance.shape[2] + item)
-    batch.fields[:, column("category")] = keys("category", domain * log.chance.shape[2] + log.category[item])
-    batch.fields[:, column("domain")] = names[domain]
-    known = domain_visits if form == "crossed" else domain_visits * (domain[:, None] == np.arange(many))
-    batch.domains[:, :many], batch.domain_exposures[:, :many] = np.where(known > 0, names, np.uint64(0)), known
+    numbers, first = np.arange(len(DOMAINS)), domain * log.probability.shape[2]  # of the domain's items
+    batch = exposures(shown_ms, user=user, item=first + item, category=first + log.category[item], domain=domain)
+    known = domain_visits if form == "crossed" else domain_visits * (domain[:, None] == numbers)
+    batch.domains[:, numbers] = np.where(known > 0, keys("domain", numbers), np.uint64(0))
+    batch.domain_exposures[:, numbers] = known
     return batch
 
 
-def judge(seeds: Sequence[int], each: Sequence[dict[str, float]]) -> Proof:
-    """Hold the lifts against MODEL.md's bounds; they are paired, seed by seed."""
-    lines: list[Line] = []
-    for name in WORLDS:
-        for domain in GROUPS:
-            for form in FORMS:
-                lines.append(line(f"AUC, {name} tastes, {domain}, {form}", [f[f"{name} {form} {domain}"] for f in each]))
-    lift = {(name, d): [f[f"{name} crossed {d}"] - f[f"{name} apart {d}"] for f in each] for name in WORLDS for d in GROUPS}
-    lines += [
-        line("lift in the sparse domain", lift["related", "sparse"], 0.02, above=0),
-        line("lift for users who are new in the sparse domain", lift["related", "new"], 0.02, above=0),
-        line("lift in the dense domain", lift["related", "dense"], -0.002),
-        line("lift in the middle domain", lift["related", "middle"]),
-        line("lift in the sparse domain, independent tastes", lift["independent", "sparse"], -0.005, 0.005),
-        line("lift in the dense domain, independent tastes", lift["independent", "dense"], -0.005, 0.005),
+def claims(found: Figures) -> list[Claim]:
+    """MODEL.md's bounds on the lifts, which are paired, seed by seed."""
+    aucs = ((name, group, form) for name in WORLDS for group in GROUPS for form in FORMS)
+    lift = {(name, group): found[f"{name} crossed {group}"] - found[f"{name} apart {group}"] for name in WORLDS for group in GROUPS}
+    return [
+        *(claim(f"AUC, {name} tastes, {group}, {form}", found[f"{name} {form} {group}"]) for name, group, form in aucs),
+        claim("lift in the sparse domain", lift["related", "sparse"], 0.02, low_above=0),
+        claim("lift for users who are new in the sparse domain", lift["related", "new"], 0.02, low_above=0),
+        claim("lift in the dense domain", lift["related", "dense"], -0.002),
+        claim("lift in the middle domain", lift["related", "middle"]),
+        claim("lift in the sparse domain, independent tastes", lift["independent", "sparse"], -0.005, 0.005),
+        claim("lift in the dense domain, independent tastes", lift["independent", "dense"], -0.005, 0.005),
     ]
-    return proof("cross-domain", seeds, lines)

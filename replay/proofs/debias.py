@@ -4,18 +4,18 @@ A full play has logit bias + quality of the item + taste + slope * s, where s is
 (decayed by a day): conformity. What is played much is shown much, luck at birth and random pushes aside, so that popularity feeds
 itself, and the item with the most plays is not the one most liked. A share of the exposures is explored, drawn alike from all items.
 Popularity moves within items (pushes come and go, luck fades), by which its part can be told from quality.
-Judged at the end, over users: the order of all items by the score, plain (gamma_item = 0) or with popularity's part taken away
+Measured at the end, over users: the order of all items by the score, plain (gamma_item = 0) or with popularity's part taken away
 (gamma_item = 1), against the true order by quality + taste; "oracle" is the plain score with the true conformity taken away.
 Shapes: N items, U users, B exposures of a round.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
+from scipy.stats import rankdata
 
 from online_model import forward, popularity_effect
 from online_model.batch import Batch
@@ -23,13 +23,12 @@ from online_model.features import COUNTS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
 from online_model.model_settings import ModelSettings
 from online_model.popularity import RATE_HALF_LIFE_H
 from online_model.trainer import Trainer
-from replay.proofs.claims import Line, Proof, line, proof
-from replay.proofs.small_world import START_MS, column, exposures, keys, ranks, sigmoid
-
-Array = np.ndarray
+from replay.proofs.claims import Claim, Figures, claim
+from replay.proofs.small_world import START_MS, Array, exposures, one_pass
+from replay.simulator.reactions import sigmoid
+from streams.core.join.keys import HOUR_MS
 
 SLOPES = (0.0, 0.5, 1.0)
-HOUR_MS = 3_600_000
 _FULL_PLAY, _SKIP = TASKS.index("full_play"), TASKS.index("skip")
 _ITEM = SCOPES.index("item")
 TOP = 20
@@ -87,7 +86,7 @@ def world(seed: int, sizes: Sizes, slope: float) -> Log:
     plays = rng.exponential(sizes.luck, many)[:, None] * (np.array(POPULARITY_HALF_LIVES_H) / 24)
     counts = np.zeros((many, len(COUNTS)))
     pushed_h = np.zeros(many)  # how long each will be pushed
-    ruler = Trainer(ModelSettings(**UNUSED)).effect  # the truth is told by the product's own measure of popularity
+    ruler = Trainer(ModelSettings(**UNUSED)).state.effect  # the truth is told by the product's own measure of popularity
     user = rng.integers(sizes.users, size=n)
     item, luck = np.zeros(n, np.int64), rng.random(n)
     shown_ms = START_MS + (np.arange(n) * (hours / sizes.round * HOUR_MS)).astype(np.int64)
@@ -134,10 +133,10 @@ def figures(seed: int, sizes: Sizes) -> dict[str, float]:
     for slope in SLOPES:
         log = world(seed, sizes, slope)
         trainer = learn(log, ModelSettings(seed=seed, **UNUSED), sizes)
-        found = {"slope": learned_slope(trainer, log)} | judged(trainer, log)
+        found = {"slope": learned_slope(trainer, log)} | order_figures(trainer, log)
         if slope == SLOPES[-1]:
-            knowing = learn(log, ModelSettings(seed=seed, effect_rate=0.0, **UNUSED), sizes, slope)
-            found["oracle"] = judged(knowing, log)["spearman taken"]
+            oracle = learn(log, ModelSettings(seed=seed, effect_rate=0.0, **UNUSED), sizes, slope)
+            found["oracle"] = order_figures(oracle, log)["spearman taken"]
         out |= {f"{slope:g} {name}": value for name, value in found.items()}
     return out
 
@@ -146,50 +145,50 @@ def learn(log: Log, settings: ModelSettings, sizes: Sizes, known: float | None =
     """One pass. `known`: the slope is given, and not learned."""
     trainer = Trainer(settings)
     if known is not None:
-        trainer.effect.weights[_DAY, _FULL_PLAY], trainer.effect.weights[_DAY, _SKIP] = known, -known
-    for start in range(0, len(log.user), sizes.batch):
-        batch = _batch(log, slice(start, start + sizes.batch))
-        trainer.step(batch, int(batch.shown_ms[-1]))
+        trainer.state.effect.weights[_DAY, _FULL_PLAY], trainer.state.effect.weights[_DAY, _SKIP] = known, -known
+    for _ in one_pass(trainer, len(log.user), sizes.batch, lambda rows: _examples(log, rows)):
+        pass
     return trainer
 
 
-def _batch(log: Log, at: slice) -> Batch:
-    batch = exposures(log.shown_ms[at])
-    _fill(batch, log, log.user[at], log.item[at], log.plays[at], log.counts[at])
-    batch.labels[:] = _labels(log.played[at])
+def _examples(log: Log, rows: Array) -> Batch:
+    batch = _batch(log, log.shown_ms[rows], log.user[rows], log.item[rows], log.plays[rows], log.counts[rows])
+    batch.labels[:] = _labels(log.played[rows])
     return batch
 
 
-def _fill(batch: Batch, log: Log, user: Array, item: Array, plays: Array, counts: Array) -> None:
-    batch.fields[:, column("user")], batch.fields[:, column("item")] = keys("user", user), keys("item", item)
+def _batch(log: Log, shown_ms: Array, user: Array, item: Array, plays: Array, counts: Array) -> Batch:
+    batch = exposures(shown_ms, user=user, item=item)
     batch.popularity[:], batch.counts[:, _ITEM] = plays, counts
-    batch.item_age_s[:] = (batch.shown_ms - log.born_ms[item]) / 1000
+    batch.item_age_s[:] = (shown_ms - log.born_ms[item]) / 1000
+    return batch
 
 
 def learned_slope(trainer: Trainer, log: Log) -> float:
     """What the popularity effect adds to a full play for one standard deviation of popularity: regression over the last exposures."""
-    at = slice(3 * len(log.user) // 4, None)
-    added, s = trainer.predict(_batch(log, at)).popularity[:, _FULL_PLAY], log.s[at]
+    rows = np.arange(3 * len(log.user) // 4, len(log.user))
+    added, s = trainer.predict(_examples(log, rows)).popularity[:, _FULL_PLAY], log.s[rows]
     return float(np.cov(added, s)[0, 1] / s.var(ddof=1))
 
 
-def judged(trainer: Trainer, log: Log) -> dict[str, float]:
+def order_figures(trainer: Trainer, log: Log) -> dict[str, float]:
     """All users with all items, as things stand after the last exposure."""
     users, many = log.liking.shape
     user, item = (part.ravel() for part in np.indices((users, many)))
-    batch = exposures(np.full(user.shape, log.shown_ms[-1] + 1))
-    _fill(batch, log, user, item, log.last_plays[item], log.last_counts[item])
+    batch = _batch(log, np.full(user.shape, log.shown_ms[-1] + 1), user, item, log.last_plays[item], log.last_counts[item])
     tail = np.argsort(np.argsort(-log.last_plays[:, -1])) >= many // 5  # outside the 20 % most played in the week
     out = {}
-    run = forward.run(trainer, batch, len(batch), learns=False)
-    without = forward.with_heard(trainer, run, forward.blended(trainer, run)).numpy(force=True).astype(np.float32)
+    run = forward.forward(trainer.state, batch, len(batch), learns=False)
+    without = forward.with_other_domains(trainer.state, run, forward.blended(trainer.state, run)).numpy(force=True).astype(np.float32)
     for name, logits in (
         ("without", without),  # put together as if nothing could be taken away
         ("plain", trainer.predict(batch, gamma_item=0.0).logits),
         ("taken", trainer.predict(batch, gamma_item=1.0).logits),
     ):
         scores = logits[:, _FULL_PLAY].reshape(users, many)
-        out[f"spearman {name}"] = float(np.mean([np.corrcoef(ranks(a), ranks(b))[0, 1] for a, b in zip(scores, log.liking, strict=True)]))
+        out[f"spearman {name}"] = float(
+            np.mean([np.corrcoef(rankdata(a), rankdata(b))[0, 1] for a, b in zip(scores, log.liking, strict=True)])
+        )
         top = np.argsort(-scores, 1, kind="stable")[:, :TOP]
         out[f"ndcg {name}"] = ndcg(sigmoid(log.liking), top)
         out[f"tail {name}"] = float(tail[top].mean())
@@ -203,26 +202,23 @@ def ndcg(gain: Array, top: Array) -> float:
     return float(((np.take_along_axis(gain, top, 1) * discount).sum(1) / (best * discount).sum(1)).mean())
 
 
-def judge(seeds: Sequence[int], each: Sequence[dict[str, float]]) -> Proof:
+def claims(found: Figures) -> list[Claim]:
     """MODEL.md's five claims, (a) to (e)."""
-
-    def of(name: str) -> Array:
-        return np.array([f[name] for f in each])
-
-    def told(claim: str, values: Array, least: float | None = None, most: float | None = None, above: float | None = None) -> None:
-        lines.append(line(claim, values.tolist(), least, most, above))
-
-    strong, none = f"{SLOPES[-1]:g}", f"{SLOPES[0]:g}"
-    lines: list[Line] = []
-    for s in SLOPES:
-        told(f"(a) slope learned where the true one is {s:g}", of(f"{s:g} slope"), s - 0.15, s + 0.15)
-    told("Spearman with true liking: plain", of(f"{strong} spearman plain"))
-    told("Spearman with true liking: popularity taken away", of(f"{strong} spearman taken"))
-    told("Spearman with true liking: conformity known", of(f"{strong} oracle"))
-    told("(b) taken away over oracle", of(f"{strong} spearman taken") / of(f"{strong} oracle"), 0.97)
-    told("(b) taken away - plain", of(f"{strong} spearman taken") - of(f"{strong} spearman plain"), 0.04, above=0)
-    told("NDCG@20: taken away - plain", of(f"{strong} ndcg taken") - of(f"{strong} ndcg plain"))
-    told("(c) tail share: taken away - plain", of(f"{strong} tail taken") - of(f"{strong} tail plain"), above=0)
-    told("(d) no conformity: Spearman, taken away - plain", of(f"{none} spearman taken") - of(f"{none} spearman plain"), -0.01)
-    told("(e) NDCG@20 with gamma_item = 0 - without", of(f"{strong} ndcg plain") - of(f"{strong} ndcg without"), -1e-6, 1e-6)
-    return proof("debias", seeds, lines)
+    conforming, none = f"{SLOPES[-1]:g}", f"{SLOPES[0]:g}"
+    spearman, ndcg, tail = (
+        {form: found[f"{conforming} {measure} {form}"] for form in ("without", "plain", "taken")}
+        for measure in ("spearman", "ndcg", "tail")
+    )
+    oracle = found[f"{conforming} oracle"]
+    return [
+        *(claim(f"(a) slope learned where the true one is {s:g}", found[f"{s:g} slope"], s - 0.15, s + 0.15) for s in SLOPES),
+        claim("Spearman with true liking: plain", spearman["plain"]),
+        claim("Spearman with true liking: popularity taken away", spearman["taken"]),
+        claim("Spearman with true liking: conformity known", oracle),
+        claim("(b) taken away over oracle", spearman["taken"] / oracle, 0.97),
+        claim("(b) taken away - plain", spearman["taken"] - spearman["plain"], 0.04, low_above=0),
+        claim("NDCG@20: taken away - plain", ndcg["taken"] - ndcg["plain"]),
+        claim("(c) tail share: taken away - plain", tail["taken"] - tail["plain"], low_above=0),
+        claim("(d) no conformity: Spearman, taken away - plain", found[f"{none} spearman taken"] - found[f"{none} spearman plain"], -0.01),
+        claim("(e) NDCG@20 with gamma_item = 0 - without", ndcg["plain"] - ndcg["without"], -1e-6, 1e-6),
+    ]

@@ -7,17 +7,16 @@ one has attention to behaviours alone.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 import numpy as np
 
+from online_model.batch import Batch
 from online_model.features import TASKS
 from online_model.history import FULL_PLAY
 from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
-from replay.proofs.claims import Proof, line, proof
-from replay.proofs.small_world import START_MS, auc, column, exposures, keys
+from replay.proofs.claims import Claim, Figures, claim
+from replay.proofs.small_world import START_MS, Array, auc, exposures, keys, one_pass
 
 _FULL_PLAY = TASKS.index("full_play")
 _EVERY_MS = 1000
@@ -29,7 +28,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     events: int = 8_000
     items: int = 40  # each is now what was heard, now the candidate: rows of ID-Cross wait for an event of the item's own
     batch: int = 128
-    judged: float = 0.25  # the last share of the exposures
+    measured: float = 0.25  # the last share of the exposures
 
 
 def forms(seed: int) -> dict[str, ModelSettings]:
@@ -48,29 +47,27 @@ def figures(seed: int, sizes: Sizes) -> dict[str, float]:
     as_heard, as_candidate = (rng.permutation(np.arange(sizes.items) % 2) for _ in range(2))
     heard, candidate = rng.integers(sizes.items, size=(2, n))
     liked = as_heard[heard] != as_candidate[candidate]
-    first = int(n * (1 - sizes.judged))
+    first = int(n * (1 - sizes.measured))
+
+    def examples(rows: Array) -> Batch:
+        batch = exposures(START_MS + _EVERY_MS * rows, item=candidate[rows])
+        batch.history[:, 0, 0] = keys("item", heard[rows])
+        batch.action[:, 0, 0], batch.age_s[:, 0, 0] = FULL_PLAY, 60
+        batch.labels[:, _FULL_PLAY] = liked[rows]
+        return batch
+
     out = {}
     for form, settings in forms(seed).items():
-        trainer = Trainer(settings)
-        scores = np.empty(n)
-        for start in range(0, n, sizes.batch):
-            at = np.arange(start, min(n, start + sizes.batch))
-            batch = exposures(START_MS + _EVERY_MS * at)
-            batch.fields[:, column("item")] = keys("item", candidate[at])
-            batch.history[:, 0, 0] = keys("item", heard[at])
-            batch.action[:, 0, 0], batch.age_s[:, 0, 0] = FULL_PLAY, 60
-            batch.labels[:, _FULL_PLAY] = liked[at]
-            scores[at] = trainer.step(batch, int(batch.shown_ms[-1])).logits[:, _FULL_PLAY]
+        scores = np.concatenate([step.logits[:, _FULL_PLAY] for _, step in one_pass(Trainer(settings), n, sizes.batch, examples)])
         out[form] = auc(scores[first:], liked[first:])
     return out
 
 
-def judge(seeds: Sequence[int], each: Sequence[dict[str, float]]) -> Proof:
+def claims(found: Figures) -> list[Claim]:
     """ID-Cross orders well what attention alone orders clearly worse."""
-    lines = [
-        line("AUC, every block", [f["on"] for f in each], 0.9),
-        line("AUC, without ID-Cross", [f["off"] for f in each]),
-        line("AUC, attention alone", [f["attention"] for f in each]),
-        line("AUC, every block over attention alone", [f["on"] - f["attention"] for f in each], 0.1, above=0),
+    return [
+        claim("AUC, every block", found["on"], 0.9),
+        claim("AUC, without ID-Cross", found["off"]),
+        claim("AUC, attention alone", found["attention"]),
+        claim("AUC, every block over attention alone", found["on"] - found["attention"], 0.1, low_above=0),
     ]
-    return proof("id-cross", seeds, lines)

@@ -1,13 +1,11 @@
 """Labels that come after their example was made: what becomes of the level of predictions (MODEL.md section 7).
 
-A world of collects: logit = bias + user + item. An exposure's collect comes after an exponential delay, with a chance of one half
+A world of collects: logit = bias + user + item. An exposure's collect comes after an exponential delay, with probability one half
 after the join window; its example is then a negative, and the collect is a late positive. Three learners see the same records but
 treat late positives differently: the product's reversal; dropped; sent once more as a positive beside the negative.
 COPC = collects that happened over collects predicted. In theory 1, 2 and 1 + p/2 (predictions p/2 and p/(1 + p/2)).
 """
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -15,10 +13,9 @@ import numpy as np
 from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
-from replay.proofs.claims import Line, Proof, line, proof
-from replay.proofs.small_world import START_MS, column, exposures, keys, sigmoid
-
-Array = np.ndarray
+from replay.proofs.claims import Claim, Figures, claim
+from replay.proofs.small_world import START_MS, Array, exposures
+from replay.simulator.reactions import sigmoid
 
 FORMS = ("reversal", "dropped", "repeated")
 _COLLECT = TASKS.index("collect")
@@ -35,7 +32,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     bias: float = -2.7  # makes p near .08
     spread: float = 0.5  # standard deviation of users' and of items' effects
     batch: int = 256
-    warm: float = 0.25  # of the exposures, which are not judged
+    warm: float = 0.25  # of the exposures, which are not measured
 
 
 def figures(seed: int, sizes: Sizes) -> dict[str, float]:
@@ -57,9 +54,8 @@ def figures(seed: int, sizes: Sizes) -> dict[str, float]:
         order = np.argsort(when_s, kind="stable")
         order = order[when_s[order] <= shown_s[-1]]  # what comes later had not come yet
         predicted = _learn(sizes, seed, form, (user[at], item[at], shown_s[at], early[at]), when_s, order, n)
-        judged = np.flatnonzero(~np.isnan(predicted))
-        judged = judged[judged >= sizes.warm * n]
-        out[form] = float(collected[judged].sum() / predicted[judged].sum())
+        measured = ~np.isnan(predicted) & (np.arange(n) >= sizes.warm * n)
+        out[form] = float(collected[measured].sum() / predicted[measured].sum())
     return out
 
 
@@ -70,8 +66,7 @@ def _learn(sizes: Sizes, seed: int, form: str, columns: tuple[Array, ...], when_
     for start in range(0, len(order), sizes.batch):
         rows = order[start : start + sizes.batch]
         user, item, shown_s, early = (values[rows] for values in columns)
-        batch = exposures(START_MS + (1000 * shown_s).astype(np.int64))
-        batch.fields[:, column("user")], batch.fields[:, column("item")] = keys("user", user), keys("item", item)
+        batch = exposures(START_MS + (1000 * shown_s).astype(np.int64), user=user, item=item)
         example, again = rows < n, rows >= n
         batch.labels[:, _COLLECT] = early & example
         if form == "repeated":
@@ -84,12 +79,10 @@ def _learn(sizes: Sizes, seed: int, form: str, columns: tuple[Array, ...], when_
     return predicted
 
 
-def judge(seeds: Sequence[int], each: Sequence[dict[str, float]]) -> Proof:
-    """Hold the figures of all seeds against theory."""
-    expected = {"reversal": 1.0, "dropped": 2.0, "repeated": 1 + float(np.mean([f["rate"] for f in each])) / 2}
-    within = {"reversal": 0.02, "dropped": 0.1, "repeated": 0.02}
-    lines: list[Line] = [line("share of exposures that are collected", [f["rate"] for f in each])]
-    for form in FORMS:
-        least, most = expected[form] - within[form], expected[form] + within[form]
-        lines.append(line(f"COPC, late positives: {form} (in theory {expected[form]:.3f})", [f[form] for f in each], least, most))
-    return proof("late-labels", seeds, lines)
+def claims(found: Figures) -> list[Claim]:
+    """COPC of each learner as in theory."""
+    out = [claim("share of exposures that are collected", found["rate"])]
+    for form, theory, slack in zip(FORMS, (1.0, 2.0, 1 + float(found["rate"].mean()) / 2), (0.02, 0.1, 0.02), strict=True):
+        text = f"COPC, late positives: {form} (in theory {theory:.3f})"
+        out.append(claim(text, found[form], theory - slack, theory + slack))
+    return out

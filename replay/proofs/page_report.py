@@ -9,12 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from replay.proofs.claims import Line, Proof
+from replay.proofs.claims import Claim, Proof
 from replay.proofs.pages import CHOSEN, Run
-from replay.report import STYLE, inline, plain
+from replay.report import axes_of, html_page, html_table, inline, number, plain, save
 from replay.simulator.page_curves import PARTS, Curve, Figures
 
 Array = np.ndarray
@@ -22,7 +21,9 @@ Array = np.ndarray
 COLOURS = (
     "#2456a6", "#b8412c", "#2f8f5b", "#8a5aa8", "#b5862a", "#4aa3b5", "#7a7a7a", "#c46fa8", "#5c6b2f", "#222222", "#d08c60", "#9fb7e0",
 )  # fmt: skip
+SIGNS = {">=": "≥", "<=": "≤"}
 FEWEST = 20  # pages of a strategy in a part, over all worlds, below which its figures are noise and aren't drawn
+HEIGHT = 3.0  # of a picture, in inches
 AXIS = f"part of the run, of {PARTS} with as many pages each"
 MEASURES = (
     ("experience", "Experience of a page", "0 to 1: utility of all acts over what counts as full"),
@@ -36,11 +37,7 @@ MEASURES = (
 
 def write(folder: Path, found: Proof, runs: Sequence[Run]) -> Path:
     """`index.html` and `result.json` in the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "result.json").write_bytes(msgspec.json.format(msgspec.json.encode({"proof": found, "runs": runs}), indent=2))
-    path = folder / "index.html"
-    path.write_text(page(found, runs), encoding="utf-8")
-    return path
+    return save(folder, page(found, runs), {"proof": found, "runs": runs})
 
 
 def page(found: Proof, runs: Sequence[Run]) -> str:
@@ -52,7 +49,7 @@ def page(found: Proof, runs: Sequence[Run]) -> str:
         f"<p class=lead>{'All claims hold' if found.passed else 'Not all claims hold'}, in {len(runs)} worlds with {visits:,} visits, each "
         "made twice: the same listeners at the same times with the same luck. All figures are of what was looked at.</p>",
         "<h2>Claims</h2>",
-        _claims([line for line in found.lines if _bounds(line)]),
+        _claims([claim for claim in found.claims if claim.bounds()]),
         "<h2>By strategy</h2>",
         _strategies(runs),
         "<p class=small>Worth: expected experience of the strategy's page to the same visitors, by the world's own chances; as an arm, the "
@@ -60,10 +57,9 @@ def page(found: Proof, runs: Sequence[Run]) -> str:
         "strategies that made about as many.</p>",
         *(f"<h2>{name}</h2><p class=small>{note}</p>{picture}" for name, note, picture in _pictures(runs)),
         "<h2>All figures</h2>",
-        _claims(found.lines),
+        _claims(found.claims),
     ]
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"
-    return f"{head}<main>{''.join(parts)}</main></html>"
+    return html_page(title, parts)
 
 
 def averaged(each: Sequence[Sequence[Curve]], name: str, measure: str) -> Array:
@@ -79,19 +75,14 @@ def averaged(each: Sequence[Sequence[Curve]], name: str, measure: str) -> Array:
     return np.where(total >= FEWEST, mean, np.nan)
 
 
-def _bounds(line: Line) -> str:
-    held = [("≥", line.least), ("≤", line.most), ("surely >", line.above)]
-    return ", ".join(f"{sign} {bound:.4g}" for sign, bound in held if bound is not None)
-
-
-def _claims(lines: Sequence[Line]) -> str:
+def _claims(claims: Sequence[Claim]) -> str:
     rows = []
-    for line in lines:
-        bounds = _bounds(line)
-        verdict = ("<td>holds" if line.passed else "<td class=off>does not hold") if bounds else "<td>"
-        interval = f"[{line.low:.4f}, {line.high:.4f}]"
+    for claim in claims:
+        bounds = ", ".join(f"{SIGNS.get(sign, sign)} {bound:.4g}" for sign, bound in claim.bounds())
+        verdict = ("<td>holds" if claim.passed else "<td class=off>does not hold") if bounds else "<td>"
+        interval = f"[{claim.low:.4f}, {claim.high:.4f}]"
         rows.append(
-            f"<tr><td>{html.escape(line.claim)}</td><td>{line.mean:.4f}</td><td>{interval}</td><td>{bounds}</td>{verdict}</td></tr>"
+            f"<tr><td>{html.escape(claim.claim)}</td><td>{claim.mean:.4f}</td><td>{interval}</td><td>{bounds}</td>{verdict}</td></tr>"
         )
     head = "".join(f"<th>{column}</th>" for column in ("", "mean", "95 % over worlds", "claimed", ""))
     return f"<table class=figures><tr>{head}</tr>{''.join(rows)}</table>"
@@ -99,37 +90,35 @@ def _claims(lines: Sequence[Line]) -> str:
 
 def _strategies(runs: Sequence[Run]) -> str:
     names = [name for name in runs[0].worth if name in runs[0].by_strategy]
-    rows = [_row("the fixed page alone", [run.fixed for run in runs], [])]
-    rows.append(_row("all that were chosen", [run.chosen for run in runs], [run.policy_worth for run in runs]))
-    for name in names:
-        rows.append(_row(name, [run.by_strategy[name] for run in runs if name in run.by_strategy], [run.worth[name] for run in runs]))
-    head = "".join(
-        f"<th>{column}</th>"
-        for column in ("", "pages", "worth", "experience", "revenue", "categories", "overlap", "dislikes / 1,000 plays", "distinct items")
-    )
-    return f"<table class=figures><tr>{head}</tr>{''.join(rows)}</table>"
+    rows = [
+        _row("the fixed page alone", [run.fixed for run in runs], []),
+        _row("all that were chosen", [run.chosen for run in runs], [run.policy_worth for run in runs]),
+        *(
+            _row(name, [run.by_strategy[name] for run in runs if name in run.by_strategy], [run.worth[name] for run in runs])
+            for name in names
+        ),
+    ]
+    head = ("", "pages", "worth", "experience", "revenue", "categories", "overlap", "dislikes / 1,000 plays", "distinct items")
+    return html_table(head, rows, " class=figures")
 
 
-def _row(name: str, found: Sequence[Figures], worth: Sequence[float]) -> str:
+def _row(name: str, found: Sequence[Figures], worth: Sequence[float]) -> list[str]:
     def mean(measure: str) -> float:
         values = np.array([getattr(f, measure) for f in found], float)
         return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
-    of = [mean(m) for m in ("experience", "revenue", "categories_per_user", "overlap", "dislikes_per_1000_plays", "distinct_items")]
-    pages = sum(f.pages for f in found)
-    first = float(np.mean(worth)) if worth else float("nan")
-    cells = [f"{pages:,}", _number(first), *map(_number, of[:4]), f"{of[4]:.1f}", f"{of[5]:,.0f}"]
-    return f"<tr><td>{html.escape(name)}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    pages, expected = sum(f.pages for f in found), float(np.mean(worth)) if worth else float("nan")
+    figures = [number(mean(measure)) for measure in ("experience", "revenue", "categories_per_user", "overlap")]
+    dislikes, distinct = mean("dislikes_per_1000_plays"), mean("distinct_items")
+    return [html.escape(name), f"{pages:,}", number(expected), *figures, f"{dislikes:.1f}", f"{distinct:,.0f}"]
 
 
 def _pictures(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
-    from matplotlib.figure import Figure
-
     names = [curve.name for curve in runs[0].chosen_curves[1:]]
     colour = dict(zip(names, COLOURS, strict=False))
     chosen = [run.chosen_curves for run in runs]
     share = {name: np.mean([c.share for curves in chosen for c in curves if c.name == name], 0) for name in names}
-    figure, axes = _axes(Figure)
+    figure, axes = axes_of(HEIGHT)
     axes.stackplot(np.arange(1, len(share[names[0]]) + 1), list(share.values()), labels=names, colors=[colour[n] for n in names])
     axes.set_ylim(0, 1)
     plain(axes, legend=False)
@@ -137,7 +126,7 @@ def _pictures(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
     axes.set_xlabel(AXIS, fontsize=9)
     yield "Which strategies were chosen", "share of pages, along the run", inline(figure)
     for measure, title, note in MEASURES:
-        figure, axes = _axes(Figure)
+        figure, axes = axes_of(HEIGHT)
         for name in names:
             _draw(axes, averaged(chosen, name, measure), name, colour[name], 0.9)
         _draw(axes, averaged(chosen, "all", measure), CHOSEN, "black", 2)
@@ -147,7 +136,7 @@ def _pictures(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
         axes.set_xlabel(AXIS, fontsize=9)
         plain(axes)
         yield title, note, inline(figure)
-    figure, axes = _axes(Figure)
+    figure, axes = axes_of(HEIGHT)
     for run in runs:
         axes.plot(run.regret_visits, run.regret_curve, lw=0.8, color="#2456a6", alpha=0.5)
     uniform = np.mean([run.worth[run.best] - run.uniform_worth for run in runs])
@@ -159,15 +148,6 @@ def _pictures(runs: Sequence[Run]) -> Iterator[tuple[str, str, str]]:
     yield "Regret", note, inline(figure)
 
 
-def _axes(figures: Any) -> tuple[Any, Any]:
-    figure = figures(figsize=(9, 3), layout="constrained")
-    return figure, figure.subplots()
-
-
 def _draw(axes: Any, values: Array, name: str, colour: str, width: float, style: str = "-") -> None:
     if np.isfinite(values).any():
         axes.plot(np.arange(1, len(values) + 1), values, style, lw=width, color=colour, label=name)
-
-
-def _number(value: float) -> str:
-    return "–" if value != value else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""The world's listeners in front of a live service: what they ask, and how they react to its answer.
+"""The world's listeners in front of a live service: what they request, and how they react to its response.
 
 Bytes in, records out: the network belongs to `streams/demo/listeners.py`, the clock to the caller. Who comes next follows
 the simulated day, at the rate the caller asks; acts carry the caller's time and lie in its future.
@@ -7,62 +7,55 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from math import isnan
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from replay.simulator.page_curves import categories, overlap
-from replay.simulator.page_reactions import Place, read, records
-from replay.simulator.reactions import Reaction, event, looked, react
+from replay.simulator.page_curves import by_listener, categories, overlap, per_1000
+from replay.simulator.page_reactions import Place, Read, read, records
+from replay.simulator.reactions import event
 from replay.simulator.world import Session, World
 from streams.core.join.events import Action, Context, Event
-from streams.core.serving.variety import ALL, Varieties, Variety
+from streams.core.serving.recommend import ALL
+from streams.core.serving.surfaces import Varieties, Variety
 
-LAST = 256  # lists or pages of a strategy that its figures are of
+LAST = 256  # slates or pages of a strategy that its figures are of
 STRATEGIES = 64  # of a surface that are told apart
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """The request of a list, as far as listeners know."""
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """The request of a slate or a page, as far as listeners know."""
 
     user_id: str
-    k: int
+    k: int | UnsetType = UNSET  # of a slate; how large a page is, the service decides
     domain: str
     context: Context
 
 
 class ServedItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An item of the answer, as far as listeners look."""
+    """An item of the response, as far as listeners look."""
 
     item_id: str
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer, as far as listeners look; items in order."""
+    """A slate, as far as listeners look; items in order."""
 
     request_id: str
     strategy: str = ""
     items: list[ServedItem]
 
 
-class AskPage(msgspec.Struct, frozen=True, kw_only=True):
-    """The request of a page, as far as listeners know: how large it is, the service decides."""
-
-    user_id: str
-    domain: str
-    context: Context
-
-
 class ServedModule(msgspec.Struct, frozen=True, kw_only=True):
-    """A module of the answer, as far as listeners look; items in order."""
+    """A module of a page, as far as listeners look; items in order."""
 
     name: str
     items: list[ServedItem]
 
 
 class ServedPage(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer, as far as listeners look; modules in order."""
+    """A page, as far as listeners look; modules in order."""
 
     request_id: str
     strategy: str = ""
@@ -70,7 +63,7 @@ class ServedPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seen(NamedTuple):
-    """What a listener looked at in one list or page, and did."""
+    """What a listener looked at in one slate or page, and did."""
 
     listener: int
     items: list[int]
@@ -79,87 +72,77 @@ class Seen(NamedTuple):
 
 
 class Crowd:
-    """`pace`: how much faster than in life they listen. A list takes an hour / pace at most: the join window must hold it."""
+    """`pace`: how much faster than in life they listen. A slate takes an hour / pace at most: the join window must hold it."""
 
     def __init__(self, world: World, seed: int, k: int = 10, pace: float | None = None) -> None:
         self.world, self.k, self.pace = world, k, pace
         self._sessions = world.sessions(seed)
         self._name = f"{world.settings.start_ms:x}-{seed}"  # of events: never that of an earlier run
         self._acts = self._pages = 0
-        self._category = world.item_domain * world.settings.categories + world.item_category
         self._seen: dict[str, dict[str, deque[Seen]]] = {}  # surface -> strategy, ALL first -> the last ones
 
     def ask(self, now_ms: int) -> tuple[bytes, Session]:
-        """The next listener's request (JSON), and what `react` wants back."""
-        session = next(self._sessions)
-        ask = Ask(
-            user_id=self.world.user_ids[session.listener],
-            k=self.k,
-            domain=self.world.settings.domains[session.domain].name,
-            context=session.context,
-        )
-        return msgspec.json.encode(ask), session
+        """The next listener's request of a slate (JSON), and what `react` wants back."""
+        return self._request(self.k)
 
     def ask_page(self, now_ms: int) -> tuple[bytes, Session]:
         """The next listener's request of a page (JSON), and what `react_page` wants back."""
+        return self._request(UNSET)
+
+    def _request(self, k: int | UnsetType) -> tuple[bytes, Session]:
         session = next(self._sessions)
         domain = self.world.settings.domains[session.domain].name
-        ask = AskPage(user_id=self.world.user_ids[session.listener], domain=domain, context=session.context)
-        return msgspec.json.encode(ask), session
+        request = Request(user_id=self.world.user_ids[session.listener], k=k, domain=domain, context=session.context)
+        return msgspec.json.encode(request), session
 
-    def react_page(self, session: Session, answer: bytes, now_ms: int) -> list[Event]:
+    def react(self, session: Session, response: bytes, now_ms: int) -> list[Event]:
+        """Acts on the slate (JSON), each to be sent at its `ts`. Items of other worlds are passed over."""
+        served = msgspec.json.decode(response, type=Served)
+        found = read(self.world, session, [self._places("", served.items)], now_ms, self.pace)
+        acts = [reaction._replace(position=found.looked[reaction.position].position) for reaction in found.acts]
+        out = [event(self.world, session, reaction, f"{self._name}-{n}", served.request_id) for n, reaction in enumerate(acts, self._acts)]
+        self._acts += len(out)
+        self._see("list", served.strategy, session, found, out)
+        return out
+
+    def react_page(self, session: Session, response: bytes, now_ms: int) -> list[Event]:
         """Acts on the page (JSON) and one impression, as `react` does; within the same hour / pace."""
-        served = msgspec.json.decode(answer, type=ServedPage)
-        index = self.world.index
-        page = [
-            [Place(module.name, n, index[item.item_id]) for n, item in enumerate(module.items) if item.item_id in index]
-            for module in served.modules
-        ]
+        served = msgspec.json.decode(response, type=ServedPage)
+        page = [self._places(module.name, module.items) for module in served.modules]
         found = read(self.world, session, page, now_ms, self.pace)
         out = records(self.world, session, page, found, f"{self._name}-p{self._pages}", served.request_id)
         self._pages += 1
-        self._see("page", served.strategy, session, [place.item for place in found.looked], found.acts)
-        for record in out:
-            self.world.observe(record)
-        return out
-
-    def react(self, session: Session, answer: bytes, now_ms: int) -> list[Event]:
-        """Acts on the answer (JSON), each to be sent at its `ts`. Items of other worlds are passed over."""
-        served = msgspec.json.decode(answer, type=Served)
-        index = self.world.index
-        places = [(n, index[item.item_id]) for n, item in enumerate(served.items) if item.item_id in index]
-        out = []
-        acts = react(self.world, session, [item for _, item in places], now_ms, self.pace)
-        seen = looked(self.world.settings, session, len(places))
-        self._see("list", served.strategy, session, [item for _, item in places[:seen]], acts)
-        for act in acts:
-            record = event(
-                self.world, session, act._replace(position=places[act.position][0]), f"{self._name}-{self._acts}", served.request_id
-            )
-            self._acts += 1
-            self.world.observe(record)
-            out.append(record)
+        self._see("page", served.strategy, session, found, out)
         return out
 
     def variety(self) -> Varieties:
-        """Of the last LAST lists or pages of each strategy."""
-        return {surface: {name: self._figures(seen) for name, seen in by.items()} for surface, by in self._seen.items()}
+        """Of the last LAST slates or pages of each strategy."""
+        return {surface: {name: self._figures(seen) for name, seen in strategies.items()} for surface, strategies in self._seen.items()}
 
-    def _see(self, surface: str, strategy: str, session: Session, items: list[int], acts: Sequence[Reaction]) -> None:
-        done = [{act.action, *act.also} for act in acts]
-        seen = Seen(session.listener, items, sum(Action.PLAY in each for each in done), sum(Action.DISLIKE in each for each in done))
-        by = self._seen.setdefault(surface, {ALL: deque(maxlen=LAST)})
-        by[ALL].append(seen)
-        if strategy in by or len(by) <= STRATEGIES:
-            by.setdefault(strategy, deque(maxlen=LAST)).append(seen)
+    def _places(self, module: str, items: Sequence[ServedItem]) -> list[Place]:
+        index = self.world.index
+        return [Place(module, n, index[item.item_id]) for n, item in enumerate(items) if item.item_id in index]
+
+    def _see(self, surface: str, strategy: str, session: Session, found: Read, events: Sequence[Event]) -> None:
+        """Take in what a listener looked at and did."""
+        for record in events:
+            self.world.observe(record)
+        actions = [{record.action, *record.also} for record in events]
+        plays, dislikes = (sum(action in each for each in actions) for action in (Action.PLAY, Action.DISLIKE))
+        seen = Seen(session.listener, [place.item for place in found.looked], plays, dislikes)
+        strategies = self._seen.setdefault(surface, {ALL: deque(maxlen=LAST)})
+        strategies[ALL].append(seen)
+        if strategy in strategies or len(strategies) <= STRATEGIES:
+            strategies.setdefault(strategy, deque(maxlen=LAST)).append(seen)
 
     def _figures(self, seen: Sequence[Seen]) -> Variety:
-        items: dict[int, set[int]] = {}
-        for one in seen:
-            items.setdefault(one.listener, set()).update(one.items)
-        plays, shared = sum(one.plays for one in seen), overlap(list(items.values()), 0)
+        items = by_listener((each.listener, each.items) for each in seen)
         return Variety(
-            shown=len(seen), categories_per_user=categories(items, self._category),
-            overlap=None if isnan(shared) else shared, distinct_items=len(set().union(*items.values())),
-            dislikes_per_1000_plays=1_000 * sum(one.dislikes for one in seen) / plays if plays else None,
+            impressions=len(seen), categories_per_user=categories(items, self.world.label), overlap=_known(overlap(items, 0)),
+            distinct_items=len(set().union(*items)),
+            dislikes_per_1000_plays=_known(per_1000(sum(each.dislikes for each in seen), sum(each.plays for each in seen))),
         )  # fmt: skip
+
+
+def _known(figure: float) -> float | None:
+    return figure if figure == figure else None

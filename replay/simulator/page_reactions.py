@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from replay.simulator.reactions import Reaction, event, looked, react
 from replay.simulator.world import Session, World
-from streams.core.join.events import Action, Event, ExposedItem
+from streams.core.join.events import Action, Event, Exposure
 
 LOOKS = 2  # of a module before the next one: five modules are then as long as a list of ten
 
@@ -54,23 +54,25 @@ def read(world: World, session: Session, page: Page, ts: int, pace: float | None
 def records(world: World, session: Session, page: Page, read: Read, name: str, request_id: str) -> list[Event]:
     """Acts, and one impression, as records in time order."""
 
-    def record(act: Reaction, suffix: str) -> Event:
-        place = read.looked[act.position]
-        return event(world, session, act._replace(position=place.position), f"{name}-{suffix}", request_id, module=place.module)
+    def record(reaction: Reaction, suffix: int | str) -> Event:
+        place = read.looked[reaction.position]
+        return event(world, session, reaction._replace(position=place.position), f"{name}-{suffix}", request_id, module=place.module)
 
-    out = [record(act, str(n)) for n, act in enumerate(read.acts)]
+    out = [record(reaction, n) for n, reaction in enumerate(read.acts)]
     if read.looked:
         order = [place.item for module in page for place in module]
         deepest = max(range(len(read.looked)), key=lambda n: order.index(read.looked[n].item))
-        left_ms = next(act.ts for act in read.acts if act.position == deepest and act.action in (Action.PLAY, Action.SKIP))
+        left_ms = next(
+            reaction.ts for reaction in read.acts if reaction.position == deepest and reaction.action in (Action.PLAY, Action.SKIP)
+        )
         out.append(record(Reaction(left_ms, deepest, read.looked[deepest].item, Action.IMPRESSION), "i"))
     return sorted(out, key=lambda record: record.ts)
 
 
-def of_slots(world: World, slots: Sequence[ExposedItem]) -> list[list[Place]]:
-    """The page that an exposure shows."""
+def of_slots(world: World, exposure: Exposure | None) -> list[list[Place]]:
+    """The page that an exposure shows; none of None."""
     out: dict[str, list[Place]] = {}
-    for slot in slots:
+    for slot in exposure.slots if exposure is not None else ():
         module = slot.module or ""
         out.setdefault(module, []).append(Place(module, slot.position, world.index[slot.item_id]))
     return list(out.values())

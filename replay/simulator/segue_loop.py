@@ -1,10 +1,10 @@
-"""Segue itself as a recommender of the closed loop: one partition, its learner and its lists, in simulated time.
+"""Segue itself as a recommender of the closed loop: one partition, its learner and its slates, in simulated time.
 
     records -> Partition.apply -> Learner.apply        request -> tick, where time has passed -> Recommender.recommend
 
 What the live system does in several processes happens here in one, one thing after the other: a request sees all that
 was delivered before it. A worker writes ticks after 200 ms of quiet and then every second; the simulated world is quiet
-for most of the time, so here one tick stands for all of a silence, at its end: lists close and micro-batches end by it
+for most of the time, so here one tick stands for all of a silence, at its end: slates close and micro-batches end by it
 as they would by the many.
 """
 from __future__ import annotations
@@ -18,16 +18,17 @@ from online_model.trainer import Trainer
 from replay.simulator.world import World
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Context, Event, ExposedItem, Exposure, Record, Tick
+from streams.core.join.events import Context, ExposedItem, Record, Tick
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.learning.strategy_bandit import StrategyBandit
-from streams.core.serving.candidates import CatalogIndex
+from streams.core.serving.catalog_index import CatalogIndex
+from streams.core.serving.model_view import ModelView
 from streams.core.serving.recommend import Recommender, RecommendSettings, SlateRequest
 from streams.core.serving.surfaces import default_strategy_bandit
+from streams.core.state.tables import Tables
 
 QUIET_MS = 200  # after which a worker writes its first tick
 
@@ -44,7 +45,7 @@ class SegueSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Segue:
-    """Call it for a list; hand `observe` what happened. It knows of the world only its catalog."""
+    """Call it for a slate; hand `observe` what happened. It knows of the world only its catalog."""
 
     def __init__(
         self,
@@ -54,7 +55,7 @@ class Segue:
         device: str = "cpu",
         strategy_bandit: StrategyBandit | None = None,
     ) -> None:
-        """`strategy_bandit`: what learns of rewards, where pages or lists are asked for whose strategy it chooses."""
+        """`strategy_bandit`: what learns of rewards, where pages or slates are requested whose strategy it draws."""
         s = settings or SegueSettings()
         self.seed = seed
         self.catalog, self.catalog_index = Catalog(), CatalogIndex()
@@ -63,32 +64,27 @@ class Segue:
         self.partition = Partition(s.partition, Tables.over(), self.catalog)
         self.learner = Learner(s.learner, Trainer(s.model, device), strategy_bandit or default_strategy_bandit())
         self.recommender = Recommender(s.recommend, s.partition, self.catalog, self.catalog_index)
-        self.asked = 0
+        self._requests = 0
         self._offset = 0
 
-    def observe(self, records: Sequence[Event | Exposure]) -> None:
-        """Take in and learn what happened."""
-        self._take(records)
-
     def __call__(self, user_id: str, ts: int, k: int, domain: str, context: Context) -> list[ExposedItem]:
-        """A list as of now. Its exposure comes back with the records, as the live one does."""
+        """A slate as of now. Its exposure comes back with the records, as the live one does."""
         self.until(ts)
-        self.asked += 1
+        self._requests += 1
         request = SlateRequest(user_id=user_id, k=k, domain=domain, context=context)
         user = self.partition.user(keys.key("user", user_id))
-        predict = self.learner.trainer.predict
-        exposure = self.recommender.recommend(
-            request, f"{self.asked}", user, self.partition.item_counts, predict, ts, self.seed, self.learner.version
-        ).exposure
+        model = ModelView(predict=self.learner.trainer.predict, version=self.learner.version)
+        exposure = self.recommender.recommend(request, f"{self._requests}", user, self.partition.item_counts, model, ts, self.seed).exposure
         return list(exposure.slots) if exposure is not None else []
 
     def until(self, ts: int) -> None:
         """Let time pass up to a request."""
         progress = self.partition.progress
         if ts - progress.watermark_ms >= QUIET_MS and (progress.open_lists or self.learner.has_open_batch):
-            self._take([Tick(ts=ts)])
+            self.observe([Tick(ts=ts)])
 
-    def _take(self, records: Sequence[Record]) -> None:
+    def observe(self, records: Sequence[Record]) -> None:
+        """Take in and learn what happened."""
         arrived = []
         for record in records:
             arrived.append(Arrived(self._offset, 0, record.ts, record, f"{self._offset}"))

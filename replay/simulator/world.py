@@ -24,9 +24,9 @@ import numpy as np
 
 from streams.core.join.events import Action, Context, Event
 from streams.core.join.items import Item
+from streams.core.join.keys import HOUR_MS
 
 DAY_MS = 86_400_000
-HOUR_MS = 3_600_000
 SCENES = ("night", "commute", "work", "evening")  # of hours 0-5, 6-9, 10-17, 18-23
 DEVICES = ("phone", "desktop", "speaker")
 BANDS = 6  # values of user.band, a coarse and sometimes wrong hint at taste, and of the item's era
@@ -167,6 +167,7 @@ class World:
         self.monetization = np.round(rng.gamma(2.0, 0.005, n) * self._category_worth()[self.item_domain, self.item_category], 4)
         self.item_ids = [f"{s.domains[d].name}{i:05d}" for i, d in enumerate(self.item_domain)]
         self.index = {item_id: i for i, item_id in enumerate(self.item_ids)}
+        self.label = self.item_domain * s.categories + self.item_category  # int64 [items], a number for each category of each domain
         self._of_domain = [np.flatnonzero(self.item_domain == d) for d in range(len(s.domains))]
 
     def _category_worth(self) -> np.ndarray:
@@ -258,9 +259,8 @@ class World:
         if not heard:
             return v + 0.5 * self.curiosity[listener]
         past = np.array(heard)
-        label = self.item_domain * s.categories + self.item_category
-        recent = np.bincount(label[past[-RECENT:, 0]], minlength=len(s.domains) * s.categories) / min(len(past), RECENT)
-        v += self.curiosity[listener] * (0.5 - recent[label[items]])
+        recent = np.bincount(self.label[past[-RECENT:, 0]], minlength=len(s.domains) * s.categories) / min(len(past), RECENT)
+        v += self.curiosity[listener] * (0.5 - recent[self.label[items]])
         weight = np.exp2(-np.maximum(ts - past[:, 1], 0) / (HOUR_MS * s.satiation_half_life_h))
         return v - s.satiation * np.bincount(past[:, 0], weight, minlength=s.items)[items]
 

@@ -1,4 +1,4 @@
-"""Verbs that live at a broker: what runs there, what is sent there, and what can be read there."""
+"""Verbs that need a broker: they run one, run the processes on it, write to its topics, or read them."""
 from __future__ import annotations
 
 import os
@@ -6,44 +6,38 @@ import subprocess  # noqa: S404 - `segue broker -- COMMAND`
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from streams.cli.frame import CallError, NoError, as_json, at_a_broker, verb, with_settings
-from streams.cli.log_options import FORMATS, Log, of_a_log
+from streams.cli.console import emit_line, progress, show, utc
+from streams.cli.frame import CallError, NoError, as_json, at_a_broker, bundled, verb, with_settings
+from streams.cli.log_options import FORMATS, Log, with_log
 
 if TYPE_CHECKING:
     from streams.settings import Loaded
 
-CROWD_PACE = 200.0  # of `segue run`: a list takes an hour / 200 = 18 s at most, and its join window is 20 s
+CROWD_PACE = 200.0  # of `segue run`: listening to a slate takes an hour / 200 = 18 s at most, and its join window is 20 s
 WINDOWS = {"5m": 300_000, "1h": 3_600_000, "1d": 86_400_000}  # those of online_model.metrics, which is slow to import
-PAGE_SHARE = 0.5  # of `segue run`: a minute then closes some 50 pages a strategy, and as many visits show what lists come to
+PAGE_SHARE = 0.5  # of `segue run`: a minute then closes some 50 pages a strategy, and as many slates
 
 
 @verb("segue broker -- segue topics --create")
-@click.option("--create", is_flag=True, help="make those that are missing")
-@with_settings
+@click.option("--create", is_flag=True, help="create those that are missing")
 @at_a_broker
 @as_json
 def topics(create: bool, loaded: Loaded, as_json: bool) -> None:
-    """Show Segue's topics and whether the broker has them as they must be; exit 1 if not."""
-    import msgspec
-
-    from streams.cli.console import emit
+    """Show Segue's topics and whether the broker has them with the right settings; exit 1 if not."""
     from streams.kafka_io import topics as kafka_topics
     from streams.kafka_io.follow import PATIENCE
 
     settings = loaded.settings.topics
-    made = kafka_topics.create(settings, PATIENCE) if create else []
+    created = kafka_topics.create(settings, PATIENCE) if create else []
     problems = kafka_topics.check(settings, PATIENCE)
     wanted = kafka_topics.wanted(settings)
-    if as_json:
-        emit({"topics": msgspec.to_builtins(wanted), "made": made, "problems": problems})
-    else:
-        for topic in wanted:
-            click.echo(f"{topic.name}  {topic.partitions} partition{'s' * (topic.partitions != 1)}{'  made' * (topic.name in made)}")
-        click.echo("\n".join(problems) or f"all as they must be at {settings.bootstrap}")
+    lines = [f"{t.name}  {t.partitions} partition{'s' * (t.partitions != 1)}{'  made' * (t.name in created)}" for t in wanted]
+    lines += problems or [f"all as they must be at {settings.bootstrap}"]
+    show({"topics": wanted, "made": created, "problems": problems}, lines, as_json)
     if problems:
         sys.exit(1)
 
@@ -77,94 +71,87 @@ def broker(command: tuple[str, ...], folder: Path, port: int) -> None:
     "segue simulate --events 2000 -o events.jsonl --items items.jsonl && segue broker -- sh -c "
     "'segue topics --create && segue send events.jsonl --format jsonl --items items.jsonl'"
 )
-@of_a_log(FORMATS)
-@with_settings
-@at_a_broker
+@with_log(FORMATS)
 @at_a_broker
 @as_json
 def send(log: Log, loaded: Loaded, as_json: bool) -> None:
     """Send a log (and its catalog) into `events`: the same bytes that `segue replay` would read."""
     import asyncio
 
-    from streams.cli.console import emit, progress
     from streams.kafka_io.send import send as send_log
 
-    with progress("rows") as told:
+    with progress("rows") as update:
         rows = ((row.raw, row.arrival_ms) for row in log.rows())
-        sent = asyncio.run(send_log(loaded.settings.topics, rows, log.items(), log.name, lambda n: told(n, -1)))
-    if as_json:
-        emit(sent)
-    else:
-        click.echo(f"{sent.rows:,} rows and {sent.items:,} items in {sent.records:,} Kafka records ({sent.bytes:,} bytes)")
+        sent = asyncio.run(send_log(loaded.settings.topics, rows, log.items(), log.name, lambda n: update(n, -1)))
+    show(sent, [f"{sent.rows:,} rows and {sent.items:,} items in {sent.records:,} Kafka records ({sent.bytes:,} bytes)"], as_json)
+
+
+class RunOptions(NamedTuple):
+    """The options of `segue run`."""
+
+    seconds: float | None
+    events_per_s: float
+    pages: float
+    seed: int
+    port: int
+    folder: Path | None
 
 
 @verb("segue run --seconds 20")
 @click.option("--seconds", type=click.FloatRange(min=1), help="of listening, then close and end  [default: go on until Ctrl-C]")
 @click.option("--events-per-s", type=click.FloatRange(min=1), default=200.0, show_default=True, help="of the listeners")
-@click.option("--pages", type=click.FloatRange(0, 1), default=PAGE_SHARE, show_default=True, help="share of visits to a page, not a list")
+@click.option("--pages", type=click.FloatRange(0, 1), default=PAGE_SHARE, show_default=True, help="share of visits to a page, not a slate")
 @click.option("--seed", type=int, default=1, show_default=True, help="of their world, and of who comes when")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="of the service  [default: a free one]")
-@click.option("--dir", "folder", type=click.Path(path_type=Path), help="all that is written stays there  [default: run/live-…, removed]")
-@with_settings
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="for all its files, kept  [default: run/live-…, removed]")
+@bundled(RunOptions)
 @at_a_broker
 @as_json
-def run(
-    seconds: float | None, events_per_s: float, pages: float, seed: int, port: int, folder: Path | None, loaded: Loaded, as_json: bool
-) -> None:
+def run(options: RunOptions, loaded: Loaded, as_json: bool) -> None:
     """Start everything on this machine and show it live: a real Kafka (or yours), worker, learner, simulated listeners.
 
-    The panel is on stderr; where that is no terminal, a line every few seconds. The sum of it all is on stdout. A run has
+    The panel is on stderr; where that is no terminal, a line every few seconds. The summary is on stdout. A run has
     topics of its own, one partition and a join window of 20 s, unless these are set.
     """
-    import datetime
-    import time
-
-    from replay.simulator import crowd
+    from replay.simulator.crowd import Crowd
     from replay.simulator.world import World, WorldSettings
-    from streams.cli.console import emit
-    from streams.demo import run as runs
-    from streams.demo.listeners import Way
+    from streams.clock import now_ms
+    from streams.demo import run as demo
+    from streams.demo.listeners import Surface
     from streams.demo.summary import lines
 
-    stamp = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}"
-    settings, embedded = runs.settings_for(loaded, stamp, port)
+    start_ms, folder = now_ms(), options.folder
+    stamp = utc(start_ms, "%Y%m%d-%H%M%S")
+    settings, embedded = demo.settings_for(loaded, stamp, options.port)
     if folder is not None and folder.exists():
         raise CallError(f"--dir {folder}: is there already; a run begins anew")
-    listeners = crowd.Crowd(World(WorldSettings(start_ms=time.time_ns() // 1_000_000), seed), seed, pace=CROWD_PACE)
-    plan = runs.Plan(
+    crowd = Crowd(World(WorldSettings(start_ms=start_ms), options.seed), options.seed, pace=CROWD_PACE)
+    plan = demo.Plan(
         settings=settings, embedded=embedded, folder=folder or Path("run") / f"live-{stamp}", keep=folder is not None,
-        seconds=seconds, events_per_s=events_per_s, page_share=pages, seed=seed,
+        seconds=options.seconds, events_per_s=options.events_per_s, page_share=options.pages, seed=options.seed,
     )  # fmt: skip
-    ways = Way(listeners.ask, listeners.react), Way(listeners.ask_page, listeners.react_page)
-    told = runs.run(plan, runs.Crowd(listeners.world.catalog(), *ways, listeners.variety), lambda text: click.echo(text, err=True))
-    if as_json:
-        emit(told)
-    else:
-        click.echo("\n".join(lines(told)))
-    if seconds is not None and not told.complete:
-        raise NoError(f"stopped after {told.seconds:.0f} of {seconds:.0f} s")
-    if told.lag:
-        raise NoError(f"{told.lag:,} records were not taken in or not learned at the end")
+    surfaces = Surface(crowd.ask, crowd.react), Surface(crowd.ask_page, crowd.react_page)
+    summary = demo.run(plan, demo.Audience(crowd.world.catalog(), *surfaces, crowd.variety), lambda text: click.echo(text, err=True))
+    show(summary, lines(summary), as_json)
+    if options.seconds is not None and not summary.complete:
+        raise NoError(f"stopped after {summary.seconds:.0f} of {options.seconds:.0f} s")
+    if summary.lag:
+        raise NoError(f"{summary.lag:,} records were not taken in or not learned at the end")
 
 
 @verb("segue broker -- sh -c 'segue topics --create && timeout 5 segue worker; true'")
-@with_settings
 @at_a_broker
 def worker(loaded: Loaded) -> None:
-    """Take events in, keep users' state, write examples, answer over HTTP; until Ctrl-C."""
+    """Take events in, keep users' state, write examples, serve slates and pages over HTTP; until Ctrl-C."""
     from streams import settings
-    from streams.http.service import Service, ServingSettings
+    from streams.http.service import Service
     from streams.status import WorkerReporter
     from streams.worker.process import run_worker
 
     s = loaded.settings
-    config = ServingSettings(
-        topics=s.topics, partition=s.partition, service=s.service, recommend=s.recommend, pages=s.pages, bandit=s.bandit, copy=s.copy,
-        model=s.model,
-    )  # fmt: skip
-    service = Service(config)
+    service = Service(settings.serving(s))
     click.echo(f"answers at {service.url}, documentation at {service.url}/docs", err=True)
-    run_worker(settings.worker(s), [service, WorkerReporter(s.standing, service.model)])
+    run_worker(settings.worker(s), [service, WorkerReporter(s.status, service.model)])
 
 
 @verb("segue broker -- sh -c 'segue topics --create && timeout 5 segue learner; true'")
@@ -177,86 +164,83 @@ def learner(loaded: Loaded) -> None:
     from streams.status import LearnerReporter
 
     s = loaded.settings
-    run_learner(settings.learner(s), [Exporter(s.exporter), LearnerReporter(s.standing)])
+    run_learner(settings.learner(s), [Exporter(s.exporter), LearnerReporter(s.status)])
 
 
 @verb("segue broker -- sh -c 'segue topics --create && segue metrics --seconds 1'")
 @click.option("--seconds", type=click.FloatRange(min=0), help="stop after so long  [default: go on]")
 @click.option("--new", is_flag=True, help="only what comes from now on")
-@click.option("--window", "width", type=click.Choice(list(WINDOWS)), help="tasks by windows of this width alone  [default: all]")
-@with_settings
+@click.option("--window", "width", type=click.Choice(list(WINDOWS)), help="only windows of this width  [default: all]")
 @at_a_broker
 @as_json
 def metrics(seconds: float | None, new: bool, width: str | None, loaded: Loaded, as_json: bool) -> None:
-    """Print what Segue measures as it comes: closed windows of event time, by task and strategy; how worker and learner stand.
+    """Print what Segue measures as it comes: closed windows of event time, by task and strategy; status of worker and learner.
 
     With --json a line a record, whole.
     """
-    from streams.cli.console import emit_line
     from streams.kafka_io.follow import metrics as follow
 
     for record in follow(loaded.settings.topics, not new, seconds):
-        if not _asked(record, width):
+        if not _has_width(record, width):
             continue
         if as_json:
             emit_line(record)
         else:
-            click.echo("\n".join(_told(record)))
+            click.echo("\n".join(_metric_lines(record)))
 
 
-def _asked(record: Any, width: str | None) -> bool:
-    """Is it no window of tasks, or one of this width?"""
+def _has_width(record: Any, width: str | None) -> bool:
+    """Whether it is a window of tasks of this width, or no such window."""
     windowed = isinstance(record, dict) and "width_ms" in record
     return width is None or not windowed or record["width_ms"] == WINDOWS[width]
 
 
-def _told(record: Any) -> Iterator[str]:
-    import datetime
+def _metric_lines(record: Any) -> Iterator[str]:
+    """A record of the topic `metrics` for people; of a window of tasks a line a task."""
+    match record:
+        case {"tasks": tasks, "start_ms": start_ms, "width_ms": width_ms}:
+            yield from (f"{utc(start_ms)} +{width_ms // 60_000} min  {_task_line(task, m)}" for task, m in tasks.items() if m["n"])
+        case {"kind": "worker" | "learner"}:
+            yield _status_line(record)
+        case {"kind": "strategy"}:
+            yield _strategy_line(record)
+        case _:
+            yield str(record)
 
-    if not isinstance(record, dict) or "tasks" not in record:
-        kind = record.get("kind") if isinstance(record, dict) else None
-        yield _stood(record) if kind in ("worker", "learner") else _earned(record) if kind == "strategy" else str(record)
-        return
-    start = datetime.datetime.fromtimestamp(record["start_ms"] / 1000, datetime.UTC)
-    for task, m in record["tasks"].items():
-        if m["n"]:
-            figures = "  ".join(f"{name} {m[name]:.4f}" if m[name] is not None else f"{name} –" for name in ("auc", "gauc", "ne", "copc"))
-            yield f"{start:%Y-%m-%d %H:%M} +{record['width_ms'] // 60_000} min  {task:10} {figures}  n {m['n']:,.0f}"
+
+def _task_line(task: str, m: dict[str, Any]) -> str:
+    figures = "  ".join(f"{name} {m[name]:.4f}" if m[name] is not None else f"{name} –" for name in ("auc", "gauc", "ne", "copc"))
+    return f"{task:10} {figures}  n {m['n']:,.0f}"
 
 
-def _earned(record: dict[str, Any]) -> str:
-    """A strategy's hour."""
-    import datetime
-
-    start = datetime.datetime.fromtimestamp(record["start_ms"] / 1000, datetime.UTC)
-    width, who = (record["end_ms"] - record["start_ms"]) // 60_000, f"{record['surface']} {record['strategy']}"
+def _strategy_line(record: dict[str, Any]) -> str:
+    """The value of a strategy in an hour."""
+    width, arm = (record["end_ms"] - record["start_ms"]) // 60_000, f"{record['surface']} {record['strategy']}"
     values = (
         f"{name} {record[name]:.4f}" + (f" ± {error:.4f}" if (error := record[f"{name}_error"]) is not None else "")
         for name in ("experience", "revenue")
     )
     rounds = f"chosen {record['chosen']:,} of {record['n']:,}  ESS {record['ess']:,.0f}"
-    return f"{start:%Y-%m-%d %H:%M} +{width} min  {who:20} {'  '.join(values)}  {rounds}"
+    return f"{utc(record['start_ms'])} +{width} min  {arm:20} {'  '.join(values)}  {rounds}"
 
 
-def _stood(record: dict[str, Any]) -> str:
-    import datetime
-
-    at = datetime.datetime.fromtimestamp(record["at_ms"] / 1000, datetime.UTC)
-    version = record["version" if record["kind"] == "learner" else "model_version"]
-    lag = record["lag"] if record["kind"] == "learner" else sum(p["lag"] for p in record["partitions"].values())
-    counts = "  ".join(f"{what} {n:,}" for what, n in sorted(record["counted"].items()))
-    return f"{at:%Y-%m-%d %H:%M:%S} {record['kind']} {record['slot']}  lag {lag:,}  version {'–' if version is None else version}  {counts}"
+def _status_line(record: dict[str, Any]) -> str:
+    """The status of a worker or the learner."""
+    kind, learns = record["kind"], record["kind"] == "learner"
+    version = record["version" if learns else "model_version"]
+    lag = record["lag"] if learns else sum(partition["lag"] for partition in record["partitions"].values())
+    counts = "  ".join(f"{name} {n:,}" for name, n in sorted(record["counted"].items()))
+    at = utc(record["at_ms"], "%Y-%m-%d %H:%M:%S")
+    return f"{at} {kind} {record['slot']}  lag {lag:,}  version {'–' if version is None else version}  {counts}"
 
 
 @verb("segue broker -- sh -c 'segue topics --create && segue dead-letters'")
-@click.option("--reason", help="only these")
-@click.option("--raw", is_flag=True, help="print the originals, each as it stood (its first 64 KiB), nothing else")
-@with_settings
+@click.option("--reason", help="only those rejected for this reason")
+@click.option("--raw", is_flag=True, help="print nothing but the original records (64 KiB of each at most)")
 @at_a_broker
 @as_json
 def dead_letters(reason: str | None, raw: bool, loaded: Loaded, as_json: bool) -> None:
-    """Print every record that was not used: why, where it stood, what it was. With --json a line a record."""
-    from streams.cli.console import emit_line
+    """Print every record that was not used, with its place, reason and content. With --json a line a record."""
     from streams.kafka_io.dead_letters import read
     from streams.kafka_io.follow import PATIENCE
 

@@ -1,6 +1,6 @@
 """The front door: one command, `segue`. A verb parses, loads settings, calls one function, prints.
 
-Results go to stdout (a table, or `--json`), progress and complaints to stderr. Exit 0: done; 1: the answer is no;
+Results go to stdout (a table, or `--json`), progress and errors to stderr. Exit 0: done; 1: the result is negative;
 2: the call was wrong. Everything heavy is imported inside the command that needs it: `segue --help` loads neither
 torch nor Faust. The verbs stand in the files beside this one; importing such a file registers its verbs.
 """

@@ -1,211 +1,169 @@
-"""Verbs that need no broker: a log is checked, replayed, judged by, or made up."""
+"""Verbs that need no broker: they check, replay, evaluate on, or simulate a log."""
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import msgspec
 
-from streams.cli.frame import CallError, as_json, pairs, verb, with_settings
-from streams.cli.log_options import FORMATS, Log, of_a_log
+from streams.cli.console import progress, show, show_tables
+from streams.cli.frame import CallError, as_json, bundled, pairs, renamed, verb, with_settings
+from streams.cli.log_options import FORMATS, Log, with_log
 
 if TYPE_CHECKING:
-    from replay.evidence.holdout import Stop
-    from replay.evidence.next_play import NextFound
-    from replay.evidence.tables import Finding
-    from streams.settings import Loaded
+    from replay.assembly import Source
+    from replay.options import CoreSettings, ReplayOptions
+    from replay.prequential import Numbered
+    from streams.settings import Loaded, Settings
 
-# Of replay/off_policy/rounds.py and strategy_rounds.py.
-REWARDS = ("full_play", "collect", "share", "skip", "dislike", "play", "experience", "revenue")
+REWARDS = ("full_play", "collect", "share", "skip", "dislike", "play", "experience", "revenue")  # of replay/off_policy/*rounds.py
 Q_HATS = ("cross-fitted", "out-of-time", "ranker")  # of replay/off_policy/evaluate.py
-LEVELS = ("items", "strategies")  # of it too
-SLOTS = 200  # of an exposure, as in streams/core/join/events.py, and candidates of a list, by default
-EVERY = 20  # plays to one question of --next: those of 30Music, 152,749 after another, then cost a minute and a half
+LEVELS = ("items", "strategies")  # of the same
+MAX_SLOTS = 200  # of an exposure, as in streams/core/join/events.py
+EVERY = 20  # as in replay/options.py
 PROOFS = ("debias", "cross-domain", "id-cross", "late-labels", "pages")  # of replay/proofs/prove.py, which loads torch
+REPORT = click.Path(path_type=Path, file_okay=False)
 
 
 @verb("segue simulate --events 2000 -o events.jsonl && segue validate events.jsonl --format jsonl")
-@of_a_log(FORMATS)
-@click.option("--show", default=10, show_default=True, help="complaints a reason")
+@with_log(FORMATS)
+@click.option("--show", "most", default=10, show_default=True, help="complaints to print of each reason")
 @with_settings
 @as_json
-def validate(log: Log, show: int, loaded: Loaded, as_json: bool) -> None:
-    """Check a log (and a catalog) line by line, with the core's own verdicts; exit 1 if something is wrong.
+def validate(log: Log, most: int, loaded: Loaded, as_json: bool) -> None:
+    """Check a log (and a catalog) line by line, with the core's own decoder and rules; exit 1 if a record is invalid.
 
-    Says too what `segue evaluate` can answer from it, and what not.
+    Also says what `segue evaluate` can estimate from the log, and what it can't.
     """
-    from replay.off_policy import strategy_rounds
-    from replay.off_policy.evaluate import prospects
-    from replay.off_policy.rounds import Reader, watched
-    from replay.validate import complaints
-    from streams.cli.console import emit, progress
+    from replay.validate import validate as check_log
 
-    strategies = strategy_rounds.Reader(loaded.settings.partition)
-    reader = Reader(loaded.settings.partition, {item.item_id: item for item in log.items()})
-    counts: dict[str, int] = {}
-    records, told = 0, []
-    with progress("records") as tell:
-        for complaint in complaints(watched(log.rows(), reader), loaded.settings.partition, strategies):
-            records += 1
-            if records % 1000 == 0:
-                tell(records, -1)
-            if complaint is not None:
-                counts[complaint.reason] = counts.get(complaint.reason, 0) + 1
-                if counts[complaint.reason] <= show:
-                    told.append(f"{log.name}:{complaint.line}: {complaint.message}")
-    prospect = [*prospects(reader.rounds()), *strategy_rounds.prospects(strategies)]
-    if as_json:
-        emit({"rows": records, "good": records - sum(counts.values()), "bad": counts, "complaints": told, "evaluate": prospect})
-    else:
-        more = [f"… and {n - show:,} more: {reason}" for reason, n in counts.items() if n > show]
-        click.echo("\n".join([*told, *more, f"{records:,} records, {records - sum(counts.values()):,} good"]))
-        click.echo("\n".join(f"evaluate: {line}" for line in prospect))
-    if counts:
+    with progress("records") as update:
+        verdict = check_log(log.name, log.rows(), log.items(), loaded.settings.partition, most, update)
+    more = [f"… and {n - most:,} more: {reason}" for reason, n in verdict.bad.items() if n > most]
+    counts = f"{verdict.rows:,} records, {verdict.good:,} good"
+    show(verdict, [*verdict.complaints, *more, counts, *(f"evaluate: {line}" for line in verdict.evaluate)], as_json)
+    if verdict.bad:
         sys.exit(1)
+
+
+class ReplayFlags(NamedTuple):
+    """The options of `segue replay`, as they were given."""
+
+    rows: int | None
+    partition: int
+    offsets: str | None
+    since: str | None
+    ablate: bool
+    freshness: bool
+    gamma: str | None
+    holdout: Path | None
+    k: int | None
+    every: int | None
+    report: Path | None
+    device: str
+
+    def checked(self, log: Log) -> ReplayOptions:
+        """The options of the replay. Raises CallError where two exclude each other, or one needs another."""
+        from replay.options import ReplayOptions
+
+        gammas = _gammas(self.gamma)
+        if self.holdout and (not gammas or log.form == "topic"):
+            raise CallError("--holdout: it needs --gamma, and logs of files")
+        if self.k is None and self.every is not None:
+            raise CallError("--every: it needs --next")
+        if self.k is not None and (self.ablate or self.freshness or gammas):
+            raise CallError("--next: it excludes --ablate, --freshness and --gamma")
+        return ReplayOptions(
+            partition=self.partition, since_ms=_moment(self.since), ablate=self.ablate, freshness=self.freshness, gammas=gammas,
+            next_k=self.k, next_every=self.every or EVERY, device=self.device,
+        )  # fmt: skip
 
 
 @verb(
     "segue simulate --events 2000 -o events.jsonl --items items.jsonl && "
     "segue replay events.jsonl --format jsonl --items items.jsonl --set learner.micro_batch_span_ms=10000"
 )
-@of_a_log((*FORMATS, "topic"))
+@with_log((*FORMATS, "topic"))
 @click.option("--rows", type=click.IntRange(min=1), help="stop after so many rows")
 @click.option("--partition", default=0, show_default=True, help="of `events`, with --format topic")
-@click.option("--offsets", metavar="FIRST:END", help="with --format topic: these, END not in it  [default: all there is]")
-@click.option("--since", metavar="TIME", help="judge what was shown from then on apart too: 2022-04-28T00:00+08:00")
-@click.option("--ablate", is_flag=True, help="what each block is worth: beside all on, a model with each one switched off")
-@click.option("--freshness", is_flag=True, help="what fresh parameters are worth: published every 0 s, 1 s, 1 min, 30 min, 5 h")
-@click.option("--gamma", metavar="0,0.5,1", help="what is gained or lost by taking these shares of popularity's part away")
-@click.option("--judge", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="with --gamma: a log to predict, not to learn")
-@click.option("--next", "k", type=click.IntRange(1, SLOTS), help="would a list of so many, made just before a play, have had its item?")
+@click.option("--offsets", metavar="FIRST:END", help="with --format topic: only these, END excluded  [default: all]")
+@click.option("--since", metavar="TIME", help="also measure the exposures from then on by themselves: 2022-04-28T00:00+08:00")
+@click.option("--ablate", is_flag=True, help="compare the full model with models that lack one block each")
+@click.option("--freshness", is_flag=True, help="compare parameters published every 0 s, 1 s, 1 min, 30 min, 5 h")
+@click.option("--gamma", metavar="0,0.5,1", help="compare these shares of popularity's part taken away")
 @click.option(
-    "--every", type=click.IntRange(min=1), help=f"with --next: ask before each N-th such play, 10 to 15 ms each  [default: {EVERY}]"
+    "--holdout", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="LOG",
+    help="with --gamma: a second log that is predicted and never learned from",
+)  # fmt: skip
+@renamed("--judge", "--holdout")
+@click.option(
+    "--next", "k", type=click.IntRange(1, MAX_SLOTS), help="measure how often a slate of so many, made just before a play, had it"
 )
-@click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="write index.html and result.json there")
+@click.option(
+    "--every", type=click.IntRange(min=1), help=f"with --next: one question to N such plays, 10 to 15 ms each  [default: {EVERY}]"
+)
+@click.option("--report", type=REPORT, help="write index.html and result.json there")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto")
+@bundled(ReplayFlags)
 @with_settings
 @as_json
-def replay(
-    log: Log, rows: int | None, partition: int, offsets: str | None, since: str | None, ablate: bool, freshness: bool, gamma: str | None,
-    judge: Path | None, k: int | None, every: int | None, report: Path | None, device: str, loaded: Loaded, as_json: bool,
-) -> None:  # fmt: skip
-    """Run a log through the very code that runs live: predict every exposure, then learn from it.
+def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> None:
+    """Run a log through the code that runs live: predict every exposure, then learn from it (prequential evaluation).
 
-    Figures by task: AUC, GAUC, log loss, NE (log loss over the base rate's), COPC (what happened over what was predicted).
-    Those of --ablate, --freshness and --gamma are of the same one pass; what they differ by has an interval (bootstrap of users).
+    Metrics by task: AUC, GAUC, log loss, NE (log loss over the base rate's), COPC (observed over predicted acts).
+    --ablate, --freshness and --gamma are measured in the same pass; differences carry bootstrap intervals over users.
 
-    --next 20 asks for lists with candidates of their own, and holds them against the most played and the last item's successors; exit 1
-    where no play of the log follows another of its user.
+    --next 20 asks for slates with candidates of their own and compares them with the most played items and with the successors of the
+    user's last item; exit 1 where no play of the log follows another one of its user.
     """
-    from contextlib import nullcontext
-    from itertools import islice
-
-    from msgspec import to_builtins
-
-    from online_model import devices
-    from online_model.trainer import Trainer
-    from replay import prequential
-    from streams.cli.console import emit, progress
-    from streams.core.join.catalog import Catalog
-    from streams.core.join.partition import Partition
-    from streams.core.join.state import Tables
-    from streams.core.learning.learn import Learner
-    from streams.core.learning.strategy_bandit import StrategyBandit
-    from streams.core.serving.surfaces import arms
+    from replay import assembly
     from streams.kafka_io.topics import reaching
 
-    settings, live = loaded.settings, log.form == "topic"
-    devices.use_threads(settings.process.threads)
-    catalog = Catalog()
-    known = [catalog.put(item) for item in log.items()]
-    machine = Partition(settings.partition, Tables.over(), catalog, partition)
-    chosen, gammas = devices.chosen(device), _gammas(gamma)
-    if judge and (not gammas or live):
-        raise CallError("--judge: it goes with --gamma, and with logs of files")
-    if k is None and every is not None:
-        raise CallError("--every: it goes with --next")
-    if k is not None and (ablate or freshness or gammas):
-        raise CallError("--next: it goes without --ablate, --freshness and --gamma")
+    wanted, source = options.checked(log), _source(log, options, loaded.settings)
+    reached = reaching(loaded.settings.topics.bootstrap) if log.form == "topic" else nullcontext()
+    with reached, progress("rows") as update:
+        outcome = assembly.replay(source, _core(loaded.settings), wanted, update)
+    if options.report:
+        name = f"{loaded.settings.topics.prefix}.events-{options.partition}" if log.form == "topic" else log.name
+        click.echo(f"report: {assembly.write_report(options.report, outcome, loaded.values, name)}", err=True)
+    show_tables(outcome.document(), assembly.tables(outcome), as_json)
+    if outcome.next_plays and not outcome.next_plays.questions:
+        sys.exit(1)
 
-    def arrivals() -> Iterator[prequential.Numbered]:
-        if not live:
-            return islice(prequential.of_file(log.rows()), rows)
+
+def _source(log: Log, options: ReplayFlags, settings: Settings) -> Source:
+    """The log as records: of its files, or of the topic `events`."""
+    from replay import logs, prequential
+    from replay.assembly import Source
+
+    if log.form == "topic":
         from streams.kafka_io.follow import events
 
-        return islice(events(settings.topics, partition, *_range(offsets)), rows)
+        first, end = _range(options.offsets)
+        return Source(lambda: islice(events(settings.topics, options.partition, first, end), options.rows), log.items(), closing=False)
 
-    reached = reaching(settings.topics.bootstrap) if live else nullcontext()
-    found: list[Finding] = []
-    following: NextFound | None = None
-    with reached, progress("rows") as told:
-        if ablate or freshness or gammas:
-            from replay.evidence.holdout import Judge, Tail, of_acts, stopping
-            from replay.evidence.tables import SPANS_MS, Evidence, Question, tail_ms
+    def records() -> Iterator[Numbered]:
+        return islice(prequential.of_file(log.rows()), options.rows)
 
-            question = Question(ablate=ablate, spans_ms=SPANS_MS * freshness, gammas=gammas, frozen_from_ms=tail_ms(arrivals()))
-            evidence = Evidence(question, settings.model, settings.learner, chosen)
-            learner = evidence.learner
+    def holdout() -> Iterator[Numbered]:
+        paths = (options.holdout,) if options.holdout else ()
+        return prequential.of_file(log._replace(paths=paths).rows()) if paths else iter(())
 
-            def second() -> Iterator[prequential.Numbered]:
-                return prequential.of_file(log._replace(paths=(judge,)).rows()) if judge else iter(())
+    return Source(records, log.items(), session=logs.session(log.kind()), holdout=holdout)
 
-            for _ in of_acts(second()):
-                pass  # what can't be judged is known before a long pass
-            stops: list[Stop] = [Judge(second(), machine, evidence.ask, evidence.uniform)]
-            if ablate or gammas:
-                stops.append(Tail(arrivals, machine, evidence.ask_tail, question.frozen_from_ms))
-            result = prequential.run(
-                arrivals(), machine, learner, closing=not live, since_ms=_moment(since), progress=told, batches=stopping(stops),
-                also=evidence.also,
-            )  # fmt: skip
-            found = evidence.findings(result)
-        else:
-            strategy_bandit = StrategyBandit(arms(settings.pages, settings.recommend), settings.bandit)
-            learner = Learner(settings.learner, Trainer(settings.model, chosen), strategy_bandit)
-            if k is None:
-                result = prequential.run(arrivals(), machine, learner, closing=not live, since_ms=_moment(since), progress=told)
-            else:
-                from replay.evidence.next_play import NextPlay, NextSettings
-                from replay.logs import session
 
-                sessions = () if live else (session(log.kind()),)
-                asking = NextPlay(NextSettings(k=k, every=every or EVERY), settings.recommend, machine, learner, known, *sessions)
-                result = prequential.run(
-                    arrivals(), machine, learner, closing=not live, since_ms=_moment(since), progress=told, batches=asking.batches,
-                    after=asking.after,
-                )  # fmt: skip
-                following = asking.found()
-    answers: list[Any] = [following] if following else [*found]
-    if report:
-        from replay.evidence.findings import sections
-        from replay.report import write
+def _core(s: Settings) -> CoreSettings:
+    from replay.options import CoreSettings
 
-        name = f"{settings.topics.prefix}.events-{partition}" if live else log.name
-        histogram = learner.metrics.arrays()["total.histogram"]
-        more = list(sections(found))
-        if following:
-            from replay.evidence.next_page import section
-
-            more.append(section(following))
-        page = write(report, result, histogram, loaded.values, name, more, answers)
-        click.echo(f"report: {page}", err=True)
-    if as_json:
-        emit({**to_builtins(result), "evidence": to_builtins(answers)} if answers else result)
-    else:
-        from rich.console import Console
-
-        from replay.evidence.findings import tables
-        from replay.report import summary
-
-        Console().print(*summary(result), *tables(found), sep="\n")
-        if following:
-            from replay.evidence.next_page import table
-
-            Console().print(*table(following), sep="\n")
-    if following and not following.questions:
-        sys.exit(1)
+    return CoreSettings(
+        partition=s.partition, learner=s.learner, model=s.model, recommend=s.recommend, pages=s.pages, bandit=s.bandit,
+        threads=s.learner_process.threads,
+    )  # fmt: skip
 
 
 def _gammas(given: str | None) -> tuple[float, ...]:
@@ -225,7 +183,7 @@ def _moment(since: str | None) -> int | None:
     except ValueError as error:
         raise CallError(f"--since {since}: {error}") from None
     if moment.tzinfo is None:
-        raise CallError(f"--since {since}: say of which zone, as in 2022-04-28T00:00+08:00 or 2022-04-27T16:00Z")
+        raise CallError(f"--since {since}: name its zone, as in 2022-04-28T00:00+08:00 or 2022-04-27T16:00Z")
     return int(moment.timestamp() * 1000)
 
 
@@ -239,126 +197,120 @@ def _range(offsets: str | None) -> tuple[int | None, int | None]:
     raise CallError(f"--offsets {offsets}: expected FIRST:END, as in 0:1000 or 500:")
 
 
+class EvaluateFlags(NamedTuple):
+    """The options of `segue evaluate`, as they were given."""
+
+    policy: str
+    level: str | None
+    surface: str | None
+    estimators: str | None
+    reward: str | None
+    q_hat: str | None
+    seed: int
+    report: Path | None
+
+
 @verb(
     "segue simulate --events 2000 --world items=100 -o events.jsonl --items items.jsonl && "
     "segue evaluate events.jsonl --format jsonl --items items.jsonl --policy uniform --set learner.micro_batch_span_ms=10000"
 )
-@of_a_log(FORMATS)
+@with_log(FORMATS)
 @click.option("--policy", required=True, metavar="P", help="one of those below, or a file of probabilities")
-@click.option("--of", "level", type=click.Choice(LEVELS), help="what it chooses  [default: items, where the policy doesn't say]")
-@click.option("--surface", type=click.Choice(("page", "list")), help="that strategies make  [default: the only one in the log]")
-@click.option("--estimators", metavar="NAME,…", help="some of those below, NAME:NUMBER to set τ or λ  [default: all for single rows]")
+@click.option("--of", "level", type=click.Choice(LEVELS), help="what it chooses  [default: items, unless the policy says otherwise]")
+@click.option("--surface", type=click.Choice(("page", "list")), help="of the strategies  [default: the only one in the log]")
+@click.option("--estimators", metavar="NAME,…", help="some of those below; NAME:NUMBER sets τ or λ  [default: all for single rows]")
 @click.option("--reward", type=click.Choice(REWARDS), help="[default: full_play; of strategies experience, or revenue]")
 @click.option("--q-hat", type=click.Choice(Q_HATS), help="model of the reward  [default: ranker, by replay; of strategies out-of-time]")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="of folds and intervals")
-@click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="write index.html and result.json there")
+@click.option("--report", type=REPORT, help="write index.html and result.json there")
+@bundled(EvaluateFlags)
 @with_settings
 @as_json
-def evaluate(
-    log: Log, policy: str, level: str | None, surface: str | None, estimators: str | None, reward: str | None, q_hat: str | None, seed: int,
-    report: Path | None, loaded: Loaded, as_json: bool,
-) -> None:  # fmt: skip
-    """Say what another policy would have earned, from a log with propensities; exit 1 where the log cannot answer.
+def evaluate(log: Log, options: EvaluateFlags, loaded: Loaded, as_json: bool) -> None:
+    """Estimate off-policy what another policy would have earned, from a log with propensities; exit 1 where the log can't tell.
 
     Policies of items: uniform, arm:ITEM, open-bandit-bts. Of strategies: strategy:NAME, uniform, logged, posteriors:CHECKPOINT_DIR.
     A file of probabilities has columns item_id, probability and, where it matters, position and request_id; of strategies arm,
-    probability and perhaps segment.
+    probability and optionally segment.
 
-    Estimators: replay, ips, snips, dm, dr, sndr, switch-dr, dros, clipped, sub-gaussian; of lists of items iips, rips, sips, cascade-dr.
-    τ and λ by SLOPE.
+    Estimators: replay, ips, snips, dm, dr, sndr, switch-dr, dros, clipped, sub-gaussian; of slates of items iips, rips, sips,
+    cascade-dr. τ and λ are tuned by SLOPE.
     """
-    from replay.off_policy import evaluate as judge
-    from replay.off_policy import evaluation_page, strategy_policies, strategy_rounds
-    from replay.off_policy.rounds import read
-    from streams.cli.console import emit, progress
+    from replay.off_policy import assembly, evaluation_page
+    from replay.options import EvaluateOptions
 
-    level = level or ("strategies" if policy.startswith(strategy_policies.ONLY) else "items")
-    of_level = judge.LEVELS[level]
-    chosen = judge.Settings(
-        policy=policy, reward=reward or of_level[0], q_hat=q_hat or of_level[1], seed=seed,
-        estimators=tuple(estimators.split(",")) if estimators else judge.ITEMS,
-    )  # fmt: skip
-    s, items = loaded.settings, {item.item_id: item for item in log.items()}
-    with progress("rows") as told:
-
-        def ranker(rounds: Any, chances: Any, ways: Any) -> Any:
-            from replay.off_policy.ranker_model import predicted
-
-            return predicted(
-                log.rows, items, rounds, chances, ways, chosen.reward, s.partition, s.learner, s.model, s.process.threads, told
-            )  # fmt: skip
-
-        if level == "strategies":
-            rounds = strategy_rounds.read(log.rows(), s.partition, items, surface, told)
-            found = judge.strategies(rounds, strategy_policies.chances(policy, rounds, s.bandit), chosen)
-        else:
-            found = judge.evaluate(read(log.rows(), s.partition, items, told), chosen, ranker)
+    chosen = options._asdict() | {"estimators": tuple(options.estimators.split(",")) if options.estimators else None}
+    report = chosen.pop("report")
+    with progress("rows") as update:
+        evaluation = assembly.evaluate(log.rows, log.items(), _core(loaded.settings), EvaluateOptions(**chosen), update)
     if report:
-        click.echo(f"report: {evaluation_page.write(report, found, log.name)}", err=True)
-    if as_json:
-        emit(found)
-    else:
-        from rich.console import Console
-
-        Console().print(*evaluation_page.summary(found), sep="\n")
-    if not found.answers:
+        click.echo(f"report: {evaluation_page.write(report, evaluation, log.name)}", err=True)
+    show_tables(evaluation, evaluation_page.summary(evaluation), as_json)
+    if not evaluation.answers:
         sys.exit(1)
+
+
+class SimulateFlags(NamedTuple):
+    """The options of `segue simulate`, as they were given."""
+
+    events: int
+    seed: int
+    out: Path | None
+    items_file: Path | None
+    world: dict[str, str]
+    prove: str | None
+    seeds: int
+    report: Path | None
 
 
 @verb("segue simulate --events 20000 --seed 1 -o events.jsonl --items items.jsonl")
 @click.option("--events", type=click.IntRange(min=0), default=20_000, show_default=True, help="records in the log")
-@click.option("--seed", type=int, default=1, show_default=True, help="of the world, and of the log; the first one with --prove")
+@click.option("--seed", type=int, default=1, show_default=True, help="of world and log; the first one with --prove")
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="the log: JSON lines")
-@click.option("--items", "items_file", type=click.Path(path_type=Path, dir_okay=False), help="write the catalog there too")
-@click.option("--world", "world", multiple=True, metavar="KEY=VALUE", help="of the world: listeners=400, days=14, switch_days=[1.5] …")
-@click.option("--prove", "what", type=click.Choice(PROOFS), help="write nothing, but prove this of the model; exit 1 if it fails")
-@click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True, help="worlds that --prove looks at")
-@click.option("--report", type=click.Path(path_type=Path, file_okay=False), help="with --prove pages: write curves as a page there")
+@click.option("--items", "items_file", type=click.Path(path_type=Path, dir_okay=False), help="also write the catalog there")
+@click.option(
+    "--world", multiple=True, callback=pairs, metavar="KEY=VALUE", help="of the world: listeners=400, days=14, switch_days=[1.5] …"
+)
+@click.option("--prove", type=click.Choice(PROOFS), help="write no log; test this claim about the model; exit 1 if it fails")
+@click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True, help="number of worlds for --prove")
+@click.option("--report", type=REPORT, help="with --prove pages: write curves as a page there")
+@bundled(SimulateFlags)
 @as_json
-def simulate(
-    events: int, seed: int, out: Path | None, items_file: Path | None, world: tuple[str, ...], what: str | None, seeds: int,
-    report: Path | None, as_json: bool,
-) -> None:  # fmt: skip
-    """Write a log of listeners with known taste, conformity, curiosity and drift, served by a known policy.
+def simulate(options: SimulateFlags, as_json: bool) -> None:
+    """Write a log of simulated listeners with known taste, conformity, curiosity and drift, served by a known policy.
 
-    With --prove: let the model learn from small worlds of known truth, and hold what it learned against that; no log is written.
+    With --prove: the model learns from small worlds of known truth and is compared with that truth; no log is written.
     """
-    if report is not None and what != "pages":
+    o = options
+    if o.report is not None and o.prove != "pages":
         raise CallError("--report: only --prove pages has curves to write")
-    if what is not None:
-        return _prove(what, range(seed, seed + seeds), report, as_json)
-    if out is None:
+    if o.prove is not None:
+        return _prove(o.prove, range(o.seed, o.seed + o.seeds), o.report, as_json)
+    if o.out is None:
         raise CallError("--out: name the file of the log")
-    import msgspec
-
     from replay.simulator.open_loop import write_items, write_log
     from replay.simulator.world import WorldSettings
-    from streams.cli.console import emit
     from streams.settings import parsed
 
     try:
-        settings = msgspec.convert({key: parsed(text) for key, text in pairs("--world", world).items()}, WorldSettings)
+        world = msgspec.convert({key: parsed(text) for key, text in o.world.items()}, WorldSettings)
     except msgspec.ValidationError as error:
         raise CallError(f"--world: {error}") from None
-    told: dict[str, Any] = {"log": str(out), "events": write_log(out, settings, events, seed)}
-    if items_file:
-        told |= {"catalog": str(items_file), "items": write_items(items_file, settings, seed)}
-    if as_json:
-        emit(told)
-    else:
-        click.echo(f"{told['events']:,} records in {out}" + (f", {told['items']:,} items in {items_file}" if items_file else ""))
+    written: dict[str, Any] = {"log": str(o.out), "events": write_log(o.out, world, o.events, o.seed)}
+    catalog = ""
+    if o.items_file:
+        written |= {"catalog": str(o.items_file), "items": write_items(o.items_file, world, o.seed)}
+        catalog = f", {written['items']:,} items in {o.items_file}"
+    show(written, [f"{written['events']:,} records in {o.out}{catalog}"], as_json)
 
 
-def _prove(what: str, seeds: range, report: Path | None, as_json: bool) -> None:
+def _prove(claim: str, seeds: range, report: Path | None, as_json: bool) -> None:
+    """Test a claim about the model; exit 1 if it fails."""
     from replay.proofs.claims import table
     from replay.proofs.prove import prove
-    from streams.cli.console import emit, progress
 
-    with progress("worlds") as told:
-        result = prove(what, seeds, told, report)
-    if as_json:
-        emit(result)
-    else:
-        click.echo(table(result))
+    with progress("worlds") as update:
+        result = prove(claim, seeds, update, report)
+    show(result, [table(result)], as_json)
     if not result.passed:
         sys.exit(1)

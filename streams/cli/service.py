@@ -1,163 +1,177 @@
-"""Verbs that ask a service: for a list, for a page."""
+"""Verbs that ask a running service: for a slate, for a page."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import msgspec
 
+from streams.cli.console import show
 from streams.cli.frame import CallError, Verb, as_json, verb, with_settings
 
 if TYPE_CHECKING:
-    from streams.core.serving.explain import Explained
+    from streams.core.serving.explain import ExplainedItem
     from streams.core.serving.pages import Page
     from streams.core.serving.recommend import Slate
+    from streams.core.serving.scoring import SlateItem
     from streams.http.client import Place
     from streams.settings import Loaded
 
 R = TypeVar("R")
+ITEM_COLUMNS = 40  # of an item's id
 
 
-def of_a_request(function: Verb) -> Verb:
-    """Options of what is asked of a service, and the settings that say where it is; the verb gets `wanted`, fields of the request,
-    and `place`.
+def finite(label: str, text: str) -> float:
+    """The number in a text; JSON has no infinite ones. Raises CallError, which begins with the label.
+
+    >>> finite("--weight skip=-2", "-2")
+    -2.0
     """
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not isfinite(value):
+        raise CallError(f"{label}: expected a number, as in --weight skip=-2")
+    return value
+
+
+def _number(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    return None if text is None else finite(f"{parameter.opts[0]} {text}", text)
+
+
+def _weights(context: click.Context, parameter: click.Parameter, assignments: tuple[str, ...]) -> dict[str, float] | None:
+    split = [(text, *text.partition("=")) for text in assignments]
+    return {task: finite(f"--weight {text}", number) for text, task, _, number in split} or None
+
+
+def request_options(function: Verb) -> Verb:
+    """Options of a request, named as its fields are, and where the service is; the verb gets `fields` and `place`."""
 
     @functools.wraps(function)
-    def call(
-        user: str | None, domain: str | None, weights: tuple[str, ...], gamma_item: str | None, gamma_user: str | None,
-        rank_scale: str | None, url: str | None, loaded: Loaded, **rest: Any,
-    ) -> Any:  # fmt: skip
+    def call(loaded: Loaded, url: str | None, why: bool, wait: float, as_json: bool, **fields: Any) -> Any:
         from streams.http import client
 
-        numbers = {"gamma_item": gamma_item, "gamma_user": gamma_user, "rank_scale": rank_scale}
-        wanted = {
-            "user_id": user, "domain": domain, "weights": dict(map(_weight, weights)) or None,
-            **{name: None if n is None else _finite(f"--{name.replace('_', '-')} {n}", n) for name, n in numbers.items()},
-        }  # fmt: skip
         place = client.Place(url or client.at(loaded.settings.service), loaded.settings.service.token)
-        return function(wanted=wanted, place=place, **rest)
+        return function(fields=fields, place=place, why=why, wait=wait, as_json=as_json)
 
-    out = with_settings(call)
+    out = with_settings(as_json(call))
     for option in (
         click.option("--wait", default=0.0, type=click.FloatRange(min=0), metavar="SECONDS", help="for a service that starts just now"),
         click.option("--url", help="of the service  [default: as service.host and service.port say]"),
         click.option("--why", is_flag=True, help="tell what each score is made of, and what the model saw of the user"),
-        click.option("--rank-scale", metavar="NUMBER", help="of the rank head: differences that count  [default: settings]"),
-        click.option("--gamma-user", metavar="NUMBER", help="share of the user's own level to take away, -1 to 1.5  [default: settings]"),
-        click.option("--gamma-item", metavar="NUMBER", help="share of momentary popularity to take away, -1 to 1.5  [default: settings]"),
-        click.option("--weight", "weights", multiple=True, metavar="TASK=W", help="what it counts: skip=-2, rank=0 …  [default: settings]"),
+        click.option(
+            "--rank-scale", metavar="NUMBER", callback=_number, help="divisor of the rank head, before its tanh  [default: settings]"
+        ),
+        click.option(
+            "--gamma-user",
+            metavar="NUMBER",
+            callback=_number,
+            help="share of the user's own level to take away, -1 to 1.5  [default: settings]",
+        ),
+        click.option(
+            "--gamma-item",
+            metavar="NUMBER",
+            callback=_number,
+            help="share of momentary popularity to take away, -1 to 1.5  [default: settings]",
+        ),
+        click.option(
+            "--weight",
+            "weights",
+            multiple=True,
+            metavar="TASK=W",
+            callback=_weights,
+            help="of a task in a score: skip=-2, rank=0 …  [default: settings]",
+        ),
         click.option("--domain", help="only of it: song, video, longform, live …"),
-        click.argument("user", required=False),
+        click.argument("user_id", metavar="[USER]", required=False),
     ):
         out = option(out)
     return out
 
 
-def _request(wanted: dict[str, Any], kind: type[R]) -> R:
-    import msgspec
-
+def _request(fields: dict[str, Any], kind: type[R]) -> R:
     try:
-        return msgspec.convert(wanted, kind)
+        return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
         raise CallError(str(error)) from None
 
 
 @verb("segue broker -- sh -c 'segue worker & segue recommend ada --k 3 --wait 60; kill $!; wait'")
-@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="items of the list")
-@click.option("--candidate", "candidates", multiple=True, metavar="ITEM", help="rank these  [default: popular, fresh and random ones]")
+@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="items of the slate")
+@click.option(
+    "--candidate", "candidates", multiple=True, metavar="ITEM", callback=lambda context, parameter, items: items or None,
+    help="rank these  [default: co-listened, popular, fresh and random ones]",
+)  # fmt: skip
 @click.option("--strategy", help="ranked, tail, explore, popular, a preset, or auto: one is drawn  [default: ranked]")
-@of_a_request
-@as_json
-def recommend(
-    wanted: dict[str, Any], place: Place, k: int, candidates: tuple[str, ...], strategy: str | None, why: bool, wait: float, as_json: bool
-) -> None:
-    """Ask a running service for USER's list; without USER for a guest's. It is a list like any other: written down as shown."""
-    from streams.cli.console import emit
+@request_options
+def recommend(fields: dict[str, Any], place: Place, why: bool, wait: float, as_json: bool) -> None:
+    """Ask a running service for USER's slate; without USER for a guest's. It is recorded as an exposure, as any other slate is."""
     from streams.core.serving.recommend import SlateRequest
     from streams.http import client
 
-    request = _request(wanted | {"k": k, "candidates": candidates or None, "strategy": strategy}, SlateRequest)
-    answer = client.recommend(place, request, wait)
-    reasons = client.explain(place, answer.request_id) if why else None
-    if as_json:
-        emit(reasons or answer)
-        return
-    for item in answer.items:
-        click.echo(f"{item.position + 1:3}  {item.item_id:40}  {item.score:9.4f}  {item.source}")
-        for line in _reasons(reasons.items[item.position]) if reasons else ():
-            click.echo(f"       {line}")
-    click.echo(f"{len(answer.items)} of {k}; {_made_by(answer)}", err=True)
+    request = _request(fields, SlateRequest)
+    slate = client.recommend(place, request, wait)
+    reasons = client.explain(place, slate.request_id) if why else None
+    show(reasons or slate, _item_lines(slate.items, iter(reasons.items if reasons else ())), as_json)
+    if not as_json:
+        click.echo(f"{len(slate.items)} of {request.k}; {_origin(slate)}", err=True)
 
 
 @verb("segue broker -- sh -c 'segue worker & segue page ada --modules 3 --wait 60; kill $!; wait'")
 @click.option("--modules", type=click.IntRange(min=1), help="of the page  [default: settings]")
 @click.option("--per-module", type=click.IntRange(min=1), help="items of each  [default: settings]")
 @click.option("--tasters", type=click.IntRange(min=0), help="further modules, of one item each  [default: settings]")
-@click.option("--strategy", help="blend-0.25, tail, explore, fixed …  [default: one is drawn, by what each has earned]")
-@of_a_request
-@as_json
-def page(
-    wanted: dict[str, Any], place: Place, modules: int | None, per_module: int | None, tasters: int | None, strategy: str | None,
-    why: bool, wait: float, as_json: bool,
-) -> None:  # fmt: skip
-    """Ask a running service for USER's page of modules; without USER for a guest's. It is a page like any other: written down as shown.
+@click.option("--strategy", help="blend-0.25, tail, explore, fixed …  [default: one is drawn by Thompson sampling]")
+@request_options
+def page(fields: dict[str, Any], place: Place, why: bool, wait: float, as_json: bool) -> None:
+    """Ask a running service for USER's page of modules; without USER for a guest's. It is recorded as an exposure, as any other page is.
 
-    By module: what the model thinks the user makes of the category, what showing it is worth, what the strategy made of both.
+    By module: the user's predicted preference for its category, the category's monetization, and the strategy's score of both.
     """
-    from streams.cli.console import emit
     from streams.core.serving.pages import PageRequest
     from streams.http import client
 
-    size = {"modules": modules, "per_module": per_module, "tasters": tasters}
-    request = _request(wanted | size | {"strategy": strategy}, PageRequest)
-    answer = client.page(place, request, wait)
-    reasons = client.explain(place, answer.request_id) if why else None
-    if as_json:
-        emit(reasons or answer)
-        return
-    told = iter(reasons.items if reasons else ())
-    for n, module in enumerate(answer.modules, 1):
+    served = client.page(place, _request(fields, PageRequest), wait)
+    reasons = client.explain(place, served.request_id) if why else None
+    show(reasons or served, _page_lines(served, iter(reasons.items if reasons else ())), as_json)
+    if not as_json:
+        items = sum(len(module.items) for module in served.modules)
+        click.echo(f"{len(served.modules)} modules, {items} items; {_origin(served)}", err=True)
+
+
+def _page_lines(page: Page, reasons: Iterator[ExplainedItem]) -> Iterator[str]:
+    """Modules with their items, then the strategies with their propensities; * is the one that was drawn."""
+    for n, module in enumerate(page.modules, 1):
         figures = (("preference", module.preference), ("monetization", module.monetization), ("score", module.score))
         named = "".join(f"  {name} {value:.4f}" for name, value in figures if value is not None)
-        click.echo(f"{n:3}  {module.name:40}{named}  chance {module.propensity:.3f}")
-        for item in module.items:
-            click.echo(f"     {item.position + 1:3}  {item.item_id:35}  {item.score:9.4f}  {item.source}")
-            for line in _reasons(next(told)) if reasons else ():
-                click.echo(f"            {line}")
-    for name, chance in sorted(answer.chances.items(), key=lambda of: -of[1]):
-        click.echo(f"{'*' if name == answer.strategy else ' '} {name:40}  chance {chance:.3f}")
-    items = sum(len(module.items) for module in answer.modules)
-    click.echo(f"{len(answer.modules)} modules, {items} items; {_made_by(answer)}", err=True)
+        yield f"{n:3}  {module.name:{ITEM_COLUMNS}}{named}  chance {module.propensity:.3f}"
+        yield from _item_lines(module.items, reasons, "     ")
+    for name, propensity in sorted(page.strategy_propensities.items(), key=lambda row: -row[1]):
+        yield f"{'*' if name == page.strategy else ' '} {name:{ITEM_COLUMNS}}  chance {propensity:.3f}"
 
 
-def _made_by(answer: Slate | Page) -> str:
-    model = f"model version {answer.model_version}" if answer.model_version is not None else "no model yet"
-    return ", ".join([answer.strategy, model, *answer.flags])
+def _item_lines(items: Iterable[SlateItem], reasons: Iterator[ExplainedItem], indent: str = "") -> Iterator[str]:
+    """Items in order, each followed by its reason where there is one."""
+    for item in items:
+        yield f"{indent}{item.position + 1:3}  {item.item_id:{ITEM_COLUMNS - len(indent)}}  {item.score:9.4f}  {item.source}"
+        if reason := next(reasons, None):
+            yield from (f"{indent}       {line}" for line in _reason_lines(reason))
 
 
-def _weight(assignment: str) -> tuple[str, float]:
-    part, _, weight = assignment.partition("=")
-    return part, _finite(f"--weight {assignment}", weight)
-
-
-def _finite(flag: str, number: str) -> float:
-    """JSON has no other numbers."""
-    try:
-        value = float(number)
-    except ValueError:
-        value = float("nan")
-    if not isfinite(value):
-        raise CallError(f"{flag}: expected a number, as in --weight skip=-2")
-    return value
-
-
-def _reasons(item: Explained) -> Iterator[str]:
+def _reason_lines(item: ExplainedItem) -> Iterator[str]:
     """What an item's score is made of, and what the model saw of the user beside it."""
     yield "  ".join(f"{t.part} {t.weight:g} x {t.value:.4f} = {t.adds:+.4f}" for t in item.terms if t.weight)
-    for over in item.attention:
-        if over.behaviours:
-            seen = ", ".join(f"{b.item_id or 'an item that is gone'} ({b.action}) {b.weight:.3f}" for b in over.behaviours)
-            yield f"{over.over}: {seen}; none of them {over.abstained:.3f}"
+    for attention in item.attention:
+        if attention.behaviours:
+            seen = ", ".join(f"{b.item_id or 'an item that is gone'} ({b.action}) {b.weight:.3f}" for b in attention.behaviours)
+            yield f"{attention.over}: {seen}; none of them {attention.abstained:.3f}"
+
+
+def _origin(served: Slate | Page) -> str:
+    """Strategy, model version and flags."""
+    model = f"model version {served.model_version}" if served.model_version is not None else "no model yet"
+    return ", ".join([served.strategy, model, *served.flags])

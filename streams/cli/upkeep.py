@@ -1,4 +1,4 @@
-"""Verbs of whoever keeps it running: settings, checkpoints, and whether this machine is fit."""
+"""Verbs of operation: settings, checkpoints, and the state of this machine."""
 from __future__ import annotations
 
 import sys
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streams.cli.console import show
 from streams.cli.frame import as_json, verb, with_settings
 
 if TYPE_CHECKING:
@@ -17,38 +18,31 @@ if TYPE_CHECKING:
 @with_settings
 @as_json
 def config(loaded: Loaded, as_json: bool) -> None:
-    """Print every setting, what it is, and where that came from: a settings file as it stands."""
-    from streams.cli.console import emit
+    """Print every setting with its value and its source, as a settings file."""
     from streams.settings import toml
 
-    if as_json:
-        emit({value.key: {"value": value.value, "source": value.source} for value in loaded.values})
-    else:
-        click.echo(toml(loaded.values), nl=False)
+    by_key = {value.key: {"value": value.value, "source": value.source} for value in loaded.values}
+    show(by_key, [toml(loaded.values).rstrip("\n")], as_json)
 
 
 @verb("segue checkpoint")
-@click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="where they lie  [default: process.checkpoint_dir]")
+@click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="their folder  [default: learner_process.checkpoint_dir]")
 @with_settings
 @as_json
 def checkpoint(root: Path | None, loaded: Loaded, as_json: bool) -> None:
     """List the learner's checkpoints (epoch-offset), oldest first, each compared with its checksums; exit 1 if one is damaged."""
     from online_model import checkpoint as saved
-    from streams.cli.console import emit
 
-    folder = root or Path(loaded.settings.process.checkpoint_dir)
-    told: dict[str, str] = {}
+    folder = root or Path(loaded.settings.learner_process.checkpoint_dir)
+    states: dict[str, str] = {}
     for name in saved.names(folder):
         try:
             saved.load(folder / name)
-            told[name] = "whole"
+            states[name] = "whole"
         except (saved.Corrupt, saved.Incompatible) as error:
-            told[name] = str(error)
-    if as_json:
-        emit(told)
-    else:
-        click.echo("\n".join(f"{name}  {state}" for name, state in told.items()) or f"no checkpoint in {folder}")
-    if any(state != "whole" for state in told.values()):
+            states[name] = str(error)
+    show(states, [f"{name}  {state}" for name, state in states.items()] or [f"no checkpoint in {folder}"], as_json)
+    if any(state != "whole" for state in states.values()):
         sys.exit(1)
 
 
@@ -56,17 +50,10 @@ def checkpoint(root: Path | None, loaded: Loaded, as_json: bool) -> None:
 @with_settings
 @as_json
 def doctor(loaded: Loaded, as_json: bool) -> None:
-    """Look at the installation, this machine and the broker; say what is wrong and the way out; exit 1 if Segue can't run."""
-    from streams.cli.console import emit
+    """Check the installation, this machine and the broker; print what is wrong and its remedy; exit 1 if Segue can't run."""
     from streams.doctor import examine
 
     findings = examine(loaded.settings.topics, loaded.settings.stores)
-    if as_json:
-        emit(findings)
-    else:
-        for finding in findings:
-            click.echo(f"{'ok  ' if finding.ok else 'NO  ' if finding.needed else 'note'}  {finding.what}: {finding.found}")
-            if not finding.ok and finding.remedy:
-                click.echo(f"      {finding.remedy}")
+    show(findings, [line for finding in findings for line in finding.lines()], as_json)
     if any(finding.needed and not finding.ok for finding in findings):
         sys.exit(1)

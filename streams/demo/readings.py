@@ -5,15 +5,16 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.core.learning.live_value import StrategyValue
-from streams.core.serving.variety import ALL, Varieties
+from streams.core.serving.recommend import ALL
+from streams.core.serving.surfaces import Varieties
 from streams.kafka_io.topics import TopicSettings, names
-from streams.status import Histogram, LearnerStatus, Standing, StrategyStatus, SurfaceStatus, WorkerStatus, quantile
+from streams.status import Histogram, LearnerStatus, ProcessStatus, StrategyStatus, SurfaceStatus, WorkerStatus, quantile
 
 RATE_MS = 5_000  # a rate is over so long: a second of 200 events is noise
 RECENT_MS = 60_000  # freshness "now" is that of the last minute
@@ -21,6 +22,7 @@ POINTS = 60  # of a curve
 LOOK_MS = 5_000  # between two points of a strategy's curves
 FIGURES = ("experience", "revenue", "regret", "categories", "overlap", "items", "dislikes")  # of a strategy; regret: to the best one
 FADING_MS = 3_600_000  # a scored exposure weighs half after an hour of event time (metrics.HALF_LIVES_MS)
+V = TypeVar("V")
 replace = msgspec.structs.replace
 
 REJECTED = "rejected:"  # begins the name of a count of records that were not used, by reason
@@ -39,16 +41,15 @@ class Readings:
     def __init__(self) -> None:
         self.workers: dict[str, WorkerStatus] = {}
         self.learner: LearnerStatus | None = None
-        self.fresh: Counter[int] = Counter()  # of all acts so far
+        self.fresh: Counter[int] = Counter()  # of all feedback so far
         self.curves: dict[str, deque[float]] = {}  # events/s, examples/s, freshness, AUC by task, shares of plays, FIGURES by strategy
-        self.variety: Varieties = {}  # of what simulated listeners were shown, as it was last looked at
+        self.variety: Varieties = {}  # of what simulated listeners were served, as it was last noted
         self.news = asyncio.Event()  # set by every record
-        self._looked_ms = -LOOK_MS
+        self._noted_ms = -LOOK_MS
         self._hours: dict[tuple[str, str], StrategyValue] = {}  # of strategies, the last ones that closed
         self._recent: deque[tuple[int, Histogram]] = deque()
         self._actions: deque[tuple[int, dict[str, int]]] = deque()
-        self._events: deque[tuple[int, int]] = deque()
-        self._examples: deque[tuple[int, int]] = deque()
+        self._counts: dict[str, deque[tuple[int, int]]] = {"events": deque(), "examples": deque()}
 
     async def follow(self, topics: TopicSettings) -> None:
         """Read `metrics` from its beginning, for ever."""
@@ -68,43 +69,37 @@ class Readings:
     def take(self, value: bytes) -> None:
         """One record; windows of event time are passed over."""
         try:
-            standing = _standing.decode(value)
+            record = _decoder.decode(value)
         except msgspec.DecodeError:
             return
-        if isinstance(standing, WorkerStatus):
-            self._worker(standing)
-        elif isinstance(standing, StrategyValue):
-            self._hours[standing.surface, standing.strategy] = standing
-        else:
-            self.learner = standing
-            self._rate("examples", self._examples, standing.at_ms, self.examples)
-            for task, figures in standing.fading.get(FADING_MS, {}).items():
-                auc = figures.get("auc")
-                if auc is not None:
-                    self._point(task, auc)
+        match record:
+            case WorkerStatus():
+                self._take_worker(record)
+            case StrategyValue():
+                self._hours[record.surface, record.strategy] = record
+            case LearnerStatus():
+                self.learner = record
+                self._rate("examples", record.at_ms, self.examples)
+                for task, figures in self.figures().items():
+                    self._point(task, figures.get("auc"))
         self.news.set()
 
-    def hear(self, at_ms: int, actions: Mapping[str, int]) -> None:
-        """What listeners have done so far; taken once a second."""
-        track = self._actions
-        if track and at_ms < track[-1][0] + 1_000:
+    def note_actions(self, at_ms: int, actions: Mapping[str, int]) -> None:
+        """Note what listeners have done so far: action to count; at most once a second."""
+        if self._actions and at_ms < self._actions[-1][0] + 1_000:
             return
-        track.append((at_ms, dict(actions)))
-        while len(track) > 2 and track[1][0] <= at_ms - RECENT_MS:
-            track.popleft()
+        _append(self._actions, at_ms, dict(actions), RECENT_MS)
         for curve, share in zip(("collects", "dislikes"), self.recent_shares(), strict=True):
-            if share is not None:
-                self._point(curve, share)
+            self._point(curve, share)
 
-    def look(self, at_ms: int, variety: Callable[[], Varieties]) -> None:
-        """What listeners were shown; asked every LOOK_MS."""
-        if at_ms < self._looked_ms + LOOK_MS:
+    def note_variety(self, at_ms: int, variety: Callable[[], Varieties]) -> None:
+        """Note how varied the slates and pages of each strategy were; `variety` is called at most every LOOK_MS."""
+        if at_ms < self._noted_ms + LOOK_MS:
             return
-        self._looked_ms, self.variety = at_ms, variety()
+        self._noted_ms, self.variety = at_ms, variety()
         for row, figures in self.strategies().items():
             for name, value in figures.items():
-                if value is not None:
-                    self._point(f"{row} {name}", value)
+                self._point(f"{row} {name}", value)
 
     def recent_shares(self) -> tuple[float | None, float | None]:
         """`shares` of the last minute."""
@@ -120,11 +115,12 @@ class Readings:
 
     @property
     def events(self) -> int:
-        """Acts that were taken in."""
+        """Events that were taken in."""
         return self.counted["events"]
 
     @property
     def examples(self) -> int:
+        """Examples that were learned."""
         return self.learner.counted.get("examples", 0) if self.learner else 0
 
     @property
@@ -134,28 +130,28 @@ class Readings:
 
     @property
     def lag(self) -> int | None:
-        """Records that a worker or the learner has yet to take; None until both have spoken."""
+        """Records that a worker or the learner has yet to take; None until both have reported."""
         if self.learner is None or not self.workers:
             return None
         return self.learner.lag + sum(p.lag for w in self.workers.values() for p in w.partitions.values())
 
     @property
     def unmeasured(self) -> int:
-        """Acts in versions that a copy has not taken (yet)."""
+        """Feedback in versions that a replica has not taken (yet)."""
         measured = min((w.measured for w in self.workers.values()), default=0)
         return max((self.learner.acts if self.learner else 0) - measured, 0)
 
     @property
     def unlearned(self) -> int:
-        """Acts without a version that answers: the unmeasured, and those that joined no exposure."""
+        """Feedback in no version that serves: the unmeasured, and what joined no exposure."""
         return self.counted["unjoined"] + self.unmeasured
 
     def freshness(self, unlearned: int) -> Freshness:
-        """Of all acts so far, so many infinitely old ones among them."""
+        """Of all feedback so far; `unlearned` counts as infinitely old."""
         return Freshness(quantile(self.fresh, 0.5, unlearned), quantile(self.fresh, 0.99, unlearned))
 
     def recent_freshness(self) -> Freshness:
-        """Of the acts that were learned in the last minute."""
+        """Of the feedback that was learned in the last minute."""
         counts: Counter[int] = sum((Counter(h) for _, h in self._recent), Counter())
         return Freshness(quantile(counts, 0.5), quantile(counts, 0.99))
 
@@ -164,10 +160,10 @@ class Readings:
         out: dict[str, dict[str, float | None]] = {}
         for surface, of in self.surfaces.items():
             best = max(one.experience for one in of.strategies.values())
-            experience = sum(one.chance * one.experience for one in of.strategies.values())
-            revenue = sum(one.chance * one.revenue for one in of.strategies.values())
+            experience = sum(one.propensity * one.experience for one in of.strategies.values())
+            revenue = sum(one.propensity * one.revenue for one in of.strategies.values())
             earned = {ALL: (experience, revenue)} | {
-                name: (one.experience, one.revenue) for name, one in sorted(of.strategies.items(), key=lambda s: -s[1].chance)
+                name: (one.experience, one.revenue) for name, one in sorted(of.strategies.items(), key=lambda s: -s[1].propensity)
             }
             for name, (experience, revenue) in earned.items():
                 v = self.variety.get(surface, {}).get(name)
@@ -177,14 +173,14 @@ class Readings:
 
     @property
     def surfaces(self) -> dict[str, SurfaceStatus]:
-        """How strategies stand, on the surfaces (page, list) on which one has been drawn and come to something.
+        """Status of the strategies, of the surfaces (page, list) on which one has been drawn and its reward is known.
 
         Where the newest hour has just closed and none is open, their values are those of that hour.
         """
-        told = self.learner.surfaces if self.learner else {}
+        surfaces = self.learner.surfaces if self.learner else {}
         return {
             surface: replace(of, strategies={name: self._valued(surface, name, one) for name, one in of.strategies.items()})
-            for surface, of in told.items() if any(one.rounds for one in of.strategies.values())
+            for surface, of in surfaces.items() if any(one.rounds for one in of.strategies.values())
         }  # fmt: skip
 
     def rate(self, what: str) -> float:
@@ -203,32 +199,42 @@ class Readings:
             return one
         return replace(one, value=hour.experience, value_error=hour.experience_error, ess=hour.ess)
 
-    def _worker(self, standing: WorkerStatus) -> None:
-        self.workers[standing.slot] = standing
-        self.fresh.update(standing.freshness_ms)
-        self._recent.append((standing.at_ms, standing.freshness_ms))
-        while self._recent[0][0] <= standing.at_ms - RECENT_MS:
+    def _take_worker(self, status: WorkerStatus) -> None:
+        self.workers[status.slot] = status
+        self.fresh.update(status.freshness_ms)
+        self._recent.append((status.at_ms, status.freshness_ms))
+        while self._recent[0][0] <= status.at_ms - RECENT_MS:
             self._recent.popleft()
         for share in (0.5, 0.99):
-            value = quantile(standing.freshness_ms, share)
-            if value is not None:
-                self._point(f"p{100 * share:g}", value)
-        self._rate("events", self._events, standing.at_ms, self.events)
+            self._point(f"p{100 * share:g}", quantile(status.freshness_ms, share))
+        self._rate("events", status.at_ms, self.events)
 
-    def _rate(self, what: str, track: deque[tuple[int, int]], at_ms: int, n: int) -> None:
-        track.append((at_ms, n))
-        while len(track) > 2 and track[1][0] <= at_ms - RATE_MS:
-            track.popleft()
-        passed = track[-1][0] - track[0][0]
-        if passed > 0:
-            self._point(what, 1000 * (track[-1][1] - track[0][1]) / passed)
+    def _rate(self, name: str, at_ms: int, count: int) -> None:
+        track = self._counts[name]
+        _append(track, at_ms, count, RATE_MS)
+        start_ms, start = track[0]
+        if at_ms > start_ms:
+            self._point(name, 1000 * (count - start) / (at_ms - start_ms))
 
-    def _point(self, curve: str, value: float) -> None:
-        self.curves.setdefault(curve, deque(maxlen=POINTS)).append(value)
+    def _point(self, curve: str, value: float | None) -> None:
+        """A further point of a curve; none where the value is undefined."""
+        if value is not None:
+            self.curves.setdefault(curve, deque(maxlen=POINTS)).append(value)
+
+
+def _append(track: deque[tuple[int, V]], at_ms: int, value: V, span_ms: int) -> None:
+    """Append to a track that holds the last `span_ms`, and the newest value before them."""
+    track.append((at_ms, value))
+    while len(track) > 2 and track[1][0] <= at_ms - span_ms:
+        track.popleft()
 
 
 def shares(actions: Mapping[str, int]) -> tuple[float | None, float | None]:
-    """Collects per play, and dislikes per 1,000 plays; None where nothing was played."""
+    """Collects per play, and dislikes per 1,000 plays; None where nothing was played.
+
+    >>> shares({"play": 400, "collect": 20, "dislike": 1})
+    (0.05, 2.5)
+    """
     plays = actions.get("play", 0)
     if not plays:
         return None, None
@@ -236,21 +242,29 @@ def shares(actions: Mapping[str, int]) -> tuple[float | None, float | None]:
 
 
 def squeezed(values: Sequence[float], width: int) -> list[float]:
-    """At most `width` values: means of what stands side by side."""
-    shown, n = list(values), min(width, len(values))
-    cuts = [len(shown) * k // n for k in range(n + 1)] if n else []
-    return [sum(shown[a:b]) / (b - a) for a, b in pairwise(cuts)]
+    """At most `width` values: means of neighbours.
+
+    >>> squeezed([1.0, 3.0, 5.0, 7.0], 2)
+    [2.0, 6.0]
+    """
+    every, n = list(values), min(width, len(values))
+    cuts = [len(every) * k // n for k in range(n + 1)] if n else []
+    return [sum(every[a:b]) / (b - a) for a, b in pairwise(cuts)]
 
 
 def bars(values: Sequence[float], width: int, low: float | None = None, high: float | None = None) -> str:
-    """The last values as a line of bars, on a scale from `low` to `high`: the least and the greatest where not given."""
-    shown = list(values)[-width:]
-    if not shown:
+    """The last values as a line of bars, on a scale from `low` to `high`: the least and the greatest where not given.
+
+    >>> bars([9, 0, 1, 2, 3, 4, 5, 6, 7], 8)
+    '▁▂▃▄▅▆▇█'
+    """
+    last = list(values)[-width:]
+    if not last:
         return ""
-    floor, top = min(shown) if low is None else low, max([*shown, shown[0] if high is None else high])
-    steps = [int((value - floor) / (top - floor) * len(_BARS)) if top > floor else 0 for value in shown]
+    floor, top = min(last) if low is None else low, max([*last, last[0] if high is None else high])
+    steps = [int((value - floor) / (top - floor) * len(_BARS)) if top > floor else 0 for value in last]
     return "".join(_BARS[min(max(step, 0), len(_BARS) - 1)] for step in steps)
 
 
 _BARS = "▁▂▃▄▅▆▇█"
-_standing: msgspec.json.Decoder[Standing | StrategyValue] = msgspec.json.Decoder(Standing | StrategyValue)
+_decoder: msgspec.json.Decoder[ProcessStatus | StrategyValue] = msgspec.json.Decoder(ProcessStatus | StrategyValue)

@@ -1,10 +1,10 @@
 """`segue run`: a broker, a worker, the learner and simulated listeners on this machine, watched, and stopped together.
 
 Start, in this order: broker, topics, catalog, worker and learner (child processes with their settings in a file), and
-the listeners, once the service answers with a model. From there on the run counts: warm-up is in its figures, the
-start of the processes is not. Stop: the listeners; a closing tick, so that join windows end as at the end of a log;
-everything learned and answered from; worker and learner; broker. What the run made, its folder, or its topics on a
-broker of others, goes with it, unless something went wrong or the folder was named.
+the listeners, once the service answers with a model. The figures of a run begin there: they include the warm-up, not
+the start of the processes. Stop: the listeners; a closing tick, so that join windows end as at the end of a log; wait
+until everything is learned and served from; worker and learner; broker. The folder of the run, and its topics on a
+broker of others, are removed at the end, unless something went wrong or the folder was named.
 
 A signal skips the closing. Nothing outlives a run that is killed outright: see `children`.
 """
@@ -26,9 +26,10 @@ from aiokafka.errors import KafkaError
 
 from streams import children
 from streams.children import Child
+from streams.clock import now_ms
 from streams.core.join.items import Item
-from streams.core.serving.variety import Varieties
-from streams.demo.listeners import Heard, Listeners, Way
+from streams.core.serving.surfaces import Varieties
+from streams.demo.listeners import Activity, Listeners, Surface
 from streams.demo.panel import Facts, show
 from streams.demo.readings import Readings
 from streams.demo.summary import Summary, figures, lag, learned
@@ -38,29 +39,27 @@ from streams.kafka_io import topics
 from streams.kafka_io.broker import EmbeddedBroker, free_ports
 from streams.kafka_io.follow import PATIENCE
 from streams.kafka_io.send import send_closing, send_items
-from streams.settings import Loaded, Settings, toml, values
+from streams.settings import Loaded, Settings, changed, toml, values
 
 JOIN_WINDOW_MS = 20_000  # so that a minute shows examples of every kind; listeners are paced to it
-STANDING_S = 1.0  # between two records of how worker and learner stand
+STATUS_S = 1.0  # between two status reports of worker and learner
 START_S = 90.0  # of worker and learner, until the service answers with a model; 8 s is normal
 SETTLE_S = 20.0  # of the closing; 3 s is normal
 QUIET_S = 0.5  # before the closing tick: by then requests under way when the listeners stopped have ended
-UNSEEN_MS = 500  # a record of how a process stands may not know of what came so shortly before it
+UNSEEN_MS = 500  # a status record may not yet count what came so shortly before it
 SAVE_S = 10.0  # of worker and learner, where the run has gone its whole time: more than they allow themselves
-ASK_S = 10.0  # of Kafka, for what was committed
+ASK_S = 10.0  # for the question to Kafka what was committed
 CHILDREN_STOP_S = 5.0  # together with the broker's: within the 10 s that Ctrl-C may take
 BROKER_STOP_S = 3.0
 WATCH_S = 0.1
 
-replace = msgspec.structs.replace
-
 
 class RunError(RuntimeError):
-    """The run broke; the message says what, and where its words are."""
+    """The run broke; the message says what broke, and where its output is."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of one run."""
+    """What one run does."""
 
     settings: Settings
     embedded: bool  # a broker of our own; else that of the settings
@@ -69,60 +68,57 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None  # None: until a signal
     events_per_s: float  # of the listeners
     page_share: float  # of the listeners' visits that are to a page
-    seed: int  # of the listeners, to be shown
+    seed: int  # of the listeners, for panel and summary
 
 
-class Crowd(NamedTuple):
+class Audience(NamedTuple):
     """The listeners and the items of their world; `replay` has them, `cli` brings them here."""
 
     items: list[Item]
-    lists: Way[Any]
-    pages: Way[Any]
-    variety: Callable[[], Varieties]  # of what they were shown so far
+    lists: Surface[Any]
+    pages: Surface[Any]
+    variety: Callable[[], Varieties]  # of what they were served so far
 
 
 def settings_for(loaded: Loaded, stamp: str, port: int = 0) -> tuple[Settings, bool]:
     """The settings of a run, and whether the broker is to be our own. What was set stays as it was set, but for what
     `_placed` says; `port` is the service's, 0: any."""
     given = {value.key for value in loaded.values if value.source != "default"}
-    s = loaded.settings
-    if "topics.prefix" not in given:  # on a broker of others, simulated listeners must not be among real ones
-        s = replace(s, topics=replace(s.topics, prefix=f"segue-run-{stamp}"))
-    if "topics.partitions" not in given:  # one worker
-        s = replace(s, topics=replace(s.topics, partitions=1))
-    if "partition.join_window_ms" not in given:
-        s = replace(s, partition=replace(s.partition, join_window_ms=JOIN_WINDOW_MS))
-    if port or "service.port" not in given:
-        s = replace(s, service=replace(s.service, port=port))
-    if "exporter.port" not in given:
-        s = replace(s, exporter=replace(s.exporter, port=0))
-    return s, "topics.bootstrap" not in given
+    defaults = {
+        "topics.prefix": f"segue-run-{stamp}",  # on a broker of others, simulated listeners must not be among real ones
+        "topics.partitions": 1,  # one worker
+        "partition.join_window_ms": JOIN_WINDOW_MS,
+        "service.port": port,
+        "exporter.port": 0,
+    }
+    chosen = {key: value for key, value in defaults.items() if key not in given or (key == "service.port" and port)}
+    return changed(loaded.settings, chosen), "topics.bootstrap" not in given
 
 
-def run(plan: Plan, crowd: Crowd, say: Callable[[str], None]) -> Summary:
-    """All of it. `say` is told how the start goes; then the panel takes over."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is gone is told once, by us
+def run(plan: Plan, audience: Audience, say: Callable[[str], None]) -> Summary:
+    """Start, run and stop everything. `say` gets lines about the start; then the panel takes over. Raises RunError and Interrupted."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is gone is reported once, by us
     with Signals() as signals:
         plan.folder.mkdir(parents=True)
         broker = EmbeddedBroker(plan.folder / "kafka") if plan.embedded else None
-        settings, made, well = plan.settings, list[str](), False
+        settings, created, succeeded = plan.settings, list[str](), False
         try:
             if broker is not None:
                 say("Kafka starts …")
                 broker.start()
-                settings = replace(settings, topics=replace(settings.topics, bootstrap=broker.bootstrap))
+                settings = changed(settings, {"topics.bootstrap": broker.bootstrap})
             settings = _placed(settings, plan)
-            made = topics.create(settings.topics, PATIENCE)
-            told = asyncio.run(_Live(plan, settings, broker, signals).run(crowd, say))
-            well = True
-            return told
+            created = topics.create(settings.topics, PATIENCE)
+            summary = asyncio.run(_Live(plan, settings, broker, signals).run(audience, say))
+            succeeded = True
+            return summary
         finally:
-            signals.calm()
-            if well and broker is None and made:
-                topics.delete(settings.topics, made, PATIENCE)
+            signals.ignore()
+            if succeeded and broker is None and created:
+                topics.delete(settings.topics, created, PATIENCE)
             if broker is not None:
                 broker.stop(BROKER_STOP_S)
-            if (well or signals.seen) and not plan.keep:
+            if (succeeded or signals.seen) and not plan.keep:
                 shutil.rmtree(plan.folder, ignore_errors=True)
 
 
@@ -130,19 +126,23 @@ def _placed(s: Settings, plan: Plan) -> Settings:
     """Settings of worker and learner: everything they write is in the folder, and they answer on this machine alone."""
     checkpoints = str(plan.folder / "checkpoints")
     free = free_ports(2)
-    return replace(
-        s,
-        stores=replace(s.stores, data_dir=str(plan.folder / "state")),
-        process=replace(s.process, checkpoint_dir=checkpoints),
-        copy=replace(s.copy, checkpoint_dir=checkpoints),
-        service=replace(s.service, host="127.0.0.1", port=s.service.port or free[0], token=""),
-        exporter=replace(s.exporter, host="127.0.0.1", port=s.exporter.port or free[1], token=""),
-        standing=replace(s.standing, every_s=STANDING_S),
-    )
+    placed = {
+        "stores.data_dir": str(plan.folder / "state"),
+        "learner_process.checkpoint_dir": checkpoints,
+        "replica.checkpoint_dir": checkpoints,
+        "service.host": "127.0.0.1",
+        "service.port": s.service.port or free[0],
+        "service.token": "",
+        "exporter.host": "127.0.0.1",
+        "exporter.port": s.exporter.port or free[1],
+        "exporter.token": "",
+        "status.every_s": STATUS_S,
+    }
+    return changed(s, placed)
 
 
 class _Live:
-    """The part of a run in which something happens."""
+    """A run while its processes are up: it starts them, listens, closes, and sums up."""
 
     def __init__(self, plan: Plan, settings: Settings, broker: EmbeddedBroker | None, signals: Signals) -> None:
         self._plan, self._settings, self._broker, self._signals = plan, settings, broker, signals
@@ -155,31 +155,33 @@ class _Live:
         )  # fmt: skip
         self._readings = Readings()
         self._children: list[Child] = []
-        self._beside: list[asyncio.Task[Any]] = []  # what runs beside, and must not end by itself
+        self._tasks: list[asyncio.Task[Any]] = []  # follow, listen and show: none may end by itself
         self._stop = asyncio.Event()
 
-    async def run(self, crowd: Crowd, say: Callable[[str], None]) -> Summary:
+    async def run(self, audience: Audience, say: Callable[[str], None]) -> Summary:
         loop = asyncio.get_running_loop()
-        self._signals.then(lambda: loop.call_soon_threadsafe(self._stop.set))
+        self._signals.handle_with(lambda: loop.call_soon_threadsafe(self._stop.set))
         try:
-            return await self._run(crowd, say)
+            return await self._run(audience, say)
         finally:
-            self._signals.calm()  # the loop closes soon
-            await _cancelled(self._beside)
+            self._signals.ignore()  # the loop closes soon
+            await _cancelled(self._tasks)
             await asyncio.to_thread(children.stop, self._children, CHILDREN_STOP_S)
 
-    async def _run(self, crowd: Crowd, say: Callable[[str], None]) -> Summary:
+    async def _run(self, audience: Audience, say: Callable[[str], None]) -> Summary:
         began = time.monotonic()
         say(f"Kafka answers at {self._facts.kafka}; worker and learner start …")
-        await send_items(self._topics, crowd.items)
+        await send_items(self._topics, audience.items)
         self._start()
-        self._beside.append(asyncio.create_task(self._readings.follow(self._topics)))
-        if not await self._until(self._ready()):
+        self._tasks.append(asyncio.create_task(self._readings.follow(self._topics)))
+        if not await self._finished(self._ready()):
             raise Interrupted("stopped before the service was there")
-        say(f"the service answers at {self._facts.http}, its documentation at /docs; what the processes say is in {self._facts.folder}")
+        say(
+            f"the service answers at {self._facts.http}, its documentation at /docs; the output of the processes is in {self._facts.folder}"
+        )
 
         plan, over = self._plan, asyncio.Event()
-        listeners = Listeners(crowd.lists, _now_ms, plan.events_per_s, pages=crowd.pages, page_share=plan.page_share)
+        listeners = Listeners(audience.lists, audience.pages, plan.events_per_s, plan.page_share)
         listening = asyncio.create_task(listeners.run(self._facts.http, over))
         listened = time.monotonic()
         ended: list[float] = []
@@ -187,19 +189,19 @@ class _Live:
         def passed() -> float:
             return (ended[0] if ended else time.monotonic()) - listened
 
-        self._beside += [listening, asyncio.create_task(show(self._facts, self._readings, listeners.heard, passed, crowd.variety))]
-        complete = await self._until(_pause(plan.seconds))
+        self._tasks += [listening, asyncio.create_task(show(self._facts, self._readings, listeners.activity, passed, audience.variety))]
+        complete = await self._finished(_pause(plan.seconds))
         ended.append(time.monotonic())
-        self._beside.remove(listening)
+        self._tasks.remove(listening)
         over.set()
         await listening
-        self._readings.variety = crowd.variety()
-        complete = complete and await self._until(self._close())
-        return await self._sum_up(listeners.heard, complete, passed(), listened - began)
+        self._readings.variety = audience.variety()
+        complete = complete and await self._finished(self._close())
+        return await self._sum_up(listeners.activity, complete, passed(), listened - began)
 
-    async def _sum_up(self, heard: Heard, complete: bool, seconds: float, start_seconds: float) -> Summary:
+    async def _sum_up(self, activity: Activity, complete: bool, seconds: float, start_seconds: float) -> Summary:
         """Stop worker and learner (the learner saves), then ask Kafka and the checkpoint, not the processes."""
-        await _cancelled(self._beside)
+        await _cancelled(self._tasks)
         await asyncio.to_thread(children.stop, self._children, SAVE_S if complete else CHILDREN_STOP_S)
         behind, metrics = None, None
         if complete:
@@ -208,10 +210,10 @@ class _Live:
                     behind = await lag(self._topics)
             except (TimeoutError, KafkaError) as error:
                 why = str(error) or f"no answer within {ASK_S:.0f} s"
-                raise RunError(f"Kafka at {self._facts.kafka} did not say what was committed: {why}") from error
-            metrics = await asyncio.to_thread(learned, Path(self._settings.process.checkpoint_dir))
+                raise RunError(f"Kafka at {self._facts.kafka} did not report what was committed: {why}") from error
+            metrics = await asyncio.to_thread(learned, Path(self._settings.learner_process.checkpoint_dir))
         return figures(
-            self._readings, heard, metrics, seconds, complete=complete, start_seconds=round(start_seconds, 3), lag=behind,
+            self._readings, activity, metrics, seconds, complete=complete, start_seconds=round(start_seconds, 3), lag=behind,
             join_window_s=self._facts.join_window_s, seed=self._plan.seed,
         )  # fmt: skip
 
@@ -230,65 +232,69 @@ class _Live:
             self._children.append(Child(name, command, folder / f"{name}.log", environment))
 
     async def _ready(self) -> None:
-        """Until the service says it is ready, and a model answers."""
+        """Until the service is ready and a model serves."""
         try:
             async with asyncio.timeout(START_S), aiohttp.ClientSession() as session:
                 while not await _has_model(session, f"{self._facts.http}/readyz"):
                     await asyncio.sleep(WATCH_S)
         except TimeoutError:
-            told = "\n".join(f"the {child.name} {child.ending}" for child in self._children)
-            raise RunError(f"the service at {self._facts.http} was not ready within {START_S:.0f} s\n{told}") from None
+            endings = "\n".join(f"the {child.name} {child.ending}" for child in self._children)
+            raise RunError(f"the service at {self._facts.http} was not ready within {START_S:.0f} s\n{endings}") from None
 
     async def _close(self) -> None:
-        """A closing tick, then until all is taken in, learned and answered from."""
+        """Send a closing tick, then wait until all is taken in, learned and served from."""
         r = self._readings
         await asyncio.sleep(QUIET_S)
         await send_closing(self._topics)
         try:
             async with asyncio.timeout(SETTLE_S):
-                since = _now_ms() + UNSEEN_MS
-                await self._read(lambda: all(w.at_ms > since and not any(p.lag for p in w.partitions.values()) for w in r.workers.values()))
-                since = _now_ms() + UNSEEN_MS
-                await self._read(lambda: r.learner is not None and r.learner.at_ms > since and r.learner.lag == 0)
-                since = _now_ms() + UNSEEN_MS
-                await self._read(lambda: all(w.at_ms > since for w in r.workers.values()) and r.unmeasured == 0)
+                since = now_ms() + UNSEEN_MS
+                await self._reported(
+                    lambda: all(w.at_ms > since and not any(p.lag for p in w.partitions.values()) for w in r.workers.values())
+                )
+                since = now_ms() + UNSEEN_MS
+                await self._reported(lambda: r.learner is not None and r.learner.at_ms > since and r.learner.lag == 0)
+                since = now_ms() + UNSEEN_MS
+                await self._reported(lambda: all(w.at_ms > since for w in r.workers.values()) and r.unmeasured == 0)
         except TimeoutError:
-            pass  # the lag and the unlearned acts say so
+            pass  # lag and unlearned feedback of the summary show it
 
-    async def _read(self, true: Callable[[], bool]) -> None:
-        while not true():
+    async def _reported(self, condition: Callable[[], bool]) -> None:
+        """Until the status records that have come satisfy the condition."""
+        while not condition():
             self._readings.news.clear()
             await self._readings.news.wait()
 
-    async def _until(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Whether the work was done before a signal came. Raises where a process died, or something beside ended."""
-        doing = asyncio.create_task(work)
+    async def _finished(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Whether the work was done before a signal came. Raises where a process died, or one of the tasks ended."""
+        task = asyncio.create_task(work)
         try:
             while True:
-                await asyncio.wait({doing, *self._beside}, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
-                self._look()
-                if doing.done():
-                    doing.result()
+                await asyncio.wait({task, *self._tasks}, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
+                self._check()
+                if task.done():
+                    task.result()
                     return True
                 if self._stop.is_set():
                     return False
         finally:
-            await _cancelled([doing])
+            await _cancelled([task])
 
-    def _look(self) -> None:
+    def _check(self) -> None:
+        """Raise RunError where a process or a task has ended."""
         for child in self._children:
             if not child.alive:
                 raise RunError(f"the {child.name} {child.ending}")
         if self._broker is not None and self._broker.pid is None:
-            raise RunError(f"Kafka ended; its words are in {self._broker.log_file}")
-        for task in self._beside:
+            raise RunError(f"Kafka ended; its output is in {self._broker.log_file}")
+        for task in self._tasks:
             if task.done():
                 task.result()
-                raise RunError("something beside the run ended by itself")
+                raise RunError("a part of the run ended by itself")
 
 
 async def _has_model(session: aiohttp.ClientSession, url: str) -> bool:
-    """Whether the service says that it is ready, and that a model answers."""
+    """Whether the service reports that it is ready and that a model serves."""
     try:
         async with session.get(url, timeout=aiohttp.ClientTimeout(total=2.0)) as response:
             return response.status == 200 and _readiness(await response.read()).model_version is not None
@@ -310,7 +316,3 @@ async def _cancelled(tasks: list[asyncio.Task[Any]]) -> None:
 
 
 _readiness = msgspec.json.Decoder(Readiness).decode
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -1,7 +1,7 @@
-"""Taking in over HTTP: events and items, from a body to their topics. The answer is due when the broker has them.
+"""Events and items over HTTP, from a body to the records of their topics. The service answers when the broker has them.
 
-Bodies are judged by the core's own `decode`: what is refused here is what would be a dead letter there. Ticks and the
-beginnings of logs are not for others to say: time is the worker's.
+Bodies go through the core's own `decode`, so the service refuses exactly what would be a dead letter in the log. Ticks and
+`log-begin` records are refused too: only workers and `segue send` write them.
 """
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Generic, TypeVar
 import msgspec
 
 from streams.core.join import items
-from streams.core.join.events import Event, Exposure, Reason, Record, Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Event, Exposure, Reason, Record, Rejected
 from streams.core.join.items import Item
 from streams.http.entrance import Refusal
 from streams.kafka_io.messages import Out
+from streams.kafka_io.send import ARRAY_BYTES, ARRAY_RECORDS
 
-ARRAY_RECORDS = 500  # of one Kafka record: as many as a flush takes
-ARRAY_BYTES = 256 << 10
 _UNREADABLE = (Reason.EMPTY, Reason.MALFORMED, Reason.TOO_DEEP, Reason.OVERSIZED)
 
 T = TypeVar("T")
@@ -46,11 +46,11 @@ class Unusable(Refusal):
         self.reason = reason
 
 
-class Sorted(Generic[T]):
-    """The elements of a body."""
+class Decoded(Generic[T]):
+    """The elements of a body: those that can be used, and for each other one its place and reason."""
 
     def __init__(self, body: bytes, found: Sequence[T | Rejected], wanted: str) -> None:
-        """Raises Unusable where nothing can be read, or the one thing that it is can't be used."""
+        """Raises Unusable where nothing can be read, or where the body is one record and that can't be used."""
         self.good: list[T] = [one for one in found if not isinstance(one, Rejected)]
         bad = [(n, one) for n, one in enumerate(found) if isinstance(one, Rejected)]
         self.rejected = [NotTaken(index=n, reason=one.reason, detail=one.detail) for n, one in bad]
@@ -58,14 +58,14 @@ class Sorted(Generic[T]):
             raise Unusable(bad[0][1].reason, bad[0][1].detail, wanted)
 
 
-def events(body: bytes) -> Sorted[Event | Exposure]:
-    """Acts, impressions, and the lists of a ranker of one's own."""
-    return Sorted(body, [_of_others(record) for record in decode(body)], "an event, or an array of events")
+def events(body: bytes) -> Decoded[Event | Exposure]:
+    """Decode feedback, impressions, and slates that a ranker of the client's own has served."""
+    return Decoded(body, [_of_others(record) for record in decode(body)], "an event, or an array of events")
 
 
-def catalog(body: bytes) -> Sorted[Item]:
-    """Items."""
-    return Sorted(body, items.decode(body), "an item, or an array of items")
+def catalog(body: bytes) -> Decoded[Item]:
+    """Decode items."""
+    return Decoded(body, items.decode(body), "an item, or an array of items")
 
 
 def _of_others(record: Record | Rejected) -> Event | Exposure | Rejected:

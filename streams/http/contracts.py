@@ -5,7 +5,6 @@ The page is whole in itself: it needs no network, no script, no foreign style sh
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from html import escape
 from importlib import metadata
 from typing import Any, NamedTuple
@@ -17,8 +16,9 @@ from streams.core.join.items import Item
 from streams.core.serving.explain import Explanation
 from streams.core.serving.pages import Page, PageRequest
 from streams.core.serving.recommend import Slate, SlateRequest
-from streams.http.accept import NotTaken, Taken
+from streams.http.accept import Taken
 from streams.http.entrance import Problem
+from streams.http.router import LONGEST
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,13 +44,73 @@ class Operation(NamedTuple):
     method: str
     path: str
     summary: str
-    takes: Any  # schema of the body; None: no body
-    gives: dict[int, tuple[str, Any]]  # status -> (what it says, schema)
+    gives: dict[int, tuple[str, type | None]]  # status -> (what it says, type of the body)
+    takes: tuple[type, ...] = ()  # one of these as the body; empty: no body
+    many: bool = False  # or an array of them
     example: Any = None
     about: str = ""
 
 
+_REFUSED: dict[int, tuple[str, type | None]] = {400: ("The body can't be used.", Problem), 413: ("The body is too large.", Problem)}
+_BUSY: dict[int, tuple[str, type | None]] = {
+    429: ("Too many requests are under way.", Problem), 503: ("Not now; `retry-after` says when.", Problem),
+}  # fmt: skip
+_ACCEPTED = ("The accepted ones are in Kafka; what was rejected, by its place in the array.", Taken)
+
+OPERATIONS = (
+    Operation(
+        "post", "/v1/recommendations", "A ranked list",
+        {200: ("The list. Its exposure is in Kafka, but for guests and empty lists.", Slate), **_REFUSED, **_BUSY},
+        (SlateRequest,), False,
+        {"user_id": "ada", "k": 3, "domain": "song", "weights": {"skip": -1.0}, "gamma_item": 0.5},
+        "`flags` say what to know of a list: `cold` (no model has learned yet, popularity orders), `guest`, `short` (fewer than k), "
+        "`stale` (the learner was not heard of lately), `unlogged` (Kafka did not answer in time: its exposure may be lost). "
+        "With `strategy` `auto` one of `recommend.chosen` is drawn, by what each has earned.",
+    ),
+    Operation(
+        "post", "/v1/pages", "A page: modules in order, each with its list",
+        {200: ("The page. Its exposure is in Kafka, but for guests and empty pages.", Page), **_REFUSED, **_BUSY},
+        (PageRequest,), False,
+        {"user_id": "ada", "modules": 3, "per_module": 4, "context": {"device": "car"}},
+        "Modules are the user's likely categories, ordered by a strategy. Where the request names none, one is drawn by what each has "
+        "earned with users like this one: `chances` are those that it was drawn with, all strategies' together 1. `flags` as of a list; "
+        "`short`: fewer modules or items than asked for; `uncategorised`: nothing to show has a category.",
+    ),
+    Operation(
+        "get", "/v1/explain/{request_id}", "Why a list or a page is as it is",
+        {
+            200: ("By item, what its score was made of, and what the model saw of the user.", Explanation),
+            400: ("The id can't be used.", Problem), 404: ("Not one of the last lists and pages of this worker.", Problem), **_BUSY,
+        },
+        about="Each worker remembers the last `service.explained_requests` lists and pages that it made. The numbers are those that "
+        "ordered them; which behaviours the attention weighed is computed when asked, by the model of that moment: `moved_on` says that "
+        "it is another. A guest's behaviours are kept nowhere, so nothing is told of them. `choice` tells every strategy's chance, and "
+        "what each was thought to earn.",
+    ),
+    Operation(
+        "post", "/v1/events", "Take events in", {202: _ACCEPTED, **_REFUSED, **_BUSY}, (Event, Exposure), True,
+        [{"ts": 1_700_000_000_000, "user_id": "ada", "item_id": "so-what", "action": "play", "played_ms": 540_000, "duration_ms": 562_000}],
+        "With an `event_id` an event may be sent again: the second arrival is dropped.",
+    ),
+    Operation(
+        "put", "/v1/items", "Put items into the catalog", {200: _ACCEPTED, **_REFUSED, **_BUSY}, (Item,), True,
+        [{"item_id": "so-what", "domain": "song", "artist_id": "miles-davis", "categories": ["jazz"], "duration_ms": 562_000}],
+        "An item replaces the one of its id.",
+    ),
+    Operation(
+        "delete", "/v1/items/{item_id}", "Take an item out of the catalog",
+        {204: ("Its tombstone is in Kafka; the item is in no list from then on.", None), 400: _REFUSED[400], **_BUSY},
+    ),
+    Operation("get", "/healthz", "Alive?", {200: ("Yes.", Health), 503: ("It stands still; restart it.", Health)}),
+    Operation("get", "/readyz", "Ready?", {200: ("Yes.", Readiness), 503: ("Not yet.", Readiness)}),
+    Operation("get", "/metrics", "Metrics, as Prometheus reads them", {200: ("Text.", str)}),
+)  # fmt: skip
+PATHS = (*(operation.path for operation in OPERATIONS), "/docs", "/docs/openapi.json")
+
+
 class Documentation(NamedTuple):
+    """The same in two forms: for programs, and for people."""
+
     openapi: bytes
     html: bytes
 
@@ -63,101 +123,46 @@ def documentation() -> Documentation:
 
 def openapi() -> dict[str, Any]:
     """OpenAPI 3.1, whose schemas are JSON Schema as msgspec gives it."""
-    structs = (SlateRequest, Slate, PageRequest, Page, Explanation, Event, Exposure, Item, NotTaken, Taken, Health, Readiness, Problem)
-    _, schemas = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
+    types = dict.fromkeys(kind for o in OPERATIONS for kind in (*o.takes, *(gives for _, gives in o.gives.values())) if kind is not None)
+    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    schema_of = dict(zip(types, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
-    for operation in _operations():
-        paths.setdefault(operation.path, {})[operation.method] = _described(operation)
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _described(operation, schema_of)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Segue", "version": metadata.version("segue"), "description": metadata.metadata("segue")["Summary"]},
         "paths": paths,
         "components": {
-            "schemas": schemas,
+            "schemas": components,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "`service.token`, where one is set"}},
         },
         "security": [{"token": []}, {}],
     }
 
 
-def _operations() -> Iterator[Operation]:
-    problem, taken = _ref(Problem), _ref(Taken)
-    refused = {400: ("The body can't be used.", problem), 413: ("The body is too large.", problem)}
-    busy = {429: ("Too many requests are under way.", problem), 503: ("Not now; `retry-after` says when.", problem)}
-    record = {"oneOf": [_ref(Event), _ref(Exposure)]}
-    yield Operation(
-        "post", "/v1/recommendations", "A ranked list", _ref(SlateRequest),
-        {200: ("The list. Its exposure is in Kafka, but for guests and empty lists.", _ref(Slate)), **refused, **busy},
-        {"user_id": "ada", "k": 3, "domain": "song", "weights": {"skip": -1.0}, "gamma_item": 0.5},
-        "`flags` say what to know of a list: `cold` (no model has learned yet, popularity orders), `guest`, `short` (fewer than k), "
-        "`stale` (the learner was not heard of lately), `unlogged` (Kafka did not answer in time: its exposure may be lost). "
-        "With `strategy` `auto` one of `recommend.chosen` is drawn, by what each has earned.",
-    )  # fmt: skip
-    yield Operation(
-        "post", "/v1/pages", "A page: modules in order, each with its list", _ref(PageRequest),
-        {200: ("The page. Its exposure is in Kafka, but for guests and empty pages.", _ref(Page)), **refused, **busy},
-        {"user_id": "ada", "modules": 3, "per_module": 4, "context": {"device": "car"}},
-        "Modules are the user's likely categories, ordered by a strategy. Where the request names none, one is drawn by what each has "
-        "earned with users like this one: `chances` are those that it was drawn with, all strategies' together 1. `flags` as of a list; "
-        "`short`: fewer modules or items than asked for; `uncategorised`: nothing to show has a category.",
-    )  # fmt: skip
-    yield Operation(
-        "get", "/v1/explain/{request_id}", "Why a list or a page is as it is", None,
-        {
-            200: ("By item, what its score was made of, and what the model saw of the user.", _ref(Explanation)),
-            400: ("The id can't be used.", problem),
-            404: ("Not one of the last lists and pages of this worker.", problem),
-            **busy,
-        },
-        None,
-        "Each worker remembers the last `service.explained_requests` lists and pages that it made. The numbers are those that ordered "
-        "them; which behaviours the attention weighed is computed when asked, by the model of that moment: `moved_on` says that it is "
-        "another. A guest's behaviours are kept nowhere, so nothing is told of them. `choice` tells every strategy's chance, and what each "
-        "was thought to earn.",
-    )  # fmt: skip
-    yield Operation(
-        "post", "/v1/events", "Take events in", {"oneOf": [_ref(Event), _ref(Exposure), {"type": "array", "items": record}]},
-        {202: ("The accepted ones are in Kafka; what was rejected, by its place in the array.", taken), **refused, **busy},
-        [{"ts": 1_700_000_000_000, "user_id": "ada", "item_id": "so-what", "action": "play", "played_ms": 540_000, "duration_ms": 562_000}],
-        "With an `event_id` an event may be sent again: the second arrival is dropped.",
-    )  # fmt: skip
-    yield Operation(
-        "put", "/v1/items", "Put items into the catalog", {"oneOf": [_ref(Item), {"type": "array", "items": _ref(Item)}]},
-        {200: ("The accepted ones are in Kafka; what was rejected, by its place in the array.", taken), **refused, **busy},
-        [{"item_id": "so-what", "domain": "song", "artist_id": "miles-davis", "categories": ["jazz"], "duration_ms": 562_000}],
-        "An item replaces the one of its id.",
-    )  # fmt: skip
-    yield Operation(
-        "delete", "/v1/items/{item_id}", "Take an item out of the catalog", None,
-        {204: ("Its tombstone is in Kafka; the item is in no list from then on.", None), 400: refused[400], **busy},
-    )  # fmt: skip
-    yield Operation("get", "/healthz", "Alive?", None, {200: ("Yes.", _ref(Health)), 503: ("It stands still; restart it.", _ref(Health))})
-    yield Operation("get", "/readyz", "Ready?", None, {200: ("Yes.", _ref(Readiness)), 503: ("Not yet.", _ref(Readiness))})
-    yield Operation("get", "/metrics", "Metrics, as Prometheus reads them", None, {200: ("Text.", {"type": "string"})})
-
-
-def _described(operation: Operation) -> dict[str, Any]:
+def _described(operation: Operation, schema_of: dict[type, dict[str, Any]]) -> dict[str, Any]:
     out: dict[str, Any] = {"summary": operation.summary, "operationId": f"{operation.method} {operation.path}", "responses": {}}
     if operation.about:
         out["description"] = operation.about
-    for name, longest in (("item_id", 256), ("request_id", 64)):
+    for name, longest in LONGEST.items():
         if f"{{{name}}}" in operation.path:
             identity = {"type": "string", "minLength": 1, "maxLength": longest}
             out["parameters"] = [{"name": name, "in": "path", "required": True, "schema": identity}]
-    if operation.takes is not None:
-        content = {"schema": operation.takes} | ({"example": operation.example} if operation.example is not None else {})
-        out["requestBody"] = {"required": True, "content": {"application/json": content}}
+    if operation.takes:
+        one, *others = (schema_of[kind] for kind in operation.takes)
+        schema = one
+        if operation.many:
+            schema = {"oneOf": [one, *others, {"type": "array", "items": {"oneOf": [one, *others]} if others else one}]}
+        out["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema, "example": operation.example}}}
     gives = dict(operation.gives)
     if operation.path.startswith("/v1/") or operation.path == "/metrics":
-        gives[401] = ("No token, or another one.", _ref(Problem))
-    for status, (says, schema) in sorted(gives.items()):
-        kind = "text/plain" if operation.path == "/metrics" and status == 200 else "application/json"
-        out["responses"][str(status)] = {"description": says} | ({"content": {kind: {"schema": schema}}} if schema is not None else {})
+        gives[401] = ("No token, or another one.", Problem)
+    for status, (says, kind) in sorted(gives.items()):
+        media = "text/plain" if kind is str else "application/json"
+        content = {"content": {media: {"schema": schema_of[kind]}}} if kind is not None else {}
+        out["responses"][str(status)] = {"description": says} | content
     return out
-
-
-def _ref(struct: type[msgspec.Struct]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{struct.__name__}"}
 
 
 _STYLE = (
@@ -179,8 +184,8 @@ def _html(document: dict[str, Any]) -> str:
                 example = escape(json.dumps(content["example"], indent=1))
                 parts.append(f"<p>Takes {_kind(content['schema'])}, for example</p><pre>{example}</pre>")
             rows = "".join(
-                f"<tr><td>{status}</td><td>{_text(answer['description'])}</td><td>{_gives(answer)}</td></tr>"
-                for status, answer in what["responses"].items()
+                f"<tr><td>{status}</td><td>{_text(response['description'])}</td><td>{_gives(response)}</td></tr>"
+                for status, response in what["responses"].items()
             )
             parts.append(f"<table><tr><th>status</th><th>says</th><th>gives</th></tr>{rows}</table>")
     for name, schema in document["components"]["schemas"].items():
@@ -201,8 +206,8 @@ def _text(words: str) -> str:
     return "".join(f"<code>{escape(part)}</code>" if n % 2 else escape(part) for n, part in enumerate(words.split("`")))
 
 
-def _gives(answer: dict[str, Any]) -> str:
-    return "".join(_kind(content["schema"]) for content in answer.get("content", {}).values())
+def _gives(response: dict[str, Any]) -> str:
+    return "".join(_kind(content["schema"]) for content in response.get("content", {}).values())
 
 
 def _default(schema: dict[str, Any], needed: bool) -> str:

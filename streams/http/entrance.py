@@ -1,31 +1,41 @@
-"""What stands before every request, before anything of it is parsed: who may come in, how much, how many at once.
+"""Limits in front of every request, before anything of it is parsed: its token, its size, and how many are under way.
 
-Plain ASGI. A body is read whole, within its bound and its time, and handed on; what is refused has been read too (and
-dropped, up to a bound), since a client that still writes when the connection closes sees a reset and not the answer.
+Plain ASGI. A body is read whole, within its bound and its time, and handed on. The body of a refused request is read too
+and dropped, up to a bound: a client that still writes when the connection closes sees a reset and not the answer.
 """
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import hmac
-import ipaddress
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OPEN = ("/healthz", "/readyz")  # asked by supervisors, which have no token; they tell nothing of anybody
+OPEN = ("/healthz", "/readyz")  # for supervisors, which have no token; they hold nothing of any user
 BOUNDED = "/v1/"  # what counts as in flight: the rest is cheap, and has to answer under load
 BODY_S = 10.0  # for a body to arrive; a client that is slower holds a place that others need
 DROPPED_BYTES = 64 << 20  # of a body that is refused: read and forgotten, so that the client reads why
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Seen = Callable[[str, str, int, float], None]  # method, path, status, seconds
+
+
+class Json(Response):
+    """A struct as JSON.
+
+    >>> Json(Problem(error="none", where="here", what_to_do="nothing")).body
+    b'{"error":"none","where":"here","what_to_do":"nothing"}'
+    """
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """A struct as the bytes of its JSON."""
+        return msgspec.json.encode(content)
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,64 +57,15 @@ class Refusal(Exception):  # noqa: N818 - it is an answer
         if status == 401:
             self.headers["www-authenticate"] = "Bearer"
 
-    @property
-    def body(self) -> bytes:
-        return msgspec.json.encode(self.problem)
-
-
-def loopback(host: str) -> bool:
-    """Can only this machine reach it?"""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _check_address(host: str, port: int, token: str, section: str) -> None:
-    """Nobody opens a door to others without a lock."""
-    if not 0 <= port <= 65_535:
-        raise ValueError(f"port must be in [0, 65535], got {port}")
-    if not token and not loopback(host):
-        raise ValueError(f"host is {host}, which others can reach, and token is empty; set {section}.token, or {section}.host=127.0.0.1")
-    if not all(33 <= ord(c) < 127 for c in token):
-        raise ValueError("token must be of printable ASCII characters without spaces: it travels in a header")
-
-
-class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a worker answers, and how much at once."""
-
-    host: str = "127.0.0.1"  # loopback; bound elsewhere, a token is demanded
-    port: int = 8080  # 0: any free one
-    token: str = ""  # bearer token that every request must carry; "" = none, on loopback only
-    max_body_bytes: int = 1 << 20  # of one request, else 413; as much as one record of `events` may have
-    max_in_flight: int = 64  # requests at once, else 429; a list takes about 10 ms, so the last one waits for less than a second
-    explained_requests: int = 1_000  # the last ones, whose lists /v1/explain tells the reasons of; some minutes'. 0: none
-    explained_bytes: int = 32 << 20  # that these may take, packed: a list of 10 is about 10 KB
-    acknowledged_within_s: float = 2.0  # by Kafka; beyond: 503, and lists leave with the flag `unlogged`
-
-    def __post_init__(self) -> None:
-        _check_address(self.host, self.port, self.token, "service")
-        if self.max_body_bytes < 1 or self.max_in_flight < 1 or self.acknowledged_within_s <= 0:
-            raise ValueError("max_body_bytes, max_in_flight and acknowledged_within_s must be positive")
-        if self.explained_requests < 0 or self.explained_bytes < 0:
-            raise ValueError("explained_requests and explained_bytes must not be negative")
-
-
-class ExporterSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the learner's metrics are (a worker's are at its service)."""
-
-    host: str = "127.0.0.1"  # loopback; bound elsewhere, a token is demanded
-    port: int = 8081  # 0: any free one; where it is taken the learner goes on without
-    token: str = ""  # bearer token that every request must carry; "" = none, on loopback only
-
-    def __post_init__(self) -> None:
-        _check_address(self.host, self.port, self.token, "exporter")
+    def response(self) -> Response:
+        """The answer."""
+        return Json(self.problem, self.status, self.headers)
 
 
 class Entrance:
-    """In front of an application. `seen` is told of every request."""
+    """An application with these limits in front of it. `seen` is called once a request has been answered."""
 
-    def __init__(self, app: App, token: str = "", max_body_bytes: int = 0, max_in_flight: int = 1, seen: Seen | None = None) -> None:
+    def __init__(self, app: ASGIApp, token: str = "", max_body_bytes: int = 0, max_in_flight: int = 1, seen: Seen | None = None) -> None:
         self._app, self._token, self._max_body_bytes, self._max_in_flight = app, token.encode(), max_body_bytes, max_in_flight
         self._seen = seen
         self.in_flight = 0
@@ -114,14 +75,14 @@ class Entrance:
             return
         begun, status = time.perf_counter(), 500
 
-        async def telling(message: Message) -> None:
+        async def observed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._admit(scope, receive, telling)
+            await self._admit(scope, receive, observed)
         finally:
             if self._seen is not None:
                 self._seen(scope["method"], scope["path"], status, time.perf_counter() - begun)
@@ -137,14 +98,14 @@ class Entrance:
                 wait = "wait as long as the header retry-after says, and send it again"
                 raise Refusal(429, f"{self._max_in_flight} requests are under way, as many as may be", "the service", wait, retry_after_s=1)
         except Refusal as refusal:
-            await _refuse(refusal, headers, incoming, send)
+            await _refuse(refusal, incoming, scope, receive, send)
             return
         self.in_flight += bounded
         try:
             try:
                 body = await self._body(headers, incoming)
             except Refusal as refusal:
-                await _refuse(refusal, headers, incoming, send)
+                await _refuse(refusal, incoming, scope, receive, send)
                 return
             if not incoming.gone:
                 await self._app(scope, _replay(body, receive), send)
@@ -162,9 +123,9 @@ class Entrance:
 
     async def _body(self, headers: dict[bytes, bytes], incoming: _Incoming) -> bytes:
         """All of it, or what came before the client was gone."""
-        said = headers.get(b"content-length", b"")
-        if said.isdigit() and int(said) > self._max_body_bytes:
-            raise self._too_large(f"{int(said):,}")
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._max_body_bytes:
+            raise self._too_large(f"{int(length):,}")
         chunks, size = [], 0
         try:
             async with asyncio.timeout(BODY_S):
@@ -199,30 +160,21 @@ class _Incoming:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    given = False
+    """The whole body as one message; after it what comes from the client."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+    async def replayed() -> Message:
+        return messages.pop() if messages else await receive()
 
-    return again
+    return replayed
 
 
-async def respond(send: Send, status: int, kind: str, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-    """A whole answer."""
-    fixed = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _refuse(refusal: Refusal, headers: dict[bytes, bytes], incoming: _Incoming, send: Send) -> None:
-    if headers.get(b"expect", b"").lower() != b"100-continue":  # else nothing was sent yet: the client asks first
+async def _refuse(refusal: Refusal, incoming: _Incoming, scope: Scope, receive: Receive, send: Send) -> None:
+    if dict(scope["headers"]).get(b"expect", b"").lower() != b"100-continue":  # else nothing was sent yet: the client asks first
         await _drop(incoming)
-    more = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
-    await respond(send, refusal.status, "application/json", refusal.body, more if incoming.ended else [*more, (b"connection", b"close")])
+    if not incoming.ended:
+        refusal.headers["connection"] = "close"
+    await refusal.response()(scope, receive, send)
 
 
 async def _drop(incoming: _Incoming) -> None:

@@ -7,8 +7,7 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
-
-from streams.http.entrance import App
+from starlette.types import ASGIApp
 
 CONNECTIONS = 1_000  # open at once; beyond it uvicorn answers 503 by itself
 ENDING_S = 3.0  # for requests that are under way when the process is to end
@@ -45,7 +44,7 @@ def address(bound: socket.socket) -> tuple[str, int]:
     return host, port
 
 
-async def serve(app: App, bound: socket.socket) -> None:
+async def serve(app: ASGIApp, bound: socket.socket) -> None:
     """Answer until cancelled; then take nothing new, and end what is under way."""
     config = uvicorn.Config(
         app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False, proxy_headers=False,

@@ -1,4 +1,4 @@
-"""Faust apps made by functions, so that a test builds two in one process; and what all of ours share."""
+"""Faust apps made by functions, so that a test builds two in one process; and the life of a process around one."""
 from __future__ import annotations
 
 import asyncio
@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import faust
 import msgspec
@@ -22,8 +22,6 @@ from streams.kafka_io import drain
 from streams.kafka_io.drain import DrainedConsumer
 from streams.kafka_io.topics import TopicSettings
 from streams.watchdog import end
-
-Positions = Callable[[Iterable[TP], Mapping[TP, int | None]], Awaitable[Mapping[TP, int]]]
 
 STOP_S = 8.0  # of settling at the end: Ctrl-C has to stop all within 10 s
 
@@ -40,13 +38,57 @@ class FaustSettings(msgspec.Struct, frozen=True, kw_only=True):
     slot: str = "0"  # of this process: unique among live ones of a group, the same after a restart (then it rejoins in 2 s)
 
 
-def build_app(name: str, topics: TopicSettings, settings: FaustSettings, positions: Positions) -> faust.App:
-    """An app without agents. `positions(assigned, committed)` says where to read each partition from, and is awaited
-    before the first record comes: what it opens and sends on is settled by then."""
+class PartitionHandler(Protocol):
+    """What stands behind an agent: `Ingest` of events, `LearningLoop` of examples."""
+
+    async def assigned(self, tps: Iterable[TP], committed: Mapping[TP, int | None]) -> Mapping[TP, int]:
+        """Open these partitions; where to read each from."""
+
+    async def revoked(self, tps: Iterable[TP]) -> None:
+        """Settle these partitions and give them up."""
+
+    def buffer(self, event: EventT[Any]) -> None:
+        """Keep a record until it is applied and acknowledged."""
+
+
+def build_app(
+    name: str, topics: TopicSettings, settings: FaustSettings, topic: str, handler: PartitionHandler,
+    ready: Callable[[], Awaitable[None]] | None = None,
+) -> faust.App:  # fmt: skip
+    """An app with one agent, over `topic`: every record goes to the handler's buffer, unacknowledged.
+
+    `ready` and then `handler.assigned` are awaited before the first record comes: what they open and send is settled by
+    then. An error of theirs ends the process, since Faust would log it and go on without the state.
+    """
+
+    async def positions(assigned: Iterable[TP], committed: Mapping[TP, int | None]) -> Mapping[TP, int]:
+        try:
+            if ready is not None:
+                await ready()
+            return await handler.assigned(assigned, committed)
+        except Exception as error:  # noqa: BLE001 - see above
+            end(str(error), error)
+
+    async def revoked(app: faust.App, revoked: Iterable[TP], **kwargs: Any) -> None:
+        await handler.revoked(revoked)
+
+    async def agent(stream: Any) -> None:
+        async for event in stream.noack().events():
+            handler.buffer(event)
+
+    app = _app(name, topics, settings)
+    setattr(app.transport, "Consumer", _consumer(positions))  # noqa: B010 - a class variable for mypy
+    app.agent(app.topic(topic, key_serializer="raw", value_serializer="raw"))(agent)
+    app.on_partitions_revoked.connect(revoked)  # type: ignore[arg-type]
+    _quiet("aiokafka")
+    return app
+
+
+def _app(name: str, topics: TopicSettings, settings: FaustSettings) -> faust.App:
     group = f"{topics.prefix}-{name}"
     folder = Path(tempfile.gettempdir()) / f"segue-faust-{group}-{settings.slot}"  # Faust wants one; nothing is kept in it
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    app = faust.App(
+    return faust.App(
         group,
         broker=[f"kafka://{at}" for at in topics.bootstrap.split(",")],
         datadir=str(folder),
@@ -66,16 +108,16 @@ def build_app(name: str, topics: TopicSettings, settings: FaustSettings, positio
         worker_redirect_stdouts=False,
         logging_config=None,
     )
-    setattr(app.transport, "Consumer", _consumer(positions))  # noqa: B010 - a class variable for mypy
-    _quiet("aiokafka")
-    return app
 
 
 def _quiet(package: str) -> None:
     for name in [n for n in logging.root.manager.loggerDict if n == package or n.startswith(package + ".")]:
         logger = logging.getLogger(name)
-        if not any(isinstance(f, Seldom) for f in logger.filters):
-            logger.addFilter(Seldom())
+        if not any(isinstance(f, Throttle) for f in logger.filters):
+            logger.addFilter(Throttle())
+
+
+Positions = Callable[[Iterable[TP], Mapping[TP, int | None]], Awaitable[Mapping[TP, int]]]
 
 
 def _consumer(positions: Positions) -> type[faust.transport.drivers.aiokafka.Consumer]:
@@ -102,13 +144,43 @@ class Process(Protocol):
 
     app: faust.App
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        """Start all parts."""
 
-    async def stop(self) -> None: ...
+    async def stop(self) -> None:
+        """Settle and stop all parts."""
 
 
-async def run(process: Process) -> None:
-    """Until SIGTERM or Ctrl-C; then settle, within `STOP_S`."""
+P = TypeVar("P")
+
+
+def start_services(process: P, services: Iterable[Callable[[P], Awaitable[None]]]) -> list[asyncio.Task[None]]:
+    """Run services beside the process. One that fails ends it: a process without its service looks alive and isn't."""
+
+    async def run_service(service: Callable[[P], Awaitable[None]]) -> None:
+        try:
+            await service(process)
+        except Exception as error:  # noqa: BLE001 - see above
+            end(f"a service of the {type(process).__name__} failed", error)
+
+    return [asyncio.create_task(run_service(service)) for service in services]
+
+
+async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks, and wait until they have ended."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def run(build: Callable[[], Process]) -> None:
+    """Build a process in an event loop and run it until SIGTERM or Ctrl-C; then settle, within `STOP_S`."""
+    asyncio.run(_run(build))
+
+
+async def _run(build: Callable[[], Process]) -> None:
+    process = build()
     gc.set_threshold(100_000, 20, 100)  # states are small objects without cycles; looking for some took a fifth of the time
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -135,8 +207,8 @@ async def _crashed(app: faust.App) -> None:
     end("Faust stopped by itself", app.crash_reason)
 
 
-class Seldom(logging.Filter):
-    """Lets one line of a kind through every 5 s: without its broker a client logs 75 errors a second."""
+class Throttle(logging.Filter):
+    """Lets one line of each place in the code through every 5 s: without its broker a client logs 75 errors a second."""
 
     def __init__(self, every_s: float = 5.0) -> None:
         super().__init__()
@@ -144,20 +216,9 @@ class Seldom(logging.Filter):
         self._last: dict[tuple[str, int], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is logged."""
         place, now = (record.pathname, record.lineno), time.monotonic()
         if now - self._last.get(place, -self._every_s) < self._every_s:
             return False
         self._last[place] = now
         return True
-
-
-class Taker(Protocol):
-    """Who takes what an agent is given: `Ingest` of events, `Teaching` of examples."""
-
-    def take(self, event: EventT[Any]) -> None: ...
-
-
-async def consume(stream: Any, taker: Taker) -> None:
-    """The agent: every record goes to a buffer, unacknowledged; what happens then is `commit` there."""
-    async for event in stream.noack().events():
-        taker.take(event)

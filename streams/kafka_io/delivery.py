@@ -1,4 +1,4 @@
-"""Sending what an outbox holds, and waiting until the broker has it."""
+"""Sends the rows of an outbox, and knows when the broker has them."""
 from __future__ import annotations
 
 import asyncio
@@ -15,18 +15,17 @@ class Delivery:
     """An idempotent producer for the rows of outboxes. It retries until the broker answers, and keeps their order.
 
     A record can't overtake one that fails: the broker refuses what comes after a missing sequence number. So a reader
-    that drops what is not above its mark loses nothing, and many records can be on their way at once.
+    that drops records at or below its sequence mark loses nothing, and many records can be on their way at once.
     """
 
     def __init__(self, settings: TopicSettings) -> None:
         self._settings = settings
-        self._names = names(settings.prefix)
+        self.topics = names(settings.prefix)
         self._partition = partitioner(settings.events_partitioner)
         self._producer: AIOKafkaProducer | None = None
-        self.records = 0
-        self.bytes = 0
 
     async def start(self) -> None:
+        """Connect to the broker."""
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self._settings.bootstrap,
             enable_idempotence=True,
@@ -36,33 +35,32 @@ class Delivery:
         await self._producer.start()
 
     async def stop(self) -> None:
+        """Wait for what is on its way, and disconnect."""
         if self._producer is not None:
             await self._producer.stop()
             self._producer = None
 
-    async def begin(self, rows: Iterable[Out]) -> list[asyncio.Future[RecordMetadata]]:
-        """Hand records over in order; each future is done when the broker has its record."""
-        return [await self._start(row) for row in rows]
+    async def start_sending(self, rows: Iterable[Out]) -> list[asyncio.Future[RecordMetadata]]:
+        """Hand records to the producer in order; each future is done when the broker has its record."""
+        return [await self._send(row) for row in rows]
 
     async def send(self, rows: Iterable[Out]) -> None:
-        """Return when the broker has all."""
-        await asyncio.gather(*await self.begin(rows))
+        """Send records; return when the broker has all."""
+        await asyncio.gather(*await self.start_sending(rows))
 
     async def append(self, row: Out) -> int:
-        """Send one record; its offset."""
-        return (await (await self._start(row))).offset
+        """Send one record; return its offset."""
+        return (await (await self._send(row))).offset
 
     def partition(self, key: bytes) -> int:
-        """Of a user, in `events`."""
+        """The partition of a user's events. `key`: the user id."""
         return self._partition(key, self._settings.partitions)
 
-    async def _start(self, row: Out) -> asyncio.Future[RecordMetadata]:
+    async def _send(self, row: Out) -> asyncio.Future[RecordMetadata]:
         if self._producer is None:
             raise ValueError("the producer is not started")
         partition = row.partition
         if partition < 0:
             partition = self.partition(row.key) if row.key is not None and row.topic in ("events", "exposures") else 0
-        self.records += 1
-        self.bytes += len(row.value)
         value = row.value or None  # a tombstone: compaction forgets nothing less
-        return await self._producer.send(getattr(self._names, row.topic), value, key=row.key, partition=partition)
+        return await self._producer.send(getattr(self.topics, row.topic), value, key=row.key, partition=partition)

@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
-from streams.core.join.arrivals import arrivals
-from streams.core.join.records import Arrived
+from streams.core.join.records import Arrived, arrivals
 from streams.kafka_io.topics import ClientOptions, TopicSettings, names
 
 POLL_MS = 200
@@ -20,47 +20,51 @@ class RangeError(ValueError):
 
 
 def metrics(settings: TopicSettings, from_start: bool, seconds: float | None) -> Iterator[Any]:
-    """Records of `metrics`: what is there, and what comes within the seconds (None: for ever)."""
-    from kafka import KafkaConsumer, TopicPartition
-
-    at = TopicPartition(names(settings.prefix).metrics, 0)
-    consumer = KafkaConsumer(bootstrap_servers=settings.bootstrap.split(","), enable_auto_commit=False, **PATIENCE)
-    try:
-        consumer.assign([at])
-        (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(at)
+    """Records of `metrics`, decoded: those that are there, if `from_start`, and those that come within the seconds (None: for ever)."""
+    with consumer(settings, names(settings.prefix).metrics, 0, PATIENCE) as (client, at):
+        (client.seek_to_beginning if from_start else client.seek_to_end)(at)
         until = None if seconds is None else time.monotonic() + seconds
-        end = consumer.end_offsets([at])[at]
-        while consumer.position(at) < end or until is None or time.monotonic() < until:
-            for records in consumer.poll(timeout_ms=POLL_MS).values():
-                yield from (msgspec.json.decode(record.value) for record in records)
-    finally:
-        consumer.close()
+        end = client.end_offsets([at])[at]
+        while client.position(at) < end or until is None or time.monotonic() < until:
+            yield from (msgspec.json.decode(record.value) for record in poll(client))
 
 
 def events(settings: TopicSettings, partition: int, first: int | None, end: int | None) -> Iterator[tuple[int, Arrived]]:
-    """Records of one partition of `events` as the worker takes them, with their offsets, from `first` up to `end` (not in it)."""
-    from kafka import KafkaConsumer, TopicPartition
+    """Records of one partition of `events` as the worker applies them, with their offsets: [first, end), None the topic's own bound.
 
+    Raises RangeError where the topic has no such partition or offsets.
+    """
     topic = names(settings.prefix).events
-    at = TopicPartition(topic, partition)
-    consumer = KafkaConsumer(
-        bootstrap_servers=settings.bootstrap.split(","), enable_auto_commit=False, max_partition_fetch_bytes=32 << 20, **PATIENCE
-    )
-    try:
-        known = consumer.partitions_for_topic(topic)
-        if not known or partition not in known:
+    with consumer(settings, topic, partition, PATIENCE | {"max_partition_fetch_bytes": 32 << 20}) as (client, at):
+        if partition not in (client.partitions_for_topic(topic) or ()):
             raise RangeError(f"no partition {partition} of {topic} at {settings.bootstrap}; `segue topics` shows what is there")
-        consumer.assign([at])
-        begin, after = consumer.beginning_offsets([at])[at], consumer.end_offsets([at])[at]
+        begin, after = client.beginning_offsets([at])[at], client.end_offsets([at])[at]
         start, stop = begin if first is None else first, after if end is None else end
         if start < begin or stop > after:
             raise RangeError(f"{topic}-{partition} holds the offsets {begin}:{after}, not {start}:{stop}")
-        consumer.seek(at, start)
-        while consumer.position(at) < stop:
-            for records in consumer.poll(timeout_ms=POLL_MS).values():
-                for record in records:
-                    if record.offset < stop:
-                        for arrived in arrivals(f"{topic}-{partition}", record.offset, record.timestamp, record.headers, record.value):
-                            yield record.offset, arrived
+        client.seek(at, start)
+        while client.position(at) < stop:
+            for record in poll(client):
+                if record.offset < stop:
+                    for arrived in arrivals(f"{topic}-{partition}", record.offset, record.timestamp, record.headers, record.value):
+                        yield record.offset, arrived
+
+
+@contextmanager
+def consumer(settings: TopicSettings, topic: str, partition: int, options: ClientOptions) -> Iterator[tuple[Any, Any]]:
+    """A kafka-python consumer of one partition, without a group, and the partition as its methods name it; closed at the end."""
+    from kafka import KafkaConsumer, TopicPartition
+
+    client = KafkaConsumer(bootstrap_servers=settings.bootstrap.split(","), enable_auto_commit=False, **options)
+    at = TopicPartition(topic, partition)
+    try:
+        client.assign([at])
+        yield client, at
     finally:
-        consumer.close()
+        client.close()
+
+
+def poll(client: Any) -> Iterator[Any]:
+    """The records that come within `POLL_MS`."""
+    for records in client.poll(timeout_ms=POLL_MS).values():
+        yield from records

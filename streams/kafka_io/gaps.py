@@ -1,4 +1,4 @@
-"""A group-less look into a log: where it begins and ends, and whether anything stands at given offsets."""
+"""A look into a log without a consumer group: where a partition begins and ends, and whether a range of offsets holds a record."""
 from __future__ import annotations
 
 import asyncio
@@ -17,6 +17,7 @@ class LogReader:
         self._lock = asyncio.Lock()
 
     async def start(self) -> None:
+        """Connect to the broker."""
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest",
             max_partition_fetch_bytes=LARGEST_MESSAGE_BYTES,
@@ -24,19 +25,20 @@ class LogReader:
         await self._consumer.start()
 
     async def stop(self) -> None:
+        """Disconnect; without effect before `start`."""
         if self._consumer is not None:
             await self._consumer.stop()
             self._consumer = None
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """First offset that is there, and the one that comes next."""
+        """The first offset that is there, and the one that comes next."""
         at = TopicPartition(topic, partition)
         consumer = self._started()
         first, after = await asyncio.gather(consumer.beginning_offsets([at]), consumer.end_offsets([at]))
         return first[at], after[at]
 
-    async def anything(self, topic: str, partition: int, first: int, end: int) -> int | None:
-        """The first offset in [first, end) that holds a record."""
+    async def first_record(self, topic: str, partition: int, first: int, end: int) -> int | None:
+        """The first offset in [first, end) that holds a record; None where none does."""
         at = TopicPartition(topic, partition)
         consumer = self._started()
         async with self._lock:
@@ -50,5 +52,5 @@ class LogReader:
 
     def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            raise ValueError("the reader is not started")
+            raise ValueError("the log reader is not started")
         return self._consumer

@@ -1,4 +1,4 @@
-"""What Segue's own topics carry, as bytes. Every record that has effects names its source, so that a reader drops repeats."""
+"""The records of Segue's own topics, as bytes. Each names its source, so that a reader drops repeated ones."""
 from __future__ import annotations
 
 import msgspec
@@ -11,14 +11,14 @@ CHUNK_BYTES = 1 << 20  # of one record of `examples`: far below the topic's limi
 
 
 class Examples(msgspec.Struct, frozen=True, array_like=True):
-    """`examples`: records of one source partition, in order; a reader keeps one mark (offset, index, n) a source."""
+    """`examples`: records of one source partition, in order; a reader keeps one sequence mark (offset, index, n) a source."""
 
     source: int
     records: list[Outgoing]
 
 
 class Increments(msgspec.Struct, frozen=True, array_like=True):
-    """`popularity`: what the events of one source partition added, by their offsets; a reader keeps one mark a source."""
+    """`popularity`: what the events of one source partition added, by their offsets; a reader keeps one offset a source."""
 
     source: int
     rows: list[tuple[int, list[Increment]]]  # (offset, all increments of that offset), offsets ascending
@@ -36,16 +36,16 @@ class Delta(msgspec.Struct, frozen=True, array_like=True, tag="delta"):
     """`model-updates`: what one or several steps changed."""
 
     epoch: int
-    first: int  # versions first..version; a copy at first - 1 or later can take it
+    first: int  # versions first..version; a replica at first - 1 or later can apply it
     version: int
     watermark_ms: int
-    arrivals_ms: list[int]  # broker append of every act that these versions learned from
+    arrivals_ms: list[int]  # broker append of every feedback that these versions learned from
     rows: bytes  # of online_model: absolute values by key; empty: no step was made
-    strategy_bandit: bytes = b""  # what choices among strategies depend on, whole; empty: as it was
+    strategy_bandit: bytes = b""  # its whole state; empty: unchanged
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True, tag="beat"):
-    """`model-updates`: the learner lives, though it had nothing to learn for a second."""
+    """`model-updates`: the learner is alive, and had nothing to learn for a second."""
 
     epoch: int
     version: int
@@ -66,11 +66,12 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def id(self) -> tuple[str, int, int, int]:
+        """(topic, partition, offset, index)."""
         return self.topic, self.partition, self.offset, self.index
 
 
 class Out(msgspec.Struct, frozen=True, array_like=True):
-    """A row of the outbox: one Kafka record that is to be sent."""
+    """A row of the outbox: one Kafka record to be sent."""
 
     topic: str  # field of `topics.Topics`
     partition: int  # -1: by the key
@@ -94,7 +95,11 @@ dead_letter = _letter.decode
 
 
 def example_chunks(source: int, records: list[Outgoing], limit: int = CHUNK_BYTES) -> list[bytes]:
-    """Records as values of `examples`, each at most about `limit` bytes."""
+    """Records as values of `examples`, each at most about `limit` bytes; one that is larger goes alone.
+
+    >>> example_chunks(0, [])
+    []
+    """
     if not records:
         return []
     whole = encode(Examples(source, records))

@@ -1,4 +1,4 @@
-"""A reader that a process has for itself, without a group: all partitions of a topic, from given offsets, for ever."""
+"""Reads all partitions of a topic, without a consumer group, from given offsets, for ever."""
 from __future__ import annotations
 
 import asyncio
@@ -24,7 +24,7 @@ class Reader:
         self.topic = topic
 
     async def run(self) -> None:
-        """Read, and hand on what came."""
+        """Read, and pass what came to the handler, one partition at a time. An error ends the process."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest",
             max_partition_fetch_bytes=LARGEST_MESSAGE_BYTES,
@@ -38,8 +38,8 @@ class Reader:
                 while True:
                     if not self.caught_up.is_set() and all([await consumer.position(at) >= ends[at] for at in self._at]):
                         self.caught_up.set()
-                    got = await consumer.getmany(timeout_ms=1000 if self.caught_up.is_set() else 50)
-                    for records in got.values():
+                    polled = await consumer.getmany(timeout_ms=1000 if self.caught_up.is_set() else 50)
+                    for records in polled.values():
                         await self._handle(records)
             finally:
                 await consumer.stop()

@@ -1,8 +1,8 @@
 """`segue send`: a log into `events`, as arrays of one partition each, and its catalog before it.
 
 In this order: the items, acknowledged; `log-begin` in every partition; the rows, in log order within a partition; one
-closing tick last in every partition. Between the two the worker writes no ticks, so what becomes of the log follows
-from its rows alone. Arrival times go as a header: the broker would say when the log was sent.
+closing tick last in every partition. Between the two the worker writes no ticks, so the state follows from the rows of the
+log alone. Arrival times are sent as a header: the broker's own would be the time of sending.
 """
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from streams.core.join.arrivals import ARRIVAL, pack_arrivals
 from streams.core.join.events import LogBegin, Tick
 from streams.core.join.items import Item
+from streams.core.join.records import ARRIVAL, pack_arrivals
 from streams.kafka_io.topics import LARGEST_MESSAGE_BYTES, TopicSettings, names, partitioner
 
 ARRAY_RECORDS = 500  # of one Kafka record: as many as a flush takes
@@ -26,7 +26,7 @@ Row = tuple[bytes, int | None]  # JSON of one record; its arrival, None = at its
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True):
-    """What was sent."""
+    """How much was sent."""
 
     items: int
     rows: int
@@ -46,7 +46,7 @@ async def send(
     progress: Callable[[int], None] | None = None,
     array_records: int = ARRAY_RECORDS,
 ) -> Sent:  # fmt: skip
-    """Send it all and wait until the broker has it."""
+    """Send a catalog and a log, and wait until the broker has them. `progress` gets the number of rows so far."""
     async with _sending(settings, array_records) as sender:
         n_items = await sender.items(items)
         await sender.everywhere(msgspec.json.encode(LogBegin(ts=0, source=source[:256])))
@@ -64,13 +64,13 @@ async def send(
 
 
 async def send_items(settings: TopicSettings, items: Iterable[Item]) -> int:
-    """Only a catalog; how many items."""
+    """Send a catalog alone; how many items."""
     async with _sending(settings) as sender:
         return await sender.items(items)
 
 
 async def send_closing(settings: TopicSettings) -> None:
-    """Only the closing tick, into every partition: what is open closes now, as at the end of a log."""
+    """Send the closing tick alone, into every partition: open joins close now, as at the end of a log."""
     async with _sending(settings) as sender:
         await sender.everywhere(msgspec.json.encode(Tick(ts=0, last=True)))
 
@@ -89,7 +89,7 @@ async def _sending(settings: TopicSettings, array_records: int = ARRAY_RECORDS) 
 
 
 class _Sender:
-    """Arrays in the making, one a partition."""
+    """Sends rows in arrays, one open array a partition."""
 
     def __init__(self, producer: AIOKafkaProducer, settings: TopicSettings, array_records: int) -> None:
         self._producer, self._settings, self._array_records = producer, settings, array_records
@@ -97,25 +97,26 @@ class _Sender:
         self._partition = partitioner(settings.events_partitioner)
         self._open: list[list[Row]] = [[] for _ in range(settings.partitions)]
         self._sizes = [0] * settings.partitions
-        self._flying: set[asyncio.Future[object]] = set()
+        self._pending: set[asyncio.Future[object]] = set()
         self.records = self.bytes = 0
 
     async def items(self, items: Iterable[Item]) -> int:
+        """Send a catalog, and wait; how many items."""
         n = 0
         for item in items:
             await self._send(self._topics.catalog, 0, msgspec.json.encode(item), key=item.item_id.encode())
             n += 1
-        await self._land(0)
+        await self._wait(0)
         return n
 
     async def everywhere(self, value: bytes) -> None:
-        """One record into every partition, and wait."""
+        """Send one record into every partition, and wait."""
         for partition in range(self._settings.partitions):
             await self._send(self._topics.events, partition, value)
-        await self._land(0)
+        await self._wait(0)
 
     async def row(self, raw: bytes, arrival: int | None) -> None:
-        """Into its user's array; what is not one valid record goes alone, so that it can't spoil an array."""
+        """Add a row to its user's array; what is not one valid record is sent alone, so that it can't spoil an array."""
         user = _user(raw)
         if user is None or len(raw) > ARRAY_BYTES:
             await self._alone(raw, arrival, user or "")
@@ -131,9 +132,10 @@ class _Sender:
             await self._close(at)
 
     async def flush(self) -> None:
+        """Send the open arrays, and wait."""
         for partition in range(self._settings.partitions):
             await self._close(partition)
-        await self._land(0)
+        await self._wait(0)
 
     async def _alone(self, raw: bytes, arrival: int | None, user: str) -> None:
         at = self._partition(user.encode("utf-8", "surrogatepass"), self._settings.partitions)
@@ -152,15 +154,15 @@ class _Sender:
     ) -> None:
         self.records += 1
         self.bytes += len(value)
-        self._flying.add(await self._producer.send(topic, value, key=key, partition=partition, headers=headers))
-        await self._land(IN_FLIGHT)
+        self._pending.add(await self._producer.send(topic, value, key=key, partition=partition, headers=headers))
+        await self._wait(IN_FLIGHT)
 
-    async def _land(self, at_most: int) -> None:
-        """Wait until no more than so many are under way; raises what went wrong with one."""
-        while len(self._flying) > at_most:
-            done, self._flying = await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
-            for one in done:
-                one.result()
+    async def _wait(self, at_most: int) -> None:
+        """Wait until no more than so many are under way; raises the error of one that failed."""
+        while len(self._pending) > at_most:
+            done, self._pending = await asyncio.wait(self._pending, return_when=asyncio.FIRST_COMPLETED)
+            for record in done:
+                record.result()
 
 
 def _user(raw: bytes) -> str | None:

@@ -9,9 +9,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 HOUR_MS = 3_600_000
 LARGEST_MESSAGE_BYTES = 32 << 20  # of what workers and learner write among themselves: dense parameters of a wide model fit
@@ -25,7 +26,7 @@ class TopicSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     bootstrap: str = "127.0.0.1:9092"  # HOST:PORT, several separated by commas
     prefix: str = "segue"  # of every topic; another prefix is another system on the same broker
-    partitions: int = 4  # of `events`: the most workers that can share the work; fixed for a prefix
+    partitions: Annotated[int, Meta(ge=1, le=1024)] = 4  # of `events`: the most workers that can share the work; fixed for a prefix
     events_partitioner: Partitioner = "murmur2"  # how the product's own producers choose a partition; librdkafka: crc32
     replication: int = 1  # 3 in a cluster
     events_retention_h: float = 168.0  # a week: what a lost store can be rebuilt from
@@ -33,8 +34,6 @@ class TopicSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_event_bytes: int = 1 << 20  # of one record of `events`; the broker's own default
 
     def __post_init__(self) -> None:
-        if not 1 <= self.partitions <= 1024:
-            raise ValueError(f"partitions must be 1..1024, got {self.partitions}")
         if not self.prefix or not all(c.isalnum() or c in "._-" for c in self.prefix) or len(self.prefix) > 200:
             raise ValueError(f"prefix must be letters, digits, '.', '_' or '-', got {self.prefix!r}")
 
@@ -70,7 +69,7 @@ class Unreachable(RuntimeError):
 
 @contextmanager
 def reaching(bootstrap: str) -> Iterator[None]:
-    """A broker that can't be reached is an answer, not a stack."""
+    """Turns errors of the Kafka clients into `Unreachable`, which says what to do."""
     from aiokafka.errors import KafkaConnectionError
     from kafka.errors import KafkaError
 
@@ -82,12 +81,16 @@ def reaching(bootstrap: str) -> Iterator[None]:
 
 
 def names(prefix: str) -> Topics:
-    """`prefix.events`, `prefix.catalog`, …"""
+    """The topics of a prefix.
+
+    >>> names("segue").model_updates
+    'segue.model-updates'
+    """
     return Topics(**{f: f"{prefix}.{f.replace('_', '-')}" for f in Topics.__struct_fields__})
 
 
 def wanted(settings: TopicSettings) -> list[Wanted]:
-    """All topics of a prefix."""
+    """All topics of a prefix, as they must be."""
     t = names(settings.prefix)
     hours = {"retention.ms": str(int(settings.retention_h * HOUR_MS))}
     long = {"retention.ms": str(int(settings.events_retention_h * HOUR_MS))}
@@ -108,67 +111,65 @@ def wanted(settings: TopicSettings) -> list[Wanted]:
 
 
 def create(settings: TopicSettings, client: ClientOptions | None = None) -> list[str]:
-    """Make the topics that are missing, check the others; the names of those made."""
-    from kafka import KafkaAdminClient
+    """Make the topics that are missing, check the others; the names of those made.
+
+    Raises TopicProblem where one is not as it must be.
+    """
     from kafka.errors import TopicAlreadyExistsError
 
-    admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap.split(","), **(client or {}))
-    try:
-        there = set(admin.list_topics())
-        made = []
+    made = []
+    with _admin(settings, client) as admin:
+        existing = set(admin.list_topics())
         for topic in wanted(settings):
-            if topic.name in there:
+            if topic.name in existing:
                 continue
+            spec = {"num_partitions": topic.partitions, "replication_factor": settings.replication, "configs": topic.config}
             try:
-                admin.create_topics(
-                    {topic.name: {"num_partitions": topic.partitions, "replication_factor": settings.replication, "configs": topic.config}},
-                    wait_for_metadata=True,
-                )
+                admin.create_topics({topic.name: spec}, wait_for_metadata=True)
                 made.append(topic.name)
             except TopicAlreadyExistsError:
                 pass  # another process was quicker
         found = problems(admin, settings)
-    finally:
-        admin.close()
     if found:
         raise TopicProblem("\n".join(found))
     return made
 
 
 def delete(settings: TopicSettings, made: list[str], client: ClientOptions | None = None) -> None:
-    """Take topics away, with all that is in them."""
-    from kafka import KafkaAdminClient
-
-    admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap.split(","), **(client or {}))
-    try:
+    """Delete topics, with all that is in them."""
+    with _admin(settings, client) as admin:
         admin.delete_topics(made)
-    finally:
-        admin.close()
 
 
 def check(settings: TopicSettings, client: ClientOptions | None = None) -> list[str]:
     """What is not as it must be, a line each; empty: all is well."""
+    with _admin(settings, client) as admin:
+        return problems(admin, settings)
+
+
+@contextmanager
+def _admin(settings: TopicSettings, client: ClientOptions | None) -> Iterator[Any]:
     from kafka import KafkaAdminClient
 
     admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap.split(","), **(client or {}))
     try:
-        return problems(admin, settings)
+        yield admin
     finally:
         admin.close()
 
 
-def problems(admin: object, settings: TopicSettings) -> list[str]:
-    """The same over an open kafka-python admin client."""
+def problems(admin: Any, settings: TopicSettings) -> list[str]:
+    """As `check`, over an open kafka-python admin client."""
     from kafka.admin import ConfigResource, ConfigResourceType
 
-    there = set(admin.list_topics())  # type: ignore[attr-defined]
-    out = [f"topic {w.name} is missing; `segue topics --create` makes it" for w in wanted(settings) if w.name not in there]
-    present = [w for w in wanted(settings) if w.name in there]
+    existing = set(admin.list_topics())
+    out = [f"topic {w.name} is missing; `segue topics --create` makes it" for w in wanted(settings) if w.name not in existing]
+    present = [w for w in wanted(settings) if w.name in existing]
     if not present:
         return out
-    counts = {t["name"]: len(t["partitions"]) for t in admin.describe_topics([w.name for w in present])}  # type: ignore[attr-defined]
+    counts = {t["name"]: len(t["partitions"]) for t in admin.describe_topics([w.name for w in present])}
     resources = [ConfigResource(ConfigResourceType.TOPIC, w.name) for w in present]
-    configs = admin.describe_configs(resources, config_filter="all")["topic"]  # type: ignore[attr-defined]
+    configs = admin.describe_configs(resources, config_filter="all")["topic"]
     for w in present:
         if counts[w.name] != w.partitions:
             out.append(
@@ -190,7 +191,11 @@ def _suffices(key: str, found: str | None, value: str) -> bool:
 
 
 def partitioner(kind: Partitioner) -> Callable[[bytes, int], int]:
-    """(key, partition count) -> partition, as that kind of producer chooses it."""
+    """(key, partition count) -> partition, as that kind of producer chooses it.
+
+    >>> partitioner("crc32")(b"123456789", 1000) == 0xCBF43926 % 1000
+    True
+    """
     return _murmur2 if kind == "murmur2" else _crc32
 
 

@@ -1,20 +1,19 @@
-"""From a request to a list or a page, beside the taking in of events: one thread, which alone has the shelves and moves the model on.
+"""From a request to a slate or a page, beside ingest: one thread, which alone holds the candidate index and updates the model.
 
-What changes (items, popularity, versions of the model) and what is asked go through that thread one by one, so nothing
-is locked, a list is of one moment, and the version it names is the one that scored it. Of what is asked one is there at a
-time, the rest waits in front of it in the order it came: a change waits for one list, however many are asked for.
+Changes (items, popularity, versions of the model) and requests go through that thread one by one. So nothing is locked,
+a slate is of one moment, and the version it names is the one that scored it. One request at a time is in the thread; the
+others wait in front of it in the order they came. So a change waits for one slate, however many are requested.
 
-Two threads share one interpreter lock, which a model gives up and wants back with each of its operations: a busy loop
-would take 5 ms each time. So taking in waits, between two small slices, for the list that is being made (`turn`).
-Measured on two busy cores, 20 lists and 20,000 events a second asked for: list p50 / p99 31 / 54 ms without turns, 21 /
-32 ms with them, 18 / 25 ms when made in the loop itself, which then stands still for 22 ms (p99) instead of 10.
+Two threads share one interpreter lock, which a model releases and takes again with each of its operations: a busy event
+loop would hold it for 5 ms each time. So ingest waits, between two small slices, for the slate that is being made (`turn`).
+Measured on two busy cores at 20 slates and 20,000 events a second, slate p50 / p99: 31 / 54 ms without turns, 21 / 32 ms
+with them, 18 / 25 ms when made in the event loop itself, which then stands still for 22 ms (p99) instead of 10.
 """
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,73 +22,81 @@ from rocksdict import DbClosedError
 from online_model.features import POPULARITY_HALF_LIVES_H
 from online_model.popularity import POPULAR, Increment, of_item
 from streams.core.join import co_listening, keys
-from streams.core.join.catalog import Catalog, Known
+from streams.core.join.catalog import Catalog, CatalogItem
 from streams.core.join.events import Event, Exposure
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import UserState
-from streams.core.serving.candidates import POPULAR_HALF_LIFE_H, CatalogIndex
-from streams.core.serving.explain import Explanation, Recent, explained
+from streams.core.serving.catalog_index import POPULAR_HALF_LIFE_H, CatalogIndex
+from streams.core.serving.explain import Explanation, RecentTraces, explained
+from streams.core.serving.model_view import ModelView
 from streams.core.serving.pages import PageMaker, PageRequest, PageSettings, ServedPage
 from streams.core.serving.recommend import Recommender, RecommendSettings, ServedSlate, SlateRequest
+from streams.core.state.rows import UserState
+from streams.core.state.tables import Row
 from streams.watchdog import end
 from streams.worker.replica import Replica
 
-SEED = 0  # of chance in lists; what makes two lists differ is the id and the time of their requests
+SEED = 0  # of the draws in slates; two slates differ by the id and the time of their requests
 T = TypeVar("T")
+Served = TypeVar("Served", ServedSlate, ServedPage)
 _DAY = POPULARITY_HALF_LIVES_H.index(POPULAR_HALF_LIFE_H)
 
 
-class Moved(Exception):  # noqa: N818 - it is an answer
-    """The partition was given up while a list or a page was being made of it."""
+class PartitionMovedError(Exception):
+    """The partition was given up while a slate or a page was being made of it."""
 
 
-class Answers:
-    """Told of all that changes, from the event loop; asked for lists and pages, from the event loop."""
+class ServingThread:
+    """Makes slates and pages in a thread of its own. All methods are called from the event loop, changes and requests alike."""
 
     def __init__(
         self, settings: RecommendSettings, pages: PageSettings, partition: PartitionSettings, model: Replica, thread: Executor,
-        recent: Recent,
+        recent: RecentTraces,
     ) -> None:  # fmt: skip
-        """`thread`: one, the same that the model moves on in. `recent`: of what can be explained; from here on that thread's."""
-        self._catalog, self._shelves = Catalog(), CatalogIndex()  # a catalog of its own, so that both are of one moment
-        self._recommender = Recommender(settings, partition, self._catalog, self._shelves)
+        """`thread`: a single one, in which `model` applies its versions too. `recent`: traces for `explain`; only that thread uses it."""
+        self._catalog, self._index = Catalog(), CatalogIndex()  # a catalog of its own, so that both are of one moment
+        self._recommender = Recommender(settings, partition, self._catalog, self._index)
         self._pages = PageMaker(pages, self._recommender)
         self._decay = of_item(partition.rate_half_life_h)
         self._model, self._thread, self._recent = model, thread, recent
-        self._line = asyncio.Lock()  # whose turn it is among those that ask
+        self._requests = asyncio.Lock()  # held by the request that is in the thread
         self._making: asyncio.Future[Any] | None = None
 
-    async def answer(self, request: SlateRequest, request_id: str, partition: Partition, now_ms: int) -> ServedSlate:
-        """The list, which can be explained from then on. `partition`: the user's; of a guest, any."""
-        return await self._made(self._make, request, request_id, _user(request.user_id, partition), partition, now_ms)
+    async def slate(self, request: SlateRequest, request_id: str, partition: Partition, now_ms: int) -> ServedSlate:
+        """The slate, which can be explained from then on. `partition`: the user's; for a guest, any.
+
+        Raises PartitionMovedError where another worker got the partition meanwhile.
+        """
+        return await self._request(
+            self._make, self._recommender.recommend, request, request_id, partition, _user(request, partition), now_ms
+        )
 
     async def page(self, request: PageRequest, request_id: str, partition: Partition, now_ms: int) -> ServedPage:
-        """The page; the rest as of a list."""
-        return await self._made(self._make_page, request, request_id, _user(request.user_id, partition), partition, now_ms)
+        """The page; parameters and errors as of `slate`."""
+        return await self._request(self._make, self._pages.page, request, request_id, partition, _user(request, partition), now_ms)
 
     async def explain(self, request_id: str) -> Explanation | None:
-        """Why one of the last lists is as it is; None of any other."""
+        """Why one of the newest slates or pages is as it is; None for any other request."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._explain, request_id)
 
     async def turn(self) -> None:
-        """Let the list or page that is being made, if there is one, be made first; those behind it wait for the next turn."""
+        """Wait for the slate or page that is being made, if there is one; those behind it wait for the next turn."""
         if self._making is not None:
             await asyncio.wait([self._making])
 
-    def take(self, changes: Sequence[tuple[Known | str, int]]) -> None:
-        """Items that are new or have changed; a string is the id of one that is deleted. Each with its record's time."""
-        self._later(self._take, changes)
+    def update_items(self, changes: Sequence[tuple[CatalogItem | str, int]]) -> None:
+        """Index items that are new or have changed; a string is the id of a deleted one. Each with its record's time, ms."""
+        self._submit(self._update_items, changes)
 
-    def hear(self, increments: Iterable[Increment]) -> None:
-        """What events added to the popularity of items."""
+    def add_popularity(self, increments: Iterable[Increment]) -> None:
+        """Add what events contributed to the popularity of items."""
         good = [i for i in increments if i.mask & POPULAR]
         if good:
-            self._later(self._hear, good)
+            self._submit(_for_each, self._index.add, good)
 
-    def meet(self, arrived: Iterable[Arrived]) -> None:
-        """Items by their names, as events have them: all that is known where there is no catalog."""
+    def add_named_items(self, arrived: Iterable[Arrived]) -> None:
+        """Index the items that events name: all there is without a catalog."""
         names: dict[str, None] = {}
         for record in (a.record for a in arrived):
             if isinstance(record, Event):
@@ -97,42 +104,39 @@ class Answers:
             elif isinstance(record, Exposure):
                 names |= {slot.item_id: None for slot in record.slots}
         if names:
-            self._later(self._meet, names)
+            self._submit(_for_each, self._index.add_uncatalogued, names)
 
-    def begin(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
-        """Popularity as it was kept, by item, and what followed it: rows of one partition, or of all, parts then under one key each."""
-        self._later(self._begin, rows)
+    def seed_popularity(self, popularity: Iterable[Row], co_listening: Iterable[Row]) -> None:
+        """What was kept of items: rows of one partition, or of all, each partition's then under the item's key."""
+        self._submit(self._seed_popularity, popularity, co_listening)
 
-    async def _made(self, make: Callable[..., T], *given: Any) -> T:
-        async with self._line:
-            self._making = asyncio.get_running_loop().run_in_executor(self._thread, make, *given)
+    async def _request(self, make: Callable[..., T], *arguments: Any) -> T:
+        async with self._requests:
+            self._making = asyncio.get_running_loop().run_in_executor(self._thread, make, *arguments)
             try:
                 return await self._making
             finally:
                 self._making = None
 
-    def _make(self, request: SlateRequest, request_id: str, user: UserState | None, partition: Partition, now_ms: int) -> ServedSlate:
-        model = self._model
-        there = model.version is not None
-        with _at(partition):
-            made = self._recommender.recommend(
-                request, request_id, user, partition.glance, model.predict if there else None,
-                now_ms, SEED, model.version, model.age_ms if there else 0, there and model.stale, model.strategy_bandit,
-                model.user_vector if there else None,
-            )  # fmt: skip
-        self._recent.put(request_id, made.trace)
-        return made
+    def _make(
+        self, make: Callable[..., Served], request: SlateRequest | PageRequest, request_id: str, partition: Partition,
+        user: UserState | None, now_ms: int,
+    ) -> Served:  # fmt: skip
+        try:
+            served = make(request, request_id, user, partition.glance, self._view(), now_ms, SEED)
+        except DbClosedError as error:
+            raise PartitionMovedError(f"partition {partition.number} has just moved to another worker") from error
+        self._recent.put(request_id, served.trace)
+        return served
 
-    def _make_page(self, request: PageRequest, request_id: str, user: UserState | None, partition: Partition, now_ms: int) -> ServedPage:
-        model = self._model
-        there = model.version is not None
-        with _at(partition):
-            made = self._pages.page(
-                request, request_id, user, partition.glance, model.predict if there else None, model.strategy_bandit,
-                now_ms, SEED, model.version, model.age_ms if there else 0, there and model.stale, model.user_vector if there else None,
-            )  # fmt: skip
-        self._recent.put(request_id, made.trace)
-        return made
+    def _view(self) -> ModelView:
+        """The model as it is now."""
+        m = self._model
+        if m.version is None:
+            return ModelView(bandit=m.strategy_bandit)
+        return ModelView(
+            predict=m.predict, user_vector=m.user_vector, bandit=m.strategy_bandit, version=m.version, age_ms=m.age_ms, stale=m.stale
+        )
 
     def _explain(self, request_id: str) -> Explanation | None:
         trace = self._recent.get(request_id)
@@ -141,30 +145,21 @@ class Answers:
         there = self._model.version is not None
         return explained(request_id, trace, self._recommender.name, self._model.attended if there else None, self._model.version)
 
-    def _take(self, changes: Sequence[tuple[Known | str, int]]) -> None:
+    def _update_items(self, changes: Sequence[tuple[CatalogItem | str, int]]) -> None:
         for change, ms in changes:
             if isinstance(change, str):
                 self._catalog.delete(change)
-                self._shelves.delete(keys.key("item", change))
+                self._index.delete(keys.key("item", change))
             else:
-                self._shelves.put(self._catalog.hold(change), ms)
+                self._catalog[change.key] = change
+                self._index.put(change, ms)
 
-    def _hear(self, increments: Iterable[Increment]) -> None:
-        for increment in increments:
-            self._shelves.add(increment)
-
-    def _meet(self, names: Iterable[str]) -> None:
-        for name in names:
-            self._shelves.meet(name)
-
-    def _begin(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+    def _seed_popularity(self, popularity_rows: Iterable[Row], co_listening_rows: Iterable[Row]) -> None:
         sums: dict[int, tuple[int, float]] = {}
         parts: dict[int, list[bytes]] = {}
-        for key, row in rows:
-            followed = co_listening.item(key)
-            if followed is not None:
-                parts.setdefault(followed, []).append(row)
-                continue
+        for key, row in co_listening_rows:
+            parts.setdefault(int.from_bytes(key, "big"), []).append(row)
+        for key, row in popularity_rows:
             item, at = int.from_bytes(key, "big"), self._decay.newest(row)
             popularity = self._decay.read(row, at)[_DAY]
             before = sums.get(item)
@@ -174,37 +169,33 @@ class Answers:
                 popularity = later[1] + earlier[1] * 2.0 ** (-(at - earlier[0]) / (POPULAR_HALF_LIFE_H * keys.HOUR_MS))
             sums[item] = (at, popularity)
         for item, (at, popularity) in sums.items():
-            self._shelves.seed(item, popularity, at)
-        for item, of in parts.items():
-            self._shelves.followers.put(item, co_listening.merge(of))
+            self._index.seed(item, popularity, at)
+        for item, rows in parts.items():
+            self._index.co_listening.put(item, co_listening.merge(rows))
 
-    def _later(self, work: Callable[..., None], *given: Any) -> None:
-        self._thread.submit(_whole, work, *given)
+    def _submit(self, work: Callable[..., None], *arguments: Any) -> None:
+        self._thread.submit(_or_end, work, *arguments)
 
 
-def _whole(work: Callable[..., None], *given: Any) -> None:
+def _or_end(work: Callable[..., None], *arguments: Any) -> None:
     try:
-        work(*given)
-    except Exception as error:  # noqa: BLE001 - shelves that miss a change would be wrong from here on, unnoticed
-        end("keeping what lists are made of failed", error)
+        work(*arguments)
+    except Exception as error:  # noqa: BLE001 - an index that misses a change would be wrong from here on, unnoticed
+        end("updating the candidate index failed", error)
 
 
-@contextmanager
-def _at(partition: Partition) -> Iterator[None]:
-    """While something is made of the partition: it may be given up."""
-    try:
-        yield
-    except DbClosedError as error:
-        raise Moved(f"partition {partition.number} has just moved to another worker") from error
+def _for_each(change: Callable[[T], None], values: Iterable[T]) -> None:
+    for value in values:
+        change(value)
 
 
-def _user(user_id: str | None, partition: Partition) -> UserState | None:
-    """Of a guest, and of somebody who never came, there is none."""
-    found = partition.user(keys.key("user", user_id)) if user_id is not None else None
-    return _copied(found) if found is not None else None
+def _user(request: SlateRequest | PageRequest, partition: Partition) -> UserState | None:
+    """A copy of the user's state; None for a guest, and for a user without events."""
+    state = partition.user(keys.key("user", request.user_id)) if request.user_id is not None else None
+    return _copied(state) if state is not None else None
 
 
 def _copied(state: UserState) -> UserState:
-    """As it is now: the loop goes on changing it in place. What is inside of its maps is never changed, only replaced."""
+    """The state as it is now: the event loop goes on changing it in place. Values of its maps are never changed, only replaced."""
     maps = {name: dict(value) for name, value in msgspec.structs.asdict(state).items() if isinstance(value, dict)}
     return msgspec.structs.replace(state, **maps)

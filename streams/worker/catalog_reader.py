@@ -7,29 +7,29 @@ from typing import TYPE_CHECKING
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
-from streams.core.join.catalog import Catalog, Known
+from streams.core.join.catalog import Catalog, CatalogItem
 from streams.core.join.items import Item
 from streams.kafka_io.reader import Reader
 from streams.kafka_io.topics import TopicSettings, names
 
 if TYPE_CHECKING:
-    from streams.worker.answers import Answers
+    from streams.worker.answers import ServingThread
 
 log = logging.getLogger(__name__)
 _item = msgspec.json.Decoder(Item)
 
 
 class CatalogReader:
-    """Items into the catalog; an empty value takes one out."""
+    """Items into the catalog; an empty value deletes one. A record that is no item is logged, counted and left out."""
 
     def __init__(self, topics: TopicSettings, catalog: Catalog) -> None:
         self._catalog = catalog
-        self.answers: Answers | None = None  # told of every change
+        self.serving: ServingThread | None = None  # gets every change
         self.rejected = 0
-        self.reader = Reader(topics.bootstrap, names(topics.prefix).catalog, 1, self._take)
+        self.reader = Reader(topics.bootstrap, names(topics.prefix).catalog, 1, self._apply)
 
-    async def _take(self, records: list[ConsumerRecord]) -> None:
-        changes: list[tuple[Known | str, int]] = []
+    async def _apply(self, records: list[ConsumerRecord]) -> None:
+        changes: list[tuple[CatalogItem | str, int]] = []
         for record in records:
             if not record.value:
                 item_id = (record.key or b"").decode("utf-8", "replace")
@@ -41,5 +41,5 @@ class CatalogReader:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 self.rejected += 1
                 log.warning("%s, offset %d: not an item: %s", record.topic, record.offset, error)
-        if self.answers is not None:
-            self.answers.take(changes)
+        if self.serving is not None:
+            self.serving.update_items(changes)

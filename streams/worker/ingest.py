@@ -1,38 +1,33 @@
-"""The agent of `events` and what stands behind it: buffer, apply, commit, send, acknowledge."""
+"""Behind the agent of `events`: buffer, apply, commit, send, acknowledge."""
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from faust.types import TP, EventT
+from msgspec import Meta
 
 from online_model.features import Tick as LearnerTick
-from streams.core.join.arrivals import arrivals, original
-from streams.core.join.partition import Partition
-from streams.core.join.records import Arrived, Effects, Outgoing
-from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Table, Tables
+from streams.core.join.records import Arrived, Effects, Outgoing, arrivals, original
 from streams.kafka_io import dead_letters, messages
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.gaps import LogReader
 from streams.kafka_io.messages import Increments, Out
-from streams.kafka_io.topics import TopicSettings, names
+from streams.kafka_io.offset_guard import OffsetGuard
 from streams.watchdog import Watchdog, end
-from streams.worker.stores import PartitionStore, StoreError, StoreSettings, partition_path
+from streams.worker.owned import OwnedPartition, PartitionOpener
+from streams.worker.stores import PartitionStore
 
 if TYPE_CHECKING:
-    from streams.worker.answers import Answers
+    from streams.worker.answers import ServingThread
 
 SLICE = 200  # records applied between two looks at the event loop: about 3 ms
-SHORT_SLICE = 50  # the same where lists are made too: they don't wait for more than 1 ms
-SENDING = 8  # flushes that are committed and not acknowledged; beyond it taking in waits for the broker
-RECORD_OVERHEAD_BYTES = 1_000  # of a buffered Faust event beside its value
+SHORT_SLICE = 50  # the same where slates are made too: they don't wait for more than 1 ms
+SENDING = 8  # flushes that are committed and not acknowledged; beyond it ingest waits for the broker
 
 log = logging.getLogger(__name__)
 
@@ -40,117 +35,100 @@ log = logging.getLogger(__name__)
 class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How events are taken in."""
 
-    flush_records: int = 500  # a flush at this many, or …
-    flush_ms: float = 5.0  # … so long after the first; measured: 10 ms from produce to processed at p50
-    buffer_mb: int = 32  # of values read ahead; beyond it the partition is paused, below half it goes on
+    flush_records: Annotated[int, Meta(ge=1)] = 500  # a flush at this many, or …
+    flush_ms: Annotated[float, Meta(ge=0)] = 5.0  # … so long after the first; measured: 10 ms from produce to processed at p50
+    buffer_mb: Annotated[int, Meta(ge=1)] = 32  # of values read ahead; beyond it the partition is paused, below half it goes on
     accept_loss: bool = False  # go on where the log no longer holds what the state needs; counted
-    stall_s: float = 60.0  # a flush that takes longer ends the process
-
-    def __post_init__(self) -> None:
-        if self.flush_records < 1 or self.flush_ms < 0 or self.buffer_mb < 1 or self.stall_s <= 0:
-            raise ValueError("flush_records, buffer_mb and stall_s must be positive, flush_ms not negative")
-
-
-@dataclass(slots=True)
-class Owned:
-    """A partition that this worker owns."""
-
-    number: int
-    tp: TP
-    store: PartitionStore
-    core: Partition
-    buffer: deque[EventT[Any]] = field(default_factory=deque)
-    buffered_bytes: int = 0
-    paused: bool = False
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by a flush
-    sending: deque[asyncio.Task[None]] = field(default_factory=deque)  # steps 2 to 4 of flushes, each behind the one before
-    last_record_at: float = field(default_factory=time.monotonic)
-    unticked: bool = False  # examples went out since the last tick: the learner's micro-batch may be open
-    counted: dict[str, int] = field(default_factory=dict)
-
-    def count(self, what: str, n: int = 1) -> None:
-        self.counted[what] = self.counted.get(what, 0) + n
+    stall_s: Annotated[float, Meta(gt=0)] = 60.0  # a flush that takes longer ends the process
 
 
 class Ingest:
     """The partitions of `events` that this worker owns."""
 
-    def __init__(
-        self, topics: TopicSettings, stores: StoreSettings, partition: PartitionSettings, settings: IngestSettings,
-        catalog: Any, foreign: Mapping[int, Table[bytes]], delivery: Delivery, watchdog: Watchdog,
-    ) -> None:  # fmt: skip
-        self.topics, self.stores, self.partition, self.settings = topics, stores, partition, settings
-        self.owned: dict[int, Owned] = {}
+    def __init__(self, opener: PartitionOpener, settings: IngestSettings, delivery: Delivery, watchdog: Watchdog) -> None:
+        self.opener, self.settings = opener, settings
+        self.owned: dict[int, OwnedPartition] = {}
         self.consumer: Any = None  # Faust's, for pausing; set when the app has one
         self.flushes = 0
         self.unsent = 0  # outbox rows that are not acknowledged
-        self.answers: Answers | None = None  # told of what is durable
-        self._topic = names(topics.prefix).events
-        self._catalog, self._foreign, self._delivery, self._watchdog = catalog, foreign, delivery, watchdog
-        self._log = LogReader(topics.bootstrap)
+        self.serving: ServingThread | None = None  # gets all that is durable
+        self._single = opener.topics.partitions == 1
+        self._delivery, self._watchdog = delivery, watchdog
+        self._log = LogReader(opener.topics.bootstrap)
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
+        """Connect the log reader."""
         await self._log.start()
 
     async def stop(self) -> None:
+        """Give all partitions up."""
         await self.revoked([o.tp for o in self.owned.values()])
         await self._log.stop()
 
     async def assigned(self, tps: Iterable[TP], committed: Mapping[TP, int | None]) -> dict[TP, int]:
-        """Open what is newly owned, send what may not have been sent, and say where to read on."""
+        """Open what is newly owned, and return where to read on, by partition.
+
+        Raises StoreError and OffsetError where a state can't be used, or does not fit the log.
+        """
         out = {}
         for tp in sorted(tps):
-            if tp.topic != self._topic:
+            if tp.topic != self.opener.topic:
                 continue
             owned = self.owned.get(tp.partition)
             if owned is None:
-                owned = self.owned[tp.partition] = await self._own(tp, committed.get(tp))
-            self._clear(owned)
+                owned = self.owned[tp.partition] = await self._open(tp, committed.get(tp))
+            owned.clear()
             out[tp] = owned.store.stored + 1
         return out
 
-    async def _own(self, tp: TP, committed: int | None) -> Owned:
-        store = await asyncio.to_thread(self._open, tp.partition)
+    async def _open(self, tp: TP, committed: int | None) -> OwnedPartition:
+        """Send what may not have been sent, then find the place in the log, then read the state."""
+        store = await asyncio.to_thread(self.opener.store, tp.partition, self.settings.stall_s / 2)
+        guard = OffsetGuard(self._log, tp.topic, tp.partition, self.settings.accept_loss)
         try:
             await self._resend(store)
-            at = await self._position(tp, store, committed)
-            if at != store.stored + 1:
-                store.commit({}, [], at - 1)
-            core = Partition(self.partition, Tables.over(store.source), self._catalog, tp.partition, self._foreign)
+            due = await guard.resume(store.stored, store.path, new=store.new and not committed)
+            if due != store.stored + 1:
+                store.commit({}, [], due - 1)
+            core = self.opener.core(tp.partition, store)
         except BaseException:
             store.close()
             raise
-        if self.answers is not None and self.topics.partitions == 1:  # else it hears of the parts of all partitions
-            self.answers.begin(store.rows()["popularity"])
-        return Owned(tp.partition, tp, store, core, unticked=core.progress.open_lists > 0)
+        if self.serving is not None and self._single:  # else it gets the parts of all partitions
+            self.serving.seed_popularity(store.rows()["popularity"], store.rows()["co_listening"])
+        return OwnedPartition(tp.partition, tp, store, core, guard, tick_due=core.progress.open_lists > 0)
+
+    async def _resend(self, store: PartitionStore) -> None:
+        left = store.outbox()
+        if left:
+            log.warning("%s: sending %d records again that may not have been sent", store.path, len(left))
+            await self._delivery.send([messages.out(value) for _, value in left])
+            store.sent([key for key, _ in left])
 
     async def revoked(self, tps: Iterable[TP]) -> None:
         """Give partitions up: what is committed is sent, the rest is dropped and read again by the next owner."""
         for tp in tps:
-            owned = self.owned.pop(tp.partition, None) if tp.topic == self._topic else None
+            owned = self.owned.pop(tp.partition, None) if tp.topic == self.opener.topic else None
             if owned is None:
                 continue
             try:
                 async with asyncio.timeout(self.settings.stall_s / 2):
                     async with owned.lock:
-                        self._clear(owned)
+                        owned.clear()
                     if owned.sending:
                         await asyncio.shield(owned.sending[-1])
             except TimeoutError as error:
                 end(f"partition {tp.partition} was revoked, and could not be settled in time", error)
             owned.store.close()
 
-    def take(self, event: EventT[Any]) -> None:
+    def buffer(self, event: EventT[Any]) -> None:
         """Buffer a record; wake the flush at once when it is due, else a few milliseconds after the first."""
-        message = event.message
-        owned = self.owned.get(message.partition)
+        owned = self.owned.get(event.message.partition)
         if owned is None:
             return  # of an assignment that has ended
-        owned.buffer.append(event)
-        owned.buffered_bytes += _weight(event)
-        owned.last_record_at = time.monotonic()
+        owned.push(event)
         if owned.buffered_bytes > self.settings.buffer_mb << 20 and not owned.paused:
             owned.paused = True
             self.consumer.on_buffer_full(owned.tp)
@@ -175,7 +153,7 @@ class Ingest:
         except Exception as error:  # noqa: BLE001 - an agent that raises loses events; a process that ends does not
             end("taking in events failed", error)
 
-    async def commit(self, owned: Owned) -> None:
+    async def commit(self, owned: OwnedPartition) -> None:
         """Flush one partition: apply what is buffered, then in this order
 
         1. one WriteBatch: rows of the tables, outgoing records (outbox), offset;
@@ -190,7 +168,7 @@ class Ingest:
                 events, effects, last = await self._apply(owned)
                 if self.owned.get(owned.number) is not owned:
                     return  # revoked while applying: the next owner reads these again
-                rows = self._rows(owned, effects)
+                rows = self._outbox_rows(owned, effects)
                 keys: list[bytes] = []
                 if last > owned.store.stored:
                     tables = owned.core.tables.named()
@@ -199,30 +177,30 @@ class Ingest:
                         table.settle()
                     self.flushes += 1
                     self.unsent += len(rows)
-                    self._tell(effects)
-            landed = await self._delivery.begin(rows)
+                    self._notify_serving(effects)
+            sent = await self._delivery.start_sending(rows)
             before = owned.sending[-1] if owned.sending else None
-            owned.sending.append(asyncio.create_task(self._settle(owned, before, landed, keys, events)))
+            owned.sending.append(asyncio.create_task(self._settle(owned, before, sent, keys, events)))
             if len(owned.sending) > SENDING:
                 await asyncio.shield(owned.sending[0])
 
-    def _tell(self, effects: _Gathered) -> None:
-        if self.answers is None:
+    def _notify_serving(self, effects: _FlushEffects) -> None:
+        if self.serving is None:
             return
-        if self.topics.partitions == 1:
-            self.answers.hear([i for _, several in effects.popularity for i in several])
-        if effects.named:
-            self.answers.meet(effects.named)
+        if self._single:
+            self.serving.add_popularity([i for _, several in effects.popularity for i in several])
+        if effects.uncataloged:
+            self.serving.add_named_items(effects.uncataloged)
 
     async def _settle(
-        self, owned: Owned, before: asyncio.Task[None] | None, landed: list[Any], keys: list[bytes], events: list[EventT[Any]]
+        self, owned: OwnedPartition, before: asyncio.Task[None] | None, sent: list[Any], keys: list[bytes], events: list[EventT[Any]]
     ) -> None:
-        """Steps 3 and 4 of a flush, after those of the flush before."""
+        """Steps 2 (waiting), 3 and 4 of a flush, after those of the flush before."""
         try:
             if before is not None:
                 await asyncio.shield(before)
-            if landed:
-                await asyncio.gather(*landed)
+            if sent:
+                await asyncio.gather(*sent)
                 owned.store.sent(keys)
                 self.unsent -= len(keys)
             for event in events:
@@ -231,128 +209,63 @@ class Ingest:
         except Exception as error:  # noqa: BLE001 - as in `run`
             end(f"sending the effects of partition {owned.number} failed", error)
 
-    async def _apply(self, owned: Owned) -> tuple[list[EventT[Any]], _Gathered, int]:
-        """Apply buffered records up to the flush size; the events taken, what they caused, the last offset."""
+    async def _apply(self, owned: OwnedPartition) -> tuple[list[EventT[Any]], _FlushEffects, int]:
+        """Apply buffered records up to the flush size; the events, their effects, the last offset."""
         events: list[EventT[Any]] = []
-        gathered = _Gathered()
+        effects = _FlushEffects()
         last, applied = owned.store.stored, 0
-        place = f"{self._topic}-{owned.number}"
+        size = SLICE if self.serving is None else SHORT_SLICE
         while owned.buffer and applied < self.settings.flush_records:
-            event = owned.buffer.popleft()
-            owned.buffered_bytes -= _weight(event)
+            event = owned.pop()
             message = event.message
             events.append(event)
-            if message.offset <= last:
-                owned.count("repeated_records")
+            if not await owned.guard.admits(message.offset, last):
                 continue
-            if message.offset != last + 1:
-                await self._step_over(owned, last + 1, message.offset)
+            if message.key is not None and self._delivery.partition(message.key) != owned.number:
+                owned.counted["misplaced_records"] += 1
             value: bytes | None = message.value
-            arrived = arrivals(place, message.offset, int(message.timestamp * 1000 + 0.5), _headers(message), value)
-            self._check_key(owned, message.key)
-            size = SLICE if self.answers is None else SHORT_SLICE
-            if self.answers is not None and not len(self._catalog):
-                gathered.named += arrived
+            headers: Any = message.headers or ()
+            arrived = arrivals(owned.guard.place, message.offset, int(message.timestamp * 1000 + 0.5), list(headers), value)
+            if self.serving is not None and not len(self.opener.catalog):
+                effects.uncataloged += arrived
             for first in range(0, len(arrived), size):
                 piece = arrived[first : first + size]
-                gathered.add(message.offset, owned.core.apply(piece), arrived, value or b"")
+                effects.add(message.offset, owned.core.apply(piece), arrived, value or b"")
                 applied += len(piece)
                 if applied // size != (applied - len(piece)) // size:
                     await asyncio.sleep(0)
-                    if self.answers is not None:
-                        await self.answers.turn()
+                    if self.serving is not None:
+                        await self.serving.turn()
             last = message.offset
         if owned.paused and owned.buffered_bytes < self.settings.buffer_mb << 19:
             owned.paused = False
             self.consumer.on_buffer_drop(owned.tp)
-        owned.count("records", len(events))
-        return events, gathered, last
+        owned.counted["records"] += len(events)
+        return events, effects, last
 
-    def _rows(self, owned: Owned, effects: _Gathered) -> list[Out]:
-        """What leaves, as outbox rows."""
+    def _outbox_rows(self, owned: OwnedPartition, effects: _FlushEffects) -> list[Out]:
         if effects.examples:
-            owned.unticked = not isinstance(effects.examples[-1].record, LearnerTick)
+            owned.tick_due = not isinstance(effects.examples[-1].record, LearnerTick)
         rows = [Out("examples", 0, None, chunk) for chunk in messages.example_chunks(owned.number, effects.examples)]
-        if effects.popularity and self.topics.partitions > 1:  # a single partition's part is all there is
+        if effects.popularity and not self._single:  # a single partition's part is all there is
             rows.append(Out("popularity", owned.number, None, messages.encode(Increments(owned.number, effects.popularity))))
         rows += [Out("exposures", -1, e.user_id.encode(), msgspec.json.encode(e)) for e in effects.exposures]
-        rows += [Out("dead_letter", 0, None, dead_letters.letter(self._topic, owned.number, d, raw)) for d, raw in effects.dead]
+        rows += [Out("dead_letter", 0, None, dead_letters.letter(self.opener.topic, owned.number, d, raw)) for d, raw in effects.dead]
         return rows
 
-    def _open(self, partition: int) -> PartitionStore:
-        about: dict[str, object] = {
-            "topic": self._topic, "partition": partition, "partitions": self.topics.partitions,
-            "events_partitioner": self.topics.events_partitioner, **msgspec.to_builtins(self.partition),
-        }  # fmt: skip
-        store = PartitionStore(partition_path(self.stores, self._topic, partition), self.stores, about, wait_s=self.settings.stall_s / 2)
-        changed = store.differences()
-        fixed = [line for line in changed if line.split(":")[0] in ("topic", "partition", "partitions", "events_partitioner")]
-        if fixed:
-            store.close()
-            raise StoreError(f"{store.path} was made with other settings ({'; '.join(fixed)}): set them back, or replay into a new prefix")
-        for line in changed:
-            log.warning("partition %d: the state was begun with another setting: %s", partition, line)
-        return store
 
-    async def _resend(self, store: PartitionStore) -> None:
-        left = store.outbox()
-        if left:
-            log.warning("%s: sending %d records again that may not have been sent", store.path, len(left))
-            await self._delivery.send([messages.out(value) for _, value in left])
-            store.sent([key for key, _ in left])
-
-    async def _position(self, tp: TP, store: PartitionStore, committed: int | None) -> int:
-        """Where to read on: behind the stored offset, if the log still has that place."""
-        first, end_of_log = await self._log.bounds(tp.topic, tp.partition)
-        at = store.stored + 1
-        if at > end_of_log:
-            raise StoreError(
-                f"{store.path} is at offset {store.stored:,}, but {tp.topic}-{tp.partition} ends at {end_of_log:,}: it is another topic; "
-                "move the store away to build it anew from this log"
-            )
-        if at >= first:
-            return at
-        if store.fresh and not committed:
-            log.warning("%s-%d begins at offset %d: what was before is not part of the state", tp.topic, tp.partition, first)
-        elif not self.settings.accept_loss:
-            raise StoreError(
-                f"{tp.topic}-{tp.partition}: offsets {at:,} to {first - 1:,} are lost: the state needs them, the log no longer has them; "
-                "restore a store or checkpoint that is newer, or go on without them by --accept-loss"
-            )
-        else:
-            log.warning("%s-%d: going on without offsets %d to %d", tp.topic, tp.partition, at, first - 1)
-        return first
-
-    async def _step_over(self, owned: Owned, first: int, seen: int) -> None:
-        """A gap in the offsets: nothing there (transaction markers) is legal and counted, something there is a loss."""
-        found = await self._log.anything(owned.tp.topic, owned.number, first, seen)
-        if found is not None:
-            end(f"{owned.tp.topic}-{owned.number}: offset {seen} came when {first} was due, and {found} is there: an event was jumped over")
-        owned.count("empty_offsets", seen - first)
-
-    def _check_key(self, owned: Owned, key: bytes | None) -> None:
-        if key is not None and self._delivery.partition(key) != owned.number:
-            owned.count("misplaced_records")
-
-    def _clear(self, owned: Owned) -> None:
-        owned.buffer.clear()
-        owned.buffered_bytes = 0
-        owned.paused = False
-
-
-class _Gathered:
+@dataclass(slots=True)
+class _FlushEffects:
     """Effects of the records of one flush."""
 
-    __slots__ = ("dead", "examples", "exposures", "named", "popularity")
-
-    def __init__(self) -> None:
-        self.examples: list[Outgoing] = []
-        self.popularity: list[tuple[int, list[Any]]] = []
-        self.exposures: list[Any] = []
-        self.dead: list[tuple[Any, bytes]] = []
-        self.named: list[Arrived] = []  # whose items are known by their events alone
+    examples: list[Outgoing] = field(default_factory=list)
+    popularity: list[tuple[int, list[Any]]] = field(default_factory=list)
+    exposures: list[Any] = field(default_factory=list)
+    dead: list[tuple[Any, bytes]] = field(default_factory=list)
+    uncataloged: list[Arrived] = field(default_factory=list)  # whose items are known by their events alone
 
     def add(self, offset: int, effects: Effects, arrived: list[Arrived], value: bytes) -> None:
+        """Effects of a part of the record at `offset`. `arrived`, `value`: of the whole record."""
         self.examples += effects.examples
         if effects.popularity:
             if self.popularity and self.popularity[-1][0] == offset:
@@ -361,11 +274,3 @@ class _Gathered:
                 self.popularity.append((offset, effects.popularity))
         self.exposures += effects.exposures
         self.dead += [(d, d.raw or original(value, arrived[d.index])) for d in effects.dead]
-
-
-def _headers(message: Any) -> list[tuple[str, bytes]]:
-    return list(message.headers) if message.headers else []
-
-
-def _weight(event: EventT[Any]) -> int:
-    return len(event.message.value or b"") + RECORD_OVERHEAD_BYTES

@@ -1,4 +1,4 @@
-"""What other partitions say about items: their increments of popularity, folded by every worker for itself."""
+"""Popularity of items as the events of every partition add to it: increments, folded by each worker for itself."""
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -8,53 +8,54 @@ from aiokafka.structs import ConsumerRecord
 from online_model.popularity import Increment, increments, of_item
 from streams.core.join import co_listening
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Table
+from streams.core.state.tables import ItemTables, Table
 from streams.kafka_io import messages
 from streams.kafka_io.messages import Increments
 from streams.kafka_io.reader import Reader
 from streams.kafka_io.topics import TopicSettings, names
-from streams.worker.stores import PopularityStore
+from streams.worker.stores import ITEM_TABLES, PopularityStore
 
 if TYPE_CHECKING:
-    from streams.worker.answers import Answers
+    from streams.worker.answers import ServingThread
 
 
 class PopularityReader:
-    """Every source partition's part, folded in the order of its offsets, with its mark in one atomic write."""
+    """Every source partition's part, folded in the order of its offsets, written together with its sequence mark."""
 
     def __init__(self, topics: TopicSettings, partition: PartitionSettings, store: PopularityStore) -> None:
         self._store = store
-        self.answers: Answers | None = None  # told of what is durable
+        self.serving: ServingThread | None = None  # gets what is durable
         self._decay = of_item(partition.rate_half_life_h)
-        self.parts = {p: Table(bytes, bytes, store.part(p)) for p in range(topics.partitions)}
-        self.reader = Reader(topics.bootstrap, names(topics.prefix).popularity, topics.partitions, self._take, store.next_offsets)
+        self.parts = {p: ItemTables(*(Table(bytes, bytes, store.part(name, p)) for name in ITEM_TABLES)) for p in range(topics.partitions)}
+        self.reader = Reader(topics.bootstrap, names(topics.prefix).popularity, topics.partitions, self._apply, store.next_offsets)
 
-    async def _take(self, records: list[ConsumerRecord]) -> None:
-        marks: dict[int, int] = {}
+    async def _apply(self, records: list[ConsumerRecord]) -> None:
+        newest: dict[int, int] = {}
         folded: list[Increment] = []
         for record in records:
-            folded += self._fold(messages.increments(record.value), marks)
-        touched = {source: self.parts[source].writes() for source in marks}
-        self._store.write(touched, marks, {records[-1].partition: records[-1].offset + 1})
-        for source in marks:
-            self.parts[source].settle()
-        if self.answers is not None:
-            self.answers.hear(folded)
+            folded += self._fold(messages.increments(record.value), newest)
+        changes = {name: {source: getattr(self.parts[source], name).writes() for source in newest} for name in ITEM_TABLES}
+        self._store.write(changes, newest, {records[-1].partition: records[-1].offset + 1})
+        for source in newest:
+            self.parts[source].popularity.settle()
+            self.parts[source].co_listening.settle()
+        if self.serving is not None:
+            self.serving.add_popularity(folded)
 
-    def _fold(self, part: Increments, marks: dict[int, int]) -> list[Increment]:
-        table = self.parts[part.source]
-        mark = marks.get(part.source, self._store.marks.get(part.source, -1))
+    def _fold(self, part: Increments, newest: dict[int, int]) -> list[Increment]:
+        popularity, followed_by = self.parts[part.source].popularity, self.parts[part.source].co_listening
+        last = newest.get(part.source, self._store.newest_folded.get(part.source, -1))
         folded: list[Increment] = []
         for offset, rows in part.rows:
-            if offset <= mark:
-                continue  # sent twice
-            mark = offset
+            if offset <= last:
+                continue  # repeated
+            last = offset
             folded += rows
             for row in rows:
                 key = row.item.to_bytes(8, "big")
-                table.put(key, self._decay.add(table.get(key), row.ts, increments(row.mask, row.sign)))
+                popularity.put(key, self._decay.add(popularity.get(key), row.ts, increments(row.mask, row.sign)))
                 if row.after:
-                    key = co_listening.key(row.after)
-                    table.put(key, co_listening.add(table.get(key), row.item, row.ts))
-        marks[part.source] = mark
+                    key = row.after.to_bytes(8, "big")
+                    followed_by.put(key, co_listening.add(followed_by.get(key), row.item, row.ts))
+        newest[part.source] = last
         return folded

@@ -1,7 +1,7 @@
-"""State on disk: one RocksDB for each owned partition, and one for what other partitions say about popularity.
+"""State on disk: one RocksDB for each owned partition, and one for popularity as all partitions add to it.
 
-All of one flush is one WriteBatch: rows of the tables, records that are to be sent (the outbox), the offset. So what is
-found after a crash is the state at exactly that offset, and the outbox holds what may not have been sent.
+All of one flush is one WriteBatch: rows of the tables, records to be sent (the outbox), the offset. So the state after a
+crash is that at exactly this offset, and the outbox holds what may not have been sent.
 """
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from rocksdict import BlockBasedOptions, Cache, Checkpoint, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
+from msgspec import Meta
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 Row = tuple[bytes, bytes]
 Change = tuple[bytes, bytes | None]  # None deletes
 
-TABLES = ("users", "pending", "dedupe", "popularity", "meta")  # what a digest covers
+ITEM_TABLES = ("popularity", "co_listening")
+TABLES = ("users", "pending", "dedupe", *ITEM_TABLES, "meta")  # what a digest covers
 FAMILIES = (*TABLES, "outbox")
-FORMAT = b"1"
+FORMAT = b"2"  # 1: co-listening rows among those of popularity, under longer keys
 
 _OFFSET, _ABOUT, _FORMAT = b"\x00offset", b"\x00about", b"\x00format"  # beside the core's own rows in `meta`
-_MARK, _NEXT = b"m", b"n"  # keys of a popularity store's marks: newest folded offset of a source; next offset to read
+_NEWEST, _NEXT = b"m", b"n"  # keys of a popularity store's sequence marks: newest folded offset of a source; next offset to read
 _I64, _U64, _U32 = struct.Struct(">q"), struct.Struct(">Q"), struct.Struct(">I")
 
 
@@ -31,13 +33,9 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How states lie on disk."""
 
     data_dir: str = "run/state"  # one folder for all workers of a host: a partition's store stays where it is when its owner changes
-    cache_mb: int = 64  # block cache of all stores of a process together
-    write_buffer_mb: int = 16  # of one table, in memory before it becomes a file
+    cache_mb: Annotated[int, Meta(ge=1)] = 64  # block cache of all stores of a process together
+    write_buffer_mb: Annotated[int, Meta(ge=1)] = 16  # of one table, in memory before it becomes a file
     sync: bool = False  # fsync each flush; not needed for exactness, since the log is read again from what survived
-
-    def __post_init__(self) -> None:
-        if self.cache_mb < 1 or self.write_buffer_mb < 1:
-            raise ValueError("cache_mb and write_buffer_mb must be at least 1")
 
 
 class StoreError(RuntimeError):
@@ -51,6 +49,7 @@ class Family:
         self._db = db
 
     def get(self, keys: list[bytes]) -> list[bytes | None]:
+        """Values, in the order of the keys; None: no such key."""
         return self._db.get(keys)
 
     def scan(self, first: bytes, end: bytes) -> Iterable[bytes]:
@@ -60,9 +59,11 @@ class Family:
         return list(self._db.keys(from_key=first, read_opt=options))
 
     def items(self) -> Iterator[Row]:
+        """All rows, in the order of their keys."""
         return iter(self._db.items())
 
     def close(self) -> None:
+        """Let go of the column family."""
         self._db.close()
 
 
@@ -91,12 +92,8 @@ class Store:
                     batch.put(key, value, handle)
         self._db.write(batch, self._write)
 
-    def snapshot(self, path: Path) -> None:
-        """A checkpoint by hard links."""
-        checkpoint = Checkpoint(self._db)
-        checkpoint.create_checkpoint(str(path))
-
     def close(self) -> None:
+        """Close, so that another process may open it."""
         self._handles.clear()
         for family in self.families.values():
             family.close()
@@ -116,9 +113,9 @@ class PartitionStore:
         offset, kept, form = meta.get([_OFFSET, _ABOUT, _FORMAT])
         if form not in (None, FORMAT):
             self.close()
-            raise StoreError(f"{path} has format {form!r}, this version reads {FORMAT!r}; use its version, or replay into a new prefix")
+            raise _of_another_format(path, form.decode(errors="replace"))
         self.stored = _I64.unpack(offset)[0] if offset is not None else -1
-        self.fresh = offset is None
+        self.new = offset is None
         self.kept_about: dict[str, object] = msgspec.json.decode(kept) if kept else dict(about)
         self._sent = 0
         for key, _ in self._store.families["outbox"].items():
@@ -129,7 +126,7 @@ class PartitionStore:
         return self._store.families[name]
 
     def differences(self) -> list[str]:
-        """Settings that the rows were made with and that are different now, as `name: was -> is`."""
+        """Settings that the rows were made with and that have changed, as `name: was -> is`."""
         names = sorted(set(self.kept_about) | set(self._about))
         pairs = [(n, self.kept_about.get(n), self._about.get(n)) for n in names]
         return [f"{n}: {was!r} -> {now!r}" for n, was, now in pairs if was != now]
@@ -138,11 +135,11 @@ class PartitionStore:
         """States, outbox and offset in one WriteBatch; the keys of the new outbox rows."""
         rows = [(_U64.pack(self._sent + i), value) for i, value in enumerate(outbox)]
         meta = [*tables.get("meta", ()), (_OFFSET, _I64.pack(offset))]
-        if self.fresh:
+        if self.new:
             meta += [(_ABOUT, msgspec.json.encode(self._about)), (_FORMAT, FORMAT)]
         self._store.write({**tables, "meta": meta, "outbox": rows})
         self._sent += len(rows)
-        self.stored, self.fresh = offset, False
+        self.stored, self.new = offset, False
         return [key for key, _ in rows]
 
     def outbox(self) -> list[Row]:
@@ -157,59 +154,69 @@ class PartitionStore:
         """Every row of the tables that a digest covers."""
         return {name: self._store.families[name].items() for name in TABLES}
 
-    def snapshot(self, path: Path) -> None:
-        """A checkpoint by hard links, with its offset inside."""
-        self._store.snapshot(path)
-
     def close(self) -> None:
+        """Close, so that another process may open it."""
         self._store.close()
 
 
 class PopularityStore:
-    """Every source partition's part of the items' popularity, with one mark a source, in one atomic write."""
+    """Every source partition's part of the items' popularity, with one sequence mark a source, in one atomic write."""
 
     def __init__(self, path: Path, settings: StoreSettings) -> None:
-        self._store = Store(path, ("parts", "marks"), settings)
+        self._store = Store(path, (*ITEM_TABLES, "marks"), settings)
         kept = list(self._store.families["marks"].items())
-        self.marks = {_U32.unpack(k[1:])[0]: _I64.unpack(v)[0] for k, v in kept if k[:1] == _MARK}
+        self.newest_folded = {_U32.unpack(k[1:])[0]: _I64.unpack(v)[0] for k, v in kept if k[:1] == _NEWEST}
         self.next_offsets = {_U32.unpack(k[1:])[0]: _I64.unpack(v)[0] for k, v in kept if k[:1] == _NEXT}
 
-    def part(self, source: int) -> Part:
-        return Part(self._store.families["parts"], _U32.pack(source))
+    def part(self, table: str, source: int) -> Part:
+        """One source's rows of a table."""
+        return Part(self._store.families[table], _U32.pack(source))
 
-    def write(self, parts: Mapping[int, Iterable[Change]], marks: Mapping[int, int], next_offsets: Mapping[int, int]) -> None:
-        """Rows by source, the newest folded offset of each source, and where its topic is to be read on from."""
-        changes = [(_U32.pack(source) + key, value) for source, rows in parts.items() for key, value in rows]
-        new_marks: list[Change] = [(_MARK + _U32.pack(source), _I64.pack(mark)) for source, mark in marks.items()]
-        new_marks += [(_NEXT + _U32.pack(p), _I64.pack(offset)) for p, offset in next_offsets.items()]
-        self._store.write({"parts": changes, "marks": new_marks})
-        self.marks.update(marks)
+    def write(
+        self, parts: Mapping[str, Mapping[int, Iterable[Change]]], newest: Mapping[int, int], next_offsets: Mapping[int, int]
+    ) -> None:
+        """Rows by table and source, the newest folded offset of each source, and where its topic is to be read on from."""
+        changes: dict[str, list[Change]] = {
+            table: [(_U32.pack(source) + key, value) for source, rows in by_source.items() for key, value in rows]
+            for table, by_source in parts.items()
+        }
+        sequence: list[Change] = [(_NEWEST + _U32.pack(source), _I64.pack(offset)) for source, offset in newest.items()]
+        sequence += [(_NEXT + _U32.pack(p), _I64.pack(offset)) for p, offset in next_offsets.items()]
+        self._store.write({**changes, "marks": sequence})
+        self.newest_folded.update(newest)
         self.next_offsets.update(next_offsets)
 
-    def rows(self) -> Iterator[Row]:
-        """All rows of all parts as they are now, each by the key of its item."""
-        return ((key[_U32.size :], value) for key, value in self._store.families["parts"].items())
+    def rows(self, table: str) -> Iterator[Row]:
+        """All sources' rows of a table as they are now, each by the key of its item."""
+        return ((key[_U32.size :], value) for key, value in self._store.families[table].items())
 
     def close(self) -> None:
+        """Close, so that another process may open it."""
         self._store.close()
 
 
 class Part:
-    """One source's rows: the `Source` of a table of the core."""
+    """Rows of one source partition: the `Source` of a table of the core."""
 
     def __init__(self, family: Family, prefix: bytes) -> None:
         self._family, self._prefix = family, prefix
 
     def get(self, keys: list[bytes]) -> list[bytes | None]:
+        """Values, in the order of the keys; None: no such key."""
         return self._family.get([self._prefix + k for k in keys])
 
     def scan(self, first: bytes, end: bytes) -> Iterable[bytes]:
+        """Keys from `first` up to `end`, without it."""
         cut = len(self._prefix)
         return [k[cut:] for k in self._family.scan(self._prefix + first, self._prefix + end)]
 
 
 def partition_path(settings: StoreSettings, topic: str, partition: int) -> Path:
-    """Where the store of a partition lies."""
+    """Where the store of a partition lies.
+
+    >>> partition_path(StoreSettings(data_dir="run/state"), "segue.events", 3).as_posix()
+    'run/state/segue.events/partition-0003'
+    """
     return Path(settings.data_dir) / topic / f"partition-{partition:04d}"
 
 
@@ -227,17 +234,28 @@ def _open(path: Path, families: tuple[str, ...], settings: StoreSettings, wait_s
     deadline = time.monotonic() + wait_s
     while True:
         try:
+            kept = set(Rdict.list_cf(str(path))) - {"default"} if (path / "CURRENT").exists() else set()
+            if kept and not kept >= set(families):
+                raise _of_another_format(path, "1")  # before it is opened: opening would add what is missing
             return Rdict(str(path), _options(settings, cache), column_families={n: _options(settings, cache) for n in families})
+        except StoreError:
+            raise
         except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
-            said = str(error)
-            if "lock" in said.lower():
+            message = str(error)
+            if "lock" in message.lower():
                 if time.monotonic() < deadline:
                     time.sleep(0.05)
                     continue
                 raise StoreError(f"{path} is in use by another process; stop it first") from error
             raise StoreError(
-                f"{path} can't be read: {said}. It is damaged, or not of this version: move it away, and it is built anew from the log"
+                f"{path} can't be read: {message}. It is damaged, or not of this version: move it away, and it is built anew from the log"
             ) from error
+
+
+def _of_another_format(path: Path, form: str) -> StoreError:
+    return StoreError(
+        f"{path} has format {form}, this version reads {FORMAT.decode()}; use its version, or move it away: it is built anew from the log"
+    )
 
 
 def _options(settings: StoreSettings, cache: Cache) -> Options:

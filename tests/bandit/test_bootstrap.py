@@ -52,10 +52,10 @@ def test_interval_of_a_skewed_mean_is_that_of_scipy(n: int) -> None:
 def test_a_difference_is_paired_and_what_never_differs_has_no_width() -> None:
     rng = np.random.default_rng(3)
     w, r = rng.exponential(size=500), (rng.random(500) < 0.3).astype(float)
-    more = bootstrap.less(e.ips(w, r), e.ips(np.ones(500), r))
+    more = bootstrap.difference(e.ips(w, r), e.ips(np.ones(500), r))
     assert e.value(more) == pytest.approx(((w - 1) * r).mean())
     assert interval(more).high - interval(more).low < interval(e.ips(w, r)).high - interval(e.ips(w, r)).low
-    same = interval(bootstrap.less(e.ips(w, r), e.ips(w, r)))
+    same = interval(bootstrap.difference(e.ips(w, r), e.ips(w, r)))
     assert (same.value, same.low, same.high) == (0, 0, 0)
 
 

@@ -31,7 +31,7 @@ def arms_covered(seed: int) -> Array:
     r = (rng.random(ROWS) < RATES[arm]).astype(float)
     rows, none = np.arange(ROWS), np.zeros(ROWS, int)
     fold = reward_model.random_folds(rows, seed)
-    q = reward_model.fitted(arm, none, r, fold, 5, 1, by_time=False)[:, 0]
+    q = reward_model.fitted(reward_model.LoggedRewards(arm, none, r, 5), fold, by_time=False)[:, 0]
     of = []
     for chosen in range(5):
         w = (arm == chosen) / LOGGED[arm]
@@ -61,7 +61,7 @@ def of_lists(arm: Array, p: Array, r: Array, fold: Array, by_time: bool) -> list
     w, there = TARGET[arm] / (1 - taken) / p, np.ones(arm.shape, bool)
     place = np.arange(places)
     folds, each = np.repeat(fold, places), np.tile(place, lists)
-    fitted = reward_model.fitted(arm.ravel(), each, r.ravel(), folds, 5, places, by_time)[fold]  # [S, K, arms]
+    fitted = reward_model.fitted(reward_model.LoggedRewards(arm.ravel(), each, r.ravel(), 5, places), folds, by_time)[fold]  # [S, K, arms]
     above = np.zeros(arm.shape)
     for k in range(1, places):
         above[:, k] = sum(TARGET[arm[:, j]] * fitted[np.arange(lists), k, arm[:, j]] for j in range(k))

@@ -7,10 +7,11 @@ from mabwiser.mab import MAB, LearningPolicy
 from scipy import stats
 
 from bandit import quadrature
-from bandit.arms import fresh
+from bandit.arms import empty
 from bandit.linear import VECTOR, LinearArms
 from bandit.policy import Policy
 from bandit.settings import BanditSettings
+from online_model.adwin import Adwin
 
 Array = np.ndarray
 
@@ -64,7 +65,7 @@ def test_where_nobody_differs_it_is_the_gaussian_arm() -> None:
     """Zeros for a vector, and of the two that are always 1 (everybody's part, the only segment's) the prior counts half for each."""
     _, _, arm, rewards = rounds(300, 2)
     none = np.zeros(300, np.int64)
-    ours, theirs = LinearArms(1, 3, RATES, 20.0), fresh(1, 3)
+    ours, theirs = LinearArms(1, 3, RATES, 20.0), empty(1, 3)
     ours.add(none, np.zeros((300, VECTOR)), arm, rewards, np.inf)
     theirs.add(none, arm, rewards, 1e18)
     mean, _ = ours.posteriors(0, np.zeros(VECTOR))
@@ -85,7 +86,7 @@ def test_all_at_once_is_one_by_one_and_older_rounds_fade() -> None:
 
 
 def taught(seed: int = 4, n: int = 1_500, settings: BanditSettings = LINEAR, policy: Policy | None = None) -> Policy:
-    policy = policy or Policy(NAMES, 2, settings)
+    policy = policy or Policy(NAMES, 2, settings, Adwin)
     segment, vector, arm, rewards = rounds(n, seed)
     for at in range(0, n, 100):
         part = slice(at, at + 100)
@@ -99,8 +100,8 @@ def test_chances_are_those_of_posterior_samples(settings: BanditSettings) -> Non
     mean, variance = policy.posteriors(1, who.tolist())
     weight = [[1.0], [settings.revenue_weight]]
     drawn = np.random.default_rng(6).normal((weight * mean).sum(0), np.sqrt((np.square(weight) * variance).sum(0)), (400_000, 3))
-    wanted = quadrature.floored(np.bincount(drawn.argmax(1), minlength=3) / 400_000, settings.explore)
-    chances = policy.chances(1, who.tolist())
+    wanted = quadrature.with_exploration(np.bincount(drawn.argmax(1), minlength=3) / 400_000, settings.explore)
+    chances = policy.probabilities(1, who.tolist())
     assert chances.sum() == pytest.approx(1, abs=1e-12)
     assert chances == pytest.approx(wanted, abs=0.004)
     sampled = np.random.default_rng(7).choice(3, 200_000, p=chances)
@@ -110,24 +111,24 @@ def test_chances_are_those_of_posterior_samples(settings: BanditSettings) -> Non
 def test_users_who_differ_get_what_they_like_and_of_whom_nothing_is_known_their_segment_tells() -> None:
     policy, one = taught(n=20_000), np.zeros(VECTOR)
     one[0] = 1.0
-    assert policy.chances(0, one.tolist())[1] > 0.9 > 0.1 > policy.chances(0, (-one).tolist())[1]
-    assert policy.chances(0).tolist() == policy.chances(0, [1.0]).tolist()  # nor of a vector of another length
+    assert policy.probabilities(0, one.tolist())[1] > 0.9 > 0.1 > policy.probabilities(0, (-one).tolist())[1]
+    assert policy.probabilities(0).tolist() == policy.probabilities(0, [1.0]).tolist()  # nor of a vector of another length
     gaussian = taught(n=20_000, settings=BanditSettings(arms="gaussian"))
-    assert policy.chances(0).tolist() == gaussian.chances(0).tolist()
+    assert policy.probabilities(0).tolist() == gaussian.probabilities(0).tolist()
 
 
 def test_after_a_restart_and_in_a_copy_chances_are_those_of_a_twin_and_arms_keep_what_they_learned() -> None:
-    whole, restored, copy = taught(), Policy(NAMES, 2, LINEAR), Policy(NAMES, 2, LINEAR)
+    whole, restored, copy = taught(), Policy(NAMES, 2, LINEAR, Adwin), Policy(NAMES, 2, LINEAR, Adwin)
     restored.load(whole.checkpoint(), whole.learned())
     copy.load(whole.arrays(), whole.learned())
     for n, who in enumerate(vectors(20, np.random.default_rng(8)).tolist()):
-        wanted = whole.chances(n % 2, who).tolist()
-        assert restored.chances(n % 2, who).tolist() == copy.chances(n % 2, who).tolist() == wanted
+        wanted = whole.probabilities(n % 2, who).tolist()
+        assert restored.probabilities(n % 2, who).tolist() == copy.probabilities(n % 2, who).tolist() == wanted
     taught(9, 500, policy=whole)
     taught(9, 500, policy=restored)
     for name, array in whole.checkpoint().items():
         assert restored.checkpoint()[name].tolist() == array.tolist(), name
-    other = Policy(("fixed", "new", "blend-0"), 2, LINEAR)
+    other = Policy(("fixed", "new", "blend-0"), 2, LINEAR, Adwin)
     other.load(whole.checkpoint(), whole.learned())
     of, was = other.posteriors(1, who), whole.posteriors(1, who)
     assert np.stack(of)[:, :, [0, 2]].tolist() == np.stack(was)[:, :, [2, 0]].tolist()
@@ -135,7 +136,7 @@ def test_after_a_restart_and_in_a_copy_chances_are_those_of_a_twin_and_arms_keep
 
 
 def test_an_alarm_cuts_what_all_learned() -> None:
-    policy, none = Policy(NAMES, 2, LINEAR), np.zeros(2_000, np.int64)
+    policy, none = Policy(NAMES, 2, LINEAR, Adwin), np.zeros(2_000, np.int64)
     vector = np.eye(VECTOR)[none].tolist()
     policy.learn(none, none, np.zeros(2_000), np.zeros(2_000), vector)
     assert policy.linear is not None
@@ -146,4 +147,4 @@ def test_an_alarm_cuts_what_all_learned() -> None:
 
 def test_what_other_arms_learned_is_no_beginning() -> None:
     with pytest.raises(ValueError, match="arms was 'beta'"):
-        Policy(NAMES, 2, LINEAR).load(taught(settings=BanditSettings()).checkpoint(), taught(settings=BanditSettings()).learned())
+        Policy(NAMES, 2, LINEAR, Adwin).load(taught(settings=BanditSettings()).checkpoint(), taught(settings=BanditSettings()).learned())

@@ -19,7 +19,9 @@ from bandit.estimators import Ratios
 from bandit.policy import Policy
 from bandit.settings import BanditSettings
 from bandit.slate_estimators import cumulative
+from bandit.slates import one_by_one
 from bandit.verdict import diagnostics, reasons
+from online_model.adwin import Adwin
 from tests.bandit import worlds
 from tests.bandit.test_coverage import PLACES, RATES, TARGET, clicks_a_list, first_clicks, hold, of_lists
 
@@ -56,7 +58,7 @@ def arms_covered(world: Callable[[np.random.Generator, int], Array], rounds: int
     arm = worlds.play(player, rates, seed)[:n]
     p, r, rows = np.concatenate(player.chances)[:n], np.concatenate(player.rewards), np.arange(n)
     fold = reward_model.time_blocks(rows, rows)
-    q = reward_model.fitted(arm, np.zeros(n, np.int64), r, fold, worlds.ARMS, 1, by_time=True)[:, 0]
+    q = reward_model.fitted(reward_model.LoggedRewards(arm, np.zeros(n, np.int64), r, worlds.ARMS), fold, by_time=True)[:, 0]
     truth = rates[:n].mean(0)
     of: list[Ratios] = []
     for chosen in np.argsort(truth).tolist():
@@ -68,10 +70,10 @@ def arms_covered(world: Callable[[np.random.Generator, int], Array], rounds: int
 def lists(explore: float, phases: Array, seed: int) -> tuple[Array, Array, Array]:
     """Arms, their chances given those above, first clicks [S, K] of a policy that learns of what was looked at, two batches late."""
     rng, of_phase = np.random.default_rng(seed), np.arange(LISTS) * len(phases) // LISTS
-    policy = Policy([f"{k}" for k in range(5)], 1, BanditSettings(explore=explore, experience_rate=0.2))
+    policy = Policy([f"{k}" for k in range(5)], 1, BanditSettings(explore=explore, experience_rate=0.2), Adwin)
     parts: list[tuple[Array, Array, Array]] = []
     for at in range(0, LISTS, BATCH):
-        arm, p = policy.order(np.zeros(BATCH, np.int64), rng.random((BATCH, PLACES)))
+        arm, p = one_by_one(np.tile(policy.probabilities(0), (BATCH, 1)), rng.random((BATCH, PLACES)))
         r = first_clicks(rng, phases[of_phase[at : at + BATCH, None], arm])
         parts.append((arm, p, r))
         if len(parts) > 2:

@@ -7,6 +7,7 @@ from scipy import stats
 
 from bandit.policy import Policy
 from bandit.settings import BanditSettings
+from online_model.adwin import Adwin
 
 Array = np.ndarray
 
@@ -15,7 +16,7 @@ NAMES = ("grid-0", "grid-1", "tail", "explore")
 
 def _taught(settings: BanditSettings, rounds: int, seed: int = 1, policy: Policy | None = None) -> Policy:
     """By its own choices in batches of 100; segment 1 likes the last arm best, which comes up at the half."""
-    policy = policy or Policy(NAMES, 2, settings)
+    policy = policy or Policy(NAMES, 2, settings, Adwin)
     rng = np.random.default_rng(seed)
     for at in range(0, rounds, 100):
         segment = rng.integers(0, 2, 100)
@@ -33,30 +34,17 @@ def test_a_million_choices_are_as_frequent_as_logged(settings: BanditSettings) -
     segment = rng.integers(0, 2, n)
     arm, logged = policy.choose(segment, rng.random(n))
     for g in range(2):
-        mine, chances = segment == g, policy.chances(g)
+        mine, chances = segment == g, policy.probabilities(g)
         assert chances.sum() == pytest.approx(1, abs=1e-9)
         assert chances.min() >= 0.02 / 4
         assert (logged[mine] == chances[arm[mine]]).all()
         assert stats.chisquare(np.bincount(arm[mine], minlength=4), mine.sum() * chances).pvalue > 0.001
 
 
-def test_an_order_begins_as_a_choice_does_and_names_every_arm_once() -> None:
-    policy, rng = _taught(BanditSettings(), 1_000), np.random.default_rng(2)
-    segment, uniform = rng.integers(0, 2, 500), rng.random((500, 4))
-    arm, given = policy.order(segment, uniform)
-    first, chance = policy.choose(segment, uniform[:, 0])
-    assert arm[:, 0].tolist() == first.tolist()
-    assert given[:, 0] == pytest.approx(chance, abs=1e-12)
-    assert np.sort(arm, 1).tolist() == [[0, 1, 2, 3]] * 500
-    assert given[:, 3] == pytest.approx(1)
-    one = policy.chances(int(segment[0]))
-    assert given[0, 1] == pytest.approx(one[arm[0, 1]] / (1 - one[arm[0, 0]]), abs=1e-12)
-
-
 def test_chances_are_those_of_posterior_samples() -> None:
     policy = _taught(BanditSettings(), 2_000)
     sampled = np.bincount(policy.draws(1, 400_000, np.random.default_rng(3)).argmax(1), minlength=4)
-    assert stats.chisquare(sampled, 400_000 * policy.best(1, 1)[:, 0]).pvalue > 0.001
+    assert stats.chisquare(sampled, 400_000 * policy.best(1)).pvalue > 0.001
 
 
 def test_two_objectives_are_a_gaussian_of_the_same_moments_for_choice_and_log() -> None:
@@ -68,13 +56,13 @@ def test_two_objectives_are_a_gaussian_of_the_same_moments_for_choice_and_log() 
     assert draws.mean(0) == pytest.approx(score.mean(0), abs=1e-3)
     assert draws.std(0) == pytest.approx(score.std(0), rel=0.01)
     sampled = np.bincount(draws.argmax(1), minlength=4)
-    assert stats.chisquare(sampled, 400_000 * policy.best(0, 1)[:, 0]).pvalue > 0.001
+    assert stats.chisquare(sampled, 400_000 * policy.best(0)).pvalue > 0.001
 
 
 @pytest.mark.parametrize("settings", [BanditSettings(), BanditSettings(revenue_floor=0.2, floor_rounds=300, floor_step=1.0)])
 def test_after_5000_rounds_and_a_restart_the_next_choices_are_those_of_a_twin(settings: BanditSettings) -> None:
     whole, stopped = _taught(settings, 5_000), _taught(settings, 5_000)
-    restored = Policy(NAMES, 2, settings)
+    restored = Policy(NAMES, 2, settings, Adwin)
     restored.load(stopped.checkpoint(), stopped.learned())
     rng = np.random.default_rng(6)
     for _ in range(100):
@@ -92,14 +80,14 @@ def test_after_5000_rounds_and_a_restart_the_next_choices_are_those_of_a_twin(se
 
 
 def test_a_copy_that_follows_answers_the_same_without_the_detectors() -> None:
-    teacher, copy = _taught(BanditSettings(revenue_floor=0.2), 2_000), Policy(NAMES, 2, BanditSettings(revenue_floor=0.2))
+    teacher, copy = _taught(BanditSettings(revenue_floor=0.2), 2_000), Policy(NAMES, 2, BanditSettings(revenue_floor=0.2), Adwin)
     copy.load(teacher.arrays(), teacher.learned())
-    assert copy.chances(1).tolist() == teacher.chances(1).tolist()
+    assert copy.probabilities(1).tolist() == teacher.probabilities(1).tolist()
 
 
 def test_arms_that_come_and_go_leave_the_others_what_they_learned() -> None:
     old = _taught(BanditSettings(), 3_000)
-    new = Policy(("explore", "new", "grid-0"), 2, BanditSettings())
+    new = Policy(("explore", "new", "grid-0"), 2, BanditSettings(), Adwin)
     new.load(old.checkpoint(), old.learned())
     assert new.arms.won[:, :, [0, 2]].tolist() == old.arms.won[:, :, [3, 0]].tolist()
     assert new.arms.won[:, :, 1].tolist() == [[0, 0], [0, 0]]
@@ -110,17 +98,17 @@ def test_arms_that_come_and_go_leave_the_others_what_they_learned() -> None:
 def test_what_can_not_be_carried_over_is_refused_by_name() -> None:
     old = _taught(BanditSettings(), 100)
     for other, name in (
-        (Policy(NAMES, 3, BanditSettings()), "segments was 2"),
-        (Policy(NAMES, 2, BanditSettings(arms="gaussian")), "arms was 'beta'"),
-        (Policy(NAMES, 2, BanditSettings(revenue_most=2.0)), "revenue_most was 1.0"),
-        (Policy(("a", "b"), 2, BanditSettings()), r"none of the arms \['a', 'b'\]"),
+        (Policy(NAMES, 3, BanditSettings(), Adwin), "segments was 2"),
+        (Policy(NAMES, 2, BanditSettings(arms="gaussian"), Adwin), "arms was 'beta'"),
+        (Policy(NAMES, 2, BanditSettings(revenue_most=2.0), Adwin), "revenue_most was 1.0"),
+        (Policy(("a", "b"), 2, BanditSettings(), Adwin), r"none of the arms \['a', 'b'\]"),
     ):
         with pytest.raises(ValueError, match=name):
             other.load(old.checkpoint(), old.learned())
 
 
 def test_an_alarm_cuts_the_counts_of_its_segment_alone() -> None:
-    policy = Policy(NAMES, 2, BanditSettings())
+    policy = Policy(NAMES, 2, BanditSettings(), Adwin)
     rng = np.random.default_rng(1)
     zeros = np.zeros(2_000, np.int64)
     for g in (0, 1):
@@ -132,7 +120,7 @@ def test_an_alarm_cuts_the_counts_of_its_segment_alone() -> None:
 
 
 def test_rewards_that_are_no_numbers_are_refused_and_others_cut_to_their_range() -> None:
-    policy = Policy(NAMES, 1, BanditSettings(revenue_most=2.0))
+    policy = Policy(NAMES, 1, BanditSettings(revenue_most=2.0), Adwin)
     with pytest.raises(ValueError, match="finite"):
         policy.learn(np.array([0]), np.array([1]), np.array([np.nan]), np.array([0.0]))
     policy.learn(np.array([0]), np.array([1]), np.array([7.0]), np.array([1.0]))
@@ -142,18 +130,18 @@ def test_rewards_that_are_no_numbers_are_refused_and_others_cut_to_their_range()
 def test_one_arm_or_two_of_a_name_are_refused() -> None:
     for names in (["a"], ["a", "a"]):
         with pytest.raises(ValueError, match="different names"):
-            Policy(names, 1, BanditSettings())
+            Policy(names, 1, BanditSettings(), Adwin)
 
 
 def test_memory_is_never_so_short_that_an_arm_has_no_successes() -> None:
     # 4 arms at .1: 50 successes an arm need 2,000 rounds
-    assert Policy(NAMES, 1, BanditSettings(memory_rounds=10)).memory == 2_000
+    assert Policy(NAMES, 1, BanditSettings(memory_rounds=10), Adwin).memory == 2_000
 
 
 @pytest.mark.parametrize(("more", "noticed"), [({}, False), ({"revenue_floor": 0.3}, True), ({"revenue_weight": 0.5}, True)])
 def test_revenue_that_changes_is_noticed_where_it_weighs_and_only_there(more: dict[str, float], noticed: bool) -> None:
     """Experience stands still; what each round pays falls from .6 to .1 at the half."""
-    policy, rng = Policy(NAMES, 2, BanditSettings(**more)), np.random.default_rng(2)
+    policy, rng = Policy(NAMES, 2, BanditSettings(**more), Adwin), np.random.default_rng(2)
     alarms = []
     for paid in (0.6, 0.1):
         for _ in range(20):

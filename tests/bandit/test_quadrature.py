@@ -78,7 +78,7 @@ def test_men_of_open_bandit_have_the_published_chances_by_rank() -> None:
 
 
 def test_the_floor_leaves_every_arm_its_share() -> None:
-    assert quadrature.floored(np.array([1.0, 0.0]), 0.02).tolist() == pytest.approx([0.99, 0.01])
+    assert quadrature.with_exploration(np.array([1.0, 0.0]), 0.02).tolist() == pytest.approx([0.99, 0.01])
 
 
 def test_an_arm_without_spread_is_refused() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bandit import quadrature, slates
+from bandit import slates
 
 
 def test_a_place_is_drawn_from_what_is_left_and_orders_are_as_frequent_as_said() -> None:
@@ -23,15 +23,6 @@ def test_a_place_is_drawn_from_what_is_left_and_orders_are_as_frequent_as_said()
     assert stats.chisquare(seen, n * np.array(list(want.values()))).pvalue > 0.001
 
 
-def test_ranked_draws_stand_at_each_place_as_often_as_computed() -> None:
-    a, b, n = np.array([3.0, 5.0, 2.0, 9.0]), np.array([30.0, 40.0, 30.0, 80.0]), 200_000
-    rng = np.random.default_rng(9)
-    slate = slates.ranked(rng.beta(a, b, (n, 4)), rng.random(n) < 0.1, np.argsort(rng.random((n, 4)), 1), 3)
-    want = quadrature.floored(quadrature.beta(a, b, 3), 0.1)
-    for place in range(3):
-        assert stats.chisquare(np.bincount(slate[:, place], minlength=4), n * want[:, place]).pvalue > 0.001
-
-
 def test_an_arm_without_a_chance_is_never_drawn() -> None:
     chances = np.array([[0.0, 0.5, 0.5, 0.0]] * 3)
     assert slates.pick(chances, np.array([0.0, 0.5, np.nextafter(1, 0)])).tolist() == [1, 2, 2]
@@ -40,3 +31,15 @@ def test_an_arm_without_a_chance_is_never_drawn() -> None:
 def test_more_places_than_arms_with_a_chance_are_refused() -> None:
     with pytest.raises(ValueError, match="a slate of 3 places"):
         slates.one_by_one(np.array([[0.5, 0.5, 0.0]]), np.zeros((1, 3)))
+
+
+def test_a_slate_begins_as_a_single_draw_does_and_names_every_arm_once() -> None:
+    rng = np.random.default_rng(2)
+    probabilities, uniform = rng.dirichlet(np.ones(4), 500), rng.random((500, 4))
+    arm, given = slates.one_by_one(probabilities, uniform)
+    first, rows = slates.pick(probabilities, uniform[:, 0]), np.arange(500)
+    assert arm[:, 0].tolist() == first.tolist()
+    assert given[:, 0] == pytest.approx(probabilities[rows, first], abs=1e-12)
+    assert np.sort(arm, 1).tolist() == [[0, 1, 2, 3]] * 500
+    assert given[:, 3] == pytest.approx(1)
+    assert given[:, 1] == pytest.approx(probabilities[rows, arm[:, 1]] / (1 - probabilities[rows, first]), rel=1e-6)

@@ -12,6 +12,7 @@ import numpy as np
 
 from bandit.policy import Policy
 from bandit.settings import BanditSettings
+from online_model.adwin import Adwin
 
 Array = np.ndarray
 
@@ -28,7 +29,7 @@ class Player(Protocol):
 
 class Ours:
     def __init__(self, settings: BanditSettings) -> None:
-        self.policy = Policy([f"{k}" for k in range(ARMS)], 1, settings)
+        self.policy = Policy([f"{k}" for k in range(ARMS)], 1, settings, Adwin)
 
     def choose(self, n: int, rng: np.random.Generator) -> Array:
         return self.policy.choose(np.zeros(n, np.int64), rng.random(n))[0]

@@ -2,30 +2,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
-import msgspec
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import log_loss
 
 from benchmarks import learning, obvious
 from benchmarks.figure import Figure
-from benchmarks.learning import EveryOccurrence, Side, Step, Unflattened, ours, steps, take_turns, with_other
-from benchmarks.recommend import apart
-from online_model import behaviour_attention
-from online_model.batch import of_candidates, of_records
-from online_model.cin import CIN
+from benchmarks.learning import Side, Step, ours, steps, take_turns
 from online_model.features import TASKS, Example
 from online_model.model_settings import ModelSettings
-from online_model.trainer import Trainer
-
-
-@pytest.fixture(scope="module")
-def log() -> list[Step]:
-    return steps(1_500, 32)
 
 
 def test_steps_hold_every_example_once_in_order_and_compare_rows_of_closed_lists(log: list[Step]) -> None:
@@ -34,66 +21,6 @@ def test_steps_hold_every_example_once_in_order_and_compare_rows_of_closed_lists
     assert [r.ts for step in log for r in step.records] == sorted(r.ts for step in log for r in step.records)
     assert all(len(step.records) == 32 for step in log)
     assert sum(len(step.compared) for step in log) > 300
-
-
-def test_keys_looked_up_wherever_they_occur_give_the_same_bytes(log: list[Step]) -> None:
-    real, slow = Trainer(ModelSettings()), EveryOccurrence(ModelSettings())
-    for step in log[:8]:
-        a, b = (t.step(of_records(step.records, step.compared), step.now_ms) for t in (real, slow))
-        np.testing.assert_array_equal(a.logits, b.logits)
-    assert real.digest() == slow.digest()
-
-
-@pytest.mark.parametrize("name", ["halves apart", "empty places", "products unfolded"])
-def test_a_measure_off_costs_time_and_changes_nothing(name: str, log: list[Step]) -> None:
-    """Within rounding of sums in another order, and with what the measure is about in the log."""
-    called: list[bool] = []
-
-    def counted(other: Callable[..., Any], spared: Callable[..., bool]) -> Callable[..., Any]:
-        def call(*given: Any) -> Any:
-            called.append(spared(*given))
-            return other(*given)
-
-        return call
-
-    def shares(*given: Any) -> bool:
-        return of_records(*given).owner is not None
-
-    slow = {
-        "halves apart": lambda: ours(batch=counted(learning.own_halves, shares)),
-        "empty places": lambda: with_other(behaviour_attention, "_sparse", counted(learning.everywhere, behaviour_attention._sparse)),
-        "products unfolded": lambda: with_other(CIN, "forward", counted(learning.unfolded, lambda *_: True)),
-    }[name]()
-    real = ours()
-    for step in log[:10]:
-        np.testing.assert_allclose(slow.learn(step), real.learn(step), atol=2e-4)
-    assert any(called)
-
-
-def test_candidates_are_scored_alike_with_the_users_part_shared_and_for_each(log: list[Step]) -> None:
-    trainer = Trainer(ModelSettings())
-    for step in log[:10]:
-        trainer.step(of_records(step.records, step.compared), step.now_ms)
-    user, others = log[-5].records[0].features, [r.features.fields for r in log[0].records[:7]]
-    batch = of_candidates([msgspec.structs.replace(user, fields=user.fields[:8] + fields[8:]) for fields in others])
-    assert len(batch.history) == 1 and len(apart(batch).history) == len(batch) == 7
-    shared, each = (trainer.predict(b, 0.3, 0.5) for b in (batch, apart(batch)))
-    np.testing.assert_allclose(each.probabilities, shared.probabilities, atol=1e-6)
-    assert np.ptp(shared.probabilities[:, 0]) > 1e-4
-
-
-def test_torchs_own_adam_moves_the_parameters_alike(log: list[Step]) -> None:
-    real, plain = Trainer(ModelSettings(dense_batch=64)), Unflattened(ModelSettings(dense_batch=64))
-    first = weights(real)
-    for step in log[:12]:
-        for trainer in (real, plain):
-            trainer.step(of_records(step.records, step.compared), step.now_ms)
-    assert (weights(real) - first).abs().max() > 3e-3
-    torch.testing.assert_close(weights(plain), weights(real), atol=2e-4, rtol=0)
-
-
-def weights(trainer: Trainer) -> torch.Tensor:
-    return torch.cat([p.detach().reshape(-1) for p in trainer.ranker.parameters()])
 
 
 def test_a_side_is_judged_by_what_it_said_before_each_step(log: list[Step]) -> None:

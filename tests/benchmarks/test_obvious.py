@@ -46,25 +46,25 @@ def test_numbers_of_rows_are_those_of_the_batch(log: list[Step]) -> None:
 def test_with_the_same_weights_and_rows_both_paths_give_the_logits_of_the_trainer(log: list[Step]) -> None:
     step, settings = log[-1], ModelSettings()
     trainer = Trainer(settings)
-    trainer.domains.learn(of_records(step.records).fields[:, 5])
+    trainer.state.domains.learn(of_records(step.records).fields[:, 5])
     net = obvious.Obvious(settings, *vocabulary(log), 1e-3)
-    net.ranker.load_state_dict(trainer.ranker.state_dict())
-    net.places = {key: n for n, key in enumerate(trainer.domains.keys[: trainer.domains.n].tolist())}
+    net.ranker.load_state_dict(trainer.state.ranker.state_dict())
+    net.places = {key: n for n, key in enumerate(trainer.state.domains.keys[: trainer.state.domains.n].tolist())}
     assert len(net.places) >= 2
     rows = [obvious.row(r.features) for r in step.records]
     net.paths(rows)  # numbers the ids
     with torch.no_grad():
         for key, at in net.known.items():
             user, place = key if isinstance(key, tuple) else (0, 0)
-            full = np.array([key if user == 0 else trainer.domains.own_rows(np.array([user], np.uint64))[0, place]], np.uint64)
-            net.ids.weight[at] = trainer.ids.read(full, np.zeros(1, np.int64))[0]
+            full = np.array([key if user == 0 else trainer.state.domains.own_rows(np.array([user], np.uint64))[0, place]], np.uint64)
+            net.ids.weight[at] = trainer.state.ids.read(full, np.zeros(1, np.int64))[0]
         net.cross.weight.zero_()  # a trainer has no rows there yet
         net.feed.weight.zero_()
         linear, deep, rank, user = net.paths(rows)
     assert user is not None
     wanted = trainer.predict(of_records(step.records))
-    share = torch.tensor(trainer.blend.share, dtype=torch.float32)
-    z = (linear - user) * (1 - share) + deep * share + user + torch.tensor(trainer.base.logits(), dtype=torch.float32)
+    share = torch.tensor(trainer.state.blend.share, dtype=torch.float32)
+    z = (linear - user) * (1 - share) + deep * share + user + torch.tensor(trainer.state.base.logits(), dtype=torch.float32)
     np.testing.assert_allclose(z, wanted.logits, atol=1e-5)
     np.testing.assert_allclose(rank, wanted.rank, atol=1e-5)
     assert deep.std(0).min() > 1e-3

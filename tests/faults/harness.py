@@ -22,13 +22,15 @@ from online_model import checkpoint
 from online_model.features import ExampleRecord
 from online_model.trainer import ModelSettings, Trainer
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Tick, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Tick
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables, digest
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.serving.surfaces import default_strategy_bandit
+from streams.core.state.digest import digest
+from streams.core.state.tables import Tables
 from streams.kafka_io import messages
 from streams.kafka_io.topics import TopicSettings, names
 from streams.worker.stores import PartitionStore, StoreSettings, partition_path

@@ -40,14 +40,13 @@ def _worker(settings: bytes) -> None:
 
 
 def _learner(settings: bytes) -> None:
-    from streams.learner.loop import LearningSettings
     from streams.learner.process import LearnerProcess, run_learner
+    from streams.learner.settings import LearningSettings
 
     async def tell(process: LearnerProcess) -> None:
         while True:
             t = process.loop
-            _say(applied=t.applied, checkpoints=t.checkpoints, turns=t.turns, version=t.learner.version if t.learner else -1,
-                 river="river.drift" in sys.modules)  # fmt: skip
+            _say(applied=t.applied, checkpoints=t.checkpoints.written, turns=t.turns, version=t.learner.version if t.learner else -1)
             await asyncio.sleep(EVERY_S)
 
     run_learner(msgspec.json.decode(settings, type=LearningSettings), [tell])

@@ -22,10 +22,10 @@ from streams.core.join.settings import PartitionSettings
 from streams.kafka_io import messages
 from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings, names
-from streams.learner.loop import LearnerProcessSettings, LearningSettings
 from streams.learner.process import LearnerProcess
+from streams.learner.settings import LearnerProcessSettings, LearningSettings
 from streams.worker.process import Worker, WorkerSettings
-from streams.worker.replica import Replica, ReplicaSettings, percentile
+from streams.worker.replica import Replica, ReplicaSettings
 from streams.worker.stores import StoreSettings
 from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, taught, values
 from tests.integration.test_worker import _event, _now, _produce, _until, running
@@ -73,7 +73,7 @@ def test_sent_through_kafka_a_log_teaches_what_its_replay_teaches(topic_settings
             learner = process.loop.learner
             assert learner is not None
             # the log's last tick, too: it parts what was shown together, which is one more step
-            await _until(lambda: learner.marks.get(0) == (last.offset, last.index, last.n), 60)
+            await _until(lambda: learner.last_applied.get(0) == (last.offset, last.index, last.n), 60)
             assert learner.counted["examples"] + learner.counted["reversals"] == len(made)
             await _until(lambda: not learner.has_open_batch and copy.version == learner.version)
             batch = batches.of_records(made[-50:])
@@ -100,7 +100,7 @@ def test_acts_are_learned_and_answered_from_while_listeners_go_on(topic_settings
                 return list(copy.freshness_ms)
 
     fresh = asyncio.run(main())
-    print(f"\nfreshness p50 {percentile(fresh, 0.5)} ms, p99 {percentile(fresh, 0.99)} ms")
+    print(f"\nfreshness p50 {np.percentile(fresh, 50)} ms, p99 {np.percentile(fresh, 99)} ms")
     assert min(fresh) > 0
 
 

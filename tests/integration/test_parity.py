@@ -19,11 +19,11 @@ from replay.logs import items_file
 from replay.simulator.open_loop import write_items, write_log
 from replay.simulator.world import WorldSettings
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import digest
+from streams.core.state.digest import digest
 from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings
-from streams.learner.loop import LearnerProcessSettings, LearningSettings
 from streams.learner.process import LearnerProcess
+from streams.learner.settings import LearnerProcessSettings, LearningSettings
 from streams.worker.process import Worker, WorkerSettings
 from streams.worker.stores import StoreSettings
 from tests.faults.harness import LEARNER, example_records
@@ -80,9 +80,9 @@ def test_a_sent_log_and_then_live_events_with_silence_between_are_their_replays(
             async def settled() -> dict[str, str]:
                 """When all is closed, sent and learned: nothing changes any more, and no tick is due."""
                 await _until(lambda: owned.core.progress.watermark_ms > 0 and not owned.core.progress.in_log, 60)
-                await _until(lambda: owned.core.progress.open_lists == 0 and not owned.unticked and worker.ingest.unsent == 0, 30)
+                await _until(lambda: owned.core.progress.open_lists == 0 and not owned.tick_due and worker.ingest.unsent == 0, 30)
                 await asyncio.sleep(0.3)  # longer than a tick takes to come, were one due
-                await _until(lambda: learner.marks.get(0, (-1, 0, 0))[0] == owned.store.stored, 60)  # a tick is last, and it has come
+                await _until(lambda: learner.last_applied.get(0, (-1, 0, 0))[0] == owned.store.stored, 60)  # a tick is last
                 return digest(owned.store.rows()) | learner.digest()
 
             rows = [(row.raw, row.arrival_ms) for row in jsonl.rows(log, Columns())]

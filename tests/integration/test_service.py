@@ -31,13 +31,13 @@ from streams.core.join.settings import PartitionSettings
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
 from streams.http.contracts import openapi
-from streams.http.entrance import ExporterSettings, ServiceSettings
 from streams.http.exporter import Exporter
-from streams.http.service import Service, ServingSettings
+from streams.http.service import Service
+from streams.http.settings import ExporterSettings, ServiceSettings, ServingSettings
 from streams.kafka_io.broker import EmbeddedBroker
 from streams.kafka_io.topics import TopicSettings, names
-from streams.learner.loop import LearnerProcessSettings, LearningSettings
 from streams.learner.process import LearnerProcess
+from streams.learner.settings import LearnerProcessSettings, LearningSettings
 from streams.worker import answers
 from streams.worker.process import Worker, WorkerSettings
 from streams.worker.replica import ReplicaSettings
@@ -65,7 +65,7 @@ async def serving(
     made = Service(
         ServingSettings(
             topics=topics, service=ServiceSettings(port=0, **service),
-            copy=ReplicaSettings(checkpoint_dir=str(folder / "checkpoints"), stale_after_s=2.0),
+            replica=ReplicaSettings(checkpoint_dir=str(folder / "checkpoints"), stale_after_s=2.0),
             recommend=RecommendSettings(explore_share=0.0, no_repeat_window_ms=0), bandit=bandit or BanditSettings(),
         )
     )  # fmt: skip
@@ -162,7 +162,7 @@ def test_cold_list_is_popular_and_its_exposure_is_in_kafka_before_the_answer(top
         page = await ask_page(client, user_id="cleo", request_id="p1", context={"device": "car"})
         *_, shown = await asyncio.to_thread(exposures, topics)
         assert (page["request_id"], page["flags"], page["model_version"]) == ("p1", ["cold", "short"], None)
-        arms = strategies(PageSettings().blends)
+        arms = strategies(PageSettings().revenue_blends)
         assert page["chances"] == pytest.approx({arm.name: 1 / len(arms) for arm in arms}, abs=1e-12)
         assert page["propensity"] == page["chances"][page["strategy"]]
         assert (shown["strategy"], shown["user_id"], shown["context"]) == (page["strategy"], "cleo", {"device": "car"})
@@ -393,13 +393,13 @@ def test_20_mb_is_413_and_too_many_at_once_is_429(topic_settings: MakeTopics, tm
                     assert answer.status == 413
                     assert "1,048,576" in (await answer.json())["error"]
             hold = asyncio.Event()
-            made = service._answers.answer
+            made = service._serving.slate
 
             async def slow(*given: Any) -> Any:
                 await hold.wait()
                 return await made(*given)
 
-            monkeypatch.setattr(service._answers, "answer", slow)
+            monkeypatch.setattr(service._serving, "slate", slow)
             waiting = [asyncio.create_task(ask(client)) for _ in range(2)]
             await until(lambda: service._entrance.in_flight == 2)
             async with client.post("/v1/events", json=play("u", "i")) as answer:
@@ -498,10 +498,10 @@ def test_stalled_worker_is_not_alive_and_one_without_partitions_is_not_ready(top
             async with client.get("/readyz") as answer:
                 ready = {"ready": True, "waiting_for": [], "catalog_items": 0, "partitions": [0], "model_version": None}
                 assert (answer.status, await answer.json()) == (200, ready)
-            worker.watchdog._begun["a flush"] = time.monotonic() - worker.watchdog.limit_s - 0.1
+            worker.watchdog._started["a flush"] = time.monotonic() - worker.watchdog.limit_s - 0.1
             async with client.get("/healthz") as answer:
                 assert (answer.status, await answer.json()) == (503, {"alive": False, "stalled": ["a flush"]})
-            del worker.watchdog._begun["a flush"]
+            del worker.watchdog._started["a flush"]
             async with client.get("/healthz") as answer:
                 assert answer.status == 200
             await worker.ingest.revoked([owned.tp for owned in worker.ingest.owned.values()])
@@ -566,8 +566,8 @@ def test_with_a_learner_lists_come_from_the_model_and_without_it_grow_stale(topi
                     described = await kinds(other)
                 assert shown_by_learner['segue_learned_total{what="examples"}'] == 20
                 assert shown_by_learner["segue_learner_version"] == learner.loop.learner.version  # type: ignore[union-attr]
-                assert await kinds(client) == {name for name, of in documented("Prometheus").items() if of == "worker"}
-                assert described == {name for name, of in documented("Prometheus").items() if of == "learner"}
+                assert await kinds(client) == {name for name, of in documented("Prometheus").items() if "worker" in of}
+                assert described == {name for name, of in documented("Prometheus").items() if "learner" in of}
             finally:
                 await learner.stop()
             await until(lambda: service.model.stale)
@@ -635,15 +635,15 @@ def test_partition_that_moves_while_a_list_is_made_is_503(
         async with serving(topics, tmp_path) as (worker, service, client):
             await put(client, *SONGS)
             await until(lambda: len(worker.catalog) == 5)
-            made = answers.Answers._make
+            made = answers.ServingThread._make
             loop = asyncio.get_running_loop()
 
-            def moved(self: answers.Answers, *given: Any) -> Any:
+            def moved(self: answers.ServingThread, *given: Any) -> Any:
                 revoke = worker.ingest.revoked([owned.tp for owned in worker.ingest.owned.values()])
                 asyncio.run_coroutine_threadsafe(revoke, loop).result()
                 return made(self, *given)
 
-            monkeypatch.setattr(answers.Answers, "_make", moved)
+            monkeypatch.setattr(answers.ServingThread, "_make", moved)
             assert "has just moved" in (await ask(client, 503, user_id="ada"))["error"]
 
     asyncio.run(main())
@@ -687,7 +687,7 @@ def test_sigterm_in_the_midst_of_requests_breaks_no_answer_and_loses_no_exposure
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     chosen = {"topics.prefix": topics.prefix, "topics.partitions": 1, "service.port": port, "stores.data_dir": tmp_path / "state",
-              "copy.checkpoint_dir": tmp_path / "checkpoints", "recommend.no_repeat_window_ms": 0}  # fmt: skip
+              "replica.checkpoint_dir": tmp_path / "checkpoints", "recommend.no_repeat_window_ms": 0}  # fmt: skip
     flags = [word for key, value in chosen.items() for word in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "streams", "worker", "--broker", topics.bootstrap, *flags]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -17,14 +17,14 @@ from tests.online_model.test_trainer import SHARED, batch, trained
 
 def rows(trainer: Trainer, keys: np.ndarray) -> Tensor:
     """Key by key, as the table has it."""
-    return torch.stack([trainer.ids.read(np.array([key]), trainer.ids.rows.find(np.array([key])))[0] for key in keys])
+    return torch.stack([trainer.state.ids.read(np.array([key]), trainer.state.ids.rows.find(np.array([key])))[0] for key in keys])
 
 
 def test_weights_are_those_that_a_prediction_sums_the_behaviours_by() -> None:
     made, asked = trained(20), batch(5, 3, length=4)
-    got = attended(made, asked)
+    got = attended(made.state, asked)
     assert got.history.shape == (5, 2, 5) and got.related is not None and got.related.shape == (5, 5)
-    block = made.ranker.attention
+    block = made.state.ranker.attention
     query = rows(made, asked.fields[:, FIELDS.index("item")])
     with torch.no_grad():
         keys = torch.stack([torch.stack([rows(made, asked.history[b, f]) for b in range(5)]) for f in range(2)])
@@ -40,7 +40,7 @@ def test_weights_are_those_that_a_prediction_sums_the_behaviours_by() -> None:
 
 def test_weights_of_a_row_are_1_and_none_goes_to_what_is_not_there() -> None:
     made, asked = trained(20), batch(40, 5, length=4)
-    got = attended(made, asked)
+    got = attended(made.state, asked)
     assert got.related is not None
     for weights, items in ((got.history, asked.history), (got.related, asked.related)):
         assert weights.sum(-1) == pytest.approx(np.ones(weights.shape[:-1]), abs=1e-6)
@@ -54,9 +54,9 @@ def test_one_history_for_all_is_the_same_as_each_its_own_and_asking_changes_noth
         getattr(own, name)[:] = getattr(own, name)[:1]
     shared = replace(own, **{name: getattr(own, name)[:1] for name in SHARED})
     before = made.digest()
-    np.testing.assert_allclose(attended(made, shared).history, attended(made, own).history, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(attended(made.state, shared).history, attended(made.state, own).history, rtol=0, atol=1e-6)
     assert made.digest() == before
 
 
 def test_without_the_second_attention_there_is_nothing_of_it() -> None:
-    assert attended(trained(2, ModelSettings(related=False)), batch(2, 1)).related is None
+    assert attended(trained(2, ModelSettings(related=False)).state, batch(2, 1)).related is None

@@ -12,12 +12,12 @@ def _sigmoid(z: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-z))
 
 
-def said(blend: Blend, linear: np.ndarray, deep: np.ndarray) -> np.ndarray:
+def blended(blend: Blend, linear: np.ndarray, deep: np.ndarray) -> np.ndarray:
     return blend(torch.from_numpy(linear), torch.from_numpy(deep)).numpy()
 
 
-def heard_too(hearsay: CrossDomainBlend, z: np.ndarray, heard: np.ndarray, place: np.ndarray) -> np.ndarray:
-    return hearsay(torch.from_numpy(z), torch.from_numpy(heard), place).numpy()
+def with_transfer(blend: CrossDomainBlend, z: np.ndarray, transfer: np.ndarray, place: np.ndarray) -> np.ndarray:
+    return blend(torch.from_numpy(z), torch.from_numpy(transfer), place).numpy()
 
 
 def test_a_step_is_adagrads_on_the_gradient_that_autograd_finds() -> None:
@@ -29,7 +29,7 @@ def test_a_step_is_adagrads_on_the_gradient_that_autograd_finds() -> None:
     assert share.grad is not None
     slope = share.grad.numpy()
     blend = Blend(2)
-    blend.step(linear, deep, _sigmoid(said(blend, linear, deep)) - labels)
+    blend.step(linear, deep, _sigmoid(blended(blend, linear, deep)) - labels)
     np.testing.assert_allclose(blend.share, START - RATE * slope / np.sqrt(1 + slope**2), rtol=1e-12)
 
 
@@ -43,25 +43,25 @@ def test_the_path_that_knows_takes_over_and_the_share_stays_within_its_bounds(be
     blend = Blend(1)
     for at in range(0, len(truth), 4):
         rows = slice(at, at + 4)
-        blend.step(linear[rows], deep[rows], _sigmoid(said(blend, linear[rows], deep[rows])) - labels[rows])
+        blend.step(linear[rows], deep[rows], _sigmoid(blended(blend, linear[rows], deep[rows])) - labels[rows])
         assert 0 <= blend.share.item() <= 1
     assert blend.share.item() == pytest.approx(end, abs=0.1)
 
 
 def test_a_step_of_hearsay_is_adagrads_on_the_gradient_that_autograd_finds() -> None:
     rng = np.random.default_rng(5)
-    z, heard, labels = rng.normal(size=(6, 2)), rng.normal(size=(6, 2)), (rng.random((6, 2)) < 0.5).astype(float)
+    z, transfer, labels = rng.normal(size=(6, 2)), rng.normal(size=(6, 2)), (rng.random((6, 2)) < 0.5).astype(float)
     place = np.array([0, 2, 2, 0, 0, 2])
     made = CrossDomainBlend(3, 2)
     made.share[:] = rng.uniform(0.4, 0.6, (3, 2))
     before = made.share.copy()
     share = torch.from_numpy(before.copy()).requires_grad_()
-    logits = torch.from_numpy(z) + share[place] * torch.from_numpy(heard)
+    logits = torch.from_numpy(z) + share[place] * torch.from_numpy(transfer)
     torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(labels), reduction="sum").backward()
     assert share.grad is not None
     slope = share.grad.numpy()
-    np.testing.assert_allclose(heard_too(made, z, heard, place), logits.detach().numpy(), rtol=1e-12)
-    made.step(heard, place, _sigmoid(heard_too(made, z, heard, place)) - labels)
+    np.testing.assert_allclose(with_transfer(made, z, transfer, place), logits.detach().numpy(), rtol=1e-12)
+    made.step(transfer, place, _sigmoid(with_transfer(made, z, transfer, place)) - labels)
     expected = np.clip(before - CrossDomainBlend.RATE * slope / np.sqrt(CrossDomainBlend.SQUARE + slope**2), 0, 1)
     np.testing.assert_allclose(made.share, expected, rtol=1e-12)
     assert (made.share[1] == before[1]).all()  # no example of that domain
@@ -70,13 +70,13 @@ def test_a_step_of_hearsay_is_adagrads_on_the_gradient_that_autograd_finds() -> 
 @pytest.mark.parametrize("true", [True, False])
 def test_hearsay_counts_where_it_is_right_and_not_where_it_is_noise(true: bool) -> None:
     rng, made = np.random.default_rng(6), CrossDomainBlend(2, 1)
-    assert heard_too(made, np.ones((1, 1)), np.full((1, 1), 9.0), np.zeros(1, np.int64)).tolist() == [[1.0]]
+    assert with_transfer(made, np.ones((1, 1)), np.full((1, 1), 9.0), np.zeros(1, np.int64)).tolist() == [[1.0]]
     found = []
     for _ in range(400):
-        heard = rng.normal(size=(32, 1))
-        labels = rng.random((32, 1)) < _sigmoid(heard * true)
+        transfer = rng.normal(size=(32, 1))
+        labels = rng.random((32, 1)) < _sigmoid(transfer * true)
         place = np.zeros(32, np.int64)
-        made.step(heard, place, _sigmoid(heard_too(made, np.zeros((32, 1)), heard, place)) - labels)
+        made.step(transfer, place, _sigmoid(with_transfer(made, np.zeros((32, 1)), transfer, place)) - labels)
         found.append(made.share[0, 0])
     assert np.mean(found[200:]) > 0.85 if true else np.mean(found[200:]) < 0.05
     assert made.share[1, 0] == 0

@@ -325,3 +325,9 @@ def test_another_format_is_refused_not_passed_over(tmp_path: Path, monkeypatch: 
     monkeypatch.undo()
     with pytest.raises(Incompatible, match=f"format {checkpoint.FORMAT + 1}, this version reads {checkpoint.FORMAT}"):
         load_newest(tmp_path)
+
+
+def test_arrays_under_a_prefix_have_the_rest_of_their_names() -> None:
+    arrays = {name: np.zeros(1) for name in ("a.x", "a.b.y", "ab.z")}
+    found = checkpoint.Checkpoint(Path("c"), arrays, {}, checkpoint.Conditions())
+    assert {name: array is arrays[f"a.{name}"] for name, array in found.under("a.").items()} == {"x": True, "b.y": True}

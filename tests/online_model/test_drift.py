@@ -70,8 +70,8 @@ def test_haste_multiplies_the_first_steps_of_rows_and_of_the_dense_part() -> Non
     hasty.lr_multiplier = 3.0
     hasty.step(batch(70, 1), T0)
     user = np.array([1000], np.uint64)
-    assert hasty.wide.rows.find(user).all()
-    ours, theirs = (t.wide.read(user, t.wide.rows.find(user)).numpy() for t in (hasty, plain))
+    assert hasty.state.wide.rows.find(user).all()
+    ours, theirs = (t.state.wide.read(user, t.state.wide.rows.find(user)).numpy() for t in (hasty, plain))
     np.testing.assert_allclose(ours, 3 * theirs, rtol=1e-5)  # born at 0, one Adagrad step each
     start = Trainer(small).arrays()["weights"]
     moved = [t.arrays()["weights"] - start for t in (hasty, plain)]

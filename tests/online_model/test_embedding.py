@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_model.embedding import Admission, Table, adagrad_step, occurrences, summed
+from online_model.embedding import Admission, RowInit, Table, adagrad_step, occurrences, summed
 from online_model.mixing import uniform
 from online_model.rows import Rows
 from tests.oracles import adagrad
@@ -17,7 +17,7 @@ DAY = 86_400_000
 
 def table(width: int = 2, *, per_element: bool = False, capacity: int = 100, spread: float = 0.01) -> Table:
     rows = Rows(capacity, 14 * DAY, 3_600_000)
-    return Table(rows, width, spread=spread, start=0.0, per_element=per_element, seed=7, device=torch.device("cpu"))
+    return Table(rows, width, RowInit(spread, square=0.0, seed=7), per_element=per_element, device=torch.device("cpu"))
 
 
 def keys_of(*keys: int) -> np.ndarray:

@@ -43,8 +43,14 @@ Both = tuple[tuple[Trainer, list[StepReport]], tuple[Trainer, list[StepReport]]]
 
 def test_they_are_two_devices(both: Both) -> None:
     (cpu, _), (gpu, _) = both
-    assert {p.device.type for p in cpu.ranker.parameters()} == {"cpu"}
-    for trainer_part in (*gpu.ranker.parameters(), gpu.ids.weights, gpu.wide.squares, gpu.number_weights.weights, gpu.dense.mean):
+    assert {p.device.type for p in cpu.state.ranker.parameters()} == {"cpu"}
+    for trainer_part in (
+        *gpu.state.ranker.parameters(),
+        gpu.state.ids.weights,
+        gpu.state.wide.squares,
+        gpu.state.number_weights.weights,
+        gpu.state.dense.mean,
+    ):
         assert trainer_part.device.type == DEVICE
 
 
@@ -89,7 +95,7 @@ def test_a_step_waits_for_the_device_once(log: list[Step]) -> None:
     gpu = Trainer(ModelSettings(), DEVICE)
     learn(gpu, log[:40])
     for step in log[40:60]:
-        gpu.looked_ms = step.now_ms
+        gpu.state.looked_ms = step.now_ms
         batch = of_records(step.records, step.compared)
         with warnings.catch_warnings(record=True) as waited:
             warnings.simplefilter("always")

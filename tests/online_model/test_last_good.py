@@ -19,7 +19,7 @@ Dense = dict[str, np.ndarray]
 def trained(steps: int) -> tuple[Trainer, list[Dense]]:
     """A trainer after so many steps, and its dense part before the first and after each."""
     made = Trainer(SMALL)
-    made.last_good.every = EVERY
+    made.state.last_good.every = EVERY
     told = [dense(made)]
     for at in range(steps):
         made.step(batch(4, at), T0 + at * 1000)
@@ -41,37 +41,37 @@ def same(ours: Dense, theirs: Dense) -> bool:
 def test_a_broken_dense_part_is_put_back_as_it_was_at_the_last_third_step(steps: int, back_to: int) -> None:
     made, told = trained(steps)
     assert not same(told[-1], told[0])
-    made.ranker.tasks.out_bias.data[0] = torch.nan
+    made.state.ranker.tasks.out_bias.data[0] = torch.nan
     reports = [made.step(batch(4, 90 + n), T0 + 50_000 + n) for n in range(AFTER)]
     assert [(r.skipped, r.rolled_back) for r in reports] == [("non-finite gradient", n == AFTER - 1) for n in range(AFTER)]
     assert same(dense(made), told[back_to])
     after = made.step(batch(4, 99), T0 + 60_000)
     assert after.skipped is None and np.isfinite(after.logits).all()
-    assert (made.skipped, made.last_good.rollbacks) == (AFTER, 1)
+    assert (made.state.skipped, made.state.last_good.rollbacks) == (AFTER, 1)
 
 
 def test_rows_that_are_not_finite_go_and_the_others_stay_and_a_serving_copy_follows() -> None:
     made, _ = trained(7)
     copy = Trainer(SMALL)
     copy.load(made.arrays(), made.meta())
-    keys = made.ids.rows.keys[made.ids.rows.keys != 0]
+    keys = made.state.ids.rows.keys[made.state.ids.rows.keys != 0]
     user = keys[(keys >= 1000) & (keys < 1020)][:1]
-    at = made.ids.rows.find(user)
-    made.ids.weights[at, 1] = torch.inf
-    copy.ids.weights[at, 1] = torch.inf
+    at = made.state.ids.rows.find(user)
+    made.state.ids.weights[at, 1] = torch.inf
+    copy.state.ids.weights[at, 1] = torch.inf
     asked = batch(4, 95)
     asked.fields[:, 0] = user
     for n in range(AFTER):
         report = made.step(asked, T0 + 50_000 + n)
     assert report.rolled_back
     assert report.touched["ids"].tolist() == user.tolist()
-    left = made.ids.rows.keys[made.ids.rows.keys != 0]
+    left = made.state.ids.rows.keys[made.state.ids.rows.keys != 0]
     assert sorted(left) == sorted(keys[keys != user])
     copy.apply_delta(made.delta(report.touched, dense=True))
     np.testing.assert_array_equal(copy.predict(asked).logits, made.predict(asked).logits)
     assert np.isfinite(made.predict(asked).logits).all()
     assert made.step(asked, T0 + 60_000).skipped is None
-    assert made.ids.rows.find(user).all()
+    assert made.state.ids.rows.find(user).all()
 
 
 def test_broken_examples_between_good_ones_are_skipped_and_nothing_goes_back() -> None:
@@ -79,21 +79,21 @@ def test_broken_examples_between_good_ones_are_skipped_and_nothing_goes_back() -
     broken.counts[0, 0, 0] = np.nan
     for at in range(3 * AFTER):
         assert made.step(broken if at % AFTER else batch(2, at), T0 + 50_000 + at).rolled_back is False
-    assert (made.skipped, made.last_good.rollbacks) == (3 * (AFTER - 1), 0)
+    assert (made.state.skipped, made.state.last_good.rollbacks) == (3 * (AFTER - 1), 0)
 
 
 def test_restored_between_two_failures_it_goes_back_to_the_same_bytes() -> None:
     made, _ = trained(7)
-    made.platt.offset[2] = np.nan  # logits stay finite: the probabilities do not
-    made.blend.share[1] = np.nan
+    made.state.platt.offset[2] = np.nan  # logits stay finite: the probabilities do not
+    made.state.blend.share[1] = np.nan
     twin = Trainer(SMALL)
     for n in range(AFTER + 3):
         if n == 2:
             twin.load(made.arrays(), msgspec.msgpack.decode(msgspec.msgpack.encode(made.meta())))
-            twin.last_good.every = EVERY
+            twin.state.last_good.every = EVERY
         for one in (made, twin) if n >= 2 else (made,):
             one.step(batch(4, 90 + n), T0 + 50_000 + n)
-    assert made.last_good.rollbacks == 1
+    assert made.state.last_good.rollbacks == 1
     assert np.isfinite(made.predict(batch(4, 99)).probabilities).all()
     assert twin.digest() == made.digest()
 

@@ -77,7 +77,7 @@ def test_an_item_that_lost_its_row_begins_anew() -> None:
 @pytest.mark.parametrize(("within", "found"), [(True, 0.5), (False, 1.0)])
 def test_a_slope_within_items_does_not_mind_that_the_better_ones_are_more_popular(within: bool, found: float) -> None:
     """Items' qualities equal half their levels, and nothing else tells of them: between items the slope is .5 + .5."""
-    rng, made = np.random.default_rng(7), PopularityEffect(0.05, 1.0, torch.device("cpu"))
+    rng, made = np.random.default_rng(7), PopularityEffect(0.05, torch.device("cpu"))
     level = rng.normal(0, 2, 40)
     for _ in range(1_500):
         items = rng.integers(0, 40, 32)
@@ -97,24 +97,24 @@ def test_a_slope_within_items_does_not_mind_that_the_better_ones_are_more_popula
 def test_what_popularity_left_in_an_items_rates_is_taken_off() -> None:
     made, one = Trainer(ModelSettings()), batch(6, 3)
     made.step(one, T0)
-    made.effect.weights[:, FULL_PLAY] = torch.linspace(-0.3, 0.4, P)
+    made.state.effect.weights[:, FULL_PLAY] = torch.linspace(-0.3, 0.4, P)
     one.fields[5, ITEM] = 12345  # never shown
-    run = forward.run(made, one, 6, learns=False)
-    level, known = made.levels(one.fields[:, ITEM])
+    run = forward.forward(made.state, one, 6, learns=False)
+    level, known = made.state.levels(one.fields[:, ITEM])
     assert known[:, 0].tolist() == [True] * 5 + [False]
-    weights, s = made.effect.weights.numpy(), made.settings.count_strength
+    weights, s = made.state.effect.weights.numpy(), made.settings.count_strength
     n = one.counts[:, SCOPES.index("item"), COUNTS.index("exposures")]
-    plain = numbers(one, made.base.rates(), s)
+    plain = numbers(one, made.state.base.rates(), s)
     got = run.numbers.numpy()
     for b in range(6):
-        z = (level[b] - made.effect.mean) / np.sqrt(made.effect.variance + 1e-6) * known[b]
+        z = (level[b] - made.state.effect.mean) / np.sqrt(made.state.effect.variance + 1e-6) * known[b]
         kept = n[b] / (n[b] + s) * (np.clip(z, -5, 5) @ weights)
         np.testing.assert_allclose(got[b, ITEM_LIFTS], plain[b, ITEM_LIFTS] - kept, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(np.delete(got, np.r_[ITEM_LIFTS], 1), np.delete(plain, np.r_[ITEM_LIFTS], 1))
-    now = made.effect.standardised(popularity_effect.inputs(one))
-    expected = (now - made.effect.standardised(level)) * known
-    np.testing.assert_allclose(run.popular.moved.numpy(), expected, rtol=0, atol=1e-6)
-    assert not run.popular.moved[5].any() and run.popular.now[5].any()
+    now = made.state.effect.standardised(popularity_effect.inputs(one))
+    expected = (now - made.state.effect.standardised(level)) * known
+    np.testing.assert_allclose(run.popularity.moved.numpy(), expected, rtol=0, atol=1e-6)
+    assert not run.popularity.moved[5].any() and run.popularity.now[5].any()
 
 
 def test_a_rate_of_which_more_was_taken_back_than_is_left_is_that_of_no_positive() -> None:
@@ -133,6 +133,6 @@ def test_an_erased_item_has_no_level() -> None:
     made, one = Trainer(ModelSettings()), batch(4, 5)
     made.step(one, T0)
     key = one.fields[:1, ITEM].copy()
-    assert made.levels(key)[1].all()
+    assert made.state.levels(key)[1].all()
     assert key[0] in made.forget(key)["levels"]
-    assert not made.levels(key)[1].any()
+    assert not made.state.levels(key)[1].any()

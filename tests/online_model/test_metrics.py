@@ -7,14 +7,8 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from river import metrics as river_metrics
-from sklearn.metrics import log_loss, roc_auc_score
 
-from online_model.gauc import Sample, gauc
 from online_model.metrics import BUFFERED, OPEN_WINDOWS, WIDTHS_MS, Prequential, WindowResult
-from online_model.tally import Tally, scored
 from tests.oracles import metrics as naive
 
 Array = np.ndarray
@@ -73,88 +67,6 @@ def test_four_rows_of_the_model_page() -> None:
     assert (figures["auc"], figures["n"], figures["positives"]) == (1.0, 4, 2)
 
 
-@pytest.mark.parametrize(("bias", "spread"), [(-1.0, 1.5), (-4.0, 1.0), (0.0, 0.3), (-6.0, 2.5), (2.0, 4.0)])
-def test_auc_and_log_loss_are_those_of_scikit_learn(bias: float, spread: float) -> None:
-    rng = np.random.default_rng(7)
-    z = rng.normal(bias, spread, (40_000, 1)).clip(-15, 15)
-    p = sigmoid(z)
-    y = (rng.random(z.shape) < p).astype(float)
-    tally = Tally.empty(1)
-    tally.add(scored(z, p, y))
-    (figures,) = tally.read()
-    assert figures.auc == pytest.approx(roc_auc_score(y[:, 0], z[:, 0]), abs=1e-3)
-    assert figures.logloss == pytest.approx(log_loss(y[:, 0], p[:, 0].clip(1e-7, 1 - 1e-7)), abs=1e-9)
-
-
-def test_auc_is_that_of_rivers_exact_one() -> None:
-    _, _, z, p, y = world(3, 5_000, bias=-3.0)
-    exact = river_metrics.RollingROCAUC(window_size=5_000)
-    for score, label in zip(p[:, 0].tolist(), y[:, 0].tolist(), strict=True):
-        exact.update(bool(label), score)
-    tally = Tally.empty(1)
-    tally.add(scored(z, p, y))
-    assert tally.read()[0].auc == pytest.approx(exact.get(), abs=1e-3)
-
-
-def test_random_labels_have_auc_one_half() -> None:
-    rng = np.random.default_rng(1)
-    z = rng.normal(0, 2, (100_000, 1))
-    tally = Tally.empty(1)
-    tally.add(scored(z, sigmoid(z), rng.integers(0, 2, z.shape)))
-    assert tally.read()[0].auc == pytest.approx(0.5, abs=0.005)
-
-
-@given(st.lists(st.tuples(st.integers(-8, 8), st.booleans()), min_size=1, max_size=25))
-def test_every_figure_equals_its_loop(rows: list[tuple[int, bool]]) -> None:
-    z = column(*[s / 2 for s, _ in rows])
-    p, y = sigmoid(z), column(*[float(label) for _, label in rows])
-    tally = Tally.empty(1)
-    tally.add(scored(z, p, y))
-    (figures,) = tally.read()
-    zs, ps, ys = (c[:, 0].tolist() for c in (z, p, y))
-    assert figures.auc == pytest.approx(naive.auc(zs, ys), abs=1e-12, nan_ok=True)
-    assert figures.logloss == pytest.approx(naive.log_loss(ps, ys), abs=1e-12)
-    assert figures.copc == pytest.approx(naive.copc(ps, ys), abs=1e-12)
-    expected = naive.ne(ps, ys) if 0 < sum(ys) < len(ys) else math.nan
-    assert figures.ne == pytest.approx(expected, abs=1e-12, nan_ok=True)
-
-
-def test_ece_is_near_zero_when_calibrated_and_the_gap_when_shifted() -> None:
-    _, _, z, p, y = world(5, 50_000)
-    for shift in (0.0, 0.7, -0.7):
-        shifted = sigmoid(z.astype(float) + shift)
-        tally = Tally.empty(1)
-        tally.add(scored(z, shifted, y))
-        expected = naive.ece(z[:, 0].tolist(), shifted[:, 0].tolist(), y[:, 0].tolist())
-        assert tally.read()[0].ece == pytest.approx(expected, abs=1e-3)
-        assert (expected < 0.01) == (shift == 0.0)
-
-
-def test_tasks_do_not_mix() -> None:
-    _, _, z, p, y = world(2, 4_000, tasks=3)
-    y[:, 2] = 1.0
-    together = Tally.empty(3)
-    together.add(scored(z, p, y))
-    for task, figures in enumerate(together.read()):
-        alone = Tally.empty(1)
-        alone.add(scored(z[:, [task]], p[:, [task]], y[:, [task]]))
-        assert msgspec.structs.asdict(figures) == pytest.approx(msgspec.structs.asdict(alone.read()[0]), rel=1e-12, nan_ok=True)
-    assert math.isnan(together.read()[2].auc) and math.isnan(together.read()[2].ne)
-
-
-def test_tallies_of_parts_merge_into_the_tally_of_all() -> None:
-    _, _, z, p, y = world(4, 3_000, tasks=2)
-    parts, whole = [Tally.empty(2) for _ in range(3)], Tally.empty(2)
-    whole.add(scored(z, p, y))
-    for i, part in enumerate(parts):
-        part.add(scored(z[i::3], p[i::3], y[i::3]))
-    parts[0].merge(parts[1])
-    parts[0].merge(parts[2])
-    np.testing.assert_array_equal(parts[0].histogram[:, :2], whole.histogram[:, :2])
-    np.testing.assert_allclose(parts[0].histogram[:, 2], whole.histogram[:, 2], rtol=1e-12)
-    np.testing.assert_allclose(parts[0].loss, whole.loss, rtol=1e-12)
-
-
 def test_entries_that_are_not_finite_are_left_out_of_their_task_alone() -> None:
     _, users, z, p, y = world(6, 500, tasks=2)
     spoilt_z, spoilt_p, spoilt_y = z.copy(), p.copy(), y.copy()
@@ -173,38 +85,7 @@ def test_nothing_scored_is_undefined_and_null_in_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(figures)) == dict.fromkeys(figures)
 
 
-def test_a_prediction_of_exactly_one_costs_much_but_not_everything() -> None:
-    tally = Tally.empty(1)
-    tally.add(scored(column(15.0), column(1.0), column(0.0)))
-    assert tally.read()[0].logloss == pytest.approx(-math.log(1e-7), abs=1e-6)
-
-
 # --- GAUC ------------------------------------------------------------------------------------------------------------
-
-
-def test_gauc_of_the_model_page() -> None:
-    """A: 3 rows, AUC .5; B: 2 rows, AUC 1; C: negatives only. (3 * .5 + 2 * 1) / 5 = .7."""
-    users = np.array([1, 2, 1, 3, 2, 1], np.uint64)
-    scores = np.array([0.5, 0.9, 0.1, 0.7, 0.2, 0.9])
-    labels = np.array([1, 1, 0, 0, 0, 0])
-    value, skipped = gauc(users, scores, labels)
-    assert value == pytest.approx(0.7, abs=1e-12)
-    assert skipped == pytest.approx(1 / 6, abs=1e-12)
-
-
-@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 4), st.booleans()), max_size=30))
-def test_gauc_equals_its_loop(rows: list[tuple[int, int, bool]]) -> None:
-    users, scores, labels = [u for u, _, _ in rows], [float(s) for _, s, _ in rows], [float(y) for _, _, y in rows]
-    ours = gauc(np.array(users, np.uint64), np.array(scores), np.array(labels))
-    assert ours == pytest.approx(naive.gauc(users, scores, labels), abs=1e-12, nan_ok=True)
-
-
-@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 4), st.booleans(), st.integers(1, 3)), max_size=20))
-def test_a_row_that_stands_for_several_counts_as_that_many(rows: list[tuple[int, int, bool, int]]) -> None:
-    once = [np.array(column) for column in zip(*rows, strict=True)] if rows else [np.zeros(0, np.int64)] * 4
-    users, scores, labels = (np.repeat(column, once[3]) for column in once[:3])
-    ours = gauc(once[0].astype(np.uint64), once[1].astype(float), once[2].astype(float), once[3].astype(np.float32))
-    assert ours == pytest.approx(naive.gauc(users.tolist(), scores.tolist(), labels.tolist()), abs=1e-12, nan_ok=True)
 
 
 def test_every_figure_of_thinned_out_rows_is_that_of_the_rows_they_stand_for() -> None:
@@ -222,40 +103,6 @@ def test_every_figure_of_thinned_out_rows_is_that_of_the_rows_they_stand_for() -
         assert figures["a"] == pytest.approx(whole.fading()[half_life]["a"], rel=1e-9, nan_ok=True)
     for ours, theirs in zip(thin.close(), whole.close(), strict=True):
         assert msgspec.structs.asdict(ours.tasks["a"]) == pytest.approx(msgspec.structs.asdict(theirs.tasks["a"]), rel=1e-9, nan_ok=True)
-
-
-def test_gauc_is_exact_up_to_the_cap_and_near_it_beyond() -> None:
-    rows = world(8, 20_000, users=2_000)
-    exact = naive_gauc(rows)
-    assert fed(rows).summary()["a"]["gauc"] == pytest.approx(exact, abs=1e-12)
-    capped = Prequential(("a",), rows_cap=8_000)
-    list(run(capped, rows))
-    assert 0 < len(capped.arrays()["sample.users"]) <= 8_000
-    assert capped.summary()["a"]["gauc"] == pytest.approx(exact, abs=0.02)  # 4 standard errors of ~500 users
-    assert capped.summary()["a"]["n"] == 20_000
-
-
-def naive_gauc(rows: tuple[Array, ...]) -> float:
-    _, users, z, _, y = rows
-    return naive.gauc(users.tolist(), z[:, 0].tolist(), y[:, 0].tolist())[0]
-
-
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=120), st.integers(5, 60), st.randoms(use_true_random=False))
-def test_the_sample_keeps_whole_users_whatever_the_order(users: list[int], cap: int, random: object) -> None:
-    def kept(order: list[int]) -> list[int]:
-        sample = Sample(1, cap)
-        for i in range(0, len(order), 7):
-            part = np.array(order[i : i + 7], np.uint64)
-            nothing = np.zeros((len(part), 1))
-            sample.add(part, np.zeros(len(part), np.int64), nothing.astype(np.float32), nothing > 0, np.ones(len(part)))
-        assert len(sample) <= cap
-        return sorted(sample.arrays()["users"].tolist())
-
-    ours = kept(users)
-    assert all(ours.count(user) in (0, users.count(user)) for user in set(users))
-    assert len(users) > cap or ours == sorted(users)
-    random.shuffle(users)  # type: ignore[attr-defined]
-    assert kept(users) == ours
 
 
 # --- windows ---------------------------------------------------------------------------------------------------------

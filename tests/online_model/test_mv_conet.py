@@ -64,13 +64,13 @@ def test_exchange_equals_the_loops() -> None:
 
 
 def loops(made: MVCoNet, x: Tensor, there: Tensor, target: int, item: Tensor) -> list[float]:
-    weights = (made.own, made.maps, made.user, made.item, made.heard_user, made.heard_item, made.says)
-    own, heard = naive.tower(x.tolist(), there.tolist(), target, item.tolist(), *(p.tolist() for p in weights))
-    return own + heard
+    weights = (made.own, made.maps, made.user, made.item, made.transfer_user, made.transfer_item, made.transfer_weight)
+    own, transfer = naive.tower(x.tolist(), there.tolist(), target, item.tolist(), *(p.tolist() for p in weights))
+    return own + transfer
 
 
 def both(made: MVCoNet, *given: Tensor) -> Tensor:
-    """Own part and what is heard, beside each other."""
+    """Own part and what is transferred, beside each other."""
     return torch.cat(made(*given), 1)
 
 
@@ -99,30 +99,30 @@ def test_an_empty_domain_sends_nothing() -> None:
     torch.testing.assert_close(both(made, other, there, target, item), both(made, x, there, target, item), rtol=0, atol=0)
 
 
-def test_another_domain_of_the_user_changes_what_is_heard_and_nothing_else() -> None:
+def test_another_domain_of_the_user_changes_what_is_transferred_and_nothing_else() -> None:
     made, (x, _, _, item) = block(), inputs()
     there, target = torch.ones(B, N, dtype=torch.float64), torch.zeros(B, dtype=torch.int64)
     other = x.clone()
     other[:, 2] += 1
-    (own, heard), (same, moved) = made(x, there, target, item), made(other, there, target, item)
+    (own, transfer), (same, moved) = made(x, there, target, item), made(other, there, target, item)
     torch.testing.assert_close(same, own, rtol=0, atol=0)
-    assert ((moved - heard).abs() > 1e-4).all()
+    assert ((moved - transfer).abs() > 1e-4).all()
     alone = there.clone()
     alone[:, 1:] = 0
     assert not made(x, alone, target, item)[1].any()
 
 
-def test_what_is_heard_teaches_neither_rows_nor_the_own_towers() -> None:
+def test_what_is_transferred_teaches_neither_rows_nor_the_own_towers() -> None:
     made, (x, there, target, item) = block(), inputs()
     x, item = x.requires_grad_(), item.requires_grad_()
     made(x, there, target, item)[1].sum().backward()
     assert x.grad is None and item.grad is None and made.own.grad is None and made.user.grad is None and made.item.grad is None
-    for weights in (made.maps, made.heard_user, made.heard_item, made.says):
+    for weights in (made.maps, made.transfer_user, made.transfer_item, made.transfer_weight):
         assert weights.grad is not None and weights.grad.any()
 
 
-def test_what_is_heard_starts_with_the_signs_of_the_tasks() -> None:
-    assert MVCoNet(N, I, E, SIGNS, H, O).says.tolist() == [[GAIN, -GAIN, GAIN]] * O
+def test_what_is_transferred_starts_with_the_signs_of_the_tasks() -> None:
+    assert MVCoNet(N, I, E, SIGNS, H, O).transfer_weight.tolist() == [[GAIN, -GAIN, GAIN]] * O
 
 
 def test_the_target_chooses_both_towers() -> None:

@@ -29,7 +29,7 @@ def judged(*shares: float, n: int = 12_000) -> tuple[dict[str, float], int]:
         one = replace(
             batch(120, at),
             labels=(act[now, None] == np.array(TASKS)).astype(np.float32),
-            weight=np.where(act[now] == "", w[now], 1.0).astype(np.float32),
+            sampling_rate=np.where(act[now] == "", w[now], 1.0).astype(np.float32),
         )
         if at >= n // 2:
             for task, sums in of.items():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from online_model.features import TASKS
 from online_model.losses import pair_loss
-from online_model.pairs import HALF_LIFE_MS, PARTIAL_PLAY, PER_LIST, TIERS, TierWeights, pairs, tiers
+from online_model.pairs import HALF_LIFE_MS, PARTIAL_PLAY, PER_SLATE, TIERS, TierWeights, pairs, tiers
 from tests.oracles import pairs as naive
 
 DAY = int(HALF_LIFE_MS)
@@ -85,7 +85,7 @@ def test_a_list_gives_at_most_64_pairs_and_a_small_one_all_of_its_own() -> None:
     tier, lists = [at % 4 for at in range(40)] + [2, 1, 0], [0] * 40 + [1] * 3
     whole = set(naive.pairs(tier, lists))
     kept = found(tier, lists)
-    assert PER_LIST == 64 and len([p for p in whole if p[0] < 40]) == 600
+    assert PER_SLATE == 64 and len([p for p in whole if p[0] < 40]) == 600
     assert len(kept) == len(set(kept)) == 64 + 3
     assert set(kept) <= whole and {(40, 41), (40, 42), (41, 42)} <= set(kept)
 

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_model import popularity
 from online_model.features import COUNTS, TASKS
-from online_model.popularity import EMPTY, EXPOSURE, POPULAR, Increment, add, counts, increments, merge, read
+from online_model.popularity import EXPOSURE, POPULAR, RATE_HALF_LIFE_H, Increment, counts, increments, merge, of_item, of_scope
 from tests import strategies
 from tests.oracles.popularity import HALF_LIVES_H
 from tests.oracles.popularity import popularity as naive
 
 HOUR = 3_600_000
+add, read = of_item().add, of_item().read
 
 
 def folded(rows: list[Increment]) -> bytes | None:
@@ -51,7 +51,7 @@ def test_a_half_life_halves_exactly(column: int, half_life_h: float) -> None:
 def test_columns_equal_the_sums_of_the_formula(rows: list[Increment], later: int) -> None:
     at = max([row.ts for row in rows], default=0) + later % (30 * 86_400_000)
     expected = [naive([r.ts for r in rows if r.mask & POPULAR], at, h) for h in HALF_LIVES_H]
-    expected += [naive([r.ts for r in rows if r.mask >> bit & 1], at, popularity.RATE_HALF_LIFE_H) for bit in range(len(COUNTS))]
+    expected += [naive([r.ts for r in rows if r.mask >> bit & 1], at, RATE_HALF_LIFE_H) for bit in range(len(COUNTS))]
     assert read(folded(rows), at) == pytest.approx(expected, rel=1e-9, abs=1e-300)
 
 
@@ -92,31 +92,31 @@ def test_masks_name_their_columns() -> None:
 
 
 def test_nothing_is_zero_and_the_past_reads_as_the_newest_time() -> None:
-    assert read(None, 5) == read(EMPTY, 5) == (0.0,) * 9
-    assert add(None, 7, increments(POPULAR)) == add(EMPTY, 7, increments(POPULAR))
+    assert read(None, 5) == read(b"", 5) == (0.0,) * 9
+    assert add(None, 7, increments(POPULAR)) == add(b"", 7, increments(POPULAR))
     record = add(None, 10 * HOUR, increments(POPULAR))
     assert read(record, 0) == read(record, 10 * HOUR) == (1, 1, 1, 0, 0, 0, 0, 0, 0)
 
 
 def test_a_record_is_80_bytes_of_an_item_and_56_of_a_scope() -> None:
-    assert len(EMPTY) == len(add(None, 1, increments(127))) == 80
-    assert len(popularity.EMPTY6) == len(popularity.add6(None, 1, counts(127))) == 56
+    assert len(add(None, 1, increments(127))) == 80
+    assert len(of_scope().add(None, 1, counts(127))) == 56
 
 
 def test_scopes_decay_as_the_counts_of_items_do() -> None:
-    item, scope = None, None
+    item, scope, of_user = None, None, of_scope()
     for ts, mask in ((0, 3), (9 * HOUR, 5), (4 * HOUR, 1)):
-        item, scope = add(item, ts, increments(mask)), popularity.add6(scope, ts, counts(mask))
-    assert popularity.read6(scope, 50 * HOUR) == read(item, 50 * HOUR)[3:]
+        item, scope = add(item, ts, increments(mask)), of_user.add(scope, ts, counts(mask))
+    assert of_user.read(scope, 50 * HOUR) == read(item, 50 * HOUR)[3:]
 
 
 def test_the_half_life_of_rates_is_a_setting_and_popularity_keeps_its_own() -> None:
-    short = popularity.of_item(rate_half_life_h=2.0)
+    short = of_item(rate_half_life_h=2.0)
     record = short.add(None, 0, increments(POPULAR | EXPOSURE))
     assert short.read(record, 4 * HOUR)[0] == 1 / 16  # 1 h
     assert short.read(record, 4 * HOUR)[3] == 1 / 4  # 2 h
     with pytest.raises(ValueError, match="half-lives must be"):
-        popularity.of_scope(rate_half_life_h=0.0)
+        of_scope(rate_half_life_h=0.0)
 
 
 def test_a_gap_of_years_is_zero_not_an_error() -> None:

@@ -20,7 +20,7 @@ parts = st.lists(st.tuples(st.integers(1, 4), st.integers(-2 * DAY, 3 * DAY)), m
 
 
 def effect(rate: float = 0.05) -> PopularityEffect:
-    return PopularityEffect(rate, 1.0, torch.device("cpu"))
+    return PopularityEffect(rate, torch.device("cpu"))
 
 
 def logits(made: PopularityEffect, x: np.ndarray) -> np.ndarray:

@@ -4,12 +4,11 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 import torch
 
-from online_model import behaviour_attention, forward
+from online_model import behaviour_attention
 from online_model.batch import Batch
 from online_model.features import BAG_LIMIT, BAGS, COUNTS, DOMAIN_LIMIT, FIELDS, SCOPES, TASKS
 from online_model.trainer import ModelSettings, Trainer
@@ -49,9 +48,9 @@ def batch(n: int, seed: int, length: int = 3, users: int = 20, items: int = 10) 
         labels=(rng.random((n, len(TASKS))) < 0.4).astype(np.float32),
         sign=np.zeros((n, len(TASKS)), np.float32),
         is_example=np.ones(n, np.float32),
-        weight=np.ones(n, np.float32),
+        sampling_rate=np.ones(n, np.float32),
         ids=np.arange(n).astype(np.uint64),
-        lists=np.full(n, -1, np.int64),
+        slate=np.full(n, -1, np.int64),
         tier=np.zeros(n, np.int64),
     )
 
@@ -111,22 +110,12 @@ def test_a_batch_is_predicted_as_its_examples_one_by_one() -> None:
     np.testing.assert_allclose(made.predict(whole).logits, alone, rtol=0, atol=1e-5)
 
 
-def test_candidates_that_share_a_history_are_predicted_as_if_each_had_its_own() -> None:
-    made, own = trained(), batch(6, 50)
-    own = replace(own, **{name: np.repeat(getattr(own, name)[:1], 6, axis=0) for name in SHARED})
-    own.fields[:, FIELDS.index("user")] = own.fields[0, FIELDS.index("user")]
-    own.bags[:, BAGS.index("user_attributes")] = own.bags[0, BAGS.index("user_attributes")]
-    shared = replace(own, **{name: getattr(own, name)[:1] for name in SHARED})
-    assert own.history[0].any()
-    np.testing.assert_allclose(made.predict(shared).logits, made.predict(own).logits, rtol=0, atol=1e-5)
-
-
 def test_rows_that_share_halves_are_predicted_and_learned_as_if_each_had_its_own() -> None:
     one, other = trained(), trained()
     for at in range(4):
         shared = together(12, 60 + at, 4)
         assert shared.owner is not None and len(shared.history) == 4 < len(apart(shared).history)
-        shared.lists[8:], shared.tier[8:] = 0, [0, 1, 2, 3]
+        shared.slate[8:], shared.tier[8:] = 0, [0, 1, 2, 3]
         shared.is_example[8:], shared.labels[8:] = 0, 0
         np.testing.assert_allclose(one.predict(shared).logits, other.predict(apart(shared)).logits, rtol=0, atol=1e-5)
         got, wanted = one.step(shared, T0 + 9000 + at), other.step(apart(shared), T0 + 9000 + at)
@@ -142,7 +131,7 @@ def test_rows_that_share_halves_are_predicted_and_learned_as_if_each_had_its_own
 def test_rows_that_are_only_compared_move_no_task_and_no_linear_weight() -> None:
     made = trained()
     shown = batch(6, 61)
-    shown.lists[:], shown.tier[:], shown.is_example[:], shown.labels[:] = 0, [0, 1, 2, 3, 0, 1], 0, 0
+    shown.slate[:], shown.tier[:], shown.is_example[:], shown.labels[:] = 0, [0, 1, 2, 3, 0, 1], 0, 0
     before = made.arrays()
     report = made.step(shown, T0 + 9000)
     assert report.skipped is None and report.logits.shape == (0, len(TASKS)) and report.grad_norm > 0
@@ -153,59 +142,10 @@ def test_rows_that_are_only_compared_move_no_task_and_no_linear_weight() -> None
     assert (after["ids.weights"][:old] != before["ids.weights"]).any()
 
 
-def test_longer_padding_changes_no_prediction() -> None:
-    made, short = trained(), batch(4, 51)
-    pad = [(0, 0), (0, 0), (0, 5)]
-    longer = replace(short, **{name: np.pad(getattr(short, name), pad) for name in ("history", "action", "age_s", "where")})
-    np.testing.assert_allclose(made.predict(longer).logits, made.predict(short).logits, rtol=0, atol=1e-5)
-
-
-def test_restored_goes_on_as_if_never_stopped() -> None:
-    made = trained()
-    again = Trainer(ModelSettings())
-    again.load(made.arrays(), msgspec.msgpack.decode(msgspec.msgpack.encode(made.meta())))
-    assert again.digest() == made.digest()
-    for one in (made, again):
-        for at in range(4):
-            one.step(batch(3, 70 + at, users=60), T0 + 20 * DAY + at)  # later than the expiry: rows go and come
-    assert again.digest() == made.digest()
-
-
-def test_a_checkpoint_of_other_settings_is_refused_by_name() -> None:
-    made = trained()
-    with pytest.raises(ValueError, match=r"wide_rate: 0\.\d+ -> 0\.5"):
-        Trainer(ModelSettings(wide_rate=0.5)).load(made.arrays(), made.meta())
-
-
-def test_a_serving_copy_follows_by_deltas() -> None:
-    made, copy = trained(), Trainer(ModelSettings())
-    copy.load(made.arrays(), made.meta())
-    for at in range(5):
-        report = made.step(batch(3, 80 + at), T0 + 15 * DAY * at)  # with expiry: tombstones
-        copy.apply_delta(made.delta(report.touched, dense=True))
-        asked = batch(5, 90 + at)
-        np.testing.assert_array_equal(copy.predict(asked).logits, made.predict(asked).logits)
-        np.testing.assert_array_equal(copy.predict(asked).probabilities, made.predict(asked).probabilities)
-        assert sorted(copy.ids.rows.keys[copy.ids.rows.keys != 0]) == sorted(made.ids.rows.keys[made.ids.rows.keys != 0])
-
-
-def test_a_delta_without_the_dense_part_is_small_and_moves_the_touched_rows() -> None:
-    made, copy = trained(), Trainer(ModelSettings())
-    copy.load(made.arrays(), made.meta())
-    report = made.step(batch(1, 80), T0 + 9000)
-    delta = made.delta(report.touched, dense=False)
-    assert len(delta) < 40_000
-    copy.apply_delta(delta)
-    keys = report.touched["ids"]
-    np.testing.assert_array_equal(
-        copy.ids.read(keys, copy.ids.rows.find(keys)).numpy(), made.ids.read(keys, made.ids.rows.find(keys)).numpy()
-    )
-
-
 def test_a_step_waits_for_its_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else it read back would make a GPU stand still. Attention takes whole rows, as it does there; levels lie on the host."""
     made, read = trained(), list[str]()
-    host = (made.levels.table.weights, made.levels.table.squares)
+    host = (made.state.levels.table.weights, made.state.levels.table.squares)
 
     def told(name: str) -> None:
         original = getattr(torch.Tensor, name)
@@ -221,10 +161,10 @@ def test_a_step_waits_for_its_device_once(monkeypatch: pytest.MonkeyPatch) -> No
     for name in ("numpy", "tolist", "item", "cpu", "nonzero", "__bool__", "__int__", "__float__", "__index__"):
         told(name)
     listed = batch(8, 61)
-    listed.lists, listed.tier = np.array([-1] * 4 + [0] * 4), np.array([0] * 4 + [3, 2, 1, 0])
+    listed.slate, listed.tier = np.array([-1] * 4 + [0] * 4), np.array([0] * 4 + [3, 2, 1, 0])
     for at, given in enumerate((batch(6, 60), listed, batch(1, 62))):
         read.clear()
-        assert made.step(given, made.looked_ms + at).skipped is None
+        assert made.step(given, made.state.looked_ms + at).skipped is None
         assert read == ["numpy"]
 
 
@@ -233,7 +173,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted() -> None:
     broken.counts[0, 0, 0] = np.nan
     state = made.arrays()
     report = made.step(broken, T0 + 9000)
-    assert (report.skipped, made.skipped, report.touched) == ("non-finite gradient", 1, {})
+    assert (report.skipped, made.state.skipped, report.touched) == ("non-finite gradient", 1, {})
     for name, array in made.arrays().items():
         np.testing.assert_array_equal(array, state[name], err_msg=name)
 
@@ -244,7 +184,7 @@ def test_an_item_gets_its_row_at_its_third_event_and_a_user_at_the_first() -> No
     seen = []
     for at in range(3):
         made.step(one, T0 + at)
-        seen.append((bool(made.ids.rows.find(user)[0]), bool(made.ids.rows.find(item)[0])))
+        seen.append((bool(made.state.ids.rows.find(user)[0]), bool(made.state.ids.rows.find(item)[0])))
     assert seen == [(True, False), (True, False), (True, True)]
 
 
@@ -253,7 +193,7 @@ def test_an_item_that_only_stands_in_a_history_gets_no_row() -> None:
     one.history[:] = 777
     for at in range(4):
         made.step(one, T0 + at)
-    assert made.ids.rows.find(np.array([777], np.uint64)).tolist() == [0]
+    assert made.state.ids.rows.find(np.array([777], np.uint64)).tolist() == [0]
 
 
 def test_a_reversal_raises_its_task_and_an_undo_lowers_it() -> None:
@@ -268,59 +208,17 @@ def test_a_reversal_raises_its_task_and_an_undo_lowers_it() -> None:
         assert (after[1] - before[1]) * sign > 0
 
 
-def test_erased_ids_have_no_row() -> None:
-    made = trained()
-    keys = made.ids.rows.keys[made.ids.rows.keys != 0][:3]
-    made.forget(keys)
-    assert made.ids.rows.find(keys).tolist() == [0, 0, 0]
-
-
-def test_with_nothing_taken_away_the_logits_are_those_put_together_without_the_switch() -> None:
-    made, one = trained(), batch(16, 77)
-    run = forward.run(made, one, len(one), learns=False)
-    whole = forward.with_heard(made, run, forward.blended(made, run)).float().numpy()
-    np.testing.assert_array_equal(made.predict(one, 0.0, 0.0).logits, whole)
-    taken = made.predict(one, 0.25, 0.5)
-    assert np.abs(taken.logits - whole).max() > 1e-3
-    np.testing.assert_allclose(taken.logits, whole - 0.25 * taken.user - 0.5 * taken.popularity, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("column", ["user", "item"])
-def test_of_an_erased_id_no_table_has_a_row_whatever_it_is_keyed_by(column: str) -> None:
-    """Tables of pairs aside: an id that is learned again afterwards is as one that never was."""
-    made = trained()
-    one = batch(4, 99)
-    made.step(one, T0 + 10_000)
-    keys = np.unique(one.fields[:, FIELDS.index(column)])
-    asked = dict.fromkeys(made.tables(), keys) | {"ids": np.concatenate([keys, np.unique(made.domains.own_rows(keys))])}
-    there = {name for name, table in made.tables().items() if table.rows.find(asked[name]).any()}
-    assert {"ids", "wide"} <= there and (column == "user" or {"cross", "levels"} <= there)
-    gone = made.forget(keys)
-    for name, table in made.tables().items():
-        assert not table.rows.find(asked[name]).any(), name
-        assert set(asked[name].tolist()) <= set(gone[name].tolist()), name
-
-
-def test_tables_stay_within_their_capacity() -> None:
-    made = Trainer(ModelSettings(id_capacity=50, wide_capacity=300, floor_h=0.0))
-    for at in range(40):
-        made.step(batch(4, at, users=1000, items=1000), T0 + at * 60_000)
-    assert len(made.ids.rows) <= 50
-    assert len(made.wide.rows) <= 300
-    assert len(made.ids.weights) <= 51
-
-
 def test_a_row_that_is_used_when_the_sweep_comes_is_kept_and_the_idle_ones_go() -> None:
     made, one = Trainer(ModelSettings()), batch(1, 1)
     user = one.fields[:, 0]
     made.step(one, T0)
     made.step(batch(1, 2), T0)
     report = made.step(one, T0 + 15 * DAY)
-    live = made.ids.rows.keys[made.ids.rows.keys != 0]
+    live = made.state.ids.rows.keys[made.state.ids.rows.keys != 0]
     asked = np.unique(np.concatenate([one.fields.ravel(), one.bags.ravel()]))
-    assert made.ids.rows.find(user)[0] != 0
+    assert made.state.ids.rows.find(user)[0] != 0
     domain_visits = [5000, 5001, int(one.fields[0, FIELDS.index("domain")])]  # the user's row in each of these
-    own = made.domains.own_rows(user)[0, made.domains.places(np.array(domain_visits, np.uint64))]
+    own = made.state.domains.own_rows(user)[0, made.state.domains.places(np.array(domain_visits, np.uint64))]
     assert set(live.tolist()) == (set(asked.tolist()) | set(own.tolist())) - {0, int(one.fields[0, 1])}  # the item: two events only
     assert set(report.touched["ids"].tolist()) > set(live.tolist())
 
@@ -337,15 +235,3 @@ def test_a_planted_taste_is_learned() -> None:
             late += zip(report.probabilities[:, 3].tolist(), one.labels[:, 3].tolist(), strict=True)
     right = np.mean([(p > 0.5) == (y == 1) for p, y in late])
     assert right > 0.9
-
-
-def test_users_have_a_row_in_each_domain_or_one_for_all() -> None:
-    """Elkahky et al., WWW 2015, share the user's side; own rows are the default (MODEL.md section 5)."""
-    one = batch(1, 1)
-    user = one.fields[:, 0]
-    for domain_rows, rows in ((True, {2, 3}), (False, {0})):  # two that the user has been to, and where the item is
-        made = Trainer(ModelSettings(domain_rows=domain_rows))
-        made.domains.learn(np.array([5000, 5001], np.uint64))
-        made.step(one, T0)
-        assert len(np.flatnonzero(made.ids.rows.find(made.domains.own_rows(user)[0]))) in rows
-        assert made.ids.rows.find(user)[0] != 0

@@ -40,7 +40,7 @@ def test_a_bag_is_crossed_key_by_key() -> None:
 
 
 def test_numbers_start_as_naive_bayes_and_step_by_adagrad() -> None:
-    made = NumberWeights((0.7, 0.8, 0.0, 0.0), rate=0.1, start=1.0, device=torch.device("cpu"))
+    made = NumberWeights(rate=0.1, device=torch.device("cpu"))
     x = torch.zeros(1, WIDTH)
     x[0, 1], x[0, len(TASKS) + 1] = 2.0, 1.0  # lifts of the user and of the item for the second task
     assert made(x)[0].tolist() == pytest.approx([0, 0.7 * 2 + 0.8, 0, 0, 0])

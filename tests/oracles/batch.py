@@ -36,9 +36,9 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         "labels": np.zeros((b, 5), np.float32),
         "sign": np.zeros((b, 5), np.float32),
         "is_example": np.zeros(b, np.float32),
-        "weight": np.ones(b, np.float32),
+        "sampling_rate": np.ones(b, np.float32),
         "ids": np.zeros(b, np.uint64),
-        "lists": np.full(b, -1, np.int64),
+        "slate": np.full(b, -1, np.int64),
         "tier": np.zeros(b, np.int64),
     }
     for i, f in enumerate(rows):
@@ -69,7 +69,7 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
             out["popularity"][i, h] = struct.unpack_from("<f", f.popularity, 4 * h)[0]
         out["item_age_s"][i], out["shown_ms"][i], out["followed"][i] = f.age_s, f.shown_ms, f.followed
     for i, record in enumerate(records):
-        out["weight"][i], out["ids"][i] = record.weight, record.id
+        out["sampling_rate"][i], out["ids"][i] = record.sampling_rate, record.id
         if isinstance(record, Reversal):
             out["sign"][i, record.task] = record.sign
         else:
@@ -77,5 +77,5 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
             for t in range(5):
                 out["labels"][i, t] = 1 if record.labels & (1 << t) else 0
     for i, row in enumerate(compared):
-        out["lists"][len(records) + i], out["tier"][len(records) + i] = row.list, row.tier
+        out["slate"][len(records) + i], out["tier"][len(records) + i] = row.slate, row.tier
     return out

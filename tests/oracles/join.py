@@ -242,9 +242,9 @@ class Story:
     def exposure(self, record: Exposure) -> None:
         list_ = f"request {record.request_id}"
         known = {one.item for one in self.there if (one.user, one.list_) == (record.user_id, list_)}
-        choice = record.choice
+        choice = record.arm_draw
         if choice is not None and record.slots:
-            if choice.chances[choice.arms.index(record.strategy or "")] == 0:
+            if choice.propensities[choice.arms.index(record.strategy or "")] == 0:
                 self.unusable_choices += 1
             elif (record.user_id, list_) not in self.earning:
                 places = {slot.item_id: slot.monetization or 0.0 for slot in reversed(record.slots)}

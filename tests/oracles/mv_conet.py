@@ -32,17 +32,17 @@ def exchange(own: Matrix, sent: Matrix, maps: Sequence[Sequence[Matrix]]) -> lis
 
 def tower(
     x: Matrix, there: Row, target: int, item: Row, own: Sequence[Matrix], maps: Sequence[Sequence[Matrix]], user: Sequence[Matrix],
-    items: Sequence[Matrix], heard_user: Sequence[Matrix], heard_items: Sequence[Matrix], says: Matrix,
+    items: Sequence[Matrix], transfer_user: Sequence[Matrix], transfer_items: Sequence[Matrix], transfer_weight: Matrix,
 ) -> tuple[list[float], list[float]]:  # fmt: skip
     """The user's vector in the candidate's domain, then its product with the item's tower there; and what the other domains say."""
     parts = [[math.tanh(v) for v in through(x[d], own[d])] for d in range(len(x))]
     sent = [[there[d] * v for v in parts[d]] for d in range(len(x))]
     vector, of_item = through(parts[target], user[target]), through(item, items[target])
     nothing = [[0.0] * len(parts[0]) for _ in parts]
-    heard = [math.tanh(v) for v in exchange(nothing, sent, maps)[target]]
-    other, its = through(heard, heard_user[target]), through(item, heard_items[target])
+    transfer = [math.tanh(v) for v in exchange(nothing, sent, maps)[target]]
+    other, its = through(transfer, transfer_user[target]), through(item, transfer_items[target])
     own_part = [*vector, sum(a * b for a, b in zip(vector, of_item, strict=True))]
-    return own_part, through([a * b for a, b in zip(other, its, strict=True)], says)
+    return own_part, through([a * b for a, b in zip(other, its, strict=True)], transfer_weight)
 
 
 def penalty(maps: Sequence[Sequence[Matrix]]) -> float:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from replay import logs
-from replay.log_rows import Columns, LogError
+from replay.log_rows import Columns, LogError, LogRow
 from replay.logs import Format
 
 
@@ -21,7 +21,7 @@ def write(path: Path, *times: int, **more: object) -> Path:
     return path
 
 
-def times(rows: list[logs.LogRow]) -> list[int]:
+def times(rows: list[LogRow]) -> list[int]:
     return [msgspec.json.decode(row.raw)["ts"] for row in rows]
 
 

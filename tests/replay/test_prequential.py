@@ -17,9 +17,9 @@ from replay.prequential import Result, auc_error
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.serving.surfaces import default_strategy_bandit
+from streams.core.state.tables import Tables
 from streams.settings import Value
 
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4)
@@ -35,8 +35,9 @@ def rows(*raw: bytes) -> list[LogRow]:
     return [LogRow(line, r, None) for line, r in enumerate(raw, 1)]
 
 
-def machines() -> tuple[Partition, Learner]:
-    return Partition(PartitionSettings(), Tables.over(), Catalog()), Learner(LearnerSettings(), Trainer(SMALL), default_strategy_bandit())
+def machines(learning: LearnerSettings | None = None) -> tuple[Partition, Learner]:
+    learner = Learner(learning or LearnerSettings(), Trainer(SMALL), default_strategy_bandit())
+    return Partition(PartitionSettings(), Tables.over(), Catalog()), learner
 
 
 def run(log: list[LogRow]) -> Result:
@@ -64,21 +65,20 @@ def test_every_exposure_is_scored_once_with_the_labels_of_the_log() -> None:
         assert sum(m.tasks["skip"].n for m in result.windows if m.width_ms == width) == 40
 
 
-def test_what_was_shown_from_a_moment_on_is_judged_apart_and_nothing_else_changes() -> None:
-    result = prequential.run(prequential.of_file(rows(*LOG)), *machines(), closing=True, since_ms=T + 30_000)
-    assert {task: (m.n, m.positives) for task, m in result.since.items()} == {
-        "full_play": (10, 2), "skip": (10, 5), "collect": (10, 0), "share": (10, 0), "dislike": (10, 0),
-    }  # fmt: skip
-    whole = run(rows(*LOG))
-    assert (result.metrics["skip"], result.digest) == (whole.metrics["skip"], whole.digest)
-
-
 def test_closing_tick_closes_what_is_open_and_nothing_else_does() -> None:
     # 0 s shown … log ends; the join window (10 min) never passes
     log = rows(event(0))
     assert run(log).metrics["skip"].n == 1
     left_open = prequential.run(prequential.of_file(log), *machines(), closing=False)
     assert left_open.metrics["skip"].n == 0
+
+
+def test_progress_is_reported_at_every_batch_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prequential, "BATCH", 16)
+    calls: list[tuple[int, int]] = []
+    records = list(prequential.of_file(rows(*LOG)))
+    assert list(prequential.reported(records, lambda *call: calls.append(call))) == records
+    assert calls == [(16, T + 15_000), (32, T + 31_000), (40, -1)]
 
 
 def test_same_log_same_digest_and_any_change_another() -> None:
@@ -100,9 +100,8 @@ def test_a_log_of_acts_far_apart_says_what_its_small_steps_cost(monkeypatch: pyt
     monkeypatch.setattr(prequential, "FEW_EXAMPLES", 30)
     said = [note for note in run(rows(*LOG)).notes if "held 1.0 examples" in note and "micro_batch_span_ms above 200" in note]
     assert len(said) == 1  # acts are a second apart
-    partition, learner = machines()
-    learner.settings = LearnerSettings(micro_batch_span_ms=60_000)
-    at_once = prequential.run(prequential.of_file(rows(*LOG)), partition, learner, closing=True)
+    slow = machines(LearnerSettings(micro_batch_span_ms=60_000))
+    at_once = prequential.run(prequential.of_file(rows(*LOG)), *slow, closing=True)
     assert not any("micro_batch_span_ms" in note for note in at_once.notes)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from replay.log_rows import Columns, LogRow
 from replay.logs import Format, read
-from replay.validate import complaints
+from replay.validate import complaints, validate
 from streams.core.join.settings import PartitionSettings
 
 
@@ -57,3 +57,12 @@ def test_late_record_is_named_as_replay_would_reject_it(tmp_path: Path) -> None:
     good, late = complaints(read([path], Format.JSONL, Columns()), PartitionSettings())
     assert good is None
     assert late is not None and late.reason == "late" and late.line == 2
+
+
+def test_a_verdict_counts_every_record_and_words_at_most_so_many_complaints_a_reason() -> None:
+    lines = [event(event_id="a"), b"{", event(event_id="b", played_ms=-1), b"{", event(event_id="c")]
+    rows, updates = [LogRow(number, line, None) for number, line in enumerate(lines, 1)], list[int]()
+    verdict = validate("log.jsonl", rows, [], PartitionSettings(), 1, lambda n, _: updates.append(n))
+    assert (verdict.rows, verdict.good, verdict.bad) == (5, 2, {"malformed": 2, "out_of_bounds": 1})
+    assert [complaint.split(" ")[0] for complaint in verdict.complaints] == ["log.jsonl:2:", "log.jsonl:3:"]
+    assert verdict.evaluate and updates == []  # every thousandth record would be one

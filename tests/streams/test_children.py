@@ -97,7 +97,7 @@ def test_an_ending_tells_code_or_signal_and_the_last_words(tmp_path: Path) -> No
     assert killed.pid in ours() - known
     killed.signal(signal.SIGKILL)
     assert killed.wait(20)
-    assert killed.ending == f"was ended by SIGKILL, and said nothing ({killed.log_file})"
+    assert killed.ending == f"was ended by SIGKILL, without output ({killed.log_file})"
 
 
 def test_what_does_not_end_in_time_is_killed_and_named(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ def test_a_signal_interrupts_then_does_what_was_said_then_nothing_and_at_last_wh
     with Signals() as signals:
         with pytest.raises(Interrupted, match=number.name):
             signal.raise_signal(number)
-        signals.then(lambda: heard.append("said"))
+        signals.handle_with(lambda: heard.append("said"))
         signal.raise_signal(number)
-        signals.calm()
+        signals.ignore()
         signal.raise_signal(number)
         assert heard == ["said"] and signals.seen
     assert signal.getsignal(number) == before

@@ -1,6 +1,7 @@
 """What holds, and where it came from: default < file < environment < flags."""
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from online_model import model_settings
 from streams import settings
 from streams.settings import SettingsError, load
 from tests.paths import ROOT
@@ -60,6 +62,7 @@ def test_words_that_look_like_numbers_stay_words_where_a_word_is_wanted() -> Non
         ({"SEGUE_ZZZ": "5"}, r"SEGUE_ZZZ: unknown setting 'zzz'; `segue config` lists all"),
         ({"SEGUE_PARTITION__JOIN_WINDOW_MS": "soon"}, r"partition.join_window_ms = soon: Expected `int`, got `str`"),
         ({"SEGUE_PARTITION__DEDUPE_WINDOW_MS": "5"}, r"partition: dedupe_window_ms \(5\) must .*set by SEGUE_PARTITION__"),
+        ({"SEGUE_STATUS__EVERY_S": "0"}, r"SEGUE_STATUS__EVERY_S: status.every_s = 0: Expected `float` > 0"),
         ({"SEGUE_TOPICS__EVENTS_PARTITIONER": "md5"}, r"topics.events_partitioner = md5: Invalid enum value 'md5'"),
     ],
 )
@@ -80,6 +83,50 @@ def test_bad_file_is_refused_by_name(text: str, message: str) -> None:
     Path("segue.toml").write_text(text)
     with pytest.raises(SettingsError, match=message):
         load(None, {})
+
+
+@pytest.mark.parametrize(("old", "new"), settings.RENAMED.items())
+def test_a_renamed_setting_is_refused_with_its_new_name_wherever_it_is_set(old: str, new: str) -> None:
+    kinds = dict(settings.leaves(settings.Settings))
+    assert not any(key == old or key.startswith(f"{old}.") for key in kinds)
+    present = [key for key in kinds if key == new or key.startswith(f"{new}.")]
+    assert present
+    for key in present:
+        before = old + key.removeprefix(new)
+        table, _, name = before.rpartition(".")
+        message = f"unknown setting '{re.escape(before)}'; it was renamed to '{re.escape(key)}'"
+        with pytest.raises(SettingsError, match=f"--set: {message}"):
+            load(None, {}, [("--set", f"{before}=1")])
+        variable = f"SEGUE_{before.upper().replace('.', '__')}"
+        with pytest.raises(SettingsError, match=f"{variable}: {message}"):
+            load(None, {variable: "1"})
+        Path("old.toml").write_text(f"[{table}]\n{name} = 1\n")
+        with pytest.raises(SettingsError, match=rf"old\.toml: unknown setting '{re.escape(old)}"):
+            load(Path("old.toml"), {})
+
+
+@pytest.mark.parametrize("key", sorted(settings.CONSTANTS))
+def test_a_setting_that_became_a_constant_is_refused_as_such(key: str) -> None:
+    assert key not in dict(settings.leaves(settings.Settings))
+    assert hasattr(model_settings, key.removeprefix("model.").upper())
+    with pytest.raises(SettingsError, match=f"--set: unknown setting '{key}'; it is a constant now"):
+        load(None, {}, [("--set", f"{key}=1")])
+
+
+def test_a_refused_secret_is_not_shown() -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(None, {"SEGUE_SERVICE__TOKEN": "two words"})
+    assert "service.token = ***" in str(refused.value) and "words" not in str(refused.value)
+
+
+def test_changed_settings_differ_in_the_named_keys_alone() -> None:
+    before = settings.Settings()
+    after = settings.changed(before, {"topics.prefix": "a", "topics.partitions": 2, "status.every_s": 1.0})
+    assert (after.topics.prefix, after.topics.partitions, after.status.every_s) == ("a", 2, 1.0)
+    assert settings.changed(after, {"topics.prefix": before.topics.prefix, "topics.partitions": before.topics.partitions,
+                                    "status.every_s": before.status.every_s}) == before  # fmt: skip
+    with pytest.raises(TypeError):
+        settings.changed(before, {"topics.nothing": 1})
 
 
 def test_missing_file_and_flag_without_a_value_are_refused() -> None:
@@ -111,7 +158,9 @@ def test_secrets_are_not_shown() -> None:
 def test_every_setting_has_a_unit_or_needs_none() -> None:
     for key, kind in settings.leaves(settings.Settings):
         name = key.rpartition(".")[2]
-        if kind in (int, float) and any(word in name for word in ("window", "lateness", "retention", "timeout", "interval")):
+        if getattr(kind, "__origin__", kind) in (int, float) and any(
+            word in name for word in ("window", "lateness", "retention", "timeout", "interval")
+        ):
             assert name.endswith(("_ms", "_s", "_h", "_d", "_bytes")), f"{key}: what unit?"
 
 

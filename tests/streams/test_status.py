@@ -35,13 +35,13 @@ def test_there_is_no_quantile_of_nothing() -> None:
     assert quantile({}, 0.5) is None
 
 
-def test_strategies_stand_as_their_segments_do_each_weighing_what_its_rounds_do() -> None:
+def test_status_of_a_strategy_is_the_mean_of_its_segments_weighted_by_their_rounds() -> None:
     """Two segments, 3 and 1 rounds; held against loops over segments and arms."""
     arms = ("tail", "fixed")
     reward_queue = RewardQueue(StrategyBandit({"page": arms, "list": arms}, BanditSettings(revenue_floor=0.4, revenue_most=2.0)))
     rounds = [(0, "tail", 1.0), (0, "tail", 0.5), (0, "fixed", 0.0), (5, "fixed", 1.0)]
     for n, (segment, strategy, experience) in enumerate(rounds):
-        reward_queue.take(
+        reward_queue.put(
             Reward(
                 id=n,
                 ts=n,
@@ -60,18 +60,18 @@ def test_strategies_stand_as_their_segments_do_each_weighing_what_its_rounds_do(
             )  # fmt: skip
         )
     reward_queue.learn()
-    told, policy = surfaces(reward_queue), reward_queue.strategy_bandit.policies["page"]
-    assert told["page"].revenue_weight == policy.floor.weight
+    by_surface, policy = surfaces(reward_queue), reward_queue.strategy_bandit.policies["page"]
+    assert by_surface["page"].revenue_weight == policy.floor.weight
     for k, name in enumerate(arms):
-        one = told["page"].strategies[name]
+        one = by_surface["page"].strategies[name]
         assert one.rounds == pytest.approx(2.0, rel=1e-4)  # all but what the far cap fades
         weighed = [(segment, sum(1 for s, *_ in rounds if s == segment) / len(rounds)) for segment in (0, 5)]
-        assert one.chance == pytest.approx(sum(w * policy.chances(s)[k] for s, w in weighed), rel=1e-4)
+        assert one.propensity == pytest.approx(sum(w * policy.probabilities(s)[k] for s, w in weighed), rel=1e-4)
         assert one.experience == pytest.approx(sum(w * policy.posteriors(s)[0][0, k] for s, w in weighed), rel=1e-4)
         assert one.revenue == pytest.approx(2.0 * sum(w * policy.posteriors(s)[0][1, k] for s, w in weighed), rel=1e-4)
     # every arm's prior is .05 of experience: q; values of `tail`: .05 + 2 (1 - .05), .05 + 2 (.5 - .05), .05, .05
-    assert told["page"].strategies["tail"].value == pytest.approx((1.95 + 0.95 + 0.05 + 0.05) / 4)
-    assert told["page"].strategies["tail"].ess == pytest.approx(2.0)
-    fresh = told["list"].strategies["tail"]
-    assert (fresh.rounds, fresh.chance, fresh.value, fresh.ess) == (0.0, pytest.approx(0.5), None, 0.0)
-    assert fresh.experience == pytest.approx(0.05) and SEGMENTS > 5
+    assert by_surface["page"].strategies["tail"].value == pytest.approx((1.95 + 0.95 + 0.05 + 0.05) / 4)
+    assert by_surface["page"].strategies["tail"].ess == pytest.approx(2.0)
+    unseen = by_surface["list"].strategies["tail"]
+    assert (unseen.rounds, unseen.propensity, unseen.value, unseen.ess) == (0.0, pytest.approx(0.5), None, 0.0)
+    assert unseen.experience == pytest.approx(0.05) and SEGMENTS > 5

@@ -1,10 +1,6 @@
-"""What is known of items, by key: what an example needs, and what serving needs to say yes or no.
-
-The strings of items stay here; everything behind carries keys.
-"""
+"""The catalog: items by key, with all that features and eligibility need. Strings of items stay here; the rest carries keys."""
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from streams.core.join import keys
@@ -12,8 +8,8 @@ from streams.core.join.items import Item
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """An item with its keys made once."""
+class CatalogItem:
+    """An item with its keys resolved once."""
 
     item: Item
     key: int
@@ -24,38 +20,27 @@ class Known:
     features: bytes  # packed keys, see keys.bag
 
 
-class Catalog:
-    """Items by key. One for all partitions of a process; `put` and `delete` come from the catalog topic or a file."""
+class Catalog(dict[int, CatalogItem]):
+    """Items by key. One for all partitions of a process; `put` and `delete` come from the catalog topic or a file.
 
-    def __init__(self) -> None:
-        self._items: dict[int, Known] = {}
+    A dict with two verbs more: it is looked into for every event and candidate.
+    """
 
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[Known]:
-        return iter(self._items.values())
-
-    def get(self, item: int) -> Known | None:
-        return self._items.get(item)
-
-    def put(self, item: Item) -> Known:
-        known = Known(
+    def put(self, item: Item) -> CatalogItem:
+        """Take an item in, new or changed."""
+        categories = tuple([keys.key("category", c) for c in item.categories])
+        entry = CatalogItem(
             item=item,
             key=keys.key("item", item.item_id),
-            artist=keys.key("artist", item.artist_id) if item.artist_id else 0,
-            category=keys.key("category", item.categories[0]) if item.categories else 0,
-            categories=tuple(keys.key("category", c) for c in item.categories),
-            domain=keys.key("domain", item.domain) if item.domain else 0,
+            artist=keys.optional("artist", item.artist_id),
+            category=categories[0] if categories else 0,
+            categories=categories,
+            domain=keys.optional("domain", item.domain),
             features=keys.bag("item", list(item.features.items())),
         )
-        return self.hold(known)
-
-    def hold(self, known: Known) -> Known:
-        """Put what another catalog of this process has made of an item."""
-        self._items[known.key] = known
-        return known
+        self[entry.key] = entry
+        return entry
 
     def delete(self, item_id: str) -> bool:
         """Forget an item (a tombstone); False where it was unknown."""
-        return self._items.pop(keys.key("item", item_id), None) is not None
+        return self.pop(keys.key("item", item_id), None) is not None

@@ -13,29 +13,19 @@ from math import exp2, inf, log1p
 import numpy as np
 
 from online_model.history import BEHAVIOUR, newest
-from streams.core.join import keys
+from streams.core.join.keys import HOUR_MS
+from streams.core.state.tables import Table
 
 EACH = 32  # followers kept of an item: the rarest goes first
 ITEMS = 1 << 17  # whose followers are in memory: rows of 512 bytes at most
-WITHIN_MS = keys.HOUR_MS  # of the last item: what is taken later begins something new
-HALF_LIFE_MS = 30 * 24 * keys.HOUR_MS  # what goes together changes slowly
+WITHIN_MS = HOUR_MS  # of the last item: what is taken later begins something new
+HALF_LIFE_MS = 30 * 24 * HOUR_MS  # what goes together changes slowly
 PRIOR = 2.0
 PAST = 8  # last items whose followers are asked for,
 FADES = 0.7  # each counting so much of the one after it
 _ROW = np.dtype([("item", "<u8"), ("score", "<f8")])
 _PAIR = struct.Struct("<Qd")
-_KEY = 9
 _LN2 = 0.6931471805599453
-
-
-def key(item: int) -> bytes:
-    """Of an item's row, in the table of popularity: one byte longer than the keys there."""
-    return b"f" + item.to_bytes(8, "big")
-
-
-def item(key: bytes) -> int | None:
-    """The item of a row's key; None of the key of another row in that table."""
-    return int.from_bytes(key[1:], "big") if len(key) == _KEY else None
 
 
 def add(row: bytes | None, item: int, ts: int) -> bytes:
@@ -61,6 +51,15 @@ def last(histories: Sequence[bytes], item: int, ts: int) -> int:
     """The item that one taken now follows, by what the user liked, packed, of each domain (what changed last behind); 0 where none."""
     before, at = max((newest(h) for h in reversed(histories) if h), key=lambda row: row[1], default=(0, 0))
     return before if before != item and 0 <= ts - at <= WITHIN_MS else 0
+
+
+def follow(table: Table[bytes], histories: Sequence[bytes], item: int, ts: int) -> int:
+    """Count an item as following the user's last one, whose key is returned; 0 where it follows none."""
+    before = last(histories, item, ts)
+    if before:
+        key = before.to_bytes(8, "big")
+        table.put(key, add(table.get(key), item, ts))
+    return before
 
 
 def shares(row: bytes, ts: int) -> dict[int, float]:
@@ -102,9 +101,9 @@ class CoListening:
         for before in past:
             row = self._rows.get(before)
             if row:
-                of = np.frombuffer(row, _ROW)
-                count = np.exp2(of["score"] - of["score"].max())
-                for item, share in zip(of["item"].tolist(), (weight * count / count.sum()).tolist(), strict=True):
+                rows = np.frombuffer(row, _ROW)
+                count = np.exp2(rows["score"] - rows["score"].max())
+                for item, share in zip(rows["item"].tolist(), (weight * count / count.sum()).tolist(), strict=True):
                     total[item] = total.get(item, 0.0) + share
             weight *= FADES
         return iter(sorted(total, key=lambda item: (-total[item], item)))

@@ -1,42 +1,79 @@
-"""A candidate as the ranker sees it: user state, item counts and context, packed into `Features`.
+"""A candidate as the ranker sees it: user state, item counts and context, packed into the halves of `Features`.
 
-The join uses it when a list is shown, serving when a list is asked for: one way to build features, so what is
-learned is what is served.
+The join builds them when an item is exposed, serving when a slate is asked for, by the same code. They differ in one field:
+serving scores every candidate at position 0, since its own is not known yet.
 """
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from itertools import islice
 
 from online_model import history
-from online_model.features import COUNTS, DOMAIN_LIMIT, HISTORY_LIMIT, POPULARITY_HALF_LIVES_H, RELATED_LIMIT, Features
-from online_model.popularity import Decay, Values, of_item, of_scope
+from online_model.features import COUNTS, DOMAIN_LIMIT, HISTORY_LIMIT, POPULARITY_HALF_LIVES_H, RELATED_LIMIT
+from online_model.popularity import Decay, Values, merge, of_item, of_scope
 from streams.core.join import co_listening, keys
-from streams.core.join.catalog import Known
+from streams.core.join.catalog import CatalogItem
 from streams.core.join.events import Context
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import PendingExposure, UserPart, UserState
+from streams.core.state.rows import PendingExposure, UserPart, UserState
+from streams.core.state.tables import ItemTables, Table
 
 _FIELDS = struct.Struct("<8Q")
 _DOMAIN = struct.Struct("<Qf")
 _POPULARITIES = len(POPULARITY_HALF_LIVES_H)
 _POPULARITY = struct.Struct(f"<{_POPULARITIES}f")
-_SLOT_COUNTS = struct.Struct(f"<{3 * len(COUNTS)}f")
+_ITEM_COUNTS = struct.Struct(f"<{3 * len(COUNTS)}f")
 _USER_COUNTS = struct.Struct(f"<{len(COUNTS)}f")
 NEVER = UserState()
 
 ItemCounts = Callable[[int, int], Values]  # (item key, event time) -> popularity at each half-life, then COUNTS
+NO_PARTS: Mapping[int, ItemTables] = {}
 
 
-class View:
-    """Builds features of one moment. Stateless but for the decay constants."""
+class ItemSignals:
+    """What events say about items, over all partitions: the own tables, and other partitions' parts by partition."""
+
+    def __init__(self, decay: Decay, own: ItemTables, number: int, foreign: Mapping[int, ItemTables]) -> None:
+        self._decay, self._own, self._number, self._foreign = decay, own, number, foreign
+
+    def counts(self, item: int, ts: int) -> Values:
+        """Popularity and counts of an item, parts added in partition order."""
+        return self._merged(item, ts, Table.get)
+
+    def peek(self, item: int, ts: int) -> Values:
+        """`counts` for another thread: what is being changed meanwhile is as it was, or as it is."""
+        return self._merged(item, ts, Table.peek)
+
+    def co_listened(self, state: UserState, ts: int) -> bytes:
+        """The co-listening row of the user's last item; empty where there is none."""
+        before = co_listening.last(state.liked, 0, ts)
+        if not before:
+            return b""
+        key, parts = before.to_bytes(8, "big"), {**self._foreign, self._number: self._own}
+        rows = [row for n in sorted(parts) if (row := parts[n].co_listening.get(key))]
+        return rows[0] if len(rows) == 1 else co_listening.merge(rows)
+
+    def _merged(self, item: int, ts: int, read: Callable[[Table[bytes], bytes], bytes | None]) -> Values:
+        key = item.to_bytes(8, "big")
+        own = self._decay.read(read(self._own.popularity, key), ts)
+        if not self._foreign:
+            return own
+        parts = {n: self._decay.read(read(part.popularity, key), ts) for n, part in self._foreign.items() if n != self._number}
+        parts[self._number] = own
+        return merge([parts[n] for n in sorted(parts)])
+
+
+class FeatureView:
+    """Builds the user's half of features. Stateless but for the decay constants."""
 
     def __init__(self, settings: PartitionSettings) -> None:
         self.scopes: Decay = of_scope(settings.rate_half_life_h)
         self.items: Decay = of_item(settings.rate_half_life_h)
 
-    def user(self, user: int, state: UserState, context: Context, ts: int) -> UserPart:
+    def user_part(self, user: int, state: UserState, context: Context, ts: int) -> UserPart:
+        """The half that all candidates of a moment share. Names of the context that begin with `user.` are the user's own."""
         attributes = [(n, v) for n, v in context.items() if n.startswith("user.")]
         others = [(n, v) for n, v in context.items() if not n.startswith("user.")] if len(attributes) < len(context) else []
         pairs = list(state.histories.values())
@@ -52,37 +89,29 @@ class View:
         )
 
 
-class Moment:
+class UserMoment:
     """A user at one moment, for one candidate after another: what several of them have in common is made once."""
 
-    __slots__ = ("_categories", "_domains", "_hour", "_related", "_scopes", "_shares", "_state", "_ts", "_user")
+    __slots__ = ("_hour", "_in_category", "_in_domain", "_related", "_shares", "_ts", "_user")
 
-    def __init__(self, view: View, user: int, state: UserState, ts: int, following: bytes = b"") -> None:
-        """`following`: the followers of the user's last item (`co_listening.py`)."""
-        self._scopes, self._user, self._state, self._ts = view.scopes, user, state, ts
-        self._hour = keys.hour_of_week(ts // keys.HOUR_MS)
-        self._domains: dict[int, Values] = {}
-        self._categories: dict[int, Values] = {}
-        self._related: dict[tuple[int, int], bytes] = {}
-        self._shares = co_listening.shares(following, ts) if following else {}
+    def __init__(self, view: FeatureView, user: int, state: UserState, ts: int, co_listened: bytes = b"") -> None:
+        """`co_listened`: the co-listening row of the user's last item."""
+        read, related = view.scopes.read, state.related
+        self._user, self._ts, self._hour = user, ts, keys.hour_of_week(ts // keys.HOUR_MS)
+        self._in_domain = cache(lambda domain: read(state.by_domain.get(domain), ts))
+        self._in_category = cache(lambda category: read(state.by_category.get(category), ts))
+        self._related = cache(
+            lambda artist, category: history.distinct(related.get(artist, b""), related.get(category, b""), RELATED_LIMIT)
+        )
+        self._shares = co_listening.shares(co_listened, ts) if co_listened else {}
 
-    def slot(
-        self, item: int, known: Known | None, domain: int, module: str | None, place: int | None, item_counts: ItemCounts
+    def exposure(
+        self, item: int, known: CatalogItem | None, domain: int, module: int, position: int | None, item_counts: ItemCounts
     ) -> PendingExposure:
-        """The other half, of one candidate; `id` is left to whoever shows it."""
-        state, ts = self._state, self._ts
-        artist, category = both = (known.artist, known.category) if known else (0, 0)
-        figures = item_counts(item, ts)
-        in_domain = self._domains.get(domain)
-        if in_domain is None:
-            in_domain = self._domains[domain] = self._scopes.read(state.by_domain.get(domain), ts)
-        in_category = self._categories.get(category)
-        if in_category is None:
-            in_category = self._categories[category] = self._scopes.read(state.by_category.get(category), ts)
-        related = self._related.get(both)
-        if related is None:
-            first, second = state.related.get(artist, b""), state.related.get(category, b"")
-            related = self._related[both] = history.distinct(first, second, RELATED_LIMIT)
+        """The other half, of one candidate; `id` is left to the join. `module`: a key, 0 where there is none."""
+        ts = self._ts
+        artist, category = (known.artist, known.category) if known else (0, 0)
+        counts = item_counts(item, ts)
         published = known.item.published_ts if known else None
         return PendingExposure(
             id=0,
@@ -90,22 +119,12 @@ class Moment:
             shown_ms=ts,
             fields=_FIELDS.pack(
                 self._user, item, artist, category, self._hour, domain,
-                keys.key("module", module) if module else 0, keys.position(place) if place is not None else 0,
+                module, keys.position(position) if position is not None else 0,
             ),
             item_features=known.features if known else b"",
-            related=related,
-            counts=_SLOT_COUNTS.pack(*figures[_POPULARITIES:], *in_domain, *in_category),
-            popularity=_POPULARITY.pack(*figures[:_POPULARITIES]),
+            related=self._related(artist, category),
+            counts=_ITEM_COUNTS.pack(*counts[_POPULARITIES:], *self._in_domain(domain), *self._in_category(category)),
+            popularity=_POPULARITY.pack(*counts[:_POPULARITIES]),
             age_s=max(0.0, (ts - published) / 1000.0) if published is not None else -1.0,
             followed=self._shares.get(item, 0.0),
         )  # fmt: skip
-
-
-def features(part: UserPart, slot: PendingExposure) -> Features:
-    """Both halves together."""
-    return Features(
-        fields=slot.fields, context=part.context, user_attributes=part.user_attributes, item_features=slot.item_features,
-        positive=part.positive, negative=part.negative, related=slot.related, domains=part.domains,
-        counts=part.counts + slot.counts, popularity=slot.popularity,
-        age_s=slot.age_s, shown_ms=slot.shown_ms, followed=slot.followed,
-    )  # fmt: skip

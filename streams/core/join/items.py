@@ -6,7 +6,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from streams.core.join.events import MAX_ARRAY, EventTime, Id, Length, Reason, Rejected, ShortId, judged
+from streams.core.join.decode import ELEMENTS, MAX_ARRAY, validated
+from streams.core.join.events import EventTime, Id, Length, Reason, Rejected, ShortId
 
 Feature = Annotated[str, Meta(max_length=256)] | int | float | bool
 
@@ -23,20 +24,19 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     duration_ms: Length | None = None
     monetization: Annotated[float, Meta(ge=0.0, le=1e9)] = 0.0
     hidden: bool = False
-    features: Annotated[dict[Annotated[str, Meta(min_length=1, max_length=64)], Feature], Meta(max_length=64)] = {}
+    features: Annotated[dict[ShortId, Feature], Meta(max_length=64)] = {}
 
 
 _item = msgspec.json.Decoder(Item).decode
-_pieces = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def decode(value: bytes) -> list[Item | Rejected]:
     """The items of one JSON value, or of an array, each usable or `Rejected`, in order. What is no JSON is lost as a whole."""
     if value.lstrip()[:1] != b"[":
-        return [judged(value, _item)]
-    pieces = judged(value, _pieces)
+        return [validated(value, _item)]
+    pieces = validated(value, ELEMENTS.decode)
     if isinstance(pieces, Rejected):
         return [pieces]
     if len(pieces) > MAX_ARRAY:
         return [Rejected(Reason.OVERSIZED, f"more than {MAX_ARRAY:,} items in one array; send smaller arrays", value)]
-    return [judged(bytes(piece), _item) for piece in pieces]
+    return [validated(bytes(piece), _item) for piece in pieces]

@@ -1,252 +1,306 @@
 """Exposures wait for their feedback and become examples (DESIGN.md section 5).
 
-    shown ──── first resolving act: Example, at once ──── later acts: Reversals ── … retention: forgotten
-      └── join window closes: Example if no act came, then Closed with the labels as they stand
-          └── and of a list whose strategy was chosen, once all of it has closed: Reward
+    exposure ──── first resolving act: Example, at once ──── later acts: Reversals ── … retention: forgotten
+         └── join window closes: Example if no act came, then Closed with the labels as they stand
+             └── and of a slate whose strategy was drawn, once all of it has closed: Reward
 
-A list holds what one request showed to a user, or one impression that came without a request id. Window and retention
-run for each slot from the moment it was shown, since a request may go on showing (a feed that is scrolled); within a
-request an item is shown once, and a second report of it is the same exposure.
+A slate holds what one request showed to a user, or one impression that came without a request id. Window and retention
+run for each exposure from its own moment, since a request may go on showing (a feed that is scrolled); within a
+request an item is exposed once, and a second report of it is the same exposure.
 
-Lists are found by request id where an act carries one, else by the list that this user was last shown this item in.
-An act with a request id whose exposure is not there waits until its own window closes, then counts as unjoined. An act
-without a request id, outside of any open list, implies its own impression.
+An act finds its slate by the request id where it carries one, else by the last slate in which this user was shown this
+item. An act with a request id whose exposure is not there waits until its own window closes, then counts as unjoined.
+An act without a request id, outside of any open slate, implies its own impression.
 
-Where `negative_rate` is below 1, an exposure that closes without an act becomes an example at that rate, drawn by its id: the same
-ones in every run. Of the others the learner hears their number, and the reversals of acts that come later still: a reversal is a
+Where `negative_rate` is below 1, an exposure that closes without an act becomes an example at that rate, drawn by its id:
+the same ones in every run. Of the others the learner gets their number, and the reversals of later acts: a reversal is a
 difference, right whether or not the first half was learned.
 """
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from typing import NamedTuple
 
 import xxhash
 
 from online_model.features import TASKS, Closed, Example, ExampleRecord, Reversal
-from streams.core.join.features_view import features
-from streams.core.join.labels import COLLECT, LABELS
-from streams.core.join.rewards import PendingReward, Worth
-from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import FOREVER, EventTimers, PendingExposure, PendingFeedback, PendingSlate, Progress, Tables, UserPart
+from streams.core.join.labels import COLLECT, LABELS, Feedback
+from streams.core.join.rewards import SlateReward
+from streams.core.join.settings import MINUTE_MS, PartitionSettings
+from streams.core.state.rows import PendingExposure, PendingFeedback, PendingReward, PendingSlate, Progress, UserPart
+from streams.core.state.tables import Table
+from streams.core.state.timers import FOREVER, EventTimers
 
-LIST, LAST = b"l", b"a"  # first byte of a key in `pending`: a list of a user; the list that an item was last shown in
-MAX_SLOTS = 200  # kept of one list; beyond, the oldest is closed and forgotten
-MAX_WAITING = 64  # acts that wait in one list
-MAX_CHANGES = 8  # reversals of one slot: a finger that taps collect on and off is not endless evidence
+SLATE, LAST = b"l", b"a"  # first byte of a key in `pending`: a user's slate; the slate in which a user was last shown an item
+MAX_EXPOSURES = 200  # kept of one slate; beyond, the oldest is closed and forgotten
+MAX_WAITING = 64  # acts that wait in one slate
+MAX_REVERSALS = 8  # of one exposure: a finger that taps collect on and off is not endless evidence
 
-_PAIR = struct.Struct(">QQ")
-_ID = struct.Struct("<QQQq")
-_STEP_MS = 600_000
-
-Emit = Callable[[ExampleRecord], None]
+_SLATE_KEY = struct.Struct(">QQ")  # user, slate
+_EXPOSURE_ID = struct.Struct("<QQQq")  # user, slate, item, time
+_STEP_MS = 10 * MINUTE_MS
 
 
-class Joins:
-    """The open and resolved lists of one partition."""
+class ExposureRef(NamedTuple):
+    """An exposure in its slate, and where the slate lies."""
 
-    def __init__(self, settings: PartitionSettings, tables: Tables, progress: Progress, emit: Emit) -> None:
+    key: bytes
+    slate: PendingSlate
+    exposure: PendingExposure
+
+
+class FeedbackJoin:
+    """The open and resolved slates of one partition. Records for the learner are appended to `emitted`, in order."""
+
+    def __init__(self, settings: PartitionSettings, pending: Table[PendingSlate | bytes], progress: Progress) -> None:
         self._window_ms, self._retention_ms = settings.join_window_ms, settings.join_retention_ms
         self._negative_rate = settings.negative_rate
-        self._lists = tables.pending
+        self._pending = pending
         self._progress = progress
-        self._emit = emit
-        self._worth = Worth(settings.reward)
-        self._closing = EventTimers(tables.pending, b"o", _STEP_MS)
-        self._expiring = EventTimers(tables.pending, b"x", _STEP_MS)
+        self._reward = SlateReward(settings.reward)
+        self._closing = EventTimers(pending, b"o", _STEP_MS)
+        self._expiring = EventTimers(pending, b"x", _STEP_MS)
+        self.emitted: list[ExampleRecord] = []
 
-    def find(self, user: int, list_key: int) -> PendingSlate | None:
-        found = self._lists.get(LIST + _PAIR.pack(user, list_key))
-        return found if isinstance(found, PendingSlate) else None
+    def slate(self, key: bytes) -> PendingSlate | None:
+        """The slate of a key."""
+        row = self._pending.get(SLATE + key)
+        return row if isinstance(row, PendingSlate) else None
 
-    def last(self, user: int, item: int) -> tuple[int, PendingSlate, PendingExposure] | None:
-        """The list in which this user was last shown this item, and its slot there."""
-        key = self._lists.get(LAST + _PAIR.pack(user, item))
-        if not isinstance(key, bytes):
+    def last(self, user: bytes, item: int) -> PendingExposure | None:
+        """The exposure in which a user was last shown an item."""
+        last = self._pending.get(LAST + user + item.to_bytes(8, "big"))
+        slate = self.slate(user + last) if isinstance(last, bytes) else None
+        return slate.exposure(item) if slate else None
+
+    def locate(self, key: bytes, item: int, feedback: Feedback, by_request: bool) -> ExposureRef | None:
+        """The exposure that an event belongs to: in the slate of its request, else in the last one that showed the item.
+
+        None: the exposure has not come (yet), or the event is an exposure of its own.
+        """
+        if not by_request:
+            last = self._pending.get(LAST + key[:8] + item.to_bytes(8, "big"))
+            if not isinstance(last, bytes):
+                return None
+            key = key[:8] + last
+        slate = self.slate(key)
+        exposure = slate.exposure(item) if slate else None
+        if slate is None or exposure is None:
             return None
-        list_key = int.from_bytes(key, "big")
-        shown = self.find(user, list_key)
-        slot = shown.slot(item) if shown else None
-        return (list_key, shown, slot) if shown and slot else None
+        if not by_request:
+            if not feedback.delayed and (exposure.closed or (feedback.impression and not exposure.implied)):
+                return None
+            exposure.implied = exposure.implied and not feedback.impression
+        return ExposureRef(key, slate, exposure)
 
     def show(
-        self, user: int, list_key: int, part: UserPart, slots: list[PendingExposure], chosen: PendingReward | None = None
+        self, key: bytes, part: UserPart, exposures: list[PendingExposure], pending_reward: PendingReward | None = None
     ) -> PendingSlate:
-        """Add items shown at one moment to a list, new or not; acts that waited for them join."""
-        shown = self.find(user, list_key) or PendingSlate()
-        if chosen is not None:
-            _choose(shown, chosen)
-        for slot in slots:
-            slot.id = xxhash.xxh3_64_intdigest(_ID.pack(user, list_key, slot.item, slot.shown_ms))
-            slot.part = len(shown.parts)
-            self._lists.put(LAST + _PAIR.pack(user, slot.item), list_key.to_bytes(8, "big"))
-        shown.slots += slots
-        shown.parts.append(part)
-        place = _PAIR.pack(user, list_key)
-        if len(shown.slots) > MAX_SLOTS:
-            self._finish(shown, [s for s in shown.slots[:-MAX_SLOTS] if not s.closed])
-            self._keep(place, shown, shown.slots[-MAX_SLOTS:])
-        self._expiring.add(slots[0].shown_ms + self._retention_ms, place)
-        self._await(place, shown, slots[0].shown_ms)
-        if shown.waiting:
-            for slot in slots:
-                self._resume(shown, slot)
-        return shown
+        """Add exposures of one moment to a slate, new or not; feedback that waited for them joins."""
+        slate = self.slate(key) or PendingSlate()
+        if pending_reward is not None:
+            _attach(slate, pending_reward)
+        user, slate_id = _SLATE_KEY.unpack(key)
+        for exposure in exposures:
+            exposure.id = exposure_id(user, slate_id, exposure.item, exposure.shown_ms)
+            exposure.part = len(slate.parts)
+            self._pending.put(LAST + key[:8] + exposure.item.to_bytes(8, "big"), key[8:])
+        slate.exposures += exposures
+        slate.parts.append(part)
+        if len(slate.exposures) > MAX_EXPOSURES:
+            self._close_exposures(slate, [e for e in slate.exposures[:-MAX_EXPOSURES] if not e.closed])
+            self._retain(key, slate, slate.exposures[-MAX_EXPOSURES:])
+        self._expiring.add(exposures[0].shown_ms + self._retention_ms, key)
+        self._keep_open(key, slate, exposures[0].shown_ms)
+        if slate.waiting:
+            for exposure in exposures:
+                self._join_waiting(slate, exposure)
+        return slate
 
-    def choose(self, user: int, list_key: int, chosen: PendingReward) -> None:
-        """How the strategy of a list was chosen of which all items were there before: events were faster than the exposure."""
-        shown = self.find(user, list_key)
-        if shown is not None and shown.choice is False:
-            _choose(shown, chosen)
-            if not shown.open:
-                self._earned(_PAIR.pack(user, list_key), shown)
-            self.save(user, list_key, shown)
+    def attach_reward(self, key: bytes, pending_reward: PendingReward) -> None:
+        """How the strategy of a slate was drawn whose items were all there before: events were faster than the exposure."""
+        slate = self.slate(key)
+        if slate is not None and slate.pending_reward is False:
+            _attach(slate, pending_reward)
+            if not slate.open:
+                self._emit_reward(key, slate)
+            self._pending.put(SLATE + key, slate)
 
-    def wait(self, user: int, list_key: int, act: PendingFeedback) -> bool:
-        """Keep an act until its exposure comes or its window closes; False where too many wait already."""
-        shown = self.find(user, list_key) or PendingSlate()
-        if len(shown.waiting) >= MAX_WAITING:
+    def hold(self, key: bytes, feedback: PendingFeedback) -> bool:
+        """Keep feedback until its exposure comes or its window closes; False where too much waits already."""
+        slate = self.slate(key) or PendingSlate()
+        if len(slate.waiting) >= MAX_WAITING:
             return False
-        shown.waiting.append(act)
-        self._await(_PAIR.pack(user, list_key), shown, act.ts)
+        slate.waiting.append(feedback)
+        self._keep_open(key, slate, feedback.ts)
         return True
 
-    def save(self, user: int, list_key: int, shown: PendingSlate) -> None:
-        self._lists.put(LIST + _PAIR.pack(user, list_key), shown)
+    def add_feedback(self, ref: ExposureRef, feedback: PendingFeedback) -> tuple[int, int]:
+        """An event of an exposure: the labels that it newly set and those that it took back, as bits."""
+        slate, exposure = ref.slate, ref.exposure
+        before = exposure.labels
+        if feedback.resolving or feedback.undo:
+            self._label(slate, exposure, feedback)
+            if slate.pending_reward is True:
+                self._progress.count("late_rewards")  # its reward has left
+        slate.observe(feedback.item)
+        self._pending.put(SLATE + ref.key, slate)
+        return exposure.labels & ~before & LABELS, before & ~exposure.labels
 
-    def act(self, shown: PendingSlate, slot: PendingExposure, act: PendingFeedback) -> int:
-        """Labels that this act newly set, as bits; the example or the reversals that follow are emitted."""
-        before = slot.labels
-        after = (before | act.mask) & ~(COLLECT if act.undo else 0)
-        if not slot.made:
-            slot.labels = after
-            if act.resolving:
-                self._make(shown, slot, act.ts, act.arrival_ms)
-        elif after != before and slot.changes < MAX_CHANGES:
-            slot.labels = after
-            for task in range(len(TASKS)):
-                if (before ^ after) >> task & 1:
-                    slot.changes += 1
-                    sign = 1 if after >> task & 1 else -1
-                    self._emit(Reversal(slot.id, act.ts, act.arrival_ms, task, sign, 1.0, features(shown.parts[slot.part], slot)))
-        return slot.labels & ~before & LABELS
+    def advance(self, before_ms: int) -> None:
+        """Event time has moved on: close what is due, and forget once a minute.
 
-    def close_due(self, watermark_ms: int) -> None:
-        """Close what was shown longer ago than its window: strictly, so that an act at the last moment still counts."""
-        for place in self._closing.due(watermark_ms - 1):
-            self._close(place, watermark_ms - 1)
+        Both strictly, so that an act at the last moment still counts. Retention is no shorter than the window.
+        """
+        now_ms = self._progress.watermark_ms
+        if now_ms > before_ms:
+            for key in self._closing.due(now_ms - 1):
+                self._close(key, now_ms - 1)
+        if now_ms // MINUTE_MS > before_ms // MINUTE_MS:
+            for key in self._expiring.due(now_ms - 1):
+                self._expire(key, now_ms)
 
     def close_all(self) -> None:
         """The end of a log closes everything, in the order of the windows."""
-        for place in self._closing.all():
-            self._close(place, FOREVER)
+        for key in self._closing.all():
+            self._close(key, FOREVER)
 
-    def forget(self, watermark_ms: int) -> None:
-        """Drop what was shown longer ago than its retention, which is no shorter than its window, and so is closed."""
-        for place in self._expiring.due(watermark_ms - 1):
-            shown = self._lists.get(LIST + place)
-            if isinstance(shown, PendingSlate):
-                kept = [s for s in shown.slots if s.shown_ms + self._retention_ms >= watermark_ms]
-                if len(kept) < len(shown.slots):
-                    self._earned(place, shown)
-                    self._keep(place, shown, kept)
-                    self._put(place, shown)
+    def _label(self, slate: PendingSlate, exposure: PendingExposure, feedback: PendingFeedback) -> None:
+        """Set and take back labels; the example or the reversals that follow are emitted."""
+        before = exposure.labels
+        after = (before | feedback.mask) & ~(COLLECT if feedback.undo else 0)
+        if not exposure.made:
+            exposure.labels = after
+            if feedback.resolving:
+                self._emit_example(slate, exposure, feedback.ts, feedback.arrival_ms)
+        elif after != before and exposure.reversals < MAX_REVERSALS:
+            exposure.labels = after
+            for task in range(len(TASKS)):
+                if (before ^ after) >> task & 1:
+                    exposure.reversals += 1
+                    sign = 1 if after >> task & 1 else -1
+                    features = exposure.features(slate.parts[exposure.part])
+                    self.emitted.append(Reversal(exposure.id, feedback.ts, feedback.arrival_ms, task, sign, 1.0, features))
 
-    def _await(self, place: bytes, shown: PendingSlate, since_ms: int) -> None:
-        self._closing.add(since_ms + self._window_ms, place)
-        if not shown.open:
-            shown.open = True
+    def _keep_open(self, key: bytes, slate: PendingSlate, since_ms: int) -> None:
+        self._closing.add(since_ms + self._window_ms, key)
+        if not slate.open:
+            slate.open = True
             self._progress.open_lists += 1
-        self._lists.put(LIST + place, shown)
+        self._pending.put(SLATE + key, slate)
 
-    def _resume(self, shown: PendingSlate, slot: PendingExposure) -> None:
-        """Acts that came before this exposure join it now; state and popularity moved when they came."""
-        acts = [a for a in shown.waiting if a.item == slot.item]
-        if acts:
-            shown.waiting = [a for a in shown.waiting if a.item != slot.item]
-            for act in acts:
-                self.act(shown, slot, act)
-            see(shown, slot.item)
+    def _join_waiting(self, slate: PendingSlate, exposure: PendingExposure) -> None:
+        """Feedback that came before this exposure joins it now; state and popularity moved when it came."""
+        joining = [f for f in slate.waiting if f.item == exposure.item]
+        if joining:
+            slate.waiting = [f for f in slate.waiting if f.item != exposure.item]
+            for feedback in joining:
+                self._label(slate, exposure, feedback)
+            slate.observe(exposure.item)
 
-    def _close(self, place: bytes, until_ms: int) -> None:
-        shown = self._lists.get(LIST + place)
-        if not isinstance(shown, PendingSlate) or not shown.open:
+    def _close(self, key: bytes, until_ms: int) -> None:
+        slate = self.slate(key)
+        if slate is None or not slate.open:
             return
-        self._finish(shown, [s for s in shown.slots if not s.closed and s.shown_ms + self._window_ms <= until_ms])
-        kept = [a for a in shown.waiting if a.ts + self._window_ms > until_ms]
-        if len(kept) < len(shown.waiting):
-            self._progress.count("unjoined", len(shown.waiting) - len(kept))
-            shown.waiting = kept
-        if not kept and all(s.closed for s in shown.slots):
-            shown.open = False
+        self._close_exposures(slate, [e for e in slate.exposures if not e.closed and e.shown_ms + self._window_ms <= until_ms])
+        waiting = [f for f in slate.waiting if f.ts + self._window_ms > until_ms]
+        if len(waiting) < len(slate.waiting):
+            self._progress.count("unjoined", len(slate.waiting) - len(waiting))
+            slate.waiting = waiting
+        if not waiting and all(e.closed for e in slate.exposures):
+            slate.open = False
             self._progress.open_lists -= 1
-            self._earned(place, shown)
-        self._put(place, shown)
+            self._emit_reward(key, slate)
+        self._put(key, slate)
 
-    def _finish(self, shown: PendingSlate, slots: list[PendingExposure]) -> None:
-        if not slots:
+    def _expire(self, key: bytes, now_ms: int) -> None:
+        """Drop what was shown longer ago than its retention."""
+        slate = self.slate(key)
+        if slate is not None:
+            kept = [e for e in slate.exposures if e.shown_ms + self._retention_ms >= now_ms]
+            if len(kept) < len(slate.exposures):
+                self._emit_reward(key, slate)
+                self._retain(key, slate, kept)
+                self._put(key, slate)
+
+    def _close_exposures(self, slate: PendingSlate, exposures: list[PendingExposure]) -> None:
+        if not exposures:
             return
         now_ms = self._progress.watermark_ms
-        known = []
-        for slot in slots:
-            slot.closed = True
-            if not slot.made and drawn(slot.id, self._negative_rate):
-                self._make(shown, slot, now_ms, 0, self._negative_rate)
-            if slot.made:
-                known.append(slot)
-            slot.made = True  # from here on, acts are reversals
-        left_out = len(slots) - len(known)
+        learned = []
+        for exposure in exposures:
+            exposure.closed = True
+            if not exposure.made and sampled(exposure.id, self._negative_rate):
+                self._emit_example(slate, exposure, now_ms, 0, self._negative_rate)
+            if exposure.made:
+                learned.append(exposure)
+            exposure.made = True  # from here on, acts are reversals
+        left_out = len(exposures) - len(learned)
         if left_out:
             self._progress.count("sampled_out", left_out)
-        self._emit(Closed(now_ms, [s.id for s in known], [s.labels for s in known], now_ms - self._window_ms, left_out))
+        closed = Closed(now_ms, [e.id for e in learned], [e.labels for e in learned], now_ms - self._window_ms, left_out)
+        self.emitted.append(closed)
 
-    def _earned(self, place: bytes, shown: PendingSlate) -> None:
-        """Say what a list earned, once."""
-        if isinstance(shown.choice, PendingReward):
-            user, list_key = _PAIR.unpack(place)
-            labels = {s.item: s.labels for s in shown.slots}
-            self._emit(self._worth.reward(shown.choice, list_key, user, self._progress.watermark_ms, labels))
-            shown.choice = True
+    def _emit_example(self, slate: PendingSlate, exposure: PendingExposure, ts: int, arrival_ms: int, sampling_rate: float = 1.0) -> None:
+        exposure.made = True
+        features = exposure.features(slate.parts[exposure.part])
+        self.emitted.append(Example(exposure.id, ts, arrival_ms, exposure.labels & LABELS, sampling_rate, features))
 
-    def _make(self, shown: PendingSlate, slot: PendingExposure, ts: int, arrival_ms: int, weight: float = 1.0) -> None:
-        slot.made = True
-        self._emit(Example(slot.id, ts, arrival_ms, slot.labels & LABELS, weight, features(shown.parts[slot.part], slot)))
+    def _emit_reward(self, key: bytes, slate: PendingSlate) -> None:
+        """The reward of a slate, once."""
+        if isinstance(slate.pending_reward, PendingReward):
+            user, request = _SLATE_KEY.unpack(key)
+            labels = {e.item: e.labels for e in slate.exposures}
+            self.emitted.append(self._reward.of(slate.pending_reward, request, user, self._progress.watermark_ms, labels))
+            slate.pending_reward = True
 
-    def _keep(self, place: bytes, shown: PendingSlate, kept: list[PendingExposure]) -> None:
-        """Forget the other slots of a list: what points to them, and the user's halves that only they needed."""
-        staying = {s.item for s in kept}
-        for slot in shown.slots:
-            last = LAST + place[:8] + slot.item.to_bytes(8, "big")
-            if slot.item not in staying and self._lists.get(last) == place[8:]:
-                self._lists.delete(last)
-        used = sorted({s.part for s in kept})
-        moved = {part: at for at, part in enumerate(used)}
-        for slot in kept:
-            slot.part = moved[slot.part]
-        shown.slots, shown.parts = kept, [shown.parts[part] for part in used]
+    def _retain(self, key: bytes, slate: PendingSlate, kept: list[PendingExposure]) -> None:
+        """Forget a slate's other exposures: what points to them, and the user's halves that only they needed."""
+        staying = {e.item for e in kept}
+        for exposure in slate.exposures:
+            last = LAST + key[:8] + exposure.item.to_bytes(8, "big")
+            if exposure.item not in staying and self._pending.get(last) == key[8:]:
+                self._pending.delete(last)
+        used = sorted({e.part for e in kept})
+        place_of = {part: at for at, part in enumerate(used)}
+        for exposure in kept:
+            exposure.part = place_of[exposure.part]
+        slate.exposures, slate.parts = kept, [slate.parts[part] for part in used]
 
-    def _put(self, place: bytes, shown: PendingSlate) -> None:
-        """Save a list, or delete it when there is nothing left in it."""
-        if shown.slots or shown.waiting:
-            self._lists.put(LIST + place, shown)
+    def _put(self, key: bytes, slate: PendingSlate) -> None:
+        """Save a slate, or delete it when there is nothing left in it."""
+        if slate.exposures or slate.waiting:
+            self._pending.put(SLATE + key, slate)
         else:
-            self._lists.delete(LIST + place)
+            self._pending.delete(SLATE + key)
 
 
-def see(shown: PendingSlate, item: int) -> None:
-    """An event says that an item of a list was on a screen."""
-    if isinstance(shown.choice, PendingReward):
-        shown.choice.see(item)
+def exposure_id(user: int, slate: int, item: int, shown_ms: int) -> int:
+    """The 64-bit id of an exposure: a hash of the user's, the slate's and the item's key and of the moment (ms)."""
+    return xxhash.xxh3_64_intdigest(_EXPOSURE_ID.pack(user, slate, item, shown_ms))
 
 
-def _choose(shown: PendingSlate, chosen: PendingReward) -> None:
-    """The first choice of a list holds. What is in it already, an event has shown."""
-    if shown.choice is False:
-        shown.choice = chosen
-        for slot in shown.slots:
-            chosen.see(slot.item)
+def slate_key(user: int, slate: int) -> bytes:
+    """The key of a user's slate.
+
+    >>> slate_key(1, 2).hex()
+    '00000000000000010000000000000002'
+    """
+    return _SLATE_KEY.pack(user, slate)
 
 
-def drawn(exposure: int, rate: float) -> bool:
-    """Whether an exposure belongs to a share of all, by its id: a hash, whose first bits are as good as random."""
+def _attach(slate: PendingSlate, pending_reward: PendingReward) -> None:
+    """The first draw of a slate holds. What is in the slate already, an event has shown."""
+    if slate.pending_reward is False:
+        slate.pending_reward = pending_reward
+        for exposure in slate.exposures:
+            pending_reward.observe(exposure.item)
+
+
+def sampled(exposure: int, rate: float) -> bool:
+    """Whether an exposure belongs to a share of all, by its id: a hash, whose first bits are as good as random.
+
+    >>> sampled(1 << 63, 0.5), sampled((1 << 63) - 1, 0.5)
+    (False, True)
+    """
     return (exposure >> 11) * 2.0**-53 < rate

@@ -1,4 +1,4 @@
-"""What an event says: which labels its actions set, whether they resolve an exposure, what enters the history."""
+"""Feedback of an event: which labels its actions set, whether they resolve an exposure, what enters the histories."""
 from __future__ import annotations
 
 from functools import lru_cache
@@ -14,40 +14,36 @@ FULL_PLAY, COLLECT, SHARE, SKIP, DISLIKE = (1 << t for t in range(len(TASKS)))
 PARTIAL_PLAY = 1 << len(TASKS)
 LABELS = PARTIAL_PLAY - 1
 RESOLVING = {Action.PLAY, Action.SKIP, Action.DISLIKE, Action.COLLECT, Action.SHARE}
-LATER = {Action.COLLECT, Action.SHARE, Action.DISLIKE, Action.UNCOLLECT}  # belong to what was shown, also long after
+DELAYED = {Action.COLLECT, Action.SHARE, Action.DISLIKE, Action.UNCOLLECT}  # belong to what was shown, also long after
 GOOD = {Action.PLAY, Action.COLLECT, Action.SHARE}
 
 
-class Meaning(NamedTuple):
-    """An event's actions, read once."""
+class Feedback(NamedTuple):
+    """An event's actions as labels and behaviours."""
 
     impression: bool
     resolving: bool
-    later: bool  # nothing but acts that may come long after the exposure
+    delayed: bool  # nothing but acts that may come long after the exposure
     undo: bool  # takes a collect back
     mask: int  # labels set, bit t = TASKS[t]
     positive: int  # code for the positive history, 0 = none
     negative: int  # code for the negative history, 0 = none
     popular: int  # POPULAR where it counts for the item's popularity, else 0
-
-    @property
-    def tier_mask(self) -> int:
-        """`mask`, and whether it was a partial play: no label, but better than none in a list (MODEL.md section 1)."""
-        return self.mask | (PARTIAL_PLAY if self.positive == history.PARTIAL_PLAY else 0)
+    tier_mask: int  # `mask`, and a bit for a partial play: no label, but better than none in a slate (MODEL.md section 1)
 
 
-def meaning(event: Event, settings: PartitionSettings) -> Meaning:
+def interpret(event: Event, settings: PartitionSettings) -> Feedback:
     """Labels and behaviours of an event (tiers and families: MODEL.md sections 1 and 2).
 
     `full` overrides the play ratio; a play of unknown ratio is partial. A play below `partial_play_ratio` enters no history.
     """
     ratio = event.played_ms / event.duration_ms if event.played_ms is not None and event.duration_ms else None
     full = event.full if event.full is not None else ratio is not None and ratio >= settings.full_play_ratio
-    return _meaning(event.action, event.also, full, ratio is None or ratio >= settings.partial_play_ratio)
+    return _interpret(event.action, event.also, full, ratio is None or ratio >= settings.partial_play_ratio)
 
 
 @lru_cache(maxsize=1 << 12)
-def _meaning(action: Action, also: tuple[Action, ...], full: bool, partial: bool) -> Meaning:
+def _interpret(action: Action, also: tuple[Action, ...], full: bool, partial: bool) -> Feedback:
     actions = {action, *also}
     undo = Action.UNCOLLECT in actions  # beside a collect of the same moment: what is left is not collected
     if undo:
@@ -66,13 +62,14 @@ def _meaning(action: Action, also: tuple[Action, ...], full: bool, partial: bool
         mask, negative = mask | SKIP, history.SKIP
     if Action.DISLIKE in actions:
         mask, negative = mask | DISLIKE, history.DISLIKE
-    return Meaning(
+    return Feedback(
         impression=Action.IMPRESSION in actions,
         resolving=not RESOLVING.isdisjoint(actions),
-        later=actions <= LATER,
+        delayed=actions <= DELAYED,
         undo=undo,
         mask=mask,
         positive=positive,
         negative=negative,
         popular=POPULAR if not GOOD.isdisjoint(actions) else 0,
+        tier_mask=mask | (PARTIAL_PLAY if positive == history.PARTIAL_PLAY else 0),
     )

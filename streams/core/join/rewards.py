@@ -1,106 +1,102 @@
-"""What a list or a page earned whose strategy was chosen: from the acts on it, and from what was looked at (MODEL.md section 6).
+"""The reward of a slate or page whose strategy was drawn: from the feedback on it, and from what was looked at (MODEL.md section 6).
 
     experience = clip(sum of the utilities of all labels / experience_full, 0, 1)
     revenue    = sum of monetization from the top down to the last place touched or seen (cascade: what lies below says nothing)
 
-It is said once, when the whole list has closed. A place is touched by an act and seen by an impression of the same request; with
-neither, nothing is known of the list, perhaps it never came onto a screen.
+A reward is emitted once, when the whole slate has closed. A place is touched by an act and seen by an impression of the same request; with
+neither, nothing is known of the slate: perhaps it never came onto a screen.
 """
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import compress
 from math import isfinite
-from struct import Struct
+from typing import Annotated
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from bandit.cascade import examined
 from online_model.features import TASKS, Reward
+from streams.core.join.catalog import Catalog
 from streams.core.join.events import Exposure
+from streams.core.state.rows import PendingReward
 
-MOST_MONETIZATION = 1e9  # of one place, as of an item of the catalog
-_SURE = 1e-6  # of the sum of chances: whoever wrote them may have written fewer digits
+MAX_MONETIZATION = 1e9  # of one position, as of an item of the catalog
+_SUM_SLACK = 1e-6  # of the sum of propensities: they may be written with few digits
 _MASK = (1 << len(TASKS)) - 1
 _KEYS = 1 << 64
 
 
 class RewardSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What acts are worth to whom they were made for; the same figures as in what lists are ordered by."""
+    """What feedback is worth to the user; the same figures as the weights that slates are ordered by."""
 
     full_play: float = 0.5  # utility of a label, as the next four
     collect: float = 2.0
     share: float = 2.0
     skip: float = -0.5
     dislike: float = -4.0  # outweighs two collects: what is disliked drives people away
-    experience_full: float = 2.0  # utility of a list that counts as 1: four full plays, or a collect
-
-    def __post_init__(self) -> None:
-        if not self.experience_full > 0:
-            raise ValueError(f"experience_full ({self.experience_full}) must be above 0")
+    experience_full: Annotated[float, Meta(gt=0)] = 2.0  # utility of a list that counts as 1: four full plays, or a collect
 
 
-class PendingReward(msgspec.Struct, array_like=True):
-    """How the strategy of a list was chosen, and its places from the top: what waits for the list to close."""
-
-    surface: str
-    strategy: str
-    arms: list[str]
-    chances: bytes  # float64 [K]
-    segment: int
-    activity: float
-    domain: int
-    shown_ms: int
-    items: bytes  # uint64 [L], modules in page order
-    monetization: bytes  # float64 [L]
-    depth: int = 0  # places down to the last one touched or seen; 0: nothing is known of the list
-    vector: bytes = b""  # float64 [V]
-
-    def place(self, item: int) -> int:
-        """Counted from 1; 0 where the item is not in it."""
-        items = memoryview(self.items).cast("Q").tolist()
-        return items.index(item) + 1 if item in items else 0
-
-    def see(self, item: int) -> None:
-        """Something happened to one of the places."""
-        self.depth = max(self.depth, self.place(item))
-
-
-class Worth:
-    """What labels are worth, by bit mask."""
+class SlateReward:
+    """The reward of a closed slate."""
 
     def __init__(self, settings: RewardSettings) -> None:
         each = [getattr(settings, task) for task in TASKS]
-        self._of_mask = [sum(compress(each, (mask >> t & 1 for t in range(len(TASKS))))) for mask in range(_MASK + 1)]
+        self._utility = [sum(compress(each, (mask >> t & 1 for t in range(len(TASKS))))) for mask in range(_MASK + 1)]
         self._full = settings.experience_full
 
-    def reward(self, chosen: PendingReward, request: int, user: int, ts: int, labels: Mapping[int, int]) -> Reward:
-        """Of a list that has closed at `ts`; labels by item, as they stand now."""
-        of_place = [labels.get(item, 0) for item in memoryview(chosen.items).cast("Q")]
-        looked_at = examined(np.array([of_place]) > 0, np.array([chosen.depth]))[0]
-        revenue = float(np.frombuffer(chosen.monetization, "<f8")[looked_at].sum())
-        utility = sum(self._of_mask[mask & _MASK] for mask in of_place)
+    def of(self, pending: PendingReward, request: int, user: int, ts: int, labels: Mapping[int, int]) -> Reward:
+        """Of a slate that has closed at `ts`; labels by item, as they stand now."""
+        masks = [labels.get(item, 0) for item in memoryview(pending.items).cast("Q")]
+        seen = examined(np.array([masks]) > 0, np.array([pending.depth]))[0]
+        revenue = float(np.frombuffer(pending.monetization, "<f8")[seen].sum())
+        utility = sum(self._utility[mask & _MASK] for mask in masks)
         return Reward(
-            id=request, ts=ts, shown_ms=chosen.shown_ms, user=user, surface=chosen.surface, strategy=chosen.strategy, arms=chosen.arms,
-            chances=np.frombuffer(chosen.chances, "<f8").tolist(), segment=chosen.segment, activity=chosen.activity, domain=chosen.domain,
-            experience=min(max(utility / self._full, 0.0), 1.0), revenue=max(revenue, 0.0), seen=chosen.depth > 0,
-            vector=np.frombuffer(chosen.vector, "<f8").tolist(),
+            id=request, ts=ts, shown_ms=pending.shown_ms, user=user, surface=pending.surface, strategy=pending.strategy, arms=pending.arms,
+            chances=np.frombuffer(pending.propensities, "<f8").tolist(), segment=pending.segment, activity=pending.activity,
+            domain=pending.domain, experience=min(max(utility / self._full, 0.0), 1.0), revenue=max(revenue, 0.0), seen=pending.depth > 0,
+            vector=np.frombuffer(pending.vector, "<f8").tolist(),
         )  # fmt: skip
 
 
-def remembered(exposure: Exposure, items: Sequence[int], monetization: Sequence[float]) -> PendingReward | None:
-    """What is kept of an exposure whose strategy was chosen, its places from the top; None where what it says can't be."""
-    choice, strategy = exposure.choice, exposure.strategy
-    if choice is None or strategy not in choice.arms or not len(set(choice.arms)) == len(choice.arms) == len(choice.chances):
+def draw_error(exposure: Exposure) -> str | None:
+    """What is wrong with an exposure's draw of a strategy, so that no reward is made of it; None where nothing is, or none was drawn."""
+    draw, strategy = exposure.arm_draw, exposure.strategy
+    if draw is None:
         return None
-    if abs(sum(choice.chances) - 1.0) > _SURE or choice.chances[choice.arms.index(strategy)] == 0.0:
+    if not len(set(draw.arms)) == len(draw.arms) == len(draw.propensities):
+        return "arms that are not one to a chance"
+    if strategy not in draw.arms:
+        return "a strategy that is not among its arms"
+    if abs(sum(draw.propensities) - 1.0) > _SUM_SLACK:
+        return "chances that don't sum to 1"
+    if draw.propensities[draw.arms.index(strategy)] == 0.0:
+        return "a strategy of chance 0"
+    if max(draw.segment, draw.domain) >= _KEYS or not all(map(isfinite, (draw.activity, *draw.vector))):
+        return "a context that is no number of its kind"
+    return None
+
+
+def pending_reward(exposure: Exposure, items: Sequence[int], catalog: Catalog) -> PendingReward | None:
+    """What is kept of a slate whose strategy was drawn, from the top; None where the draw can't be as it is written.
+
+    `items`: keys of the slots. Each item counts at its first position, at the monetization that the exposure gives, else
+    the catalog.
+    """
+    draw, strategy = exposure.arm_draw, exposure.strategy
+    if draw is None or strategy is None or draw_error(exposure):
         return None
-    if max(choice.segment, choice.domain) >= _KEYS or not all(map(isfinite, (choice.activity, *choice.vector))):
-        return None
+    monetization: dict[int, float] = {}
+    for slot, item in zip(exposure.slots, items, strict=True):
+        if item not in monetization:
+            known = catalog.get(item) if slot.monetization is None else None
+            value = slot.monetization or (known.item.monetization if known else 0.0)
+            monetization[item] = min(max(value, -MAX_MONETIZATION), MAX_MONETIZATION)
     return PendingReward(
-        choice.surface, strategy, list(choice.arms), Struct(f"<{len(choice.chances)}d").pack(*choice.chances), choice.segment,
-        choice.activity, choice.domain, exposure.ts, Struct(f"<{len(items)}Q").pack(*items),
-        Struct(f"<{len(items)}d").pack(*[min(max(m, -MOST_MONETIZATION), MOST_MONETIZATION) for m in monetization]),
-        vector=np.array(choice.vector, "<f8").tobytes(),
+        draw.surface, strategy, list(draw.arms), np.array(draw.propensities, "<f8").tobytes(), draw.segment, draw.activity, draw.domain,
+        exposure.ts, np.array(list(monetization), "<u8").tobytes(), np.array(list(monetization.values()), "<f8").tobytes(),
+        vector=np.array(draw.vector, "<f8").tobytes(),
     )  # fmt: skip

@@ -1,11 +1,17 @@
 """Limits and windows of what happens to an event, with the reason of each default."""
 from __future__ import annotations
 
-import msgspec
+from typing import Annotated
 
+import msgspec
+from msgspec import Meta
+
+from streams.core.join.keys import HOUR_MS
 from streams.core.join.rewards import RewardSettings
 
-HOUR_MS = 3_600_000
+MINUTE_MS = 60_000
+
+Limit = Annotated[int, Meta(ge=1)]
 
 
 class PartitionSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,16 +22,17 @@ class PartitionSettings(msgspec.Struct, frozen=True, kw_only=True):
     dedupe_window_ms: int = HOUR_MS  # client retries come within minutes; at least allowed_lateness_ms
     join_window_ms: int = 600_000  # an exposure without an act becomes a negative after this; the talk's sessions are shorter
     join_retention_ms: int = 24 * HOUR_MS  # a late collect or an undo still finds its example this long
-    negative_rate: float = 1.0  # share of exposures without an act that is learned from; less costs precision, not calibration
+    # share of exposures without an act that is learned from; less costs precision, not calibration
+    negative_rate: Annotated[float, Meta(gt=0, le=1)] = 1.0
     full_play_ratio: float = 0.9  # played / duration from which a play is full
     partial_play_ratio: float = 0.3  # below it a play says nothing good of the item
     related_limit: int = 8  # behaviours kept a user and artist or category
     related_keys: int = 64  # artists and categories with such behaviours, a user
-    history_limit: int = 50  # behaviours kept a user, domain and family
+    history_limit: Limit = 50  # behaviours kept a user, domain and family
     rate_half_life_h: float = 168.0  # of the counts behind rates: a week, so that weekdays don't swing them
-    shown_limit: int = 100  # of the last shown items kept a user, for the no-repeat window
-    domain_limit: int = 16  # domains remembered a user
-    category_limit: int = 64  # categories remembered a user
+    shown_limit: Limit = 100  # of the last shown items kept a user, for the no-repeat window
+    domain_limit: Limit = 16  # domains remembered a user
+    category_limit: Limit = 64  # categories remembered a user
     reward: RewardSettings = RewardSettings()
 
     def __post_init__(self) -> None:
@@ -36,10 +43,5 @@ class PartitionSettings(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.join_retention_ms < self.join_window_ms:
             raise ValueError(f"join_retention_ms ({self.join_retention_ms:,}) must be at least join_window_ms ({self.join_window_ms:,})")
-        if not 0 < self.negative_rate <= 1:
-            raise ValueError(f"0 < negative_rate ({self.negative_rate}) <= 1 must hold")
         if not 0 < self.partial_play_ratio <= self.full_play_ratio:
             raise ValueError(f"0 < partial_play_ratio ({self.partial_play_ratio}) <= full_play_ratio ({self.full_play_ratio}) must hold")
-        for name in ("history_limit", "shown_limit", "domain_limit", "category_limit"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")

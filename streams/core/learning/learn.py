@@ -1,65 +1,57 @@
-"""The learner: records of `examples` in, model versions and metrics out. Predict first, then one step; each example once.
+"""The learner: records of `examples` in, model versions and metrics out. It predicts first and then steps, each example once.
 
-A micro-batch ends at a count, at a span of event time, or at a tick: at nothing but the records themselves, so a
-log gives the same steps live and in replay. What was predicted is kept until the exposure's window has closed, and
-is scored against the labels as they stand then, in the metric window of the time at which it was shown. What lists
-earned whose strategy was chosen is learned where a micro-batch ends, too.
+batching.py says when a micro-batch ends, scoring.py what becomes of its predictions. Rewards of slates whose strategy was drawn are
+learned where a micro-batch ends, too.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
 import xxhash
+from msgspec import Meta
 
 from online_model.batch import Batch, of_records
-from online_model.drift import Drift
-from online_model.features import FIELDS, TASKS, Closed, Example, ExampleRecord, Reversal, Reward, Tick
+from online_model.features import FIELDS, Closed, Example, ExampleRecord, Reward, Tick
 from online_model.gate_watch import GateWatch
 from online_model.identification import Identification
-from online_model.metrics import Prequential, WindowResult
+from online_model.metrics import WindowResult
 from streams.core.join.records import Outgoing
+from streams.core.join.settings import Limit
+from streams.core.learning.batching import MicroBatch, full_size
+from streams.core.learning.checkpoint_arrays import Restorable, below, prefixed, update_hash
 from streams.core.learning.live_value import StrategyValue
 from streams.core.learning.pair_buffer import PairBuffer
 from streams.core.learning.reservoir import Reservoir
 from streams.core.learning.reward_queue import RewardQueue
-from streams.core.learning.sampled_buffer import NONE_DROPPED, SampledBuffer
+from streams.core.learning.scoring import PredictionScorer
 from streams.core.learning.strategy_bandit import StrategyBandit
 
 if TYPE_CHECKING:  # settings are read without torch
     from online_model.trainer import StepReport, Trainer
 
-FIRST_BATCH = 64  # examples of a full micro-batch before much has been learned (MODEL.md section 7)
-GROWTH = 128  # examples learned for each that a micro-batch may hold: a large step teaches less while all is new, and costs half an example
-COMPARED = 256  # rows of closed lists that a step takes at least, and that make one of their own: a closing tick closes thousands
+COMPARED = 256  # rows of closed slates that a step takes at least, and that make one of their own: a closing tick closes thousands
 
-_USER, _ITEM, _DOMAIN = (FIELDS.index(name) for name in ("user", "item", "domain"))
+_ITEM, _DOMAIN = FIELDS.index("item"), FIELDS.index("domain")
 
 SequenceMark = tuple[int, int, int]
-Watcher = Callable[[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], None]  # as `Prequential.score`
 
 
 class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """When a micro-batch ends, and what is remembered."""
 
-    micro_batch_examples: int = 256  # at most; a 128th of what has been learned, from 64 on: small steps teach more while all is new
-    micro_batch_span_ms: int = 200  # of event time: what an act waits for its step at most while events flow
-    open_predictions: int = 1_000_000  # kept until their exposure's window closes, 52 bytes each; where full, whole lists go
-    listed_exposures: int = 20_000  # kept until their list closes, to be compared in it, up to 4 kB each; where full, whole lists go
+    micro_batch_examples: Limit = 256  # at most; a 128th of what has been learned, from 64 on: small steps teach more while all is new
+    micro_batch_span_ms: Limit = 200  # of event time: what an act waits for its step at most while events flow
+    open_predictions: Limit = 1_000_000  # kept until their exposure's window closes, 52 bytes each; where full, whole lists go
+    listed_exposures: Limit = 20_000  # kept until their list closes, to be compared in it, up to 4 kB each; where full, whole lists go
 
-    reservoir_share: float = 0.0  # of the rows that dense layers see: examples of the last week once more, rare tiers as often; 0.1 does
+    # of the rows that dense layers see: examples of the last week once more, rare tiers as often; 0.1 does
+    reservoir_share: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     drift_reaction: bool = False  # an alarm of drift triples the rates of rows and dense part, for an hour; off until a log shows a gain
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.reservoir_share < 1:
-            raise ValueError(f"0 <= reservoir_share ({self.reservoir_share}) < 1 must hold")
-        for name in ("micro_batch_examples", "micro_batch_span_ms", "open_predictions", "listed_exposures"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
 
 
 @dataclass(slots=True)
@@ -72,49 +64,35 @@ class Step:
     arrivals_ms: list[int]  # broker append of each act in it
 
 
-class Predicted(msgspec.Struct, frozen=True, array_like=True):
-    """What was predicted for an exposure before it was learned."""
-
-    user: int
-    shown_ms: int
-    logits: bytes  # float32 [T]
-    probabilities: bytes  # float32 [T]
-    place: int  # of its domain
-    weight: float  # kept share of such exposures: it stands for 1 / weight of them
-
-
 class Learner:
-    """All that learns, in one deterministic machine over the trainer, the metrics and the open micro-batch."""
+    """One deterministic machine: the trainer, the strategy bandit, the metrics, and everything that waits for a step or a closed window.
+
+    The same records in the same order give the same state, however they are cut into calls of `apply`; a learner restored from
+    `arrays()` and `meta()` goes on as the one that wrote them.
+    """
 
     def __init__(self, settings: LearnerSettings, trainer: Trainer, strategy_bandit: StrategyBandit, sources: int = 1) -> None:
-        """`strategy_bandit`: what learns of rewards (`surfaces.default_strategy_bandit` has the default settings).
-
-        `sources`: partitions of `events`. Whoever ends a log ends it in each, also where it had no rows (`segue send` does).
-        """
+        """`sources`: partitions of `events`. A log has ended when each of them has said so, also one without rows."""
         self.settings, self.trainer, self.sources = settings, trainer, sources
-        self.metrics = Prequential()
+        self.reward_queue = RewardQueue(strategy_bandit)
         self.gates = GateWatch(trainer.settings.shared_experts)
         self.identification = Identification()
-        self.drift = Drift(trainer.settings.domain_places)
-        self.identified = self._identified()  # as of the last minute, for whoever reads beside the learner
-        self.reward_queue = RewardQueue(strategy_bandit)
+        self.identified = self._identified()  # as of the last minute, for readers in other threads
         self.version = 0
         self.watermark_ms = -1
-        self.marks: dict[int, SequenceMark] = {}  # per source partition: the newest sequence applied
-        self.counted: dict[str, int] = {}
-        self.windows: list[WindowResult] = []  # closed, for `take_windows`
-        self.watchers: list[Watcher] = []  # are told of every scored list; no part of the state
-        self._batch: list[Example | Reversal] = []
-        self._closed: list[Closed] = []
-        self._predicted = SampledBuffer[Predicted](settings.open_predictions, lambda predicted: (predicted.user, predicted.shown_ms))
-        self._lists = PairBuffer(settings.listed_exposures)
+        self.last_applied: dict[int, SequenceMark] = {}  # by source partition
+        self.counted: Counter[str] = Counter()
+        self._scorer = PredictionScorer(settings.open_predictions, trainer.settings.domain_places)
+        self.metrics, self.drift, self.watchers = self._scorer.metrics, self._scorer.drift, self._scorer.watchers
+        self._batch = MicroBatch(settings.micro_batch_span_ms)
+        self._pairs = PairBuffer(settings.listed_exposures)
         self._reservoir = Reservoir()
-        self._settled_ms = -1  # shown before: scored, once all that closes at this moment is
         self._ended: set[int] = set()  # sources that have sent nothing since the end of their log
 
     @property
     def has_open_batch(self) -> bool:
-        return bool(self._batch or self._lists.ready or self.reward_queue)
+        """Whether something waits for a step or a tick."""
+        return bool(self._batch or self._pairs.ready or self.reward_queue)
 
     @property
     def strategy_bandit(self) -> StrategyBandit:
@@ -122,22 +100,22 @@ class Learner:
         return self.reward_queue.strategy_bandit
 
     def apply(self, source: int, records: Sequence[Outgoing]) -> list[Step]:
-        """Apply records of one source partition in order; what is not above the source's mark was applied before."""
+        """Apply records of one source partition in order; what is not beyond the last applied one was applied before."""
         steps: list[Step] = []
-        mark = self.marks.get(source, (-1, -1, -1))
+        last = self.last_applied.get(source, (-1, -1, -1))
         for out in records:
             sequence = (out.offset, out.index, out.n)
-            if sequence <= mark:
-                self._count("repeated")
+            if sequence <= last:
+                self.counted["repeated"] += 1
                 continue
-            mark = sequence
+            last = sequence
             self._apply(source, out.record, steps)
-        self.marks[source] = mark
+        self.last_applied[source] = last
         return steps
 
     def take_windows(self) -> list[WindowResult]:
         """Metric windows that closed since the last call."""
-        out, self.windows = self.windows, []
+        out, self._scorer.windows = self._scorer.windows, []
         return out
 
     def take_values(self) -> list[StrategyValue]:
@@ -147,70 +125,61 @@ class Learner:
 
     def _apply(self, source: int, record: ExampleRecord, steps: list[Step]) -> None:
         if isinstance(record, Tick):
-            self.watermark_ms = max(self.watermark_ms, record.ts)
-            if record.last:
-                self._lists.part_all()
-            while self._batch or self._lists.ready:
-                steps.append(self._step())
-            self._reward()
-            self._value()
-            self.windows += self.metrics.advance(self._settled_ms)
-            if record.last:
-                self._end(source)
+            self._tick(source, record, steps)
             return
-        if self._batch and abs(record.ts - self._batch[0].ts) > self.settings.micro_batch_span_ms:
+        if self._batch.ends_before(record.ts):
             steps.append(self._step())
         self.watermark_ms = max(self.watermark_ms, record.ts)
         self._ended.discard(source)
         if isinstance(record, Closed):
             if self.trainer.settings.pairs:
-                self._lists.close(record)
-            self._closed.append(record)
-            if self._lists.ready >= COMPARED:
+                self._pairs.close(record)
+            self._scorer.close(record)
+            if self._pairs.ready >= COMPARED:
                 steps.append(self._step())
             elif not self._batch:
                 self._score()
-            return
-        if isinstance(record, Reward):
-            self._count("rewards")
-            if self.reward_queue.take(record):
-                self._reward()
-            return
-        self._batch.append(record)
-        if isinstance(record, Example) and self.trainer.settings.pairs:
-            self._count("uncompared", self._lists.show(record.id, record.features))
-        self._count("examples" if isinstance(record, Example) else "reversals")
-        if len(self._batch) >= self._limit:
+        elif isinstance(record, Reward):
+            self.counted["rewards"] += 1
+            if self.reward_queue.put(record):
+                self._learn_rewards()
+        else:
+            self._batch.records.append(record)
+            if isinstance(record, Example) and self.trainer.settings.pairs:
+                self._count({"uncompared": self._pairs.put(record.id, record.features)})
+            self.counted["examples" if isinstance(record, Example) else "reversals"] += 1
+            if len(self._batch) >= full_size(self.settings.micro_batch_examples, self.counted["examples"]):
+                steps.append(self._step())
+
+    def _tick(self, source: int, tick: Tick, steps: list[Step]) -> None:
+        """Learn all that waits, and close what is settled; metric windows of an ended log close when it has ended in all sources."""
+        self.watermark_ms = max(self.watermark_ms, tick.ts)
+        if tick.last:
+            self._pairs.finish_all()
+        while self._batch or self._pairs.ready:
             steps.append(self._step())
+        self._learn_rewards()
+        self._close_hours(self._scorer.settled_ms)
+        self._scorer.advance()
+        if tick.last:
+            self._ended.add(source)
+            if len(self._ended) >= self.sources:
+                self._ended.clear()
+                self._scorer.finish()
+                self.reward_queue.close()
 
-    @property
-    def _limit(self) -> int:
-        """Records of a full micro-batch. KuaiRand in steps of 64: AUC of skip .7233, of a 256th of what has been learned .7236, of a
-        128th .7236 (before 28 April -.0001 [-.0008, .0005] against a 256th; a 64th -.0003, full plays -.0006); of 256 from the start:
-        .02 less in the first 20,000."""
-        return min(self.settings.micro_batch_examples, max(FIRST_BATCH, self.counted.get("examples", 0) // GROWTH))
+    def _close_hours(self, settled_ms: int) -> None:
+        """Close the hours of strategies in which all slates have closed, once their rewards are learned."""
+        if self.reward_queue.due(settled_ms):
+            self._learn_rewards()
+            self.reward_queue.advance(settled_ms)
 
-    def _end(self, source: int) -> None:
-        """A source's log has ended; metric windows close when all have, since the others may be behind."""
-        self._ended.add(source)
-        if len(self._ended) >= self.sources:
-            self._ended.clear()
-            self.windows += self.metrics.close()
-            self.reward_queue.close()
-
-    def _value(self) -> None:
-        """Close the hours in which all lists have closed, once what these earned is in."""
-        if self.reward_queue.due(self._settled_ms):
-            self._reward()
-            self.reward_queue.advance(self._settled_ms)
-
-    def _reward(self) -> None:
-        for what, n in self.reward_queue.learn().items():
-            self._count(f"rewards_{what}", n)
+    def _learn_rewards(self) -> None:
+        self._count({f"rewards_{what}": n for what, n in self.reward_queue.learn().items()})
 
     def _step(self) -> Step:
-        records, self._batch = self._batch, []
-        batch = of_records(records, self._lists.take(COMPARED))
+        records = self._batch.take()
+        batch = of_records(records, self._pairs.take(COMPARED))
         if self.settings.drift_reaction:
             self.trainer.lr_multiplier = self.drift.lr_multiplier(self.watermark_ms)
         report = self.trainer.step(batch, self.watermark_ms)
@@ -219,16 +188,16 @@ class Learner:
             again = self._reservoir.draw(len(records), self.settings.reservoir_share, self.version, self.watermark_ms)
             if again:
                 self.trainer.rehearse(of_records(again))
-                self._count("rehearsed", len(again))
+                self._count({"rehearsed": len(again)})
             self._reservoir.add(records)
-        self._keep(records, batch, report)
+        self._scorer.keep(records, batch, self.trainer.state.domains.places(batch.fields[:, _DOMAIN]), report)
         self._watch(batch, report)
         self._score()
-        self._reward()
+        self._learn_rewards()
         if report.skipped:
-            self._count(f"skipped:{report.skipped}")
-            self._count("rolled_back", int(report.rolled_back))
-        self._count("rowless", sum(table.rows.refused for table in self.trainer.tables().values()) - self.counted.get("rowless", 0))
+            self._count({f"skipped:{report.skipped}": 1, "rolled_back": int(report.rolled_back)})
+        refused = sum(table.rows.refused for table in self.trainer.state.tables().values())
+        self._count({"rowless": refused - self.counted["rowless"]})
         return Step(
             version=self.version,
             watermark_ms=self.watermark_ms,
@@ -237,8 +206,10 @@ class Learner:
         )
 
     def _watch(self, batch: Batch, report: StepReport) -> None:
-        shown = batch.is_example > 0
-        self.identification.see(batch.fields[shown, _ITEM], batch.popularity[shown], 1 / batch.weight[shown], self.watermark_ms)
+        """Watch gates of experts and the identification of popularity's effect."""
+        exposed = batch.is_example > 0
+        importance_weight = 1 / batch.sampling_rate[exposed]
+        self.identification.see(batch.fields[exposed, _ITEM], batch.popularity[exposed], importance_weight, self.watermark_ms)
         if report.gates is not None:
             self.gates.see(*report.gates, self.watermark_ms)
             self.identified = self._identified()
@@ -247,61 +218,29 @@ class Learner:
         """R^2 a half-life, then 1 where it warns."""
         return [*self.identification.read(), float(self.identification.unidentified())]
 
-    def _keep(self, records: Sequence[Example | Reversal], batch: Batch, report: StepReport) -> None:
-        users, shown_ms, places = batch.fields[:, _USER], batch.shown_ms, self.trainer.domains.places(batch.fields[:, _DOMAIN])
-        logits, probabilities = report.logits.astype("<f4"), report.probabilities.astype("<f4")
-        for i, record in enumerate(records):
-            if isinstance(record, Example):
-                said = logits[i].tobytes(), probabilities[i].tobytes()
-                predicted = Predicted(int(users[i]), int(shown_ms[i]), *said, int(places[i]), record.weight)
-                self._predicted.put(record.id, predicted)  # what is dropped is counted as unscored when it closes
-
     def _score(self) -> None:
-        closed, self._closed = self._closed, []
-        found = [(self._predicted.pop(i), labels) for record in closed for i, labels in zip(record.ids, record.labels, strict=True)]
-        if closed:
-            self._predicted.settle(max(record.shown_before_ms for record in closed))
-        shown_ms, columns = _columns([(p, labels) for p, labels in found if p is not None])
-        asked = at = 0
-        for record in closed:
-            if record.shown_before_ms > self._settled_ms:
-                self.windows += self.metrics.advance(self._settled_ms)
-                self._value()
-                self._settled_ms = record.shown_before_ms
-            known = sum(p is not None for p, _ in found[asked : asked + len(record.ids)])
-            self._count("unscored", len(record.ids) - known)
-            self._count("scored", known)
-            self._count("sampled_out", record.sampled_out)
-            asked, end = asked + len(record.ids), at + known
-            for ts, group in groupby(shown_ms[at:end]):
-                rows = slice(at, at := at + len(list(group)))
-                for score in (self.metrics.score, *self.watchers):
-                    score(ts, *(column[rows] for column in columns[:-1]))
-        _, _, probabilities, labels, importance_weight, places = columns
-        residuals = labels - probabilities
-        said = np.isfinite(residuals).all(1)  # a step that was skipped may have said nothing
-        self._count("drift", self.drift.see(places[said], residuals[said], importance_weight[said], self.watermark_ms))
+        scored = self._scorer.score(self.watermark_ms)
+        self._count(scored.counts)
+        for settled_ms in scored.settled_ms:
+            self._close_hours(settled_ms)
 
-    def _count(self, what: str, n: int = 1) -> None:
-        if n:
-            self.counted[what] = self.counted.get(what, 0) + n
+    def _count(self, counts: Mapping[str, int]) -> None:
+        """Add to `counted`; what never happened has no entry."""
+        self.counted.update({what: n for what, n in counts.items() if n})
+
+    def _parts(self) -> list[tuple[str, Restorable]]:
+        """The parts of the state that are arrays alone, by the prefix of their names in a checkpoint."""
+        return [
+            ("open.", self._scorer), ("open.", self._batch), ("open.lists.", self._pairs), ("open.reservoir.", self._reservoir),
+            ("watch.gates.", self.gates), ("watch.drift.", self.drift), ("watch.identification.", self.identification),
+        ]  # fmt: skip
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays of a checkpoint."""
-        return {
-            **{f"trainer.{n}": a for n, a in self.trainer.arrays().items()},
-            **{f"metrics.{n}": a for n, a in self.metrics.arrays().items()},
-            "open.predicted": _packed(list(self._predicted.rows.items())),
-            "open.predicted_share": np.array(self._predicted.meta(), np.int64),
-            "open.batch": _packed(self._batch),
-            "open.closed": _packed(self._closed),
-            **{f"open.lists.{n}": a for n, a in self._lists.arrays().items()},
-            **{f"posteriors.{n}": a for n, a in self.reward_queue.arrays().items()},
-            **{f"watch.gates.{n}": a for n, a in self.gates.arrays().items()},
-            **{f"open.reservoir.{n}": a for n, a in self._reservoir.arrays().items()},
-            **{f"watch.drift.{n}": a for n, a in self.drift.arrays().items()},
-            **{f"watch.identification.{n}": a for n, a in self.identification.arrays().items()},
-        }
+        out = prefixed("trainer.", self.trainer.arrays()) | prefixed("metrics.", self.metrics.arrays())
+        for prefix, part in self._parts():
+            out |= prefixed(prefix, part.arrays())
+        return out | prefixed("posteriors.", self.reward_queue.arrays())
 
     def meta(self) -> dict[str, Any]:
         """The rest of a checkpoint."""
@@ -310,64 +249,38 @@ class Learner:
             "metrics": self.metrics.meta(),
             "version": self.version,
             "watermark_ms": self.watermark_ms,
-            "marks": [[source, *mark] for source, mark in sorted(self.marks.items())],
+            "marks": [[source, *sequence] for source, sequence in sorted(self.last_applied.items())],
             "counted": dict(sorted(self.counted.items())),
-            "windows": msgspec.to_builtins(self.windows),
+            "windows": msgspec.to_builtins(self._scorer.windows),
             "posteriors": self.reward_queue.meta(),
-            "settled_ms": self._settled_ms,
+            "settled_ms": self._scorer.settled_ms,
             "ended": sorted(self._ended),
         }
 
     def load(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-        """Become what a checkpoint holds."""
-        self.trainer.load({n[8:]: a for n, a in arrays.items() if n.startswith("trainer.")}, meta["trainer"])
-        self.metrics.load({n[8:]: a for n, a in arrays.items() if n.startswith("metrics.")}, meta["metrics"])
-        self.version, self.watermark_ms, self.counted = meta["version"], meta["watermark_ms"], dict(meta["counted"])
-        self.marks = {source: (offset, index, n) for source, offset, index, n in meta["marks"]}
-        self.windows = msgspec.convert(meta["windows"], list[WindowResult])
-        self._settled_ms, self._ended = meta["settled_ms"], set(meta["ended"])
-        predicted = msgspec.msgpack.decode(arrays["open.predicted"].tobytes(), type=list[tuple[int, Predicted]])
-        share = arrays["open.predicted_share"].tolist() if "open.predicted_share" in arrays else NONE_DROPPED
-        self._predicted.load(predicted, share)
-        self._batch = msgspec.msgpack.decode(arrays["open.batch"].tobytes(), type=list[Example | Reversal])
-        self._closed = msgspec.msgpack.decode(arrays["open.closed"].tobytes(), type=list[Closed])
-        self._lists.load({n[11:]: a for n, a in arrays.items() if n.startswith("open.lists.")})
-        self.gates.load({n[12:]: a for n, a in arrays.items() if n.startswith("watch.gates.")})
-        self._reservoir.load({n[15:]: a for n, a in arrays.items() if n.startswith("open.reservoir.")})
-        self.drift.load({n[12:]: a for n, a in arrays.items() if n.startswith("watch.drift.")})
-        self.identification.load({n[21:]: a for n, a in arrays.items() if n.startswith("watch.identification.")})
+        """Restore `arrays()` and `meta()`; a checkpoint without posteriors leaves the strategy bandit as it is."""
+        self.version, self.watermark_ms, self.counted = meta["version"], meta["watermark_ms"], Counter(meta["counted"])
+        self.last_applied = {source: (offset, index, n) for source, offset, index, n in meta["marks"]}
+        self._scorer.windows = msgspec.convert(meta["windows"], list[WindowResult])
+        self._scorer.settled_ms, self._ended = meta["settled_ms"], set(meta["ended"])
+        self.trainer.load(below("trainer.", arrays), meta["trainer"])
+        self.metrics.load(below("metrics.", arrays), meta["metrics"])
+        for prefix, part in self._parts():
+            part.load(below(prefix, arrays))
+        if "posteriors" in meta:
+            restarted = self.reward_queue.load(below("posteriors.", arrays), meta["posteriors"])
+            self._count({"drift_windows_restarted": restarted})
         self.identified = self._identified()
-        if "posteriors" in meta:  # of an older one nothing is known: what strategies earn is learned from here on
-            self.reward_queue.load({n[11:]: a for n, a in arrays.items() if n.startswith("posteriors.")}, meta["posteriors"])
 
     def digest(self) -> dict[str, str]:
-        """A hash per kind of state: equal learners, equal digests. Marks and counts of repeats are left out: they
+        """A hash per kind of state: equal learners, equal digests. Sequences and counts of repeats are left out: they
         say how the records came, not what was learned from them."""
         out = {"trainer": self.trainer.digest(), "posteriors": self.reward_queue.digest()}
         arrays = self.arrays()
         for name in ("metrics", "open", "watch"):
             h = xxhash.xxh3_128()
-            for key in sorted(k for k in arrays if k.startswith(f"{name}.")):
-                h.update(key.encode() + str(arrays[key].shape).encode() + np.ascontiguousarray(arrays[key]).tobytes())
+            update_hash(h, {key: array for key, array in arrays.items() if key.startswith(f"{name}.")})
             if name == "metrics":
                 h.update(msgspec.msgpack.encode(self.metrics.meta(), order="sorted"))  # which windows those are
             out[name] = h.hexdigest()
         return out
-
-
-def _columns(scored: Sequence[tuple[Predicted, int]]) -> tuple[list[int], tuple[np.ndarray, ...]]:
-    """Event times [N], then users [N], logits, probabilities and labels [N, T], what each stands for [N], places [N]."""
-    n, tasks = len(scored), len(TASKS)
-    masks = np.array([labels for _, labels in scored], np.int64)
-    return [p.shown_ms for p, _ in scored], (
-        np.array([p.user for p, _ in scored], np.uint64),
-        np.frombuffer(b"".join([p.logits for p, _ in scored]), "<f4").reshape(n, tasks),
-        np.frombuffer(b"".join([p.probabilities for p, _ in scored]), "<f4").reshape(n, tasks),
-        ((masks[:, None] >> np.arange(tasks)) & 1).astype(np.float32),
-        1 / np.array([p.weight for p, _ in scored], np.float64),
-        np.array([p.place for p, _ in scored], np.int64),
-    )
-
-
-def _packed(records: Any) -> np.ndarray:
-    return np.frombuffer(msgspec.msgpack.encode(records), np.uint8)

@@ -1,4 +1,4 @@
-"""What each strategy would earn if it were always chosen, by hour, while it runs: doubly robust, with the chances that acted.
+"""What each strategy would earn if it were always chosen, by hour, while it runs: doubly robust, by the logged propensities.
 
     value of a = mean over rounds of q(segment, a) + [a acted] / p(a) * (r - q(segment, a))
 
@@ -16,11 +16,12 @@ import msgspec
 import numpy as np
 
 from online_model.features import Reward
+from streams.core.join.keys import HOUR_MS
+from streams.core.learning.checkpoint_arrays import packed, unpacked
 from streams.core.learning.strategy_bandit import StrategyBandit
 
 Array = np.ndarray
 
-HOUR_MS = 3_600_000
 GRACE_MS = 600_000  # for lists that were scrolled on, and partitions that are behind
 OPEN = 1_000  # (hour, surface, strategy) at most, about two days; beyond, the oldest hours close
 NEVER = 1 << 62
@@ -65,17 +66,17 @@ class LiveValue:
                     self.late += 1
                 else:
                     groups.setdefault((start, reward.surface, tuple(reward.arms)), []).append(reward)
-        for (start, surface, arms), of in groups.items():
-            by_segment = {g: strategy_bandit.expected(surface, g, arms) for g in {r.segment for r in of}}
-            q = np.stack([by_segment[r.segment] for r in of], 1)  # [2, N, K]
+        for (start, surface, arms), group in groups.items():
+            by_segment = {g: strategy_bandit.expected(surface, g, arms) for g in {r.segment for r in group}}
+            q = np.stack([by_segment[r.segment] for r in group], 1)  # [2, N, K]
             most = strategy_bandit.policies[surface].settings.revenue_most
-            r = np.array([[x.experience for x in of], [min(x.revenue, most) for x in of]])
-            rows, acted = np.arange(len(of)), np.array([arms.index(x.strategy) for x in of])
+            r = np.array([[x.experience for x in group], [min(x.revenue, most) for x in group]])
+            rows, acted = np.arange(len(group)), np.array([arms.index(x.strategy) for x in group])
             w = np.zeros(q.shape[1:])
-            w[rows, acted] = 1.0 / np.array([x.chances for x in of])[rows, acted]
+            w[rows, acted] = 1.0 / np.array([x.chances for x in group])[rows, acted]
             values = q + w * (r[:, :, None] - q)
             earned = (w > 0) * r[:, :, None]
-            sums = np.stack([np.full(len(arms), len(of)), (w > 0).sum(0), w.sum(0), (w * w).sum(0)])
+            sums = np.stack([np.full(len(arms), len(group)), (w > 0).sum(0), w.sum(0), (w * w).sum(0)])
             sums = np.concatenate([sums, earned.sum(1), values.sum(1), (values * values).sum(1)])  # [10, K]
             for k, name in enumerate(arms):
                 key = (start, surface, name)
@@ -110,13 +111,11 @@ class LiveValue:
     def array(self) -> Array:
         """Everything, for a checkpoint."""
         rows = [(*key, sums.tolist()) for key, sums in self._sums.items()]
-        return np.frombuffer(msgspec.msgpack.encode((self._closed_until, self.late, rows)), np.uint8)
+        return packed((self._closed_until, self.late, rows))
 
     def load(self, array: Array) -> None:
-        """What `array` gave."""
-        self._closed_until, self.late, rows = msgspec.msgpack.decode(
-            array.tobytes(), type=tuple[int, int, list[tuple[int, str, str, list[float]]]]
-        )
+        """Restore `array()`."""
+        self._closed_until, self.late, rows = unpacked(array, tuple[int, int, list[tuple[int, str, str, list[float]]]])
         self._sums = {(start, surface, name): np.array(sums) for start, surface, name, sums in rows}
 
     def _close(self, until: int) -> list[StrategyValue]:

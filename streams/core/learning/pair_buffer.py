@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from online_model.batch import Compared
 from online_model.features import Closed, Features
 from online_model.pairs import TIER_OF
+from streams.core.learning.checkpoint_arrays import packed, unpacked
 from streams.core.learning.sampled_buffer import NONE_DROPPED, Key, SampledBuffer
 
 TOGETHER_MS = 1_800_000  # exposures without a request, from the first to the last of a list
@@ -29,7 +29,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PairBuffer:
-    """Exposures that wait for their list to close, and those without a request that wait for their like."""
+    """Exposures that wait for their list to close, and those without a request that wait for others of the same user."""
 
     def __init__(self, limit: int) -> None:
         """`limit` bounds both kinds of waiting exposures."""
@@ -40,7 +40,7 @@ class PairBuffer:
         self._ready = deque[list[Row]]()
         self.ready = 0  # rows in them
 
-    def show(self, exposure: int, features: Features) -> int:
+    def put(self, exposure: int, features: Features) -> int:
         """An exposure whose list is open. How many were dropped, this one or others."""
         return self._open.put(exposure, features)
 
@@ -61,8 +61,8 @@ class PairBuffer:
         ):  # fmt: skip
             self._part(next(iter(self._alone)))
 
-    def part_all(self) -> None:
-        """No more comes of what is waiting for its like."""
+    def finish_all(self) -> None:
+        """The log has ended: exposures without a request are compared with those that are there."""
         while self._alone:
             self._part(next(iter(self._alone)))
 
@@ -82,8 +82,8 @@ class PairBuffer:
 
     def _gather(self, row: Row) -> None:
         user = user_of(row.features)
-        there = self._alone.get(user)
-        if there and (len(there) >= TOGETHER or abs(row.features.shown_ms - there[0].features.shown_ms) > TOGETHER_MS):
+        gathered = self._alone.get(user)
+        if gathered and (len(gathered) >= TOGETHER or abs(row.features.shown_ms - gathered[0].features.shown_ms) > TOGETHER_MS):
             self._part(user)
         self._alone.setdefault(user, []).append(row)
         self._n_alone += 1
@@ -101,19 +101,20 @@ class PairBuffer:
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything, for a checkpoint."""
         return {
-            "open": _packed(list(self._open.rows.items())),
+            "open": packed(list(self._open.rows.items())),
             "open_share": np.array(self._open.meta(), np.int64),
-            "alone": _packed(list(self._alone.items())),
-            "ready": _packed(list(self._ready)),
+            "alone": packed(list(self._alone.items())),
+            "ready": packed(list(self._ready)),
         }
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
-        """The state that `arrays` gave."""
-        rows = msgspec.msgpack.decode(arrays["open"].tobytes(), type=list[tuple[int, Features]])
-        self._open.load(rows, arrays["open_share"].tolist() if "open_share" in arrays else NONE_DROPPED)
-        self._alone = dict(msgspec.msgpack.decode(arrays["alone"].tobytes(), type=list[tuple[int, list[Row]]]))
+        """Restore `arrays()`."""
+        self._open.load(
+            unpacked(arrays["open"], list[tuple[int, Features]]), arrays["open_share"].tolist() if "open_share" in arrays else NONE_DROPPED
+        )
+        self._alone = dict(unpacked(arrays["alone"], list[tuple[int, list[Row]]]))
         self._n_alone = sum(map(len, self._alone.values()))
-        self._ready = deque(msgspec.msgpack.decode(arrays["ready"].tobytes(), type=list[list[Row]]))
+        self._ready = deque(unpacked(arrays["ready"], list[list[Row]]))
         self.ready = sum(map(len, self._ready))
 
 
@@ -124,7 +125,3 @@ def user_of(features: Features) -> int:
 
 def _list(features: Features) -> Key:
     return user_of(features), features.shown_ms
-
-
-def _packed(rows: Any) -> np.ndarray:
-    return np.frombuffer(msgspec.msgpack.encode(rows), np.uint8)

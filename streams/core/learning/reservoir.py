@@ -2,9 +2,9 @@
 
 A stratum a tier; a tier is that of an example when it was made, its labels are kept up to date by reversals
 (a partial play is no label: such examples are in the lowest tier here). A stratum that is full
-takes a new example with the chance SLOTS / (its arrivals of a week) into a place drawn by hash. Rows older than a week are not drawn:
+takes a new example with the probability SLOTS / (its arrivals of a week) into a place drawn by hash. Rows older than a week are not drawn:
 of a rare tier that may be most. Every stratum that has younger ones is drawn as often; a row weighs as much as its tier's decayed share,
-so that neither rates nor calibration move. All chances are hashes of ids and of the model's version: a rerun draws the same.
+so that neither rates nor calibration move. All draws are hashes of ids and of the model's version: a rerun draws the same.
 """
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import xxhash
 
 from online_model.features import Example, Reversal
 from online_model.pairs import TIERS, tiers
+from streams.core.learning.checkpoint_arrays import packed, unpacked
 
 SLOTS = 512  # examples a tier; up to 4 kB each
 LIFE_MS = 7 * 86_400_000
@@ -43,11 +44,11 @@ class Reservoir:
             self._fade(record.ts)
             tier = int(tiers(np.array([record.labels]))[0])
             self.counts[tier] += 1
-            kept, chance = self.kept[tier], _hash(record.id, 0)
+            kept, uniform = self.kept[tier], _hash(record.id, 0)
             if len(kept) < self.slots:
                 self._at[record.id] = tier, len(kept)
                 kept.append(record)
-            elif chance * max(self.counts[tier], self.slots) < self.slots:
+            elif uniform * max(self.counts[tier], self.slots) < self.slots:
                 place = int(_hash(record.id, 1) * self.slots)
                 self._at.pop(kept[place].id, None)
                 self._at[record.id] = tier, place
@@ -59,15 +60,15 @@ class Reservoir:
         n = int(self._owed)
         self._owed -= n
         fresh = [[row for row in kept if row.ts + LIFE_MS >= now_ms] for kept in self.kept]
-        there = [tier for tier in range(TIERS) if fresh[tier]]
-        if not there:
+        drawable = [tier for tier in range(TIERS) if fresh[tier]]
+        if not drawable:
             return []
-        importance_weight = self.counts / self.counts[there].sum() * len(there)
+        importance_weight = self.counts / self.counts[drawable].sum() * len(drawable)
         out = []
         for at in range(n):
-            tier = there[int(_hash(version, 2 * at + 2) * len(there))]
+            tier = drawable[int(_hash(version, 2 * at + 2) * len(drawable))]
             row = fresh[tier][int(_hash(version, 2 * at + 3) * len(fresh[tier]))]
-            out.append(msgspec.structs.replace(row, weight=row.weight / float(importance_weight[tier])))
+            out.append(msgspec.structs.replace(row, sampling_rate=row.sampling_rate / float(importance_weight[tier])))
         return out
 
     def _turn(self, record: Reversal) -> None:
@@ -84,12 +85,11 @@ class Reservoir:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything, for a checkpoint."""
-        rows = np.frombuffer(msgspec.msgpack.encode(self.kept), np.uint8)
-        return {"rows": rows, "counts": self.counts.copy(), "at_ms": np.array(self.at_ms), "owed": np.array(self._owed)}
+        return {"rows": packed(self.kept), "counts": self.counts.copy(), "at_ms": np.array(self.at_ms), "owed": np.array(self._owed)}
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
-        """The state that `arrays` gave."""
-        self.kept = msgspec.msgpack.decode(arrays["rows"].tobytes(), type=list[list[Example]])
+        """Restore `arrays()`."""
+        self.kept = unpacked(arrays["rows"], list[list[Example]])
         self.counts, self.at_ms, self._owed = arrays["counts"].copy(), int(arrays["at_ms"]), float(arrays["owed"])
         self._at = {row.id: (tier, place) for tier, rows in enumerate(self.kept) for place, row in enumerate(rows)}
 

@@ -1,6 +1,6 @@
 """Rewards on their way into the posteriors: they wait for a moment that follows from the records alone, and are learned together.
 
-What each strategy is worth, by hour, is told just before: by what was known until then.
+The live values of the strategies see each reward just before the posteriors do, so that they judge by what was known until then.
 """
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import xxhash
 
 from online_model.features import Reward
+from streams.core.learning.checkpoint_arrays import below, packed, prefixed, unpacked, update_hash
 from streams.core.learning.live_value import LiveValue, StrategyValue
 from streams.core.learning.strategy_bandit import StrategyBandit
 
@@ -19,7 +20,7 @@ AT_ONCE = 256  # at most: while no step and no tick comes, none waits for long
 
 
 class RewardQueue:
-    """The choice among strategies as it learns."""
+    """Rewards that wait, the strategy bandit that learns from them, and the live value of its strategies."""
 
     def __init__(self, strategy_bandit: StrategyBandit) -> None:
         self.strategy_bandit = strategy_bandit
@@ -32,7 +33,7 @@ class RewardQueue:
         """Rewards that wait."""
         return len(self._waiting)
 
-    def take(self, reward: Reward) -> bool:
+    def put(self, reward: Reward) -> bool:
         """Line a reward up; whether it is time to learn."""
         self._waiting.append(reward)
         self._log = xxhash.xxh3_64_intdigest(self._log.to_bytes(8, "big") + msgspec.msgpack.encode(reward))
@@ -60,25 +61,24 @@ class RewardQueue:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays of a checkpoint."""
-        waiting = np.frombuffer(msgspec.msgpack.encode(self._waiting), np.uint8)
-        return {**{f"policy.{n}": a for n, a in self.strategy_bandit.arrays().items()}, "live": self.live.array(), "waiting": waiting}
+        return prefixed("policy.", self.strategy_bandit.arrays()) | {"live": self.live.array(), "waiting": packed(self._waiting)}
 
     def meta(self) -> dict[str, Any]:
         """The rest of a checkpoint."""
         return {"choosing": self.strategy_bandit.meta(), "log": f"{self._log:016x}", "values": msgspec.to_builtins(self.values)}
 
-    def load(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-        """Become what a checkpoint holds."""
-        self.strategy_bandit.load({n[7:]: a for n, a in arrays.items() if n.startswith("policy.")}, meta["choosing"])
+    def load(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> int:
+        """Restore a checkpoint; returns how many drift windows start anew, as `StrategyBandit.load` does."""
+        restarted = self.strategy_bandit.load(below("policy.", arrays), meta["choosing"])
         self.live.load(arrays["live"])
-        self._waiting = msgspec.msgpack.decode(arrays["waiting"].tobytes(), type=list[Reward])
+        self._waiting = unpacked(arrays["waiting"], list[Reward])
         self._log = int(meta["log"], 16)
         self.values = msgspec.convert(meta["values"], list[StrategyValue])
+        return restarted
 
     def digest(self) -> str:
         """A hash of what was learned of which rewards, in which order: none can be dropped, doubled or swapped unseen."""
         h = xxhash.xxh3_128(self._log.to_bytes(8, "big"))
-        for name, array in sorted(self.arrays().items()):
-            h.update(name.encode() + str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+        update_hash(h, self.arrays())
         h.update(msgspec.msgpack.encode(self.strategy_bandit.meta()["learned"], order="sorted"))
         return h.hexdigest()

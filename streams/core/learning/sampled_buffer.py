@@ -1,8 +1,8 @@
-"""What waits for its list to close, within a bound that drops whole lists.
+"""Values by exposure that wait for their list to close, within a bound that drops whole lists.
 
-An exposure that was acted on comes minutes before its list closes, one that was not comes with the closing: would the oldest give way,
-those that were acted on would, and what is left would say that nobody acts. So lists are drawn by hash, all of their exposures
-alike: over the bound the share of lists that is kept is halved; once little waits it is doubled, for lists shown from then on.
+An exposure with feedback comes minutes before its list closes, one without comes at the closing. If the oldest were dropped, those
+with feedback would go, and the metrics would see users who never act. So whole lists are drawn by hash: over the bound the share of
+lists that is kept is halved; once little waits it is doubled, for lists shown from then on.
 """
 from __future__ import annotations
 

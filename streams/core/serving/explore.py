@@ -1,7 +1,7 @@
-"""Chance in a list, and the exact probability of what it did.
+"""Exploration in a slate, and the exact propensity of the items in it.
 
-A list has L slots; N items may stand in it, the ranked ones among them. Each slot explores with chance s, by itself.
-Exploring slots get items drawn from all N, each with the same chance, none twice; the other slots get the ranked items
+A slate has L slots (positions); N items may stand in it, the ranked ones among them. Each slot explores with probability s,
+independently. Exploring slots get items drawn uniformly from all N without replacement; the other slots get the ranked items
 that were not drawn, best first. So the item of rank r (0 = best, of those ranked) stands in slot j with probability
 
     s/N + (1-s) * sum over a, b of  Bin(a; j, s) * Bin(b; L-1-j, s) * H(r-j+a; a+b)
@@ -9,9 +9,9 @@ that were not drawn, best first. So the item of rank r (0 = best, of those ranke
     H(d; m) = C(m, d) * r!/(r-d)! * (N-1-r)!/(N-1-r-m+d)! / (N!/(N-m)!)
 
 a, b = exploring slots above and below j; H = of m items drawn, just d are among the r better ones and none is the item
-itself. An item that is not ranked has the first term alone. In each slot the probabilities of all N items add up to 1.
+itself. An item that is not ranked has the first term alone. In each slot the propensities of all N items add up to 1.
 
-That holds whatever stands in the other slots. Given the slots above, an item's probability is P(slots 0..j) / P(slots 0..j-1), with
+That is the marginal over the other slots. The conditional propensity, given the slots above, is P(slots 0..j) / P(slots 0..j-1), with
 
     P(slots 0..j) = sum over E of  s^a (1-s)^e / (N)_a * sum over b of  Bin(b; L-1-j, s) * C(N-j-1-m, b-m) / C(N-a, b)
 
@@ -30,36 +30,44 @@ Array = np.ndarray
 
 
 def arrange(ranked: Sequence[int], drawn: Sequence[int], explores: Sequence[bool]) -> list[int]:
-    """The list: drawn items where a slot explores, else the best that was not drawn."""
-    taken = set(drawn)
-    best, chance = (key for key in ranked if key not in taken), iter(drawn)
-    return [next(chance) if explore else next(best) for explore in explores]
+    """The slate: drawn items where a slot explores, else the best that was not drawn.
+
+    >>> arrange([1, 2, 3], [9], [False, True, False])
+    [1, 9, 2]
+    """
+    taken, explored = set(drawn), iter(drawn)
+    best = (key for key in ranked if key not in taken)
+    return [next(explored) if explore else next(best) for explore in explores]
 
 
 def propensities(ranks: Sequence[int | None], items: int, share: float) -> list[float]:
-    """Of a list of `ranks` (None = its item was not ranked), slot by slot, out of `items` that may stand in it."""
+    """Of each slot of a slate: the probability of its item in it. `ranks`: of the slate's items (None = not ranked); `items`: N.
+
+    >>> propensities([0], items=2, share=0.5)  # 1/2 by rank, 1/2 x 1/2 by chance
+    [0.75]
+    """
     slots = len(ranks)
     if share == 0.0:
         return [1.0] * slots
-    pmf, logs = _chances(slots, share), _factorials(slots)
+    pmf, logs = _exploring(slots, share), _factorials(slots)
     all_drawn = _falling(np.array([items]), slots)[0]
-    near = np.array([min(r, slots) if r is not None else slots for r in ranks])  # a list never reaches further down
+    near = np.array([min(r, slots) if r is not None else slots for r in ranks])  # a slate never reaches further down
     better, others = _falling(near, slots), _falling(items - 1 - near, slots)
     out = []
     for j, r in enumerate(near.tolist()):
         p = share / items
         if r < slots:
-            above, below = np.arange(max(0, j - r), j + 1), np.arange(max(0, r - j), slots - j)
-            d, rest = r - j + above, below - (r - j)  # drawn of the better ones, of the others
-            m = above[:, None] + below
+            a, b = np.arange(max(0, j - r), j + 1), np.arange(max(0, r - j), slots - j)
+            d, rest = r - j + a, b - (r - j)  # drawn of the better ones, of the others
+            m = a[:, None] + b
             log_h = logs[m] - all_drawn[m] + (better[j, d] - logs[d])[:, None] + (others[j, rest] - logs[rest])
-            p += (1 - share) * float(pmf[j][above] @ np.exp(log_h) @ pmf[slots - 1 - j][below])
+            p += (1 - share) * float(pmf[j][a] @ np.exp(log_h) @ pmf[slots - 1 - j][b])
         out.append(min(p, 1.0))
     return out
 
 
-def given_above(ranks: Sequence[int | None], items: int, share: float) -> list[float]:
-    """Of the same list, slot by slot, each given the slots above it; their product is the probability of the list.
+def conditional_propensities(ranks: Sequence[int | None], items: int, share: float) -> list[float]:
+    """Of each slot of the same slate: the probability of its item given the slots above it. Their product is that of the slate.
 
     Shapes: L slots, P pairs of a slot j and an m that some choice of E has there.
     """
@@ -100,7 +108,7 @@ def _ascending(near: Array) -> Array:
 
 
 def _below(j: Array, m: Array, items: int, slots: int, share: float, tail: Array) -> tuple[Array, Array]:
-    """[P, a], times exp of [P]: the chance that draws for the slots below j, after a draws, hold all of m named items and no ranked one."""
+    """[P, a], times exp of [P]: the probability that draws for the slots below j, after a draws, hold all of m named items, none ranked."""
     n = np.arange(slots + 1)
     b, below, every = n[:-1], (slots - 1 - j)[:, None], n * np.log(items)
     rest, logs = b - m[:, None], _factorials(slots)
@@ -115,13 +123,13 @@ def _below(j: Array, m: Array, items: int, slots: int, share: float, tail: Array
 
 @lru_cache(maxsize=1 << 6)
 def _binomials(slots: int, share: float) -> Array:
-    """[j, b]: the chances that b of the slots below j explore."""
+    """[j, b]: the probability that b of the slots below j explore."""
     return np.stack([np.pad(_binomial(n, share), (0, slots - 1 - n)) for n in range(slots - 1, -1, -1)])
 
 
 @lru_cache(maxsize=1 << 10)
-def _chances(slots: int, share: float) -> list[Array]:
-    """By n below `slots`: the chances that so many of n slots explore."""
+def _exploring(slots: int, share: float) -> list[Array]:
+    """By n below `slots`: the probabilities that 0..n of n slots explore."""
     return [_binomial(n, share) for n in range(slots)]
 
 

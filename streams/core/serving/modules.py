@@ -1,147 +1,113 @@
-"""The modules of a page: which categories they are of and in which order, or the three of the control arm, and what stands in them.
+"""The modules of a page: one of each likely category in a strategy's order, or the same three for everybody of the control arm.
 
-What chance decides is drawn before anything is scored, category by category, so that one pass of the model judges all of a page.
+All random draws come before scoring, category by category, so that the model scores a page in one forward pass.
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
-
 from bandit.strategies import Strategy, order, scores
-from streams.core.join.features_view import ItemCounts
-from streams.core.join.state import UserState
-from streams.core.serving.candidates import EXPLORE, FRESH, POPULAR_NOW, EligibilityFilter
-from streams.core.serving.explore import arrange, given_above, propensities
 from streams.core.serving.fusion import Fusion
-from streams.core.serving.preference import Pool, figures, likely, pool, ranked
-from streams.core.serving.scoring import Predict, Scored, Scorer, ServingRequest
+from streams.core.serving.preference import CategoryQuota, category_scores, liked_categories, likely_categories, rank_by_category
+from streams.core.serving.requests import RequestState
+from streams.core.serving.retrieval import FRESH, POPULAR_NOW, Arrangement, CandidatePool, pool
+from streams.core.serving.scoring import ScoredCandidates, Scorer
 
 CONTROL = POPULAR, NEW, FOR_YOU = "popular", "new", "for-you"  # modules of the control arm, in their order
 ORDER = 2  # of the random numbers of a request: those that put modules in an order
 
 
+@dataclass(frozen=True, slots=True)
+class PageSize:
+    """How many modules a page has, and how many items they hold."""
+
+    modules: int
+    per_module: int
+    single_item_modules: int  # further ones
+
+
 @dataclass(slots=True)
-class Row:
-    """A module before its items are named."""
+class DraftModule:
+    """A module before its items have their ids and scores."""
 
     name: str
-    category: str | None
-    listed: list[int]
-    sources: list[str]
-    chances: list[float]  # of each item in its slot
-    given: list[float]  # the same, given the slots above it in this module
+    category: str | None  # None of the control arm's, as the next three
+    arrangement: Arrangement
     preference: float | None = None
     monetization: float | None = None
     score: float | None = None
     propensity: float = 1.0
 
 
-@dataclass(slots=True)
-class Moment:
-    """One request for a page, and all that its modules depend on."""
+class ModuleBuilder:
+    """Builds the modules of one page."""
 
-    asked: ServingRequest
-    modules: int
-    per_module: int
-    tasters: int  # further modules, of one item each
-    state: UserState
-    blocked: set[int]
-    domain: int | None
-    item_counts: ItemCounts
-    predict: Predict | None  # None: popularity orders
-    ts: int
-    chance: list[int]  # seed of all that is drawn
-    rng: np.random.Generator
+    def __init__(self, scorer: Scorer, state: RequestState, size: PageSize) -> None:
+        self._scorer, self._state, self._size = scorer, state, size
+        self._quota, self._share, self._catalog_index = scorer.settings.quota(), scorer.settings.explore_share, scorer.catalog_index
+        self._index = scorer.catalog_index.of_domain(state.domain)
+        self._eligibility, self._rng = scorer.eligibility(state), state.rng()
 
+    def considered(self, categories: int) -> dict[int, CandidatePool]:
+        """Up to `categories` by key, each with what may stand in it: together about as many candidates as of a slate."""
+        size, indexes = self._size, self._catalog_index.categories(self._state.domain)
+        fewest = size.modules + size.single_item_modules
+        quota = CategoryQuota(max(fewest, min(categories, self._quota.total // size.per_module)), fewest, size.per_module)
+        popular = (known.category for key in self._index.popular() if (known := self._scorer.catalog.get(key)))
+        liked = liked_categories(self._state.user, self._scorer.view.scopes, self._state.ts)
+        likely = likely_categories(indexes, liked, popular, self._eligibility, quota, self._rng)
+        each = self._quota.scaled(max(size.per_module, self._quota.total // max(1, len(likely))))
+        return {c: pool(indexes[c], self._eligibility, each, size.per_module, self._share, self._rng) for c in likely}
 
-class Modules:
-    """Makes modules out of what a scorer judges. Their figures are of their category; a control arm's have none."""
+    def by_category(
+        self, pools: Mapping[int, CandidatePool], strategy: Strategy, fusion: Fusion
+    ) -> tuple[list[DraftModule], ScoredCandidates]:
+        """One module a category, in the strategy's order, up to the size of the page; behind them the modules of a single item."""
+        size, state = self._size, self._state
+        names = {c: self._category_name(p) for c, p in pools.items()}
+        scored = self._scored({key: _module_name(names[c], c) for c, p in pools.items() for key in p.items()}, fusion)
+        ranked = rank_by_category(pools, scored)
+        figures = category_scores(ranked.values(), scored, size.per_module, self._scorer.catalog, self._catalog_index, state.ts)
+        score = scores(strategy, figures.preference, figures.monetization, figures.mass)
+        places, propensities = order(strategy, score, state.rng(ORDER).random(size.modules + size.single_item_modules))
+        categories, out = list(pools), []
+        for n, (place, propensity) in enumerate(zip(places.tolist(), propensities.tolist(), strict=True)):
+            c = categories[place]
+            items = pools[c].first(size.per_module if n < size.modules else 1).arrange(ranked[c], self._share)
+            of_module = float(figures.preference[place]), float(figures.monetization[place]), float(score[place])
+            out.append(DraftModule(_module_name(names[c], c), names[c], items, *of_module, propensity))
+        return out, scored
 
-    def __init__(self, scorer: Scorer) -> None:
-        self.scorer, self.catalog_index = scorer, scorer.catalog_index
-        self._recommend = scorer.settings
+    def control(self, size: PageSize, fusion: Fusion) -> tuple[list[DraftModule], ScoredCandidates]:
+        """The same three modules for everybody, each without the items of those before it."""
+        index, placed = self._index, dict[int, str]()
+        out: list[DraftModule] = []
+        for name, source, best in ((POPULAR, POPULAR_NOW, index.popular()), (NEW, FRESH, index.newest()))[: size.modules]:
+            items = list(islice((key for key in best if key not in placed and self._eligibility.eligible(key)), size.per_module))
+            out.append(DraftModule(name, None, Arrangement(items, [source] * len(items), list(range(len(items))), len(items), 0.0)))
+            placed |= dict.fromkeys(items, name)
+        if size.modules < len(CONTROL):
+            return out, self._scored(placed, fusion)
+        eligibility = self._scorer.eligibility(self._state, placed)
+        for_you = pool(index, eligibility, self._quota.scaled(self._quota.total), size.per_module, self._share, self._rng)
+        scored = self._scored(placed | dict.fromkeys(for_you.items(), FOR_YOU), fusion)
+        ranked = [key for key in scored.order if key in for_you.sources]
+        return [*out, DraftModule(FOR_YOU, None, for_you.arrange(ranked, self._share))], scored
 
-    def considered(self, m: Moment, categories: int) -> dict[int, Pool]:
-        """Up to `categories`, in the order of their keys, each with what may stand in it: together as many candidates as of a list."""
-        s, by_category, gate = self._recommend, self.catalog_index.categories(m.domain), EligibilityFilter(self.catalog_index, m.blocked)
-        most = s.popular_candidates + s.fresh_candidates + s.explore_candidates
-        least = m.modules + m.tasters
-        wanted = max(least, min(categories, most // m.per_module))
-        best = (known.category for key in self.catalog_index.of(m.domain).popular() if (known := self.scorer.catalog.get(key)))
-        of = likely(by_category, best, gate, m.state, self.scorer.view.scopes, m.ts, wanted, least, m.per_module, m.rng)
-        each = max(m.per_module, most // max(1, len(of)))
-        return {c: pool(by_category[c], gate, s, each, m.per_module, m.rng) for c in of}
+    def _scored(self, module: Mapping[int, str], fusion: Fusion) -> ScoredCandidates:
+        return self._scorer.score(module, self._state, fusion, module.get)
 
-    def by_category(self, m: Moment, pools: dict[int, Pool], strategy: Strategy, fusion: Fusion) -> tuple[list[Row], Scored]:
-        """One module a category, in the strategy's order, no more than asked for; those that come next get one of a single item."""
-        names = {c: self._category(c, p) for c, p in pools.items()}
-        module = {key: _module(names[c], c) for c, p in pools.items() for key in (*p.sources, *p.drawn)}
-        scored = self._scored(m, module, fusion)
-        orders = ranked(pools, scored)
-        f = figures(orders.values(), scored, m.per_module, self.scorer.catalog, self.catalog_index, m.ts)
-        score = scores(strategy, f.preference, f.monetization, f.mass)
-        places, chances = order(strategy, score, np.random.default_rng([*m.chance, ORDER]).random(m.modules + m.tasters))
-        of, rows = list(pools), []
-        for n, (place, chance) in enumerate(zip(places.tolist(), chances.tolist(), strict=True)):
-            category = of[place]
-            within = pools[category].top(m.per_module if n < m.modules else 1)
-            rows.append(
-                _row(
-                    _module(names[category], category), names[category], within, orders[category], self._recommend.explore_share,
-                    float(f.preference[place]), float(f.monetization[place]), float(score[place]), chance,
-                )
-            )  # fmt: skip
-        return rows, scored
-
-    def control(self, m: Moment, fusion: Fusion) -> tuple[list[Row], Scored]:
-        """The same three modules for everybody; what stands in one is left out of those below it."""
-        s, candidate_index = self._recommend, self.catalog_index.of(m.domain)
-        rows, placed, p = list[Row](), set[int](), None
-        for name, source, best in ((POPULAR, POPULAR_NOW, candidate_index.popular()), (NEW, FRESH, candidate_index.fresh())):
-            gate = EligibilityFilter(self.catalog_index, m.blocked | placed)
-            listed = list(islice((key for key in best if gate.open(key)), m.per_module))
-            rows.append(Row(name, None, listed, [source] * len(listed), [1.0] * len(listed), [1.0] * len(listed)))
-            placed.update(listed)
-            if len(rows) == m.modules:
-                break
-        module = {key: row.name for row in rows for key in row.listed}
-        if m.modules >= len(CONTROL):
-            most = s.popular_candidates + s.fresh_candidates + s.explore_candidates
-            p = pool(candidate_index, EligibilityFilter(self.catalog_index, m.blocked | placed), s, most, m.per_module, m.rng)
-            module |= dict.fromkeys((*p.sources, *p.drawn), FOR_YOU)
-        scored = self._scored(m, module, fusion)
-        if p is not None:
-            rows.append(_row(FOR_YOU, None, p, [key for key in scored.order if key in p.sources], s.explore_share))
-        return rows, scored
-
-    def _scored(self, m: Moment, module: dict[int, str], fusion: Fusion) -> Scored:
-        if m.predict is None:
-            return self.scorer.popular(module, m.item_counts, m.ts)
-        return self.scorer.ranked(module, m.asked, m.state, m.item_counts, m.predict, fusion, m.ts, module.get)
-
-    def _category(self, category: int, pool: Pool) -> str:
-        known = self.scorer.catalog.get(next(iter(pool.sources)))
+    def _category_name(self, candidates: CandidatePool) -> str:
+        key = next(iter(candidates.sources))
+        known = self._scorer.catalog.get(key)
         if known is None:
-            raise ValueError(f"category {category:016x} has an item that is not in the catalog: both must be told of every change")
+            raise ValueError(f"item {key:016x} of a category is not in the catalog: each change goes to the catalog and to its index")
         return known.item.categories[0]
 
 
-def _module(category: str, key: int) -> str:
-    """Its name fits where names of modules go."""
+def _module_name(category: str, key: int) -> str:
+    """At most 64 characters, as names of modules are."""
     name = f"category:{category}"
     return name if len(name) <= 64 else f"category:{key:016x}"
-
-
-def _row(
-    name: str, category: str | None, pool: Pool, best: list[int], share: float,
-    preference: float | None = None, monetization: float | None = None, score: float | None = None, propensity: float = 1.0,
-) -> Row:  # fmt: skip
-    """The best candidates, and what was drawn where a slot explores, as in a list."""
-    listed = arrange(best, pool.drawn, pool.explores)
-    rank = {key: n for n, key in enumerate(best)}
-    ranks = [rank.get(key) for key in listed]
-    chances, given = propensities(ranks, pool.items, share), given_above(ranks, pool.items, share)
-    sources = [EXPLORE if explores else pool.sources[key] for key, explores in zip(listed, pool.explores, strict=True)]
-    return Row(name, category, listed, sources, chances, given, preference, monetization, score, propensity)

@@ -1,26 +1,25 @@
-"""Which categories a page is made of, what may stand in their modules, and what each is to this user.
+"""The categories that a page is made of, and what each is worth to this user.
 
-Half of the categories are the user's own, by the good acts they have brought; a quarter are those of the most popular items; the others are
-drawn by chance, since a category that is never considered can't be preferred. Shapes: C categories.
+Half of the categories are the user's own, by their positive feedback; a quarter are those of the most popular items; the others are
+drawn at random, since a category that is never considered can't be preferred. Shapes: C categories.
 """
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import log1p
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from online_model.features import COUNTS
 from online_model.popularity import Decay
 from streams.core.join.catalog import Catalog
-from streams.core.join.state import UserState
-from streams.core.serving.candidates import CandidateIndex, CatalogIndex, EligibilityFilter, draw, retrieve
-from streams.core.serving.scoring import Scored
-
-if TYPE_CHECKING:
-    from streams.core.serving.recommend import RecommendSettings
+from streams.core.serving.catalog_index import CatalogIndex
+from streams.core.serving.eligibility import EligibilityFilter
+from streams.core.serving.index import CandidateIndex
+from streams.core.serving.retrieval import CandidatePool
+from streams.core.serving.scoring import ScoredCandidates
+from streams.core.state.rows import UserState
 
 Array = np.ndarray
 
@@ -28,23 +27,17 @@ _GOOD = [COUNTS.index(name) for name in ("full_play", "collect", "share")]
 _DISLIKE = COUNTS.index("dislike")
 
 
-@dataclass(slots=True)
-class Pool:
-    """What may stand in one module."""
+@dataclass(frozen=True, slots=True)
+class CategoryQuota:
+    """How many categories a page considers."""
 
-    sources: dict[int, str]  # of the candidates that are ranked
-    items: int  # that an exploring slot draws from
-    explores: list[bool]  # by slot
-    drawn: list[int]  # for these slots, in order; candidates or not
-
-    def top(self, slots: int) -> Pool:
-        """The same for the first slots alone: what is drawn for one slot is drawn alike, whatever follows it."""
-        explores = self.explores[:slots]
-        return Pool(self.sources, self.items, explores, self.drawn[: sum(explores)])
+    most: int
+    fewest: int  # modules of the page: below it, categories with too few items are considered as well
+    items: int  # that fill a module
 
 
 @dataclass(slots=True)
-class Figures:
+class CategoryScores:
     """What categories are ordered by, each [C]."""
 
     preference: Array  # mean score of the best items
@@ -52,63 +45,47 @@ class Figures:
     mass: Array  # log(1 + decayed plays of a day), of all candidates together
 
 
-def likely(
-    by_category: Mapping[int, CandidateIndex], popular: Iterable[int], gate: EligibilityFilter, state: UserState, scopes: Decay, ts: int,
-    wanted: int, least: int, full: int, rng: np.random.Generator,
-) -> list[int]:  # fmt: skip
-    """Up to `wanted` of the categories, by key. Those with fewer than `full` items are taken only where `least` aren't there.
-
-    `popular`: categories of the most popular items, from the first on; one may come again.
-    """
+def liked_categories(user: UserState, scopes: Decay, ts: int) -> list[int]:
+    """Categories with more positive feedback than dislikes, the most liked first."""
     liked = {}
-    for category, row in state.by_category.items():
+    for category, row in user.by_category.items():
         counts = scopes.read(row, ts)
         liked[category] = sum(counts[column] for column in _GOOD) - counts[_DISLIKE]
-    own = sorted((c for c, good in liked.items() if good > 0.0), key=lambda c: (-liked[c], c))
-    by_chance = np.sort(np.fromiter(by_category, np.uint64, len(by_category)))[rng.permutation(len(by_category))]
-    out: list[int] = []
-    small: list[int] = []
-    met: set[int] = set()
-    for of, most in ((own, (wanted + 1) // 2), (popular, (3 * wanted + 3) // 4), (map(int, by_chance), wanted)):
-        for category in of:
-            if len(out) >= most:
+    return sorted((c for c, good in liked.items() if good > 0.0), key=lambda c: (-liked[c], c))
+
+
+def likely_categories(
+    indexes: Mapping[int | None, CandidateIndex], liked: Iterable[int], popular: Iterable[int], eligibility: EligibilityFilter,
+    quota: CategoryQuota, rng: np.random.Generator,
+) -> list[int]:  # fmt: skip
+    """Categories that a page considers, by key. `popular`: of the most popular items, from the first on; one may come again."""
+    by_chance = np.sort(np.fromiter(indexes, np.uint64, len(indexes)))[rng.permutation(len(indexes))]
+    full, small, considered = list[int](), list[int](), set[int]()
+    for source, limit in ((liked, (quota.most + 1) // 2), (popular, (3 * quota.most + 3) // 4), (map(int, by_chance), quota.most)):
+        for category in source:
+            if len(full) >= limit:
                 break
-            if category in by_category and category not in met:
-                met.add(category)
-                items = gate.count(by_category[category])
+            if category in indexes and category not in considered:
+                considered.add(category)
+                items = eligibility.count(indexes[category])
                 if items:
-                    (out if items >= full else small).append(category)
-    return sorted(out + small[: max(0, least - len(out))])
+                    (full if items >= quota.items else small).append(category)
+    return sorted(full + small[: max(0, quota.fewest - len(full))])
 
 
-def pool(
-    candidate_index: CandidateIndex,
-    gate: EligibilityFilter,
-    settings: RecommendSettings,
-    candidates: int,
-    slots: int,
-    rng: np.random.Generator,
-) -> Pool:
-    """Candidates, popular, fresh and random ones in the shares that a list has, and what chance decides before anything is scored."""
-    of = settings.popular_candidates, settings.fresh_candidates, settings.explore_candidates
-    popular, fresh = (candidates * wanted // max(1, sum(of)) for wanted in of[:2])
-    sources = retrieve(candidate_index, gate, popular, fresh, candidates - popular - fresh, slots, rng)
-    items = gate.count(candidate_index)
-    explores = rng.random(min(slots, items)) < settings.explore_share
-    return Pool(sources, items, explores.tolist(), draw(candidate_index, gate, int(explores.sum()), rng))
-
-
-def ranked(pools: Mapping[int, Pool], scored: Scored) -> dict[int, list[int]]:
+def rank_by_category(pools: Mapping[int, CandidatePool], scored: ScoredCandidates) -> dict[int, list[int]]:
     """Candidates of each category, best first."""
-    category = {key: of for of, p in pools.items() for key in p.sources}
-    out: dict[int, list[int]] = {of: [] for of in pools}
+    category_of = {key: category for category, pool in pools.items() for key in pool.sources}
+    out: dict[int, list[int]] = {category: [] for category in pools}
     for key in scored.order:
-        if key in category:
-            out[category[key]].append(key)
+        if key in category_of:
+            out[category_of[key]].append(key)
     return out
 
 
-def figures(orders: Iterable[list[int]], scored: Scored, best: int, catalog: Catalog, catalog_index: CatalogIndex, ts: int) -> Figures:
+def category_scores(
+    orders: Iterable[list[int]], scored: ScoredCandidates, best: int, catalog: Catalog, catalog_index: CatalogIndex, ts: int
+) -> CategoryScores:
     """Of candidates by category, best first. What no catalog knows earns nothing."""
     rows = [
         (
@@ -118,8 +95,8 @@ def figures(orders: Iterable[list[int]], scored: Scored, best: int, catalog: Cat
         )
         for keys in orders
     ]
-    return Figures(*np.array(rows, float).reshape(-1, 3).T)
+    return CategoryScores(*np.array(rows, float).reshape(-1, 3).T)
 
 
-def _mean(of: list[float]) -> float:
-    return sum(of) / len(of) if of else 0.0
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -9,7 +9,8 @@ import pytest
 
 from replay import logs
 from replay.adapters import amazon_cross_domain
-from streams.core.join.events import Action, Event, Exposure, Reason, Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Event, Exposure, Reason, Rejected
 
 MAP = {f"B{k}": [k, 0] for k in range(1, 8)} | {f"E{k}": [k, 1] for k in range(8, 16)}
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from replay.adapters import jsonl
 from replay.log_rows import Columns, line_id
-from streams.core.join.events import Action, Event, Reason, Rejected, Tick, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Event, Reason, Rejected, Tick
 
 GOOD = b'{"event_id":"e1","ts":5,"user_id":"u","item_id":"i","action":"play"}'
 BARE = b'{ "ts":5,"user_id":"u","item_id":"i","action":"play"}'

@@ -9,7 +9,8 @@ import pytest
 
 from replay import logs
 from replay.adapters import kuairand
-from streams.core.join.events import Action, Event, Reason, Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Event, Reason, Rejected
 
 # user, video, date, hourmin, time_ms, click, like, follow, comment, forward, hate, long_view, play, duration, …, tab
 ROWS = {

@@ -7,7 +7,8 @@ import pytest
 
 from replay import logs
 from replay.adapters import open_bandit
-from streams.core.join.events import Action, Event, Reason, Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Event, Reason, Rejected
 
 HEAD = ",timestamp,item_id,position,click,propensity_score," + ",".join(
     [*(f"user_feature_{k}" for k in range(4)), "user-item_affinity_0", "user-item_affinity_1"]

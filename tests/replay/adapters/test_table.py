@@ -9,7 +9,8 @@ import pytest
 
 from replay.adapters import table
 from replay.log_rows import Columns, LogError, LogRow
-from streams.core.join.events import Action, Event, Reason, Record, Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Event, Reason, Record, Rejected
 
 TAOBAO = Columns(
     fields={"user_id": "uid", "item_id": "iid", "ts": "when", "action": "what"}, actions={"pv": "play", "fav": "collect"}, time="s"

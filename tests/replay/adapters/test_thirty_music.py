@@ -7,7 +7,8 @@ import pytest
 
 from replay import logs
 from replay.adapters import thirty_music
-from streams.core.join.events import Action, Event, Exposure, Reason, Rejected, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Event, Exposure, Reason, Rejected
 
 
 def log(folder: Path, *rows: str) -> Path:

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from online_model.gauc import gauc
-from replay.evidence.intervals import Users, of_difference, of_figure
+from replay.evidence.intervals import Users, interval
 
 Array = np.ndarray
 
@@ -71,13 +71,13 @@ def test_undefined_figures_are_nan() -> None:
     nothing = np.zeros(2)
     for figure in (users.auc(nothing, nothing), users.gauc(nothing, nothing), users.ne(nothing + 0.5, nothing)):
         assert np.isnan(figure(np.ones(2)))
-    assert np.isnan(of_figure(np.full((5, 1), np.nan), 0).low)
+    assert np.isnan(interval(np.full((5, 1), np.nan)[:, 0]).low)
 
 
 def test_one_user_alone_has_a_figure_but_no_interval() -> None:
     _, scores, labels = rows()
     users = Users(np.full(len(scores), 7))
-    found = of_figure(users.read([users.auc(scores, labels)], 20), 0)
+    found = interval(users.read([users.auc(scores, labels)], 20)[:, 0])
     assert 0 < found.value < 1 and np.isnan(found.low) and np.isnan(found.high)
 
 
@@ -89,7 +89,7 @@ def test_draws_are_paired_and_seeded() -> None:
     assert np.all(read[:, 0] == read[:, 1]) and np.all(read[:, 0] == read[:, 2])  # an AUC knows ranks only
     assert np.ptp(read[:, 0]) > 0
     assert (users.read([figure], 50) == read[:, :1]).all() and (users.read([figure], 50, seed=2) != read[:, :1]).any()
-    same = of_difference(read, 0, 2)
+    same = interval(read[:, 0] - read[:, 2])
     assert (same.value, same.low, same.high) == (0, 0, 0)
 
 
@@ -102,6 +102,6 @@ def test_interval_covers_the_truth_as_often_as_it_says_where_users_differ() -> N
         keys = np.repeat(np.arange(60), 20)
         labels = (rng.random(1_200) < rate[keys]).astype(float)
         users = Users(keys)
-        found = of_figure(users.read([users.copc(np.full(1_200, 0.5), labels)], 200, seed), 0)
+        found = interval(users.read([users.copc(np.full(1_200, 0.5), labels)], 200, seed)[:, 0])
         covered += found.low <= 1 <= found.high
     assert 0.90 <= covered / 200 <= 0.985  # .95 less what percentiles of 60 users lose; 3 standard errors of .0154

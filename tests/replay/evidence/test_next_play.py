@@ -1,9 +1,7 @@
 """Lists asked for just before plays: what is asked of, of which state, and what is found, by hand and by naive loops."""
 from __future__ import annotations
 
-import gzip
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,21 +14,20 @@ from online_model.trainer import Trainer
 from replay import logs, prequential
 from replay.evidence.next_page import section, table
 from replay.evidence.next_play import AFTER, MOST, NOW, ORDERS, SEGUE, NextFound, NextPlay, NextSettings, Session
-from replay.evidence.yardsticks import MostPlayed, Successors
 from replay.log_rows import LogRow
 from replay.prequential import Numbered, Result
+from streams.cli import offline
 from streams.cli.main import segue
-from streams.cli.offline import SLOTS
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import MAX_SLOTS, Action, Event
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.serving.recommend import RecommendSettings, Slate
 from streams.core.serving.surfaces import default_strategy_bandit
+from streams.core.state.tables import Tables
 
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4, cin_layers=(4,), dense_batch=8)
 T = 1_704_067_200_000
@@ -72,7 +69,7 @@ def _key(item: str) -> int:
 
 
 def ranks(asking: NextPlay) -> dict[str, list[int]]:
-    return {name: [asked.ranks[n] for asked in asking._asked] for n, name in enumerate(ORDERS)}
+    return {name: [asked.ranks[n] for asked in asking._questions] for n, name in enumerate(ORDERS)}
 
 
 TINY = plays(
@@ -132,14 +129,14 @@ def test_list_depends_on_nothing_of_its_own_moment_or_later(monkeypatch: pytest.
     first = plays(*(f"{n} u{rng.integers(4)} i{rng.integers(9)}" for n in range(150)))
     other = first[:100] + [row._replace(raw=row.raw.replace(b'"item_id":"i', b'"item_id":"j')) for row in first[100:]]
     told: list[list[tuple[str, list[str]]]] = []
-    answer = NextPlay._answer
+    slate_of = NextPlay._slate
 
     def spied(asking: NextPlay, event: Event, strategy: str) -> Slate:
-        made = answer(asking, event, strategy)
+        made = slate_of(asking, event, strategy)
         told[-1].append((event.user_id, [ranked.item_id for ranked in made.items]))
         return made
 
-    monkeypatch.setattr(NextPlay, "_answer", spied)
+    monkeypatch.setattr(NextPlay, "_slate", spied)
     for rows in (first, other):
         told.append([])
         ask(rows, k=5)
@@ -222,70 +219,6 @@ def test_spans_hold_all_questions_in_time_order() -> None:
     assert found.spans[0].hits[MOST] == pytest.approx(np.mean([rank > 0 for rank in first]))
 
 
-def naive(plays: Sequence[tuple[str, str]], k: int) -> Iterator[tuple[set[str], set[str], int, int]]:
-    """For each play after another of its session, by full sorts: what is surely among the most played and the successors (ties may
-    be either way), and how many these are."""
-    last: dict[str, str] = {}
-    for n, (session, item) in enumerate(plays):
-        if session in last:
-            played = Counter(i for _, i in plays[:n])
-            before: dict[str, str] = {}
-            after: Counter[str] = Counter()
-            for s, i in plays[:n]:
-                if before.get(s) == last[session]:
-                    after[i] += 1
-                before[s] = i
-            tops = [sorted(c.items(), key=lambda pair: -pair[1]) for c in (played, after)]
-            sure = [{i for i, count in top if len(top) <= k or count > top[k][1]} for top in tops]
-            yield sure[0], sure[1], min(k, len(played)), min(k, len(after))
-        last[session] = item
-
-
-def test_yardsticks_are_the_naive_counts() -> None:
-    rng = np.random.default_rng(2)
-    log = [(f"s{rng.integers(5)}", f"i{int(rng.exponential(4))}") for _ in range(300)]
-    most, successors, last, at = MostPlayed(4), Successors(4), dict[str, int](), 0
-    expected = list(naive(log, 4))
-    for session, item in log:
-        key = _key(item)
-        if session in last:
-            sure_most, sure_after, n_most, n_after = expected[at]
-            got_most, got_after = most.best(None), successors.best(last[session], None)
-            assert {_key(i) for i in sure_most} <= set(got_most) and len(set(got_most)) == n_most
-            assert {_key(i) for i in sure_after} <= set(got_after) and len(set(got_after)) == n_after
-            successors.add(last[session], key, None)
-            at += 1
-        most.add(key, None)
-        last[session] = key
-    assert at == len(expected) > 250
-
-
-@pytest.mark.real_log
-def test_yardsticks_find_what_the_readme_of_30music_says(data_dir: Path) -> None:
-    """Its check of signal: next song in the session, hit@20 of 20 most played so far .020, of the last song's successors .318.
-
-    The .020 is of counts of songs that came after another; with the first ones of sessions, which we count, too, it is .021.
-    """
-    most, of_next, successors, last = MostPlayed(20), MostPlayed(20), Successors(20), dict[str, int]()
-    hits = np.zeros(3)
-    predictions = 0
-    with gzip.open(data_dir / "30music" / "sessions.csv.gz", "rt") as file:
-        next(file)
-        for line in file:
-            session, _, song, _, _ = line.split(",")
-            item = _key(song)
-            before = last.get(session)
-            if before is not None:
-                predictions += 1
-                hits += [item in most.best(None), item in of_next.best(None), item in successors.best(before, None)]
-                of_next.add(item, None)
-                successors.add(before, item, None)
-            most.add(item, None)
-            last[session] = item
-    assert predictions == 152_749
-    assert np.round(hits / predictions, 3).tolist() == [0.021, 0.020, 0.318]
-
-
 def test_command_gives_a_table_json_and_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"\n".join(row.raw for row in TINY))
@@ -308,7 +241,7 @@ def test_command_gives_a_table_json_and_a_picture(tmp_path: Path) -> None:
 
 
 def test_list_may_be_as_long_as_an_exposure() -> None:
-    assert SLOTS == MAX_SLOTS == sum(getattr(RecommendSettings(), f"{of}_candidates") for of in ("popular", "fresh", "explore"))
+    assert offline.MAX_SLOTS == MAX_SLOTS == sum(getattr(RecommendSettings(), f"{of}_candidates") for of in ("popular", "fresh", "explore"))
 
 
 @pytest.mark.parametrize("options", [["--next", "201"], ["--every", "2"], ["--next", "2", "--freshness"], ["--next", "0"]])

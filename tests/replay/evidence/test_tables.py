@@ -2,36 +2,31 @@
 from __future__ import annotations
 
 import html
-import io
-import re
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from rich.console import Console
 
 from online_model.batch import Batch
 from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
 from replay import logs, prequential
-from replay.evidence.findings import sections, tables
-from replay.evidence.holdout import Judge, Tail, stopping
-from replay.evidence.intervals import Interval
-from replay.evidence.ledger import Judged, Ledger
+from replay.evidence.holdout import HoldoutRows, Tail, stopping
+from replay.evidence.ledger import Ledger, PredictedExposures
 from replay.evidence.side_by_side import LaggedReplica, Watched, frozen_name, gamma_name
-from replay.evidence.tables import ALL_ON, Evidence, Finding, Question, Row, measured, span_name, switched_off, tail_ms
+from replay.evidence.tables import ALL_ON, Comparison, Evidence, Finding, Question, measured, span_name, switched_off, tail_ms
 from replay.log_rows import LogRow
 from replay.prequential import Result
 from streams.cli.main import segue
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.serving.surfaces import default_strategy_bandit
+from streams.core.state.tables import Tables
 
 SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4, cin_layers=(4,), dense_batch=8)
 LEARNING = LearnerSettings(micro_batch_examples=16)
@@ -72,7 +67,7 @@ def test_who_is_watched_learns_as_if_nobody_looked() -> None:
         prequential.of_file(rows), machine(), Learner(LEARNING, Trainer(SMALL), default_strategy_bandit()), closing=True
     )
     assert result.digest == alone.digest and result.metrics["skip"] == alone.metrics["skip"]
-    for rival in evidence._rivals:
+    for rival in evidence._compared:
         by_itself = prequential.run(
             prequential.of_file(rows),
             machine(),
@@ -80,18 +75,6 @@ def test_who_is_watched_learns_as_if_nobody_looked() -> None:
             closing=True,
         )
         assert rival.learner.digest()["trainer"] == by_itself.digests["trainer"] != result.digests["trainer"]
-
-
-def test_ledger_has_the_labels_of_the_log_and_the_predictions_that_were_scored() -> None:
-    evidence = Evidence(Question(ablate=True), SMALL, LEARNING, "cpu")
-    result = run(evidence, log())
-    judged = evidence._ledger.judged()
-    assert len(judged) == 480 == result.metrics["skip"].n
-    assert judged.labels[:, SKIP].sum() == result.metrics["skip"].positives
-    p = judged.probabilities[ALL_ON][:, SKIP].astype(float)
-    loss = -np.where(judged.labels[:, SKIP] > 0, np.log(p), np.log1p(-p)).mean()
-    assert loss == pytest.approx(result.metrics["skip"].logloss, rel=1e-6)
-    assert judged.age_s.min() == 0  # of each item at its first exposure: there is no catalog
 
 
 def test_every_switch_and_the_pairs_are_switched_off_one_at_a_time() -> None:
@@ -111,9 +94,9 @@ class _Script:
         self.trainer = Watched(SMALL)
         self.trainer.before.append(lambda batch, now_ms: self.seen.append((batch, now_ms)))
 
-    def play(self) -> Judged:
+    def play(self) -> PredictedExposures:
         prequential.run(prequential.of_file(log()), machine(), Learner(LEARNING, self.trainer, default_strategy_bandit()), closing=True)
-        return self.ledger.judged()
+        return self.ledger.exposures()
 
     ledger = Ledger()
 
@@ -122,7 +105,7 @@ class _Script:
 def test_copy_answers_by_the_parameters_of_the_last_publication(every_ms: int) -> None:
     script = _Script()
     script.ledger = Ledger()
-    script.trainer.before.append(lambda batch, now_ms: script.ledger.shown(batch))
+    script.trainer.before.append(lambda batch, now_ms: script.ledger.exposed(batch))
     LaggedReplica("copy", script.trainer, script.ledger, every_ms)
     found = script.play().logits["copy"]
     # the same by whole copies of a trainer that has learned all steps before the span that a batch lies in
@@ -161,12 +144,12 @@ def test_tail_is_predicted_by_what_was_known_when_it_began() -> None:
     whole, answers = asked(rows)
     _, alone = asked([*head, rows[320]])  # a record of the tail sets it off
     assert len(answers) == len(alone) == 3 and all((a == b).all() for a, b in zip(answers, alone, strict=True))
-    judged = whole._ledger.judged()
+    judged = whole._ledger.exposures()
     still, taken = judged.logits[frozen_name(ALL_ON)], judged.logits[gamma_name(frozen_name(ALL_ON), 1.0)]
     there = np.isfinite(still[:, 0])
     assert there.tolist() == [False] * 320 + [True] * 160 and (still[there] == np.concatenate(answers)).all()
     assert np.abs((still - taken)[there, TASKS.index("collect")]).max() == 0 < np.abs((still - taken)[there, SKIP]).max()
-    assert all(np.isfinite(judged.logits[frozen_name(rival.name)][there]).all() for rival in whole._rivals)
+    assert all(np.isfinite(judged.logits[frozen_name(rival.name)][there]).all() for rival in whole._compared)
 
 
 def test_time_that_passes_in_the_tail_takes_nothing_from_what_was_known() -> None:
@@ -199,7 +182,7 @@ def test_tail_finds_the_exposures_of_served_lists() -> None:
     evidence, partition = Evidence(Question(ablate=True, frozen_from_ms=T + 2000), SMALL, LEARNING, "cpu"), machine()
     stops = stopping([Tail(lambda: prequential.of_file(rows), partition, evidence.ask_tail, T + 2000)])
     prequential.run(prequential.of_file(rows), partition, evidence.learner, closing=True, batches=stops, also=evidence.also)
-    judged = evidence._ledger.judged()
+    judged = evidence._ledger.exposures()
     there = np.isfinite(judged.logits[frozen_name(ALL_ON)][:, 0])
     assert sorted(judged.shown_ms[there].tolist()) == [T + 2000] * 3 + [T + 3000] * 3
     assert judged.labels[there, SKIP].sum() == 2
@@ -209,7 +192,7 @@ def test_second_log_is_predicted_and_changes_nothing() -> None:
     first, second = log(), log(seed=1)
     question = Question(gammas=(0.0, 1.0), frozen_from_ms=T, resamples=5)
     evidence, partition = Evidence(question, SMALL, LEARNING, "cpu"), machine()
-    judge = Judge(prequential.of_file(second), partition, evidence.ask, evidence.uniform)
+    judge = HoldoutRows(prequential.of_file(second), partition, evidence.ask, evidence.uniform)
     result = prequential.run(
         prequential.of_file(first), partition, evidence.learner, closing=True, batches=stopping([judge]), also=evidence.also
     )
@@ -217,7 +200,7 @@ def test_second_log_is_predicted_and_changes_nothing() -> None:
         prequential.of_file(first), machine(), Learner(LEARNING, Trainer(SMALL), default_strategy_bandit()), closing=True
     )
     assert result.digest == alone.digest
-    judged = evidence.uniform.judged()
+    judged = evidence.uniform.exposures()
     assert judged.shown_ms.tolist() == [T + hour * 3_600_000 + k for hour in range(12) for k in range(40)]
     assert judged.labels[:, SKIP].tolist() == [float(b'"skip"' in row.raw) for row in second]
     assert np.isfinite(judged.logits[gamma_name(ALL_ON, 1.0)]).all()
@@ -232,7 +215,7 @@ def test_second_log_has_the_features_that_the_first_would_have_had_at_that_momen
     evidence, partition, asked = Evidence(Question(), SMALL, LEARNING, "cpu"), machine(), list[Batch]()
     learned: list[Batch] = []
     evidence.main.trainer.before.append(lambda batch, now_ms: learned.append(batch))
-    judge = Judge(prequential.of_file(second), partition, asked.append, Ledger())
+    judge = HoldoutRows(prequential.of_file(second), partition, asked.append, Ledger())
     prequential.run(prequential.of_file(first), partition, evidence.learner, closing=True, batches=stopping([judge]))
 
     def keys(batches: list[Batch]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -253,7 +236,7 @@ def test_a_second_log_whose_acts_come_in_rows_of_their_own_is_refused(more: dict
     first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
     first.write_bytes(b"\n".join(row.raw for row in log(hours=1)))
     second.write_bytes(b"\n".join([msgspec.json.encode(plain), msgspec.json.encode(record)]))
-    told = CliRunner().invoke(segue, ["replay", str(first), "--format", "jsonl", "--gamma", "0,1", "--judge", str(second)])
+    told = CliRunner().invoke(segue, ["replay", str(first), "--format", "jsonl", "--gamma", "0,1", "--holdout", str(second)])
     assert told.exit_code == 2 and f"second log, row 2: {says}, whose acts may come in other rows" in " ".join(told.output.split())
 
 
@@ -287,8 +270,10 @@ def test_rows_of_a_table_are_what_the_figures_say() -> None:
     labels = (rng.random((400, len(TASKS))) < 0.5).astype(float)
     labels[:, 1:] = np.nan
     p = 1 / (1 + np.exp(-z))
-    judged = Judged(np.arange(400) % 20, np.arange(400), np.zeros(400), labels, {"a": z, "b": -z}, {"a": p, "b": 1 - p}, np.ones(400))
-    rows = measured(judged, ["a", "b"], [("all", np.ones(400, bool))], 20, top=0.5)
+    judged = PredictedExposures(
+        np.arange(400) % 20, np.arange(400), np.zeros(400), labels, {"a": z, "b": -z}, {"a": p, "b": 1 - p}, np.ones(400)
+    )
+    rows = measured(judged, Comparison(["a", "b"], top=0.5), [("all", np.ones(400, bool))], 20)
     assert [(row.name, row.task, row.n) for row in rows] == [("a", TASKS[0], 400), ("b", TASKS[0], 400)]
     a, b = rows
     assert a.auc + b.auc == pytest.approx(1) and b.auc_more.value == pytest.approx(1 - 2 * a.auc)
@@ -319,7 +304,7 @@ def test_command_gives_tables_json_and_pictures(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"\n".join(row.raw for row in log()))
     small = [f"model.{name}={getattr(SMALL, name)}" for name in ("embedding_dim", "attention_units", "expert_units", "tower_units")]
-    options = ["--ablate", "--freshness", "--gamma", "0,1", "--judge", str(path), "--report", str(tmp_path / "r"), "--json"]
+    options = ["--ablate", "--freshness", "--gamma", "0,1", "--holdout", str(path), "--report", str(tmp_path / "r"), "--json"]
     sets = [part for assignment in small for part in ("--set", assignment)]
     told = CliRunner().invoke(segue, ["replay", str(path), "--format", "jsonl", *options, *sets], catch_exceptions=False)
     assert told.exit_code == 0
@@ -332,35 +317,6 @@ def test_command_gives_tables_json_and_pictures(tmp_path: Path) -> None:
     assert msgspec.json.decode((tmp_path / "r" / "result.json").read_bytes())["evidence"] == evidence
 
 
-@pytest.mark.parametrize("options", [["--gamma", "much"], ["--judge", __file__]])
+@pytest.mark.parametrize("options", [["--gamma", "much"], ["--holdout", __file__]])
 def test_call_that_asks_for_nothing_sensible_is_refused(options: list[str]) -> None:
     assert CliRunner().invoke(segue, ["replay", __file__, "--format", "jsonl", *options]).exit_code == 2
-
-
-def test_a_terminal_of_80_columns_shows_every_interval_whole() -> None:
-    wide = Interval(-0.1234, -0.2345, 0.0987)
-    row = Row(
-        name="no cross_domain", part="item under 1 d", task="skip", n=9_999, positives=1_234_567, auc=0.5, ne=1.5, copc=1.0, gauc=0.5,
-        auc_more=wide, ne_more=wide, gauc_more=wide, top=0.5, top_more=wide, rate=12_345.0,
-    )  # fmt: skip
-    out = io.StringIO()
-    found = Finding(kind="gamma", title="t", rows=[row], notes=[])
-    Console(file=out, width=80).print(*tables([found]), sep="\n")
-    assert "…" not in out.getvalue() and out.getvalue().count("-234.5") == out.getvalue().count("+98.7") == 4
-
-
-def test_one_user_alone_has_figures_without_intervals() -> None:
-    one = [row._replace(raw=re.sub(rb'"user_id":"u[0-9]+"', b'"user_id":"u1"', row.raw)) for row in log()]
-    evidence = Evidence(Question(gammas=(0.0, 1.0), resamples=5), SMALL, LEARNING, "cpu")
-    (_, section), *_ = sections(evidence.findings(run(evidence, one)))
-    told = section.partition("</h3>")[2]
-    assert "positives</small>" in told and "nan" not in told and "[" not in told
-
-
-def test_table_names_every_figure_once() -> None:
-    evidence = Evidence(Question(gammas=(0.0, 1.0), resamples=5), SMALL, LEARNING, "cpu")
-    found = evidence.findings(run(evidence, log()))
-    (title, section), *_ = sections(found)
-    assert title == "Popularity's part taken away" and section.count("<h3>") == 2  # full_play and skip have positives enough
-    assert len([table for table in tables(found) if not isinstance(table, str)]) == 2
-    assert frozen_name("x") != gamma_name("x", 0.5)

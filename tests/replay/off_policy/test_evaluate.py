@@ -17,7 +17,7 @@ from replay.simulator.open_loop import write_items, write_log
 from replay.simulator.world import WorldSettings
 from streams.cli import offline
 from streams.cli.main import segue
-from streams.core.serving.explore import arrange, given_above, propensities
+from streams.core.serving.explore import arrange, conditional_propensities, propensities
 
 T = 1_704_067_200_000
 RATES = (0.2, 0.4, 0.6)  # of items a, b, c
@@ -154,17 +154,6 @@ def test_a_file_of_probabilities(tmp_path: Path) -> None:
     assert done.exit_code == 2 and "sum to 0.3000000" in done.stderr
 
 
-def test_report_has_figures_and_pictures_and_a_refusal_its_reason(tmp_path: Path) -> None:
-    log, folder = table(tmp_path / "log.csv"), tmp_path / "report"
-    _, found = judged(log, "--report", str(folder))
-    page = (folder / "index.html").read_text()
-    assert page.count("data:image/png;base64,") == 1 and "The log answers." in page and "sub-gaussian" in page
-    assert json.loads((folder / "result.json").read_text())["result"] == found
-    judged(log, "--report", str(folder), policy="arm:z")
-    page = (folder / "index.html").read_text()
-    assert "The log cannot answer." in page and "100.0% of the policy&#x27;s chance is on arms" in page and "<img" not in page
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -203,7 +192,7 @@ def own_lists(path: Path, lists: int, given: float = 1.0, items: int = 12, slots
         explores = (rng.random(slots) < share).tolist()
         shown = arrange(ranked, rng.permutation(items)[: sum(explores)].tolist(), explores)
         ranks = [ranked.index(i) if i in ranked else None for i in shown]
-        chances, above = propensities(ranks, items, share), given_above(ranks, items, share)
+        chances, above = propensities(ranks, items, share), conditional_propensities(ranks, items, share)
         ts, who = T + 60_000 * n, {"user_id": f"u{n % 50}", "request_id": f"r{n}"}
         row = [
             {"item_id": f"i{item}", "position": at, "propensity": p, "source": "explore" if explored else "popular"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from replay.log_rows import LogError
-from replay.off_policy.policies import Chances, chances, down, expected
+from replay.off_policy.policies import TargetPolicy, expected_reward, target_policy, without_replacement
 from replay.off_policy.rounds import Rounds
 from streams.core.join.items import Item
 from tests.replay.off_policy.test_rounds import T, act, exposure, taken
@@ -22,8 +22,8 @@ def lists() -> Rounds:
 
 
 def test_uniform_draws_from_what_is_left_of_a_list() -> None:
-    found = down(chances("uniform", lists()), lists())
-    assert found.chance == pytest.approx([1 / 3, 1 / 2, 1, 1 / 3, 1 / 2, 1 / 3])
+    found = without_replacement(target_policy("uniform", lists()), lists())
+    assert found.probability == pytest.approx([1 / 3, 1 / 2, 1, 1 / 3, 1 / 2, 1 / 3])
 
 
 def test_a_page_is_drawn_module_after_module() -> None:
@@ -32,7 +32,7 @@ def test_a_page_is_drawn_module_after_module() -> None:
         slot |= {"module": module, "position": position}
     log = taken(page, exposure(T + 1, "s", ("d", 0.5), ("a", 0.5)))
     assert (log.module.tolist(), log.order.tolist()) == ([0, 0, 1, 1, 0, 0], [0, 1, 2, 3, 4, 5])
-    assert down(chances("uniform", log), log).chance == pytest.approx([1 / 4, 1 / 3, 1 / 2, 1, 1 / 4, 1 / 3])
+    assert without_replacement(target_policy("uniform", log), log).probability == pytest.approx([1 / 4, 1 / 3, 1 / 2, 1, 1 / 4, 1 / 3])
 
 
 def test_uniform_knows_domains_and_what_was_there() -> None:
@@ -42,30 +42,30 @@ def test_uniform_knows_domains_and_what_was_there() -> None:
     }  # fmt: skip
     shown = [act(T + at, "a", "impression", propensity=0.5, domain="song", user_id=f"u{at}") for at in (0, 5, 9)]
     log = taken(*shown, act(T + 9, "v", "impression", propensity=0.5, domain="video"), catalog=catalog)
-    assert down(chances("uniform", log), log).chance == pytest.approx([1 / 2, 1 / 3, 1 / 2, 1])
+    assert without_replacement(target_policy("uniform", log), log).probability == pytest.approx([1 / 2, 1 / 3, 1 / 2, 1])
 
 
 def test_chance_and_expectation_down_a_list_are_those_of_a_loop() -> None:
     log, rng = lists(), np.random.default_rng(4)
     table = rng.dirichlet(np.ones(3), size=2)
-    policy = Chances(table, np.array([0, 1, 1, 1, 0, 0]))
+    policy = TargetPolicy(table, np.array([0, 1, 1, 1, 0, 0]))
     q, group = rng.random((2, 3)), np.array([0, 0, 1, 1, 0, 1])
-    found = down(policy, log)
-    values = expected(policy, found, log, q, group)
+    found = without_replacement(policy, log)
+    values = expected_reward(policy, found, log, q, group)
     above: dict[int, list[int]] = {}
     for n, (arm, request) in enumerate(zip(log.arm.tolist(), log.request.tolist(), strict=True)):
         p = table[policy.context[n]].copy()
         p[above.setdefault(request, [])] = 0.0
         p /= p.sum()
-        assert found.chance[n] == pytest.approx(p[arm])
+        assert found.probability[n] == pytest.approx(p[arm])
         assert values[n] == pytest.approx(p @ q[group[n]])
         above[request].append(arm)
 
 
 def test_always_one_arm_can_not_fill_a_second_slot() -> None:
     log = lists()
-    assert down(chances("arm:a", log), log).chance.tolist() == [1, 0, 0, 0, 1, 0]
-    assert chances("arm:a", log).deterministic and not chances("uniform", log).deterministic
+    assert without_replacement(target_policy("arm:a", log), log).probability.tolist() == [1, 0, 0, 0, 1, 0]
+    assert target_policy("arm:a", log).deterministic and not target_policy("uniform", log).deterministic
 
 
 def test_file_by_request_and_position(tmp_path: Path) -> None:
@@ -74,9 +74,9 @@ def test_file_by_request_and_position(tmp_path: Path) -> None:
     text = [f'{{"request_id": "{r}", "position": {p}, "item_id": "{i}", "probability": {x}}}' for r, p, i, x in rows]
     path.write_text("\n".join(text))
     with pytest.raises(LogError, match="no probabilities of request  at position 0, which the log has"):
-        chances(str(path), log)  # the single impression
+        target_policy(str(path), log)  # the single impression
     log = taken(exposure(T, "r", ("a", 0.5), ("b", 0.25), ("c", 0.5)), exposure(T + 1, "s", ("c", 0.5), ("a", 0.25)))
-    assert down(chances(str(path), log), log).chance == pytest.approx([0.2, 1, 1, 1, 1])
+    assert without_replacement(target_policy(str(path), log), log).probability == pytest.approx([0.2, 1, 1, 1, 1])
     assert log.arms[-1] == "d"
 
 
@@ -85,7 +85,8 @@ def test_file_by_request_and_position(tmp_path: Path) -> None:
     [
         ("item_id,probability\na,x\n", "policy.csv:2: Expected `float`"),
         ("item_id,chance\na,1\n", "missing required field `probability`"),
-        ("item_id,probability\na,1.5\n", "probability 1.5 of a; expected 0 to 1"),
+        ("item_id,probability\na,1.5\n", "policy.csv:2: Expected `float` <= 1.0"),
+        ("item_id,probability\na,nan\n", "policy.csv:2: Expected `float` >= 0.0"),
         ("item_id,position,probability\na,0,1\n", "no probabilities at position 1, which the log has"),
     ],
 )
@@ -93,5 +94,5 @@ def test_a_file_that_says_something_else_is_refused_by_name(tmp_path: Path, text
     path = tmp_path / "policy.csv"
     path.write_text(text)
     with pytest.raises(LogError) as error:
-        chances(str(path), lists())
+        target_policy(str(path), lists())
     assert complaint in str(error.value)

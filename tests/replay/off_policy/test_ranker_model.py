@@ -12,8 +12,8 @@ from online_model.model_settings import ModelSettings
 from replay.evidence.holdout import featured
 from replay.log_rows import LogRow
 from replay.off_policy import ranker_model
-from replay.off_policy.policies import Chances, chances, down
-from replay.off_policy.ranker_model import predicted
+from replay.off_policy.policies import TargetPolicy, target_policy, without_replacement
+from replay.off_policy.ranker_model import RankerModel
 from replay.off_policy.rounds import read
 from streams.core.join.events import Context
 from streams.core.join.partition import Partition
@@ -36,11 +36,11 @@ def log(flipped_from: int = 10**9, count: int = 150) -> list[LogRow]:
     return rows
 
 
-def asked(rows: list[LogRow], policy: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, Chances]:
+def asked(rows: list[LogRow], policy: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, TargetPolicy]:
     rounds = read(rows, SETTINGS, {}, lambda *_: None)
-    found = chances(policy, rounds)
-    args = (SETTINGS, LearnerSettings(), ModelSettings(), 1, lambda *_: None)
-    q, (q_policy,) = predicted(lambda: rows, {}, rounds, found, [down(found, rounds)], "full_play", *args)
+    found = target_policy(policy, rounds)
+    model = RankerModel(lambda: rows, {}, SETTINGS, LearnerSettings(), ModelSettings(), 1, lambda *_: None)
+    q, (q_policy,) = model.predicted(rounds, found, [without_replacement(found, rounds)], "full_play")
     return q, q_policy, rounds.arm, found
 
 

@@ -13,12 +13,12 @@ from replay.proofs.prove import prove
 SMALL = Sizes(events=30_000, users=100, newcomers=20, items=20, batch=256)
 
 
-def test_the_log_has_its_shares_and_tastes_their_chances() -> None:
+def test_the_log_has_its_shares_and_tastes_their_probabilities() -> None:
     log = world(1, Sizes(), related=True)
     for d, share in enumerate(SHARES):
         assert (log.domain == d).mean() == pytest.approx(share, abs=0.01)
         at = log.domain == d
-        assert log.liked[at].mean() == pytest.approx(log.chance[d].mean(), abs=0.04)
+        assert log.liked[at].mean() == pytest.approx(log.probability[d].mean(), abs=0.04)
     strangers = set(range(Sizes().users)) - set(log.user[log.domain == DOMAINS.index("sparse")].tolist())
     assert strangers == set(range(Sizes().users - Sizes().newcomers, Sizes().users))
     later = log.user == log.user[0]
@@ -34,11 +34,11 @@ def test_what_is_carried_over_shows_in_a_small_world_already() -> None:
     assert lift["middle"] > 0.02 and lift["dense"] > -0.002, lift
 
 
-def test_each_world_is_learned_in_each_form_and_judged_by_group(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_world_is_learned_in_each_form_and_measured_by_group(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = list[tuple[bool, str]]()
 
     def learn(log: Log, _: ModelSettings, sizes: Sizes, form: str) -> np.ndarray:
-        asked.append((bool(np.array_equal(log.chance, world(1, sizes, related=True).chance)), form))
+        asked.append((bool(np.array_equal(log.probability, world(1, sizes, related=True).probability)), form))
         return np.arange(8.0).reshape(2, 4) + len(asked)
 
     monkeypatch.setattr(cross_domain, "learn", learn)

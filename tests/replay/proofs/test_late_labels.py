@@ -12,7 +12,7 @@ SMALL = Sizes(events=12_000, batch=512)
 
 
 def test_reversal_keeps_the_level_where_dropping_halves_it() -> None:
-    """The proof below in small. With about 700 judged collects a seed, COPC is known to .027 by two seeds, so three times that."""
+    """The proof below in small. With about 700 measured collects a seed, COPC is known to .027 by two seeds, so three times that."""
     each = [late_labels.figures(seed, SMALL) for seed in (1, 2)]
     assert sum(f["reversal"] for f in each) / 2 == pytest.approx(1, abs=0.08)
     assert sum(f["dropped"] for f in each) / 2 == pytest.approx(2, abs=0.2)

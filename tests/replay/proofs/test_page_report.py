@@ -7,8 +7,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from replay.proofs import pages
+from replay.proofs.claims import Proof, figures_by_name, proof
 from replay.proofs.page_report import averaged, write
-from replay.proofs.pages import Run, held, judge
+from replay.proofs.pages import Run
 from replay.simulator.page_curves import Curve, Visit, by_strategy, curves, figures
 
 CATEGORY = np.array([0, 0, 1, 1, 2, 2])
@@ -17,16 +19,14 @@ CATEGORY = np.array([0, 0, 1, 1, 2, 2])
 def visits(seed: int, n: int = 300) -> list[Visit]:
     rng = np.random.default_rng(seed)
     out = []
-    for k in range(n):
+    for _ in range(n):
         items = rng.choice(6, 3, replace=False).tolist()
         strategy = ("blend-0", "tail")[int(rng.integers(2))]
         out.append(
             Visit(
-                ts=k,
                 listener=int(rng.integers(20)),
                 strategy=strategy,
-                chances={"blend-0": 0.5, "tail": 0.5},
-                segment=0,
+                propensities={"blend-0": 0.5, "tail": 0.5},
                 experience=float(rng.random()),
                 revenue=float(rng.random()),
                 plays=3,
@@ -35,10 +35,14 @@ def visits(seed: int, n: int = 300) -> list[Visit]:
                 likely_dislikes=0.4,
                 items=items,
                 liked=items[:2],
-                shown=4,
+                exposures=4,
             )  # fmt: skip
         )
     return out
+
+
+def held(by_seed: list[dict[str, float]]) -> Proof:
+    return proof("pages", range(1, 1 + len(by_seed)), pages.claims(figures_by_name(by_seed)))
 
 
 def made(seed: int) -> Run:
@@ -53,10 +57,10 @@ def made(seed: int) -> Run:
 
 def test_the_page_has_all_claims_strategies_and_pictures_inside(tmp_path: Path) -> None:
     runs = [made(seed) for seed in (1, 2, 3)]
-    found = judge([1, 2, 3], [held(run) for run in runs])
+    found = held([pages.figures(run) for run in runs])
     page = write(tmp_path / "made", found, runs).read_text(encoding="utf-8")
-    for line in found.lines:
-        assert line.claim.replace("'", "&#x27;") in page
+    for claim in found.claims:
+        assert claim.claim.replace("'", "&#x27;") in page
     assert page.count("data:image/png;base64,") == 8  # shares, six measures, regret
     assert 'src="http' not in page and "<td>tail</td>" in page and "<td>blend-0</td>" in page
     document = msgspec.json.decode((tmp_path / "made" / "result.json").read_bytes())
@@ -81,12 +85,12 @@ def test_claims_are_held_against_the_fixed_page_of_the_same_world() -> None:
         "likely dislikes chosen": 9.5, "revenue chosen": 0.099, "floor": 0.1, "experience fixed": 0.5, "experience chosen": 0.6,
         "looked fixed": 8.0, "looked chosen": 8.0, "regret": 0.01, "uniform regret": 0.02, "share of pages: tail": 1.0,
     }  # fmt: skip
-    assert judge([1, 2], [better, better]).passed
+    assert held([better, better]).passed
     for name, value in (
         ("categories chosen", 4.3), ("distinct chosen", 109), ("overlap chosen", 0.41), ("dislikes chosen", 10.1),
         ("likely dislikes chosen", 10.1), ("revenue chosen", 0.0979),
     ):  # fmt: skip
         worse = better | {name: value}
-        found = judge([1, 2], [worse, worse])
+        found = held([worse, worse])
         assert not found.passed
-        assert sum(not line.passed for line in found.lines) == 1
+        assert sum(not claim.passed for claim in found.claims) == 1

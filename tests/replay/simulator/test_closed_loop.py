@@ -1,18 +1,20 @@
+"""The closed loop: the same listeners whoever serves, every record in its time, and recommenders in the order of what they know."""
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 import pytest
-from scipy import stats
 
-from replay.simulator.closed_loop import ClosedLoop, Oracle, Outcome, Popular, Recent, Recommend, Uniform, interval
-from replay.simulator.crowd import LAST, Ask, AskPage, Crowd
+from replay.proofs.claims import interval
+from replay.simulator.closed_loop import ClosedLoop, PendingRecords, Recommend
 from replay.simulator.world import DAY_MS, World, WorldSettings
-from streams.core.join.events import Action, Context, Event, ExposedItem, Exposure, decode
-from streams.core.serving.variety import ALL
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Context, Event, ExposedItem, Exposure
+from tests.replay.simulator.recommenders import Oracle, Popular, Recent, Uniform, loop_report
+
+PUT = ((5, "a"), (5, "b"), (2, "c"), (9, "d"))  # ms after the start
 
 
 class Modest:
@@ -47,7 +49,7 @@ class Modest:
         ]
 
 
-def served_by(kind: str, seed: int, sessions: int, settings: WorldSettings | None = None) -> Outcome:
+def served_by(kind: str, seed: int, sessions: int, settings: WorldSettings | None = None) -> ClosedLoop:
     world = World(settings or WorldSettings(), seed)
     modest = Modest(world, seed)
     recommend: dict[str, Recommend] = {
@@ -56,7 +58,9 @@ def served_by(kind: str, seed: int, sessions: int, settings: WorldSettings | Non
         "uniform": Uniform(world, seed),
         "modest": modest,
     }
-    return ClosedLoop(world, seed, recommend[kind], modest.observe if kind == "modest" else lambda batch: None).run(sessions)
+    loop = ClosedLoop(world, seed, recommend[kind], modest.observe if kind == "modest" else lambda batch: None)
+    loop.run(sessions)
+    return loop
 
 
 def test_same_seed_same_records_and_the_same_listeners_whoever_serves() -> None:
@@ -71,9 +75,10 @@ def test_same_seed_same_records_and_the_same_listeners_whoever_serves() -> None:
         logs.append(log)
         loops.append(loop)
     assert logs[0] == logs[1] != logs[2]
-    assert loops[0].outcome == loops[1].outcome
-    assert loops[0].outcome.listener == loops[2].outcome.listener and len(loops[0].outcome.listener) == 300
-    assert loops[0].outcome.utility != loops[2].outcome.utility
+    assert loops[0].visits == loops[1].visits
+    listeners, others = ([visit.listener for visit in loop.visits] for loop in loops[1:])
+    assert listeners == others and len(listeners) == 300
+    assert [visit.utility for visit in loops[0].visits] != [visit.utility for visit in loops[2].visits]
 
 
 def test_records_arrive_in_time_order_before_the_request_that_follows_them_and_none_is_lost() -> None:
@@ -88,14 +93,14 @@ def test_records_arrive_in_time_order_before_the_request_that_follows_them_and_n
         log.extend(batch)
 
     loop = ClosedLoop(world, 1, recommend, observe)
-    outcome = loop.run(400)
+    loop.run(400)
     loop.finish()
     assert [record.ts for record in log] == sorted(record.ts for record in log)
     assert all(decode(msgspec.json.encode(record)) == [record] for record in log)
     assert len({record.event_id for record in log if isinstance(record, Event | Exposure)}) == len(log)
     exposures = [record for record in log if isinstance(record, Exposure)]
     acts = [action for record in log if isinstance(record, Event) for action in (record.action, *record.also)]
-    report = outcome.report()
+    report = loop_report(loop)
     assert len(exposures) == report.sessions == 400
     shown = sum(len(record.slots) for record in exposures)
     assert report.collect_rate == acts.count(Action.COLLECT) / shown
@@ -112,15 +117,17 @@ def test_short_and_empty_lists_are_counted() -> None:
     world = World(WorldSettings(), 1)
     popular = Popular(world)
     short = ClosedLoop(world, 1, lambda user, ts, k, domain, context: popular(user, ts, 3, domain, context), lambda batch: None)
-    assert short.run(40).report().short_lists == 40
+    short.run(40)
+    assert loop_report(short).short_lists == 40
     nothing = ClosedLoop(world, 1, lambda user, ts, k, domain, context: (), lambda batch: None)
-    report = nothing.run(40).report()
+    nothing.run(40)
+    report = loop_report(nothing)
     assert (report.short_lists, report.utility, report.distinct_items, report.collect_rate) == (40, 0.0, 0, 0.0)
 
 
 def test_oracle_beats_popularity_beats_chance() -> None:
     seeds = range(5)
-    mean = {kind: [float(np.mean(served_by(kind, seed, 1_200).utility)) for seed in seeds] for kind in ("oracle", "popular", "uniform")}
+    mean = {kind: [loop_report(served_by(kind, seed, 1_200)).utility for seed in seeds] for kind in ("oracle", "popular", "uniform")}
     assert interval(np.subtract(mean["popular"], mean["uniform"]).tolist()).low > 0.05
     assert interval(np.subtract(mean["oracle"], mean["popular"]).tolist()).low > 0.4
 
@@ -130,7 +137,7 @@ def test_a_modest_learner_gains_over_popularity_and_over_its_own_beginning() -> 
     settings = WorldSettings(listeners=200, items=300)
     gain, rise = [], []
     for seed in range(3):
-        learner, popular = (served_by(kind, seed, 2_400, settings).report() for kind in ("modest", "popular"))
+        learner, popular = (loop_report(served_by(kind, seed, 2_400, settings)) for kind in ("modest", "popular"))
         gain.append(learner.utility - popular.utility)
         rise.append(learner.utility_quarters[-1] - learner.utility_quarters[0])
     assert interval(gain).low > 0.05
@@ -145,93 +152,12 @@ def test_listeners_who_know_what_they_were_shown_get_something_else_until_nothin
     assert recent.pick("u", 2 + DAY_MS, items, score, 2) == [5, 6]
 
 
-def test_interval_is_students() -> None:
-    for n in (2, 5, 31):
-        x = np.random.default_rng(n).normal(size=n)
-        low, high = stats.t.interval(0.95, n - 1, x.mean(), stats.sem(x))
-        mine = interval(x.tolist())
-        assert (mine.mean, mine.low, mine.high, mine.n) == pytest.approx((x.mean(), low, high, n), rel=2e-3)
-    with pytest.raises(ValueError, match="two figures"):
-        interval([1.0])
-
-
-def test_a_crowd_asks_as_listeners_do_and_reacts_to_what_the_answer_says() -> None:
-    world = World(WorldSettings(slots=3, attention=1.0), 1)
-    crowd, now = Crowd(world, 1, k=4, pace=200.0), world.settings.start_ms + 5_000
-    ids = set()
-    for n in range(50):
-        body, session = crowd.ask(now)
-        ask = msgspec.json.decode(body, type=Ask)
-        assert ask == Ask(
-            user_id=world.user_ids[session.listener],
-            k=4,
-            domain=world.settings.domains[session.domain].name,
-            context=session.context,
-        )
-        known = [world.item_ids[i] for i in world.available(session.domain, now)[:3]]
-        items = [{"item_id": item, "position": p, "score": 0.5} for p, item in enumerate(["of another world", *known])]
-        acts = crowd.react(session, msgspec.json.encode({"request_id": f"r{n}", "items": items, "flags": []}), now)
-        assert {act.position for act in acts} == {1, 2, 3}
-        for act in acts:
-            assert act.request_id == f"r{n}" and act.user_id == ask.user_id and act.ts > now
-            assert act.item_id == items[act.position or 0]["item_id"]
-            ids.add(act.event_id)
-        firsts = [act for act in acts if act.action in (Action.PLAY, Action.SKIP)]
-        assert max(act.ts for act in firsts) - now < 20_000  # inside the join window of `segue run`
-    assert len(ids) > 150
-    assert world.popularity(np.arange(400), now + 60_000).sum() > 0
-
-
-def test_a_crowd_tells_how_varied_the_last_pages_of_each_strategy_were() -> None:
-    """Against a loop over what was looked at: five slots of each page, since all go on."""
-    world = World(WorldSettings(slots=5, attention=1.0), 1)
-    crowd, now = Crowd(world, 1, pace=200.0), world.settings.start_ms + 5_000
-    told: dict[str, list[tuple[int, list[int], list[Event]]]] = {"tail": [], "fixed": []}
-    for n in range(2 * LAST + 40):
-        _, session = crowd.ask_page(now)
-        strategy = "tail" if n % 4 else "fixed"
-        at = np.random.default_rng(n).permutation(world.available(session.domain, now))[:5].tolist()
-        modules = [{"name": "m", "items": [{"item_id": world.item_ids[i]} for i in at]}]
-        acts = crowd.react_page(session, msgspec.json.encode({"request_id": f"r{n}", "strategy": strategy, "modules": modules}), now)
-        told[strategy].append((session.listener, at, acts))
-    assert crowd.variety().keys() == {"page"} and list(crowd.variety()["page"]) == [ALL, "fixed", "tail"]
-    for strategy, pages in told.items():
-        found, last = crowd.variety()["page"][strategy], pages[-LAST:]
-        by_user: dict[int, set[int]] = {}
-        for listener, at, _ in last:
-            by_user.setdefault(listener, set()).update(at)
-        kinds = [len({(world.item_domain[i], world.item_category[i]) for i in items}) for items in by_user.values()]
-        pairs = [len(a & b) / len(a | b) for a, b in itertools.combinations(by_user.values(), 2)]
-        done = [{act.action, *act.also} for _, _, acts in last for act in acts]
-        plays, dislikes = (sum(action in each for each in done) for action in (Action.PLAY, Action.DISLIKE))
-        assert found.shown == len(last) == min(len(pages), LAST)
-        assert found.categories_per_user == pytest.approx(np.mean(kinds)) and found.overlap == pytest.approx(np.mean(pairs))
-        assert found.distinct_items == len(set().union(*by_user.values()))
-        assert found.dislikes_per_1000_plays == pytest.approx(1_000 * dislikes / plays)
-
-
-def test_a_crowd_asks_for_pages_and_reacts_to_what_it_knows_of_them() -> None:
-    world = World(WorldSettings(slots=5, attention=1.0), 1)
-    crowd, now = Crowd(world, 1, pace=200.0), world.settings.start_ms + 5_000
-    ids = set()
-    for n in range(50):
-        body, session = crowd.ask_page(now)
-        ask = msgspec.json.decode(body, type=AskPage)
-        assert (ask.user_id, ask.context) == (world.user_ids[session.listener], session.context)
-        assert ask.domain == world.settings.domains[session.domain].name
-        known = [world.item_ids[i] for i in world.available(session.domain, now)[:7]]
-        rows = {"popular": ["of another world", *known[:4]], "category:a": known[4:]}
-        modules = [{"name": name, "items": [{"item_id": i, "position": p} for p, i in enumerate(items)]} for name, items in rows.items()]
-        acts = crowd.react_page(session, msgspec.json.encode({"request_id": f"r{n}", "modules": modules, "flags": []}), now)
-        # three known items of the first module, then two of the second: five slots are looked at
-        looked = {("popular", 1), ("popular", 2), ("popular", 3), ("category:a", 0), ("category:a", 1)}
-        assert {(act.module, act.position) for act in acts} == looked
-        (impression,) = (act for act in acts if act.action is Action.IMPRESSION)
-        assert (impression.module, impression.position) == ("category:a", 1)
-        for act in acts:
-            assert act.request_id == f"r{n}" and act.user_id == ask.user_id and act.ts > now
-            assert act.item_id == rows[act.module or ""][act.position or 0]
-            ids.add(act.event_id)
-        assert max(act.ts for act in acts if act.action in (Action.PLAY, Action.SKIP)) - now < 20_000  # inside `segue run`'s join window
-    assert len(ids) > 250
-    assert world.popularity(np.arange(400), now + 60_000).sum() > 0
+def test_records_come_when_they_are_due_ties_as_they_were_put_and_move_the_world_then() -> None:
+    world = World(WorldSettings(), 1)
+    start, pending = world.settings.start_ms, PendingRecords(world)
+    plays = [Event(ts=start + at, user_id="u00001", item_id=world.item_ids[3], action=Action.PLAY, event_id=name) for at, name in PUT]
+    for play in plays:
+        pending.put(play)
+    assert [play.event_id for play in pending.due(start + 5)] == ["c", "a", "b"]  # 2, 5, 5; 9 is still to come
+    assert world.popularity(np.array([3]), start + 5)[0] == pytest.approx(3.0, abs=1e-6)
+    assert [play.event_id for play in pending.due(start + 9)] == ["d"] and not list(pending.due(start + 10))

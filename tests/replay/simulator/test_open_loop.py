@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from replay.simulator.open_loop import LogSettings, draw_list, mixture, records, simulate_log, write_items, write_log
+from replay.simulator.open_loop import LogSettings, draw_slate, mixture, records, simulate_log, write_items, write_log
 from replay.simulator.world import SCENES, Session, World, WorldSettings
-from streams.core.join.events import Action, Event, Exposure, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Event, Exposure
 from streams.core.join.items import Item
 
 
@@ -64,13 +65,13 @@ def test_propensities_sum_to_one_over_what_is_left_and_never_fall_below_the_unif
 def test_mixture_by_hand() -> None:
     # popularity + 1 = 1, 3, 4; the last is taken: .8 * (1/4, 3/4) + .2 * (1/2, 1/2)
     assert mixture(np.array([0.0, 2.0, 3.0]), np.array([1.0, 1.0, 0.0]), 0.2).tolist() == pytest.approx([0.3, 0.7, 0.0])
-    places, chance = draw_list(np.array([5.0]), 0.5, 10, np.random.default_rng(1))
+    places, chance = draw_slate(np.array([5.0]), 0.5, 10, np.random.default_rng(1))
     assert (places, chance) == ([0], [1.0])
 
 
 def test_slots_are_drawn_as_often_as_their_propensities_say() -> None:
     popularity, rng = np.array([0.0, 1.0, 9.0]), np.random.default_rng(1)
-    drawn = np.array([draw_list(popularity, 0.3, 3, rng)[0] for _ in range(20_000)])
+    drawn = np.array([draw_slate(popularity, 0.3, 3, rng)[0] for _ in range(20_000)])
     truth = mixture(popularity, np.ones(3), 0.3)
     assert np.abs(np.bincount(drawn[:, 0]) / 20_000 - truth).max() < 4 * 0.5 / math.sqrt(20_000)
     after = drawn[drawn[:, 0] == 2, 1]  # the second slot, where the first was item 2

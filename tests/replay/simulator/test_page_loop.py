@@ -7,12 +7,12 @@ import pytest
 from bandit.arms import EXPERIENCE
 from bandit.settings import BanditSettings
 from online_model.model_settings import ModelSettings
-from replay.simulator.page_curves import Story
 from replay.simulator.page_loop import PageLoop, PageRunSettings, SeguePages
 from replay.simulator.page_reactions import of_slots, path
 from replay.simulator.segue_loop import SegueSettings
-from replay.simulator.world import HOUR_MS, World, WorldSettings
+from replay.simulator.world import World, WorldSettings
 from streams.core.join.events import Action, Event, Exposure
+from streams.core.join.keys import HOUR_MS
 
 SMALL = WorldSettings(listeners=60, items=200)
 PLAIN = PageRunSettings(segue=SegueSettings(model=ModelSettings(deep=False)))
@@ -26,9 +26,9 @@ def run(settings: PageRunSettings, seed: int, sessions: int, back: bool = False)
 
     def observe(records: Log) -> None:
         log.extend(records)
-        segue.observe(records)
+        segue.segue.observe(records)
 
-    loop = PageLoop(world, 5, segue.serve, observe, segue.full, segue.alternatives if back else None, 7)
+    loop = PageLoop(world, 5, segue, observe, 7 if back else 0)
     loop.run(sessions)
     return loop, segue, log
 
@@ -36,7 +36,7 @@ def run(settings: PageRunSettings, seed: int, sessions: int, back: bool = False)
 def test_what_is_looked_at_is_learned_and_earns_a_reward_when_its_window_has_closed() -> None:
     loop, segue, log = run(PLAIN, 5, 60)
     loop.finish()
-    visits, exposures = loop.story.visits, [record for record in log if isinstance(record, Exposure)]
+    visits, exposures = loop.visits, [record for record in log if isinstance(record, Exposure)]
     end = segue.segue.partition.progress.watermark_ms
     segue.segue.until(end + HOUR_MS)
     counted = segue.segue.learner.counted
@@ -44,10 +44,10 @@ def test_what_is_looked_at_is_learned_and_earns_a_reward_when_its_window_has_clo
     assert not {"rewards_unseen", "rewards_unknown_strategy"} & counted.keys()
     assert not {name for name in segue.segue.partition.progress.counted if name.startswith("rejected") or name == "unjoined"}
     for visit, exposure in zip(visits, exposures, strict=True):
-        assert exposure.choice is not None and exposure.strategy == visit.strategy
-        assert sum(visit.chances.values()) == pytest.approx(1, abs=1e-9)
-        assert set(visit.chances) == set(segue.strategies) and visit.chances[visit.strategy] >= 0.02 / 7 - 1e-12
-        page = of_slots(loop.world, exposure.slots)
+        assert exposure.arm_draw is not None and exposure.strategy == visit.strategy
+        assert sum(visit.propensities.values()) == pytest.approx(1, abs=1e-9)
+        assert set(visit.propensities) == set(segue.strategies) and visit.propensities[visit.strategy] >= 0.02 / 7 - 1e-12
+        page = of_slots(loop.world, exposure)
         assert visit.items == [place.item for place in path(page)][: len(visit.items)]
         assert visit.revenue == pytest.approx(loop.world.monetization[visit.items].sum())
     acts = [record for record in log if isinstance(record, Event)]
@@ -62,7 +62,7 @@ def test_linear_arms_learn_of_what_the_ranker_knew_of_each_visitor() -> None:
     loop, segue, log = run(PageRunSettings(bandit=BanditSettings(arms="linear")), 5, 40)
     loop.finish()
     segue.segue.until(segue.segue.partition.progress.watermark_ms + HOUR_MS)
-    told = [record.choice.vector for record in log if isinstance(record, Exposure) and record.choice is not None]
+    told = [record.arm_draw.vector for record in log if isinstance(record, Exposure) and record.arm_draw is not None]
     known = [vector for vector in told if vector]  # the first come before anything is learned
     assert len(told) == 40 and 20 < len(known) < 40 and len(set(known)) == len(known)
     assert np.linalg.norm(known, axis=1) == pytest.approx(np.ones(len(known)), abs=1e-3)
@@ -72,28 +72,28 @@ def test_linear_arms_learn_of_what_the_ranker_knew_of_each_visitor() -> None:
     assert kept * len(known) <= diagonal[0] <= len(known)  # everybody's part
     assert diagonal[1:13].sum() == pytest.approx(diagonal[0]) == pytest.approx(diagonal[13:].sum(), rel=1e-3)  # segments', users'
     again = run(PageRunSettings(bandit=BanditSettings(arms="linear")), 5, 40)[0]
-    assert [v.chances for v in again.story.visits] == [v.chances for v in loop.story.visits]
+    assert [v.propensities for v in again.visits] == [v.propensities for v in loop.visits]
 
 
 def test_same_seed_same_pages_and_looking_back_changes_nothing() -> None:
-    def told(story: Story) -> list[tuple[str, list[int], dict[str, float]]]:
-        return [(v.strategy, v.items, v.chances) for v in story.visits]
+    def told(loop: PageLoop) -> list[tuple[str, list[int], dict[str, float]]]:
+        return [(v.strategy, v.items, v.propensities) for v in loop.visits]
 
     (one, a, _), (two, b, _), (other, _, _) = run(PLAIN, 5, 29), run(PLAIN, 5, 29, back=True), run(PLAIN, 6, 29)
-    assert told(one.story) == told(two.story) != told(other.story)
+    assert told(one) == told(two) != told(other)
     assert a.segue.learner.digest() == b.segue.learner.digest()
-    assert [h.visit for h in two.story.hindsight] == list(range(0, 29, 7))
-    for back in two.story.hindsight:
-        assert set(back.worth) == set(a.strategies) == set(back.chances)
-        assert all(0 <= worth.experience <= 1 for worth in back.worth.values())
+    assert [h.visit for h in two.hindsight] == list(range(0, 29, 7))
+    for back in two.hindsight:
+        assert set(back.worth) == set(a.strategies) == set(back.propensities)
+        assert all(0 <= worth <= 1 for worth in back.worth.values())
 
 
 def test_a_pinned_strategy_makes_every_page_and_earns_nothing() -> None:
     loop, segue, log = run(PageRunSettings(segue=PLAIN.segue, strategy="fixed", modules=3, per_module=4), 5, 30)
-    assert {v.strategy for v in loop.story.visits} == {"fixed"}
-    assert all(v.chances == {} for v in loop.story.visits)
-    assert max(v.shown for v in loop.story.visits) == 12  # fewer where the domain has no more
+    assert {v.strategy for v in loop.visits} == {"fixed"}
+    assert all(v.propensities == {} for v in loop.visits)
+    assert max(v.exposures for v in loop.visits) == 12  # fewer where the domain has no more
     modules = {slot.module for record in log if isinstance(record, Exposure) for slot in record.slots}
     assert modules == {"popular", "new", "for-you"}
     assert "rewards" not in segue.segue.learner.counted
-    assert np.isfinite([v.experience for v in loop.story.visits]).all()
+    assert np.isfinite([v.experience for v in loop.visits]).all()

@@ -8,7 +8,8 @@ import msgspec
 from replay.simulator.page_reactions import Place, of_slots, path, read, records
 from replay.simulator.reactions import react
 from replay.simulator.world import World, WorldSettings
-from streams.core.join.events import Action, ExposedItem, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, ExposedItem, Exposure
 
 
 def page(world: World, domain: int, ts: int, modules: int, per_module: int) -> list[list[Place]]:
@@ -58,8 +59,9 @@ def test_records_say_where_in_the_page_and_one_impression_how_deep() -> None:
 
 def test_a_page_of_an_exposure_has_its_modules_in_order() -> None:
     world = World(WorldSettings(), 1)
-    slots = [
+    slots = tuple(
         ExposedItem(item_id=world.item_ids[i], position=n, module=name) for i, n, name in ((5, 0, "new"), (6, 1, "new"), (7, 0, "popular"))
-    ]
-    assert of_slots(world, slots) == [[Place("new", 0, 5), Place("new", 1, 6)], [Place("popular", 0, 7)]]
-    assert of_slots(world, []) == []
+    )
+    exposure = Exposure(ts=1, user_id="u", request_id="r", slots=slots)
+    assert of_slots(world, exposure) == [[Place("new", 0, 5), Place("new", 1, 6)], [Place("popular", 0, 7)]]
+    assert of_slots(world, None) == []

@@ -8,16 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay.simulator.reactions import Reaction, chances, event, react, realised, satisfaction
+from replay.simulator.reactions import Reaction, act_probabilities, event, react, realised, satisfaction
 from replay.simulator.world import World, WorldSettings
-from streams.core.join.events import Action, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action
 
 FLAT = WorldSettings(taste=0.0, quality=0.0, scene=0.0, mood=0.0, conformity=0.0, curiosity=1e-12, satiation=0.0, sessions_per_day=50.0)
 
 
 @given(st.lists(st.floats(-12, 12), min_size=2, max_size=30))
 def test_every_good_act_rises_and_every_bad_act_falls_with_utility(values: list[float]) -> None:
-    p = chances(WorldSettings(), np.sort(np.array(values)))
+    p = act_probabilities(WorldSettings(), np.sort(np.array(values)))
     for good in (p.full, p.collect, p.share):
         assert (np.diff(good) >= 0).all() and (good >= 0).all() and (good <= 1).all()
     for bad in (p.skip, p.dislike):
@@ -27,8 +28,8 @@ def test_every_good_act_rises_and_every_bad_act_falls_with_utility(values: list[
 
 def test_chances_by_hand_at_utility_zero() -> None:
     # s(-.4) = .401312, s(-4.4) = .012128, s(0) = .5, s(-3) = .047426, s(-4.5) = .010987
-    p = chances(WorldSettings(), np.zeros(1))
-    assert [round(float(x[0]), 6) for x in p] == [0.401312, 0.004867, 0.299344, 0.014197, 0.006578]
+    p = act_probabilities(WorldSettings(), np.zeros(1))
+    assert [round(float(x[0]), 6) for x in p] == [0.299344, 0.014197, 0.006578, 0.401312, 0.004867]
     # .5 * .299344 + 2 * .014197 + 2 * .006578 - .5 * .401312 - 4 * .004867
     assert satisfaction(WorldSettings(), np.zeros(1))[0] == pytest.approx(-0.028903, abs=2e-6)
 
@@ -45,7 +46,7 @@ def test_acts_come_as_often_as_their_chances_say() -> None:
             count["full"] += act.full is True
             for action in (Action.SKIP, Action.DISLIKE, Action.COLLECT, Action.SHARE):
                 count[action.value] += action in done
-    truth = chances(FLAT, np.zeros(1))._asdict()
+    truth = act_probabilities(FLAT, np.zeros(1))._asdict()
     for name, times in count.items():
         p = float(truth[name][0])
         assert times / seen == pytest.approx(p, abs=4 * np.sqrt(p * (1 - p) / seen)), name

@@ -5,24 +5,32 @@ import numpy as np
 import pytest
 
 from online_model.model_settings import ModelSettings
-from replay.simulator.closed_loop import ClosedLoop, LoopReport, Popular, interval
+from replay.proofs.claims import interval
+from replay.simulator.closed_loop import ClosedLoop
 from replay.simulator.segue_loop import Segue, SegueSettings
-from replay.simulator.world import HOUR_MS, World, WorldSettings
+from replay.simulator.world import World, WorldSettings
 from streams.core.join.events import Event, Exposure
+from streams.core.join.keys import HOUR_MS
 from streams.core.serving.recommend import RecommendSettings
+from tests.replay.simulator.recommenders import LoopReport, Popular, loop_report
 
 SMALL = WorldSettings(listeners=150, items=300)
+
+
+def served(loop: ClosedLoop, sessions: int) -> LoopReport:
+    loop.run(sessions)
+    return loop_report(loop)
 
 
 def served_by_segue(settings: WorldSettings, seed: int, sessions: int) -> LoopReport:
     world = World(settings, seed)
     segue = Segue(world, seed)
-    return ClosedLoop(world, seed, segue, segue.observe).run(sessions).report()
+    return served(ClosedLoop(world, seed, segue, segue.observe), sessions)
 
 
 def served_by_popularity(settings: WorldSettings, seed: int, sessions: int) -> LoopReport:
     world = World(settings, seed)
-    return ClosedLoop(world, seed, Popular(world), lambda batch: None).run(sessions).report()
+    return served(ClosedLoop(world, seed, Popular(world), lambda batch: None), sessions)
 
 
 def test_listeners_are_served_better_the_longer_it_learns_and_better_than_by_popularity() -> None:
@@ -54,7 +62,7 @@ def test_closed_loop_gains_over_popularity_and_over_its_own_beginning() -> None:
         "Segue, last quarter over first": interval(rise),
     }
     for what, i in found.items():
-        print(f"{what}: {i.mean:+.3f} [{i.low:+.3f}, {i.high:+.3f}] (95 %, paired over {i.n} seeds)")
+        print(f"{what}: {i.value:+.3f} [{i.low:+.3f}, {i.high:+.3f}] (95 %, paired over 5 seeds)")
     assert all(i.low > 0.0 for i in found.values())
 
 
@@ -75,7 +83,7 @@ def test_all_that_happens_is_learned_from_and_nothing_is_shown_twice_within_the_
     counted = segue.partition.progress.counted
     shown = [slot for record in log if isinstance(record, Exposure) for slot in record.slots]
     assert counted["events"] == sum(isinstance(record, Event) for record in log)
-    assert counted["impressions"] == len(shown) == loop.outcome.shown
+    assert counted["impressions"] == len(shown) == sum(len(visit.items) for visit in loop.visits)
     assert "unjoined" not in counted and "implied_impressions" not in counted
     assert not {name for name in counted if name.startswith("rejected")}
     past: dict[tuple[str, str], int] = {}
@@ -94,7 +102,7 @@ def test_same_seed_same_lists_and_same_learner() -> None:
     for seed in (5, 5, 6):
         world = World(SMALL, 5)
         segue = Segue(world, seed, SegueSettings(model=ModelSettings(deep=False), recommend=RecommendSettings(explore_share=0.2)))
-        outcome = ClosedLoop(world, 5, segue, segue.observe).run(60)
-        runs.append((outcome.utility, segue.learner.digest()))
+        visits = ClosedLoop(world, 5, segue, segue.observe).run(60)
+        runs.append(([visit.utility for visit in visits], segue.learner.digest()))
     assert runs[0] == runs[1] != runs[2]
     assert np.isfinite(runs[0][0]).all()

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from replay.simulator.world import DAY_MS, HOUR_MS, Domain, Session, World, WorldSettings
+from replay.simulator.world import DAY_MS, Domain, Session, World, WorldSettings
 from streams.core.join.events import Action, Event
+from streams.core.join.keys import HOUR_MS
 
 
 def play(world: World, item: int, ts: int, listener: int = 0, action: Action = Action.PLAY) -> Event:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -9,14 +8,12 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from streams.core.join.events import Action, Event, Rejected, decode
-from streams.demo.listeners import ASKING, Heard, Listeners, Way
+from streams.clock import now_ms
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Event, Rejected
+from streams.demo.listeners import IN_FLIGHT, Activity, Listeners, Surface
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Script:
@@ -48,9 +45,7 @@ class Script:
         return acts
 
 
-async def listen(
-    script: Script, answer: Handler, take: Handler, seconds: float, rate: float, token: str | None = None, page_share: float = 0.0
-) -> Heard:
+async def listen(script: Script, answer: Handler, take: Handler, seconds: float, rate: float, page_share: float = 0.0) -> Activity:
     app = web.Application()
     app.router.add_post("/v1/recommendations", answer)
     app.router.add_post("/v1/pages", answer)
@@ -65,19 +60,17 @@ async def listen(
     stop = asyncio.Event()
     asyncio.get_running_loop().call_later(seconds, stop.set)
     try:
-        way = Way(script.ask, script.react)
-        listeners = Listeners(way, now_ms, rate, token, way if page_share else None, page_share)
-        return await listeners.run(f"http://127.0.0.1:{port}", stop)
+        surface = Surface(script.ask, script.react)
+        return await Listeners(surface, surface, rate, page_share).run(f"http://127.0.0.1:{port}", stop)
     finally:
         await runner.cleanup()
 
 
 def test_acts_are_sent_at_their_time_once_each_at_the_wanted_rate() -> None:
-    script, taken, asked, tokens = Script(), [], [], set()
+    script, taken, asked = Script(), [], []
 
     async def answer(request: web.Request) -> web.Response:
         asked.append(now_ms())
-        tokens.add(request.headers.get("authorization"))
         return web.json_response({"request_id": f"r{len(asked)}", "items": []})
 
     async def take(request: web.Request) -> web.Response:
@@ -89,13 +82,12 @@ def test_acts_are_sent_at_their_time_once_each_at_the_wanted_rate() -> None:
         return web.json_response({})
 
     last = 0
-    heard = asyncio.run(listen(script, answer, take, seconds=2.5, rate=200.0, token="secret"))  # noqa: S106
-    assert tokens == {"Bearer secret"}
-    assert heard.failed == 0
-    assert len(taken) - last <= heard.acts <= len(taken)  # the answer to one request may be under way when they stop
-    assert len(asked) - ASKING <= heard.lists <= len(asked)
-    known = [record for _, record in taken[: heard.acts]]
-    assert heard.actions == Counter(action for record in known for action in (record.action, *record.also))
+    activity = asyncio.run(listen(script, answer, take, seconds=2.5, rate=200.0))
+    assert activity.failed == 0
+    assert len(taken) - last <= activity.feedback <= len(taken)  # the answer to one request may be under surface when they stop
+    assert len(asked) - IN_FLIGHT <= activity.lists <= len(asked)
+    known = [record for _, record in taken[: activity.feedback]]
+    assert activity.actions == Counter(action for record in known for action in (record.action, *record.also))
     ids = [record.event_id for _, record in taken]
     assert len(set(ids)) == len(ids)
     assert all(record.ts <= at + 1 for at, record in taken)  # never before its time
@@ -103,7 +95,7 @@ def test_acts_are_sent_at_their_time_once_each_at_the_wanted_rate() -> None:
     assert 150 < 2 * len([at for at in asked if at - asked[0] > 1_000]) / 1.5 < 250  # 200 a second, two acts a list
 
 
-def test_a_service_that_is_away_is_asked_again_and_a_refused_batch_is_given_up() -> None:
+def test_a_service_that_is_asurface_is_asked_again_and_a_refused_batch_is_given_up() -> None:
     script, taken, refusals = Script(), [], [503, 503, 400]
 
     async def answer(request: web.Request) -> web.Response:
@@ -120,10 +112,10 @@ def test_a_service_that_is_away_is_asked_again_and_a_refused_batch_is_given_up()
         return web.json_response({})
 
     given_up: list[str | None] = []
-    heard = asyncio.run(listen(script, answer, take, seconds=2.5, rate=40.0))
-    assert heard.refused == {"503": 2, "400": 1} and heard.failed == 3 and "400" in heard.last_error
+    activity = asyncio.run(listen(script, answer, take, seconds=2.5, rate=40.0))
+    assert activity.failed == 3
     assert "e1" in given_up and not set(given_up) & set(taken)
-    assert len(taken) == len(set(taken)) == heard.acts > 0
+    assert len(taken) == len(set(taken)) == activity.feedback > 0
 
 
 def test_an_answer_that_is_no_answer_is_counted_and_listening_goes_on() -> None:
@@ -135,8 +127,8 @@ def test_an_answer_that_is_no_answer_is_counted_and_listening_goes_on() -> None:
     async def take(request: web.Request) -> web.Response:
         return web.json_response({})
 
-    heard = asyncio.run(listen(script, answer, take, seconds=1.0, rate=40.0))
-    assert heard.failed == 2 and heard.lists > 0 and heard.acts > 0
+    activity = asyncio.run(listen(script, answer, take, seconds=1.0, rate=40.0))
+    assert activity.failed == 2 and activity.lists > 0 and activity.feedback > 0
 
 
 def test_a_share_of_the_visits_is_to_pages_evenly_spread() -> None:
@@ -149,14 +141,14 @@ def test_a_share_of_the_visits_is_to_pages_evenly_spread() -> None:
     async def take(request: web.Request) -> web.Response:
         return web.json_response({})
 
-    heard = asyncio.run(listen(script, answer, take, seconds=1.0, rate=100.0, page_share=0.4))
+    activity = asyncio.run(listen(script, answer, take, seconds=1.0, rate=100.0, page_share=0.4))
     pages = [sum(path == "/v1/pages" for path in asked[:n]) for n in range(len(asked) + 1)]
     assert len(asked) > 5 and all(abs(pages[n] - 0.4 * n) < 2 for n in range(len(asked) + 1))  # one or two may overtake each other
-    assert 0 < heard.pages <= pages[-1] and heard.pages + heard.lists <= len(asked) <= heard.pages + heard.lists + ASKING
+    assert 0 < activity.pages <= pages[-1] and activity.pages + activity.lists <= len(asked) <= activity.pages + activity.lists + IN_FLIGHT
 
 
-@pytest.mark.parametrize(("rate", "share", "said"), [(0.0, 0.0, "above 0"), (1.0, 0.5, "page_share"), (1.0, 1.5, "page_share")])
-def test_a_rate_of_nothing_and_a_share_of_what_nobody_asks_for_are_refused(rate: float, share: float, said: str) -> None:
-    script = Script()
-    with pytest.raises(ValueError, match=said):
-        Listeners(Way(script.ask, script.react), now_ms, rate, page_share=share)
+@pytest.mark.parametrize(("rate", "share", "message"), [(0.0, 0.0, "above 0"), (1.0, -0.1, "page_share"), (1.0, 1.5, "page_share")])
+def test_a_rate_of_nothing_and_a_share_outside_of_0_to_1_are_refused(rate: float, share: float, message: str) -> None:
+    surface = Surface(Script().ask, Script().react)
+    with pytest.raises(ValueError, match=message):
+        Listeners(surface, surface, rate, share)

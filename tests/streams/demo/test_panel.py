@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from online_model.features import TASKS
-from streams.core.serving.variety import ALL, Variety
-from streams.demo.listeners import Heard
+from streams.core.serving.recommend import ALL
+from streams.core.serving.surfaces import Variety
+from streams.demo.listeners import Activity
 from streams.demo.panel import Facts, line, panel
 from streams.demo.readings import FADING_MS, FIGURES, POINTS, Readings
 from streams.status import LearnerStatus, PartitionStatus, StrategyStatus, SurfaceStatus, WorkerStatus
@@ -20,8 +21,9 @@ SURFACE = SurfaceStatus(
     revenue_weight=0.25,
     strategies={
         name: StrategyStatus(
-            rounds=100.0 + n, chance=n / 21, experience=0.2 + n / 100, revenue=0.5, value=0.25 + n / 100, value_error=0.031, ess=40.0 + n
-        )
+            rounds=100.0 + n, propensity=n / 21, experience=0.2 + n / 100, revenue=0.5,
+            value=0.25 + n / 100, value_error=0.031, ess=40.0 + n,
+        )  # fmt: skip
         for n, name in enumerate(ARMS)
     },
 )  # fmt: skip
@@ -55,25 +57,25 @@ def running() -> Readings:
         for record in records:
             readings.take(msgspec.json.encode(record))
     for at_ms, plays in ((0, 8_000), (60_000, 9_000)):
-        readings.hear(at_ms, {"play": plays, "skip": 7_000, "collect": plays * 31 // 1_000, "dislike": plays // 200})
+        readings.note_actions(at_ms, {"play": plays, "skip": 7_000, "collect": plays * 31 // 1_000, "dislike": plays // 200})
     return readings
 
 
-HEARD = Heard(lists=1_203, pages=1_204, acts=17_889)
+ACTIVITY = Activity(lists=1_203, pages=1_204, feedback=17_889)
 
 
 def drawn(
-    readings: Readings, heard: Heard, width: int, height: int = TERMINAL_LINES, passed_s: float = 144.0, **other: Any
+    readings: Readings, activity: Activity, width: int, height: int = TERMINAL_LINES, passed_s: float = 144.0, **other: Any
 ) -> list[str]:  # fmt: skip
     console = Console(width=width, file=io.StringIO(), legacy_windows=False)
     with console.capture() as capture:
-        console.print(panel(facts(**other), readings, heard, passed_s, width, height))
+        console.print(panel(facts(**other), readings, activity, passed_s, width, height))
     return capture.get().splitlines()
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 50), (120, 24), (120, 30)])
 def test_panel_fits_a_terminal_and_tells_all_figures(width: int, height: int) -> None:
-    lines = drawn(running(), HEARD, width, height)
+    lines = drawn(running(), ACTIVITY, width, height)
     assert len(lines) <= height and {len(line) for line in lines} == {width}
     told = "\n".join(lines)
     figures = ["201", "17,889 in all", "187", "180 ms", "390 ms", "3.1%", "5.0", "20 s", "0.589", "2:24", "2 records rejected"]
@@ -90,11 +92,11 @@ def test_strategies_that_find_no_room_are_those_drawn_least() -> None:
     assert readings.learner is not None
     both = {"page": SURFACE, "list": SURFACE}
     readings.learner = msgspec.structs.replace(readings.learner, surfaces=both)
-    told = drawn(readings, HEARD, 80)
+    told = drawn(readings, ACTIVITY, 80)
     assert len(told) == TERMINAL_LINES
     named = [line.split()[1:3] for line in told if "±" in line]
     assert named[:6] == [[surface, arm] for arm in ("fixed", "explore", "tail") for surface in ("page", "list")] and len(named) == 7
-    assert len([line for line in drawn(readings, HEARD, 80, 50) if "±" in line]) == 14
+    assert len([line for line in drawn(readings, ACTIVITY, 80, 50) if "±" in line]) == 14
 
 
 @pytest.mark.parametrize("width", [80, 104, 120, 132])
@@ -102,7 +104,7 @@ def test_what_strategies_earn_is_whole_and_their_revenue_is_told_where_there_is_
     readings = running()
     assert readings.learner is not None
     readings.learner = msgspec.structs.replace(readings.learner, surfaces={"page": SURFACE})
-    told = drawn(readings, HEARD, width, 50)
+    told = drawn(readings, ACTIVITY, width, 50)
     rows = [line for line in told if "±" in line]
     assert len(rows) == len(ARMS) and all(len(line) <= width for line in told)
     for n, row in enumerate(rows):
@@ -118,12 +120,12 @@ def varied(readings: Readings, looks: int = 12) -> Readings:
     for look in range(looks):
         of = {
             name: Variety(
-                shown=100 + look, categories_per_user=3.0 + look * (name == "tail"), overlap=0.125, distinct_items=1_000 + n,
+                impressions=100 + look, categories_per_user=3.0 + look * (name == "tail"), overlap=0.125, distinct_items=1_000 + n,
                 dislikes_per_1000_plays=None if name == "fixed" else 4.5,
             )
             for n, name in enumerate([ALL, *ARMS])
         }  # fmt: skip
-        readings.look(5_000 * (look + 1), lambda of=of: {"page": of})  # type: ignore[misc]
+        readings.note_variety(5_000 * (look + 1), lambda of=of: {"page": of})  # type: ignore[misc]
     return readings
 
 
@@ -135,7 +137,7 @@ def test_at_no_height_and_no_time_is_the_panel_higher_than_the_terminal(width: i
         readings.learner = msgspec.structs.replace(readings.learner, surfaces=surfaces)
         for height in range(TERMINAL_LINES, 52):
             for second in (0.0, 9.0, 13.0, 17.0):
-                assert len(drawn(readings, HEARD, width, height, passed_s=second)) <= height
+                assert len(drawn(readings, ACTIVITY, width, height, passed_s=second)) <= height
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 50), (120, 30), (132, 50)])
@@ -143,7 +145,7 @@ def test_by_turns_the_panel_shows_every_figure_of_every_strategy_with_its_curve(
     readings = varied(running())
     shown: dict[str, dict[str, list[str]]] = {}
     for second in range(60):
-        lines = drawn(readings, HEARD, width, height, passed_s=float(second))
+        lines = drawn(readings, ACTIVITY, width, height, passed_s=float(second))
         assert len(lines) <= height and {len(line) for line in lines} == {width}
         heads = [line.split()[1:-1] for line in lines if line.split()[1:-1] and set(line.split()[1:-1]) <= set(FIGURES)]
         for text in lines:
@@ -166,21 +168,21 @@ def test_curves_are_looked_at_every_five_seconds_and_bounded() -> None:
     asked: list[int] = []
     readings = running()
     for second in range(400):
-        readings.look(1_000 * second, lambda: asked.append(1) or {})  # type: ignore[func-returns-value]
+        readings.note_variety(1_000 * second, lambda: asked.append(1) or {})  # type: ignore[func-returns-value]
     assert len(asked) == 80 and len(readings.curves["page tail experience"]) == POINTS
     assert "page tail overlap" not in readings.curves  # nothing known of it
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_panel_of_a_run_that_has_just_begun_says_what_is_missing(width: int) -> None:
-    told = "\n".join(drawn(Readings(), Heard(), width, seconds=150.0))
+    told = "\n".join(drawn(Readings(), Activity(), width, seconds=150.0))
     assert "nothing scored yet" in told and "no strategy has earned anything yet" in told
     assert "0:06 to go" in told and "nan" not in told and "None" not in told
 
 
 def test_line_tells_the_same_figures() -> None:
-    assert line(running(), HEARD, 83.2) == (
+    assert line(running(), ACTIVITY, 83.2) == (
         "1:23  201 events/s  lag 3  187 examples/s  freshness p50 180 p99 390 ms  collect rate 3.1%  dislikes/1,000 plays 5.0"
         "  AUC full_play 0.589  collect 0.589  share 0.589  skip 0.589  dislike 0.589  pages most often fixed 29%"
     )
-    assert line(Readings(), Heard(), 3_661.0).startswith("1:01:01  0 events/s  lag –  0 examples/s  freshness p50 – p99 – ms")
+    assert line(Readings(), Activity(), 3_661.0).startswith("1:01:01  0 events/s  lag –  0 examples/s  freshness p50 – p99 – ms")

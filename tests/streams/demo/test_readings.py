@@ -97,22 +97,22 @@ def test_other_records_are_passed_over(other: bytes) -> None:
 
 def test_strategies_are_worth_what_they_are_in_the_open_hour_and_else_in_the_last_one_that_closed() -> None:
     def surface(rounds: float, value: float | None) -> SurfaceStatus:
-        one = StrategyStatus(rounds=rounds, chance=1.0, experience=0.3, revenue=0.1, value=value, value_error=None, ess=0.0)
+        one = StrategyStatus(rounds=rounds, propensity=1.0, experience=0.3, revenue=0.1, value=value, value_error=None, ess=0.0)
         return SurfaceStatus(revenue_weight=0.0, strategies={"tail": one})
 
-    def standing(page: SurfaceStatus) -> bytes:
-        told = msgspec.json.decode(learner(1, 10), type=LearnerStatus)
-        return msgspec.json.encode(msgspec.structs.replace(told, surfaces={"page": page, "list": surface(0.0, None)}))
+    def with_surfaces(page: SurfaceStatus) -> bytes:
+        status = msgspec.json.decode(learner(1, 10), type=LearnerStatus)
+        return msgspec.json.encode(msgspec.structs.replace(status, surfaces={"page": page, "list": surface(0.0, None)}))
 
     hour = StrategyValue(
         surface="page", strategy="tail", start_ms=0, end_ms=3_600_000, n=9, chosen=4, ess=3.5, experience=0.25, experience_error=0.02,
         experience_mean=0.2, revenue=0.0, revenue_error=0.0, revenue_mean=0.0, late=0,
     )  # fmt: skip
-    readings = read(standing(surface(9.0, 0.4)))
+    readings = read(with_surfaces(surface(9.0, 0.4)))
     assert set(readings.surfaces) == {"page"}  # no list was drawn a strategy for
     readings.take(msgspec.json.encode(hour))
     assert readings.surfaces["page"].strategies["tail"].value == 0.4
-    readings.take(standing(surface(9.0, None)))
+    readings.take(with_surfaces(surface(9.0, None)))
     told = readings.surfaces["page"].strategies["tail"]
     assert (told.value, told.value_error, told.ess, told.experience) == (0.25, 0.02, 3.5, 0.3)
 
@@ -125,10 +125,10 @@ def test_collects_are_per_play_and_dislikes_per_thousand() -> None:
 def test_shares_of_late_are_those_of_the_last_minute_taken_once_a_second() -> None:
     readings = Readings()
     assert readings.recent_shares() == (None, None)
-    readings.hear(0, {})
-    readings.hear(1_000, {"play": 100, "collect": 50})
-    readings.hear(1_500, {"play": 5_000})  # too soon
-    readings.hear(61_000, {"play": 300, "collect": 60, "dislike": 1})
+    readings.note_actions(0, {})
+    readings.note_actions(1_000, {"play": 100, "collect": 50})
+    readings.note_actions(1_500, {"play": 5_000})  # too soon
+    readings.note_actions(61_000, {"play": 300, "collect": 60, "dislike": 1})
     assert readings.recent_shares() == (10 / 200, 1000 * 1 / 200)
     assert list(readings.curves["collects"]) == [0.5, 0.05]
 

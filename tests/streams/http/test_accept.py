@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.join.events import Action, Event, ExposedItem, Exposure, Reason, decode
+from streams.core.join.decode import decode
+from streams.core.join.events import Action, Event, ExposedItem, Exposure, Reason
 from streams.core.join.items import Item
-from streams.http.accept import ARRAY_BYTES, ARRAY_RECORDS, Unusable, catalog, event_rows, events, item_rows, tombstone
+from streams.http.accept import Unusable, catalog, event_rows, events, item_rows, tombstone
+from streams.kafka_io.send import ARRAY_BYTES, ARRAY_RECORDS
 
 GOOD = {"ts": 1_000, "user_id": "u", "item_id": "i", "action": "play"}
 SHOWN = {"kind": "exposure", "ts": 1_000, "user_id": "u", "request_id": "r", "slots": [{"item_id": "i", "position": 0}]}

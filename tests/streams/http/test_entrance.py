@@ -4,17 +4,17 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import aiohttp
-import msgspec
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from streams.http import entrance
-from streams.http.entrance import Entrance, ExporterSettings, Receive, Scope, Send, ServiceSettings, loopback, respond
-from streams.http.server import CantListen, address, bind, serve
+from streams.http.entrance import Entrance
+from streams.http.server import address, bind, serve
 
 MB = 1 << 20
 BOUND = 1_000
@@ -30,7 +30,7 @@ async def opened(key: str = "", places: int = 4, hold: asyncio.Event | None = No
             await hold.wait()
         message = await receive()
         assert not message["more_body"]
-        await respond(send, 200, "text/plain", str(len(message["body"])).encode())
+        await PlainTextResponse(str(len(message["body"])))(scope, receive, send)
 
     made = Entrance(app, key, BOUND, places)
     listening = bind("127.0.0.1", 0, "test")
@@ -147,82 +147,6 @@ def test_token_is_asked_of_everybody_but_supervisors() -> None:
                     assert answer.status == 200
 
     asyncio.run(main())
-
-
-def test_what_is_under_way_when_the_end_comes_is_answered_and_nothing_new_is_taken() -> None:
-    async def main() -> None:
-        hold = asyncio.Event()
-        listening = bind("127.0.0.1", 0, "test")
-
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            await hold.wait()
-            await respond(send, 200, "text/plain", b"late")
-
-        made = Entrance(app)
-        running = asyncio.create_task(serve(made, listening))
-        host, port = address(listening)
-        async with aiohttp.ClientSession(f"http://{host}:{port}") as client:
-            waiting = asyncio.create_task(client.post("/v1/x"))
-            await until(lambda: made.in_flight == 1)
-            running.cancel()
-            await until(lambda: _refuses(host, port))
-            hold.set()
-            async with await waiting as answer:
-                assert await answer.text() == "late"
-        await asyncio.gather(running, return_exceptions=True)
-
-    asyncio.run(main())
-
-
-def _refuses(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((host, port)) != 0
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.8.8", "0.0.0.0", "::", "", "10.0.0.1", "example.org"])  # noqa: S104
-def test_only_loopback_may_do_without_a_token(host: str) -> None:
-    alone = host in ("127.0.0.1", "localhost", "::1", "127.8.8.8")
-    assert loopback(host) is alone
-    for settings in (ServiceSettings, ExporterSettings):
-        if alone:
-            settings(host=host)
-        else:
-            with pytest.raises(ValueError, match="token is empty"):
-                settings(host=host)
-        settings(host=host, token=KEY)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("token", "a b"), ("token", "ä"), ("port", 65_536), ("max_in_flight", 0), ("acknowledged_within_s", 0.0)]
-)
-def test_settings_that_cannot_work_are_refused(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match=name):
-        msgspec.structs.replace(ServiceSettings(), **{name: value})
-
-
-def test_small_parts_of_an_answer_leave_at_once() -> None:
-    """TCP_NODELAY is on for what asyncio accepts: without it, every answer in two parts waits 40 ms for the client's ACK."""
-
-    async def main() -> int:
-        seen: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            seen.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-            writer.close()
-
-        listening = bind("127.0.0.1", 0, "test")
-        async with await asyncio.start_server(accepted, sock=listening):
-            _, writer = await asyncio.open_connection(*address(listening))
-            writer.close()
-            return await seen
-
-    assert asyncio.run(main()) == 1
-
-
-def test_taken_address_is_named_with_the_way_out() -> None:
-    first = bind("127.0.0.1", 0, "service")
-    with first, pytest.raises(CantListen, match=r"127\.0\.0\.1:\d+: .*set service\.host and service\.port"):
-        bind(*address(first), "service")
 
 
 async def until(true: Callable[[], bool]) -> None:

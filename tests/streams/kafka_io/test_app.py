@@ -10,7 +10,7 @@ import time
 from tests.paths import ROOT
 
 NEVER_STARTS = """
-import asyncio, sys
+import asyncio
 from streams.kafka_io import app
 
 class Waiting:
@@ -22,7 +22,7 @@ class Waiting:
         print("stopped", flush=True)
 
 app.STOP_S = 0.5
-asyncio.run(app.run(Waiting()))
+app.run(Waiting)
 """
 
 

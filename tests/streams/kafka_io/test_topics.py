@@ -1,9 +1,15 @@
+"""Names and settings of topics, and what a broker has of them."""
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pytest
+from kafka import KafkaProducer
 
 from streams.kafka_io import topics
-from streams.kafka_io.topics import TopicSettings
+from streams.kafka_io.broker import EmbeddedBroker
+from streams.kafka_io.topics import TopicProblem, TopicSettings
 
 
 def test_murmur2_chooses_the_partitions_of_the_java_client() -> None:
@@ -35,3 +41,31 @@ def test_only_catalog_is_compacted_and_all_append_their_own_time() -> None:
 def test_a_prefix_that_kafka_would_refuse_is_refused_at_once(prefix: str) -> None:
     with pytest.raises(ValueError, match="prefix must be"):
         TopicSettings(prefix=prefix)
+
+
+@pytest.mark.broker
+def test_topics_are_made_once_and_a_changed_partition_count_is_refused(topic_settings: Callable[[int], TopicSettings]) -> None:
+    settings = topic_settings(2)
+    assert topics.create(settings) == []  # all were there
+    assert topics.check(settings) == []
+    other = TopicSettings(bootstrap=settings.bootstrap, prefix=settings.prefix, partitions=3)
+    with pytest.raises(TopicProblem, match=r"events: 2 partitions, wanted 3; the count is fixed"):
+        topics.create(other)
+
+
+@pytest.mark.broker
+def test_missing_topics_are_named(broker: EmbeddedBroker) -> None:
+    found = topics.check(TopicSettings(bootstrap=broker.bootstrap, prefix="nobody"))
+    assert len(found) == 8
+    assert found[0] == "topic nobody.events is missing; `segue topics --create` makes it"
+
+
+@pytest.mark.broker
+def test_arrival_is_the_brokers_time_and_a_topic_of_32_mb_takes_20_mb(broker: EmbeddedBroker) -> None:
+    settings = TopicSettings(bootstrap=broker.bootstrap, prefix="wide", partitions=1, max_event_bytes=32 << 20)
+    topics.create(settings)
+    producer = KafkaProducer(bootstrap_servers=broker.bootstrap, acks="all", max_request_size=33 << 20)
+    before = int(time.time() * 1000)
+    sent = producer.send(topics.names("wide").events, b"x" * (20 << 20), timestamp_ms=5).get(30)
+    producer.close()
+    assert before - 1000 <= sent.timestamp <= int(time.time() * 1000) + 1000

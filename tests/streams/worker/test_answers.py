@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import UserState
-from streams.core.serving.explain import Recent
+from streams.core.serving.explain import RecentTraces
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
+from streams.core.state.rows import UserState
 from streams.kafka_io.topics import TopicSettings
-from streams.worker.answers import Answers, _copied
+from streams.worker.answers import ServingThread, _copied
 from streams.worker.replica import Replica, ReplicaSettings
 from tests.streams.core.learning.test_learn import SMALL
 
@@ -46,17 +46,17 @@ def test_a_change_waits_for_the_list_that_is_being_made_and_not_for_those_behind
     async def main() -> None:
         with ThreadPoolExecutor(1) as thread:
             model = Replica(TopicSettings(), ReplicaSettings(), SMALL, thread=thread)
-            answers = Answers(RecommendSettings(), PageSettings(), PartitionSettings(), model, thread, Recent(1, 1_000))
-            asking = [asyncio.create_task(answers._made(make, name)) for name in ("first", "second", "third", "fourth")]
+            serving = ServingThread(RecommendSettings(), PageSettings(), PartitionSettings(), model, thread, RecentTraces(1, 1_000))
+            requests = [asyncio.create_task(serving._request(make, name)) for name in ("first", "second", "third", "fourth")]
             await asyncio.sleep(0)
-            turn = asyncio.create_task(answers.turn())
-            asking[2].cancel()  # who asked is gone
-            answers._later(done.append, "change")  # as items, popularity, and versions of the model come
+            turn = asyncio.create_task(serving.turn())
+            requests[2].cancel()  # its client is gone
+            serving._submit(done.append, "change")  # as items, popularity, and versions of the model come
             free.set()
             await turn
             assert done[:1] == ["first"]
-            assert await asking[3] == "fourth"
-            await answers.turn()  # nothing is being made: nobody waits
+            assert await requests[3] == "fourth"
+            await serving.turn()  # nothing is being made: nobody waits
 
     asyncio.run(main())
     assert done == ["first", "change", "second", "fourth"]

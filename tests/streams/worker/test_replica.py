@@ -1,4 +1,4 @@
-"""A copy of the model behind a line of lists: what came together is applied together, in any cut the same, and what is missing is found."""
+"""A replica of the model: deltas that came together are applied together, any cut gives the same, a missing one is found."""
 from __future__ import annotations
 
 import asyncio
@@ -54,9 +54,9 @@ def records(updates: Sequence[Claim | Beat | Delta]) -> list[Any]:
 
 
 async def begun(folder: Path, thread: ThreadPoolExecutor) -> Replica:
-    copy = Replica(TopicSettings(), ReplicaSettings(checkpoint_dir=str(folder)), SMALL, thread=thread)
-    await copy._load()
-    return copy
+    replica = Replica(TopicSettings(), ReplicaSettings(checkpoint_dir=str(folder)), SMALL, thread=thread)
+    await replica._load()
+    return replica
 
 
 def asked() -> Batch:
@@ -71,35 +71,43 @@ def test_versions_that_came_together_wait_in_line_together_and_give_the_learners
 
     async def main() -> Replica:
         with Counting() as thread:
-            copy = await begun(tmp_path, thread)
+            replica = await begun(tmp_path, thread)
             before, at = thread.submitted, 0
             for n in cuts:
-                await copy._take(records([Beat(EPOCH, at), *deltas[at : at + n], *deltas[max(at - 1, 0) : at]]))  # an old one comes again
+                await replica._handle(
+                    records([Beat(EPOCH, at), *deltas[at : at + n], *deltas[max(at - 1, 0) : at]])
+                )  # an old one comes again
                 at += n
             assert thread.submitted - before == sum(-(-n // TOGETHER) for n in cuts)
-            return copy
+            return replica
 
-    copy = asyncio.run(main())
-    assert (copy.version, copy.watermark_ms, copy.applied, copy.loads, copy.stale) == (made.version, made.watermark_ms, N, 1, False)
-    assert (copy.measured, len(copy.freshness_ms)) == (2 * N, 2 * N)
-    np.testing.assert_array_equal(copy.predict(asked()).logits, made.trainer.predict(asked()).logits)
+    replica = asyncio.run(main())
+    assert (replica.version, replica.watermark_ms, replica.applied, replica.loads, replica.stale) == (
+        made.version,
+        made.watermark_ms,
+        N,
+        1,
+        False,
+    )
+    assert (replica.measured, len(replica.freshness_ms)) == (2 * N, 2 * N)
+    np.testing.assert_array_equal(replica.predict(asked()).logits, made.trainer.predict(asked()).logits)
 
 
-def test_a_version_that_is_missing_is_found_in_a_checkpoint_or_the_copy_says_that_it_is_behind(tmp_path: Path) -> None:
+def test_a_version_that_is_missing_is_found_in_a_checkpoint_or_the_replica_says_that_it_is_behind(tmp_path: Path) -> None:
     made = learner()
     save(made, tmp_path)
     deltas = [step(made) for _ in range(4)]
 
     async def main() -> None:
         with Counting() as thread:
-            copy = await begun(tmp_path, thread)
-            await copy._take(records([deltas[0], deltas[2], deltas[3]]))  # the second is lost, and no checkpoint has it
-            assert (copy.version, copy.stale, copy.applied) == (0, True, 1)  # as the checkpoint has it
+            replica = await begun(tmp_path, thread)
+            await replica._handle(records([deltas[0], deltas[2], deltas[3]]))  # the second is lost, and no checkpoint has it
+            assert (replica.version, replica.stale, replica.applied) == (0, True, 1)  # as the checkpoint has it
             save(made, tmp_path)
             last = [step(made), step(made)]
-            await copy._take(records(last))
-            assert (copy.version, copy.stale, copy.applied) == (6, False, 3)
-            np.testing.assert_array_equal(copy.predict(asked()).logits, made.trainer.predict(asked()).logits)
+            await replica._handle(records(last))
+            assert (replica.version, replica.stale, replica.applied) == (6, False, 3)
+            np.testing.assert_array_equal(replica.predict(asked()).logits, made.trainer.predict(asked()).logits)
 
     asyncio.run(main())
 
@@ -114,11 +122,11 @@ def test_what_a_learner_said_before_another_took_over_is_applied_before_the_othe
 
     async def main() -> None:
         with Counting() as thread:
-            copy = await begun(tmp_path, thread)
+            replica = await begun(tmp_path, thread)
             claim = records([first, Claim(base, 1, "other")])
             ours = Delta(101, theirs.first, theirs.version, theirs.watermark_ms, theirs.arrivals_ms, theirs.rows)
-            await copy._take(claim + records([ours, late]))  # its claim lies at offset 101; the last is of the reign before
-            assert (copy.epoch, copy.version, copy.applied, copy.stale) == (101, 2, 2, False)
-            np.testing.assert_array_equal(copy.predict(asked()).logits, made.trainer.predict(asked()).logits)
+            await replica._handle(claim + records([ours, late]))  # its claim lies at offset 101; the last is of the reign before
+            assert (replica.epoch, replica.version, replica.applied, replica.stale) == (101, 2, 2, False)
+            np.testing.assert_array_equal(replica.predict(asked()).logits, made.trainer.predict(asked()).logits)
 
     asyncio.run(main())

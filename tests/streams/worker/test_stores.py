@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rocksdict import Rdict
 
-from streams.core.join.state import Table
-from streams.worker.stores import PartitionStore, PopularityStore, StoreError, StoreSettings, partition_path
+from streams.core.state.tables import Table
+from streams.worker.stores import FAMILIES, ITEM_TABLES, PartitionStore, PopularityStore, Store, StoreError, StoreSettings, partition_path
 from tests.paths import ROOT
 
 
@@ -19,12 +20,12 @@ def _open(path: Path, about: dict[str, object] | None = None) -> PartitionStore:
 
 def test_a_flush_is_found_whole_after_reopening(tmp_path: Path) -> None:
     store = _open(tmp_path / "p")
-    assert (store.stored, store.fresh) == (-1, True)
+    assert (store.stored, store.new) == (-1, True)
     keys = store.commit({"users": [(b"u", b"1")], "dedupe": [(b"d", b"2")]}, [b"first", b"second"], 41)
     store.close()
 
     store = _open(tmp_path / "p")
-    assert (store.stored, store.fresh) == (41, False)
+    assert (store.stored, store.new) == (41, False)
     assert store.source("users").get([b"u", b"v"]) == [b"1", None]
     assert store.outbox() == list(zip(keys, [b"first", b"second"], strict=True))
     store.close()
@@ -64,6 +65,24 @@ def test_a_store_in_use_is_refused_by_name(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_store_of_the_first_format_is_refused_by_name_and_left_as_it_was(tmp_path: Path) -> None:
+    """The first format had no table of co-listening, neither in a partition's store nor in that of the other partitions' parts."""
+    for name, families in (("p", ("users", "pending", "dedupe", "popularity", "meta", "outbox")), ("w", ("parts", "marks"))):
+        store = Store(tmp_path / name, families, StoreSettings())
+        store.close()
+        with pytest.raises(StoreError, match=f"{name} has format 1, this version reads 2; .*move it away"):
+            _open(tmp_path / name) if name == "p" else PopularityStore(tmp_path / name, StoreSettings())
+        assert set(Rdict.list_cf(str(tmp_path / name))) == {"default", *families}
+
+
+def test_a_store_of_a_later_format_is_refused_by_name(tmp_path: Path) -> None:
+    store = Store(tmp_path / "p", FAMILIES, StoreSettings())
+    store.write({"meta": [(b"\x00format", b"3")]})
+    store.close()
+    with pytest.raises(StoreError, match="p has format 3, this version reads 2"):
+        _open(tmp_path / "p")
+
+
 def test_a_damaged_store_is_refused_by_name(tmp_path: Path) -> None:
     store = _open(tmp_path / "p")
     store.commit({"users": [(b"u", b"1")]}, [], 1)
@@ -72,17 +91,6 @@ def test_a_damaged_store_is_refused_by_name(tmp_path: Path) -> None:
         manifest.write_bytes(b"garbage")
     with pytest.raises(StoreError, match="p can't be read: Corruption"):
         _open(tmp_path / "p")
-
-
-def test_a_snapshot_is_the_state_at_its_offset(tmp_path: Path) -> None:
-    store = _open(tmp_path / "p")
-    store.commit({"users": [(b"u", b"1")]}, [], 5)
-    store.snapshot(tmp_path / "copy")
-    store.commit({"users": [(b"u", b"2")]}, [], 6)
-    store.close()
-    copy = _open(tmp_path / "copy")
-    assert (copy.stored, copy.source("users").get([b"u"])) == (5, [b"1"])
-    copy.close()
 
 
 def test_every_flush_before_sigkill_is_there_after_it(tmp_path: Path) -> None:
@@ -112,13 +120,15 @@ def test_every_flush_before_sigkill_is_there_after_it(tmp_path: Path) -> None:
 
 def test_popularity_parts_and_their_marks_are_written_as_one(tmp_path: Path) -> None:
     store = PopularityStore(tmp_path / "p", StoreSettings())
-    store.write({0: [(b"item", b"a")], 2: [(b"item", b"b")]}, {0: 10, 2: 20}, {0: 3, 1: 0})
+    rows = {0: [(b"item", b"a")], 2: [(b"item", b"b")]}
+    store.write({"popularity": rows, "co_listening": {2: [(b"item", b"c")]}}, {0: 10, 2: 20}, {0: 3, 1: 0})
     store.close()
     store = PopularityStore(tmp_path / "p", StoreSettings())
-    assert store.marks == {0: 10, 2: 20}
+    assert store.newest_folded == {0: 10, 2: 20}
     assert store.next_offsets == {0: 3, 1: 0}
-    tables = {p: Table(bytes, bytes, store.part(p)) for p in range(3)}
-    assert [tables[p].get(b"item") for p in range(3)] == [b"a", None, b"b"]
+    tables = [[Table(bytes, bytes, store.part(name, p)) for p in range(3)] for name in ITEM_TABLES]
+    assert [[table.get(b"item") for table in of] for of in tables] == [[b"a", None, b"b"], [None, None, b"c"]]
+    assert list(store.rows("co_listening")) == [(b"item", b"c")]
     store.close()
 
 

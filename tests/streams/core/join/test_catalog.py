@@ -16,7 +16,7 @@ def test_an_item_is_known_by_its_keys_and_the_newest_is_the_one() -> None:
     categories = (keys.key("category", "jazz"), keys.key("category", "live"))
     assert (known.category, known.categories) == (categories[0], categories)
     assert (known.domain, known.features) == (keys.key("domain", "song"), keys.bag("item", [("bpm", 90), ("key", "C")]))
-    assert (len(catalog), list(catalog)) == (1, [known])
+    assert (len(catalog), list(catalog.values())) == (1, [known])
 
 
 def test_what_an_item_does_not_say_is_key_0() -> None:

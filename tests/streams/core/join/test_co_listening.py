@@ -1,7 +1,7 @@
 """What is played right after what: by hand, against decayed counts in plain loops, and as candidates of a list."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pytest
@@ -11,14 +11,24 @@ from hypothesis import strategies as st
 from online_model.batch import Batch
 from online_model.features import FIELDS
 from online_model.history import COLLECT, FULL_PLAY, append
+from online_model.popularity import increments, of_item
 from online_model.trainer import Prediction
+from replay.simulator.open_loop import simulate_log
+from replay.simulator.world import WorldSettings
 from streams.core.join import co_listening
+from streams.core.join.catalog import Catalog
 from streams.core.join.co_listening import EACH, HALF_LIFE_MS, CoListening
+from streams.core.join.decode import decode
 from streams.core.join.events import Event
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived
+from streams.core.join.settings import PartitionSettings
 from streams.core.serving.recommend import RecommendSettings
-from tests.streams.core.serving.test_candidates import shelves_of
+from streams.core.state.digest import digest
+from streams.core.state.tables import Row, Tables
+from tests.streams.core.serving.test_catalog_index import catalog_index_of
 from tests.streams.core.serving.test_recommend import START, House, by_name, event, k
 
 DAY = 24 * HOUR_MS
@@ -62,7 +72,6 @@ def test_of_too_many_followers_the_rarest_goes() -> None:
     row = co_listening.add(row, 99, START + DAY)
     assert set(counts(row, START)) == {*range(2, EACH + 1), 99}
     assert set(counts(co_listening.merge([row, folded([(7, START + 40 * DAY), (200, START)])]), START)) == {*range(2, EACH + 1), 99}
-    assert co_listening.item(co_listening.key(77)) == 77 and co_listening.item(b"12345678") is None
 
 
 @pytest.mark.parametrize(
@@ -179,12 +188,39 @@ def test_skips_collects_of_what_plays_and_what_was_undone_lead_nowhere() -> None
         event("uncollect", "a", at=START + 3_000), event("play", "c", at=START + 4_000, full=True),
     ]  # fmt: skip
     house.take(*acts)
-    assert list(house.catalog_index.followers.after([k("a")])) == [k("c")]
-    assert list(house.catalog_index.followers.after([k("b")])) == list(house.catalog_index.followers.after([k("c")])) == []
+    assert list(house.catalog_index.co_listening.after([k("a")])) == [k("c")]
+    assert list(house.catalog_index.co_listening.after([k("b")])) == list(house.catalog_index.co_listening.after([k("c")])) == []
 
 
 def test_a_deleted_item_is_followed_by_nothing() -> None:
-    catalog_index = shelves_of(Item(item_id="a"), Item(item_id="b"))
-    catalog_index.followers.add(k("a"), k("b"), START)
+    catalog_index = catalog_index_of(Item(item_id="a"), Item(item_id="b"))
+    catalog_index.co_listening.add(k("a"), k("b"), START)
     catalog_index.delete(k("a"))
-    assert list(catalog_index.followers.after([k("a")])) == []
+    assert list(catalog_index.co_listening.after([k("a")])) == []
+
+
+def rows_of_the_first_format(popularity: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+    """Reads `popularity` as the first format wrote it: rows of items, and co-listening rows under `f` and the item's key."""
+    rows = list(popularity)
+    return [row for row in rows if len(row[0]) == 8], [(key[1:], row) for key, row in rows if len(key) == 9 and key[:1] == b"f"]
+
+
+def test_the_rows_of_the_first_format_are_those_of_the_two_tables() -> None:
+    """The first format's writer is the rule that both were folded by, with its keys; its digest is what the last version with it gave."""
+    partition = Partition(PartitionSettings(), Tables.over(), Catalog())
+    decay, first, rejected = of_item(), dict[bytes, bytes](), 0
+    for n, line in enumerate(simulate_log(WorldSettings(), 1_000, seed=3)):
+        effects = partition.apply([Arrived(n, i, getattr(r, "ts", 0), r, f"{n}-{i}") for i, r in enumerate(decode(line.rstrip(b"\n")))])
+        rejected += len(effects.dead)
+        for one in effects.popularity:
+            key = one.item.to_bytes(8, "big")
+            first[key] = decay.add(first.get(key), one.ts, increments(one.mask, one.sign))
+            if one.after:
+                key = b"f" + one.after.to_bytes(8, "big")
+                first[key] = co_listening.add(first.get(key), one.item, one.ts)
+    popularity, followers = rows_of_the_first_format(first.items())
+    assert dict(popularity) == dict(partition.tables.popularity.rows())
+    assert dict(followers) == dict(partition.tables.co_listening.rows())
+    assert (rejected, len(popularity), len(followers)) == (0, 272, 178)
+    empty: dict[str, Iterable[Row]] = dict.fromkeys(partition.tables.named(), ())
+    assert digest(empty | {"popularity": first.items()})["popularity"] == "2281e509f04d64cb60fcdcf3300b7687"

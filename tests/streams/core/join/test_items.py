@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from streams.core.join.events import MAX_ARRAY, Reason, Rejected
+from streams.core.join.decode import MAX_ARRAY
+from streams.core.join.events import Reason, Rejected
 from streams.core.join.items import Item, decode
 
 GOOD = Item(item_id="i", artist_id="a", categories=("jazz",), features={"bpm": 120})

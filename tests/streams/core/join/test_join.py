@@ -17,12 +17,12 @@ from online_model.popularity import EXPOSURE, POPULAR, Increment
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event, ExposedItem, Exposure, Tick
-from streams.core.join.items import Item
-from streams.core.join.join import MAX_CHANGES, MAX_SLOTS, MAX_WAITING
-from streams.core.join.partition import SHOWN_ROW, Partition
+from streams.core.join.join import MAX_EXPOSURES, MAX_REVERSALS, MAX_WAITING
+from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Effects, Outgoing
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
+from streams.core.join.state_update import EXPOSED_ROW
+from streams.core.state.tables import Tables
 from tests import strategies
 from tests.oracles.join import Behaviour, Known, Labels, Shown, Story
 from tests.strategies import LOG_START
@@ -66,7 +66,7 @@ def heard(out: Iterable[Outgoing]) -> list[Shown]:
     slots: dict[int, Shown] = {}
     for o in out:
         match o.record:
-            case Example(id=slot, ts=ts, arrival_ms=arrival, labels=mask, weight=weight, features=f):
+            case Example(id=slot, ts=ts, arrival_ms=arrival, labels=mask, sampling_rate=weight, features=f):
                 assert slot not in slots
                 assert weight == 1.0
                 user, item = (int.from_bytes(f.fields[8 * n : 8 * n + 8], "little") for n in (0, 1))
@@ -87,7 +87,8 @@ def known(f: Features, called: dict[int, str]) -> Known:
     codes = {code: what for what, code in BEHAVIOURS.items()}
     domains = {keys.key("domain", name): name for name in ("song", "video")} | {0: ""}
     families = (
-        [(called[i], ts, domains[place], codes[code]) for i, ts, place, code in history.rows(h).tolist()] for h in (f.positive, f.negative)
+        [(called[i], ts, domains[place], codes[code]) for i, ts, place, code in np.frombuffer(h, history.BEHAVIOUR).tolist()]
+        for h in (f.positive, f.negative)
     )
     assert f.related == b""  # nor an artist or a category
     counts = {scope: row.tolist() for scope, row in zip(SCOPES, np.frombuffer(f.counts, "<f4").reshape(len(SCOPES), -1), strict=True)}
@@ -120,7 +121,7 @@ def told(slots: Iterable[Shown]) -> Counter[object]:
 
 def earned(out: Iterable[Outgoing]) -> Counter[object]:
     """What the learner was told of lists whose strategy was chosen."""
-    users, lists = {keys.key("user", u): u for u in "uv"}, {keys.once("request", r): f"request {r}" for r in "rs"}
+    users, lists = {keys.key("user", u): u for u in "uv"}, {keys.uncached("request", r): f"request {r}" for r in "rs"}
     rewards = [o.record for o in out if isinstance(o.record, Reward)]
     for r in rewards:
         assert (r.surface, r.arms, r.chances, r.segment, r.activity, r.domain) == ("page", ["a", "b", "c"], [0.25, 0.75, 0.0], 3, 1.5, 7)
@@ -131,8 +132,8 @@ def behaviours(partition: Partition, user: str, domain: str, family: int) -> lis
     """Item, time and code of a domain's rows, all of which name the domain."""
     state = partition.user(keys.key("user", user))
     rows = state.histories.get(keys.key("domain", domain) if domain else 0, (b"", b""))[family] if state else b""
-    assert {row[2] for row in history.rows(rows).tolist()} <= {keys.key("domain", domain) if domain else 0}
-    return [(item, ts, code) for item, ts, _, code in history.rows(rows).tolist()]
+    assert {row[2] for row in np.frombuffer(rows, history.BEHAVIOUR).tolist()} <= {keys.key("domain", domain) if domain else 0}
+    return [(item, ts, code) for item, ts, _, code in np.frombuffer(rows, history.BEHAVIOUR).tolist()]
 
 
 @settings(max_examples=400)
@@ -164,7 +165,7 @@ def test_a_partition_tells_the_story_that_loops_tell(log: Log) -> None:
     for user, lately in wanted.lately.items():
         state = partition.user(keys.key("user", user))
         assert state is not None
-        assert list(SHOWN_ROW.iter_unpack(state.shown)) == [(keys.key("item", item), ts) for item, ts in lately]
+        assert list(EXPOSED_ROW.iter_unpack(state.exposed)) == [(keys.key("item", item), ts) for item, ts in lately]
 
 
 @given(strategies.logs(), st.sampled_from([0.2, 0.5, 0.9]))
@@ -180,7 +181,7 @@ def test_at_a_lower_rate_exposures_without_an_act_are_left_out_by_their_id_and_n
                 assert o.record.labels == 0
                 out.add(slot)
             case Example(arrival_ms=0):
-                wanted.append(msgspec.structs.replace(o.record, weight=rate))
+                wanted.append(msgspec.structs.replace(o.record, sampling_rate=rate))
             case Closed(ts=ts, ids=ids, labels=masks, shown_before_ms=before):
                 kept = [(i, mask) for i, mask in zip(ids, masks, strict=True) if i not in out]
                 wanted.append(Closed(ts, [i for i, _ in kept], [mask for _, mask in kept], before, len(ids) - len(kept)))
@@ -197,7 +198,7 @@ def test_about_the_rate_of_many_exposures_is_drawn_whatever_the_rate() -> None:
     made = sum(isinstance(o.record, Example) for o in effects.examples)
     assert abs(made - 60) < 4 * (200 * 0.3 * 0.7) ** 0.5
     with pytest.raises(ValueError, match="negative_rate"):
-        PartitionSettings(negative_rate=0.0)
+        msgspec.convert({"negative_rate": 0.0}, PartitionSettings)
 
 
 @given(strategies.logs(size=12))
@@ -269,45 +270,16 @@ def test_items_of_one_list_do_not_count_each_other_and_single_impressions_do() -
     assert user_exposures == [0.0, 1.0]
 
 
-def test_what_the_catalog_knows_when_an_item_is_shown_is_in_its_features() -> None:
-    catalog = Catalog()
-    item = Item(item_id="i", artist_id="a", categories=("c", "d"), domain="song", published_ts=LOG_START - 5_000, features={"bpm": 90})
-    catalog.put(item)
-    _, effects = applied(log_of(at(0, "play", module="m", position=3)), catalog=catalog)
-    catalog.delete("i")
-    example = effects.examples[0].record
-    assert isinstance(example, Example)
-    hour = keys.hour_of_week(LOG_START // 3_600_000)
-    wanted = [keys.key(f, v) for f, v in (("user", "u"), ("item", "i"), ("artist", "a"), ("category", "c"))]
-    wanted += [hour, keys.key("domain", "song"), keys.key("module", "m"), keys.position(3)]
-    assert memoryview(example.features.fields).cast("Q").tolist() == wanted
-    assert example.features.age_s == 5.0
-    assert example.features.item_features == keys.value("item", "bpm", 90)
-    _, effects = applied(log_of(at(0, "play")), catalog=catalog)  # forgotten since: unknown again
-    example = effects.examples[0].record
-    assert isinstance(example, Example)
-    assert memoryview(example.features.fields).cast("Q").tolist() == [wanted[0], wanted[1], 0, 0, hour, 0, 0, 0]
-    assert example.features.age_s == -1.0
-
-
-def test_context_and_the_users_attributes_are_two_bags() -> None:
-    context: dict[str, str | int | float] = {"device": "phone", "user.age": 30, "user": "x", "hour": 7}
-    for given_, device, user in ((context, ["device", "hour", "user"], ["user.age"]), ({"user.age": 30}, [], ["user.age"])):
-        _, effects = applied(log_of(at(0, "play", context=given_)))
-        example = effects.examples[0].record
-        assert isinstance(example, Example)
-        assert example.features.context == keys.bag("context", [(name, given_[name]) for name in device])
-        assert example.features.user_attributes == keys.bag("user", [(name, given_[name]) for name in user])
-
-
 def test_a_finger_that_taps_collect_on_and_off_is_not_endless_evidence() -> None:
     taps = [at(1 + n / 100, "uncollect" if n % 2 else "collect", request_id="r") for n in range(30)]
     _, effects = applied(log_of(at(0, "play", also=(Action.IMPRESSION,), request_id="r"), *taps))
-    assert [sign for _, sign, _, _ in heard(effects.examples)[0].reversals] == [1, -1] * (MAX_CHANGES // 2)
+    assert [sign for _, sign, _, _ in heard(effects.examples)[0].reversals] == [1, -1] * (MAX_REVERSALS // 2)
 
 
 def test_a_list_keeps_its_newest_200_items_and_closes_the_others() -> None:
-    shown = [Event(ts=LOG_START + n, user_id="u", item_id=f"x{n}", action=Action.IMPRESSION, request_id="r") for n in range(MAX_SLOTS + 2)]
+    shown = [
+        Event(ts=LOG_START + n, user_id="u", item_id=f"x{n}", action=Action.IMPRESSION, request_id="r") for n in range(MAX_EXPOSURES + 2)
+    ]
     partition, effects = applied(log_of(*shown))
     assert [type(o.record) for o in effects.examples] == [Example, Closed, Example, Closed]  # of x0 and x1
     partition.apply([Arrived(900, 0, LOG_START, at(1, "skip", "x0", request_id="r"), "late to it")])

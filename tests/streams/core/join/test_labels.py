@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from online_model import history
 from online_model.features import TASKS
 from streams.core.join.events import Action, Event
-from streams.core.join.labels import Meaning, meaning
+from streams.core.join.labels import Feedback, interpret
 from streams.core.join.settings import PartitionSettings
 
 IM, P, S, C, SH, D, U = (
@@ -17,11 +17,11 @@ IM, P, S, C, SH, D, U = (
 SETTINGS = PartitionSettings()
 
 
-def of(*actions: Action, **more: object) -> Meaning:
-    return meaning(Event(ts=0, user_id="u", item_id="i", action=actions[0], also=actions[1:], **more), SETTINGS)  # type: ignore[arg-type]
+def of(*actions: Action, **more: object) -> Feedback:
+    return interpret(Event(ts=0, user_id="u", item_id="i", action=actions[0], also=actions[1:], **more), SETTINGS)  # type: ignore[arg-type]
 
 
-def said(found: Meaning) -> tuple[set[str], int, int]:
+def said(found: Feedback) -> tuple[set[str], int, int]:
     return {task for bit, task in enumerate(TASKS) if found.mask >> bit & 1}, found.positive, found.negative
 
 
@@ -71,7 +71,7 @@ def test_a_play_is_full_partial_or_nothing(more: dict[str, object], labels: set[
 
 
 def test_which_acts_resolve_are_popular_come_late_or_take_back() -> None:
-    table = {a: (m.impression, m.resolving, m.later, m.undo, bool(m.popular)) for a in Action for m in (of(a),)}
+    table = {a: (m.impression, m.resolving, m.delayed, m.undo, bool(m.popular)) for a in Action for m in (of(a),)}
     assert table == {
         IM: (True, False, False, False, False),
         P: (False, True, False, False, True),
@@ -81,7 +81,7 @@ def test_which_acts_resolve_are_popular_come_late_or_take_back() -> None:
         D: (False, True, True, False, False),
         U: (False, False, True, True, False),
     }
-    assert of(C, P).later is False  # a play belongs to what is shown now
+    assert of(C, P).delayed is False  # a play belongs to what is shown now
 
 
 @given(st.lists(st.sampled_from(list(Action)), min_size=1, max_size=8), st.randoms(use_true_random=False))
@@ -95,6 +95,6 @@ def test_order_and_repetition_of_actions_say_nothing(actions: list[Action], rand
 def test_the_ratios_are_settings(one: float, other: float, played: int, length: int) -> None:
     partial, full = sorted((one, other))
     event = Event(ts=0, user_id="u", item_id="i", action=P, played_ms=played, duration_ms=length)
-    found = meaning(event, PartitionSettings(partial_play_ratio=partial, full_play_ratio=full)).positive
+    found = interpret(event, PartitionSettings(partial_play_ratio=partial, full_play_ratio=full)).positive
     ratio = played / length
     assert found == (history.FULL_PLAY if ratio >= full else history.PARTIAL_PLAY if ratio >= partial else 0)

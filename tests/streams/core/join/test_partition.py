@@ -7,18 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_model import history
 from online_model.features import TASKS, Closed, Example, Reversal
 from online_model.features import Tick as LearnerTick
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event, ExposedItem, Exposure, LogBegin, Reason, Tick
 from streams.core.join.events import Record as WireRecord
-from streams.core.join.items import Item
-from streams.core.join.partition import SHOWN_ROW, Partition
+from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables, digest
+from streams.core.state.digest import digest
+from streams.core.state.tables import Tables
 from tests.strategies import CHOICE
 
 MINUTE = 60_000
@@ -130,27 +129,9 @@ def test_a_tick_goes_on_to_the_learner_at_the_watermark_and_is_no_event() -> Non
     assert partition.progress.counted["events"] == 1
 
 
-def test_a_users_state_is_bounded_and_the_least_recently_changed_gives_way() -> None:
-    limits = PartitionSettings(domain_limit=3, category_limit=3, history_limit=2, shown_limit=4)
-    catalog = Catalog()
-    for n in range(9):
-        catalog.put(Item(item_id=f"i{n}", categories=(f"c{n}",)))
-    partition = Partition(limits, Tables.over(), catalog)
-    order = [0, 1, 2, 3, 1, 1, 1, 4, 5]
-    partition.apply(arrived([event(n, "play", f"i{k}", domain=f"d{k}") for n, k in enumerate(order)]))
-    state = partition.user(keys.key("user", "u"))
-    assert state is not None
-    newest = [1, 4, 5]
-    assert list(state.by_domain) == list(state.histories) == [keys.key("domain", f"d{k}") for k in newest]
-    assert list(state.by_category) == [keys.key("category", f"c{k}") for k in newest]
-    assert [len(positive) // history.ROW for positive, _ in state.histories.values()] == [2, 1, 1]
-    shown = [item for item, _ in SHOWN_ROW.iter_unpack(state.shown)]
-    assert shown == [keys.key("item", f"i{k}") for k in (2, 3, 4, 5)]  # i1 was shown once
-
-
 PAGES = st.builds(
     lambda minute, items, user, request, strategy: Exposure(
-        ts=START + int(minute * MINUTE), user_id=user, request_id=request, strategy=strategy, choice=CHOICE if strategy else None,
+        ts=START + int(minute * MINUTE), user_id=user, request_id=request, strategy=strategy, arm_draw=CHOICE if strategy else None,
         slots=tuple(ExposedItem(item_id=item, position=n, monetization=0.5) for n, item in enumerate(items)),
     ),
     st.floats(0, 40), st.lists(st.sampled_from("ijk"), min_size=1, max_size=3), st.sampled_from("uv"), st.sampled_from("rs"),

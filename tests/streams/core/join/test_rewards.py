@@ -13,11 +13,11 @@ from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.rewards import RewardSettings
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
+from streams.core.state.tables import Tables
 
 MINUTE = 60_000
 START = 1_700_000_000_000
-CHOICE = ArmDraw(surface="page", arms=("tail", "fixed"), chances=(0.2, 0.8), segment=3, activity=2.5, domain=9)
+CHOICE = ArmDraw(surface="page", arms=("tail", "fixed"), propensities=(0.2, 0.8), segment=3, activity=2.5, domain=9)
 MONEY = {"a": 0.01, "b": 0.02, "c": 0.04, "d": 0.08}
 
 
@@ -25,7 +25,7 @@ def page(
     minute: float = 0, items: str = "abcd", strategy: str | None = "tail", choice: ArmDraw | None = CHOICE, **more: object
 ) -> Exposure:
     slots = tuple(ExposedItem(item_id=item, position=n % 2, module=f"m{n // 2}", monetization=MONEY[item]) for n, item in enumerate(items))
-    shown = Exposure(ts=START + int(minute * MINUTE), user_id="u", request_id="r", slots=slots, strategy=strategy, choice=choice)
+    shown = Exposure(ts=START + int(minute * MINUTE), user_id="u", request_id="r", slots=slots, strategy=strategy, arm_draw=choice)
     return msgspec.structs.replace(shown, **more)
 
 
@@ -65,8 +65,8 @@ def test_a_page_earns_what_its_acts_are_worth_and_what_was_looked_at_once_it_has
     )  # fmt: skip
     (reward,) = rewards(out)
     assert reward == Reward(
-        id=keys.once("request", "r"), ts=START + 11 * MINUTE, shown_ms=START, user=keys.key("user", "u"), surface="page", strategy="tail",
-        arms=["tail", "fixed"], chances=[0.2, 0.8], segment=3, activity=2.5, domain=9, experience=0.5,
+        id=keys.uncached("request", "r"), ts=START + 11 * MINUTE, shown_ms=START, user=keys.key("user", "u"), surface="page",
+        strategy="tail", arms=["tail", "fixed"], chances=[0.2, 0.8], segment=3, activity=2.5, domain=9, experience=0.5,
         revenue=pytest.approx(0.01 + 0.02 + 0.04), seen=True,
     )  # fmt: skip
     assert [type(o.record) for o in out if o.offset == 5] == [Example, Closed, Reward, Example]  # of d and, last, of the other's skip
@@ -144,7 +144,7 @@ def test_what_an_exposure_does_not_say_of_monetization_the_catalog_does_and_else
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"strategy": None}, {"strategy": "other"}, {"chances": (0.2, 0.7)}, {"chances": (1.0,)}, {"chances": (0.0, 1.0)},
+        {"strategy": None}, {"strategy": "other"}, {"propensities": (0.2, 0.7)}, {"propensities": (1.0,)}, {"propensities": (0.0, 1.0)},
         {"arms": ("tail", "tail")}, {"arms": ()}, {"domain": 1 << 64}, {"segment": 1 << 64},
     ],
 )  # fmt: skip
@@ -177,4 +177,4 @@ def test_what_waits_of_a_choice_is_16_bytes_a_place_and_little_beside() -> None:
 
 def test_settings_of_rewards_are_checked() -> None:
     with pytest.raises(ValueError, match="experience_full"):
-        RewardSettings(experience_full=0.0)
+        msgspec.convert({"experience_full": 0.0}, RewardSettings)

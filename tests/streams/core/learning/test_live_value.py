@@ -8,7 +8,8 @@ import pytest
 
 from bandit.settings import BanditSettings
 from online_model.features import Reward
-from streams.core.learning.live_value import GRACE_MS, HOUR_MS, OPEN, LiveValue, StrategyValue
+from streams.core.join.keys import HOUR_MS
+from streams.core.learning.live_value import GRACE_MS, OPEN, LiveValue, StrategyValue
 from streams.core.learning.strategy_bandit import StrategyBandit
 
 ARMS = {"page": ("a", "b", "c"), "list": ("x", "y")}
@@ -28,7 +29,7 @@ def rewards(rng: np.random.Generator, strategy_bandit: StrategyBandit, n: int, h
         if odd and rng.random() < 0.2 and name != "a":
             arms = ["of-yesterday" if arm == "a" else arm for arm in arms]
         out.append(Reward(
-            at, 0, START + int(rng.integers(hours * HOUR_MS)), at, surface, name, arms, list(choice.chances), choice.segment,
+            at, 0, START + int(rng.integers(hours * HOUR_MS)), at, surface, name, arms, list(choice.propensities), choice.segment,
             choice.activity, choice.domain, float(rng.random() < rate), float(rng.random() * 1.5), seen,
         ))  # fmt: skip
     return out

@@ -28,7 +28,7 @@ def taken(lists: PairBuffer, rows: int = 10_000) -> list[list[tuple[int, int]]]:
     """(Exposure, tier) by list."""
     out: dict[int, list[tuple[int, int]]] = {}
     for row in lists.take(rows):
-        out.setdefault(row.list, []).append((struct.unpack_from("<Q", row.features.fields, 8)[0], row.tier))
+        out.setdefault(row.slate, []).append((struct.unpack_from("<Q", row.features.fields, 8)[0], row.tier))
     assert list(out) == list(range(len(out)))
     return list(out.values())
 
@@ -36,7 +36,7 @@ def taken(lists: PairBuffer, rows: int = 10_000) -> list[list[tuple[int, int]]]:
 def test_a_list_is_compared_once_it_has_closed_by_how_each_was_received() -> None:
     lists = PairBuffer(100)
     for exposure in (1, 2, 3, 4, 5, 6):
-        lists.show(exposure, shown(exposure))
+        lists.put(exposure, shown(exposure))
     assert taken(lists) == []
     close(lists, {1: FULL, 2: 0, 3: FULL | COLLECT, 4: PARTIAL_PLAY, 5: SHARE | DISLIKE, 6: SKIP})
     assert lists.ready == 6
@@ -47,7 +47,7 @@ def test_a_list_is_compared_once_it_has_closed_by_how_each_was_received() -> Non
 def test_a_list_that_was_received_alike_teaches_nothing() -> None:
     lists = PairBuffer(100)
     for exposure in (1, 2):
-        lists.show(exposure, shown(exposure))
+        lists.put(exposure, shown(exposure))
     close(lists, {1: SKIP, 2: 0})
     assert (lists.ready, taken(lists)) == (0, [])
 
@@ -55,7 +55,7 @@ def test_a_list_that_was_received_alike_teaches_nothing() -> None:
 def test_whole_lists_are_taken_the_oldest_first() -> None:
     lists = PairBuffer(100)
     for exposure in range(6):
-        lists.show(exposure, shown(exposure))
+        lists.put(exposure, shown(exposure))
     for first in (0, 2, 4):
         close(lists, {first: FULL, first + 1: 0})
     assert taken(lists, 3) == [[(0, 2), (1, 0)], [(2, 2), (3, 0)]]
@@ -65,22 +65,22 @@ def test_whole_lists_are_taken_the_oldest_first() -> None:
 def test_exposures_without_a_request_meet_those_of_their_user_within_half_an_hour() -> None:
     lists = PairBuffer(100)
     for exposure, (minute, user) in enumerate([(0, 1), (1, 2), (30, 1), (31, 1), (32, 2)]):
-        lists.show(exposure, shown(exposure, minute * MINUTE, user))
+        lists.put(exposure, shown(exposure, minute * MINUTE, user))
     for exposure, labels in enumerate([FULL, FULL, 0, FULL, 0]):
         close(lists, {exposure: labels})
     assert taken(lists) == [[(0, 2), (2, 0)]]  # of user 2 there is one in each half hour
-    lists.part_all()
+    lists.finish_all()
     assert taken(lists) == []
 
 
 def test_what_waits_for_its_like_is_compared_when_no_more_can_come() -> None:
     lists = PairBuffer(100)
-    lists.show(0, shown(0, 0))
-    lists.show(1, shown(1, MINUTE))
+    lists.put(0, shown(0, 0))
+    lists.put(1, shown(1, MINUTE))
     close(lists, {0: FULL}, TOGETHER_MS)
     close(lists, {1: 0}, TOGETHER_MS)
     assert taken(lists) == []
-    lists.show(2, shown(2, 60 * MINUTE, user=7))
+    lists.put(2, shown(2, 60 * MINUTE, user=7))
     close(lists, {2: 0}, TOGETHER_MS + 1)
     assert taken(lists) == [[(0, 2), (1, 0)]]
 
@@ -89,14 +89,14 @@ def test_what_waits_for_its_like_is_compared_when_no_more_can_come() -> None:
 def test_lists_of_exposures_without_a_request_are_those_of_a_loop(rows: list[tuple[int, int, int]]) -> None:
     lists, groups = PairBuffer(1000), dict[int, list[list[int]]]()
     for exposure, (at, user, labels) in enumerate(rows):
-        lists.show(exposure, shown(exposure, at, user))
+        lists.put(exposure, shown(exposure, at, user))
         close(lists, {exposure: labels})
         own = groups.setdefault(user, [])
         if own and len(own[-1]) < TOGETHER and abs(at - rows[own[-1][0]][0]) <= TOGETHER_MS:
             own[-1].append(exposure)
         else:
             own.append([exposure])
-    lists.part_all()
+    lists.finish_all()
     tier = {0: 0, FULL: 2, COLLECT: 3}
     wanted = [[(e, tier[rows[e][2]]) for e in g] for own in groups.values() for g in own if len({rows[e][2] for e in g}) > 1]
     assert sorted(taken(lists)) == sorted(wanted)
@@ -104,7 +104,7 @@ def test_lists_of_exposures_without_a_request_are_those_of_a_loop(rows: list[tup
 
 def test_what_waits_is_bounded_by_whole_lists_and_what_was_dropped_is_counted() -> None:
     lists = PairBuffer(3)
-    dropped = sum(lists.show(exposure, shown(exposure, user=exposure // 2)) for exposure in range(8))
+    dropped = sum(lists.put(exposure, shown(exposure, user=exposure // 2)) for exposure in range(8))
     left = 0
     for first in range(0, 8, 2):
         close(lists, {first: 0, first + 1: FULL})
@@ -117,7 +117,7 @@ def test_what_waits_is_bounded_by_whole_lists_and_what_was_dropped_is_counted() 
 def test_those_without_a_request_are_bounded_and_the_longest_waiting_part() -> None:
     lists = PairBuffer(3)
     for exposure in range(10, 20):
-        lists.show(exposure, shown(exposure, user=exposure // 2))
+        lists.put(exposure, shown(exposure, user=exposure // 2))
         close(lists, {exposure: FULL if exposure % 2 else 0})
     assert taken(lists) == [[(10, 0), (11, 2)], [(12, 0), (13, 2)], [(14, 0), (15, 2)], [(16, 0), (17, 2)]]
 
@@ -125,11 +125,11 @@ def test_those_without_a_request_are_bounded_and_the_longest_waiting_part() -> N
 def test_restored_it_goes_on() -> None:
     lists, again = PairBuffer(100), PairBuffer(100)
     for exposure in range(4):
-        lists.show(exposure, shown(exposure, exposure * MINUTE))
+        lists.put(exposure, shown(exposure, exposure * MINUTE))
     close(lists, {0: FULL})
     close(lists, {2: 0, 3: FULL})
     again.load({name: array.copy() for name, array in lists.arrays().items()})
     for one in (lists, again):
         close(one, {1: 0})
-        one.part_all()
+        one.finish_all()
     assert msgspec.msgpack.encode(again.take(100)) == msgspec.msgpack.encode(lists.take(100))

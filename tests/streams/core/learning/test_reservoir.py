@@ -47,9 +47,9 @@ def test_tiers_are_drawn_alike_and_weigh_as_they_came() -> None:
     by_tier = {t: [row for row in drawn if tier(row) == t] for t in (0, 2, 3)}
     for t, share in zip(by_tier, SHARES, strict=True):
         assert len(by_tier[t]) == pytest.approx(1_000, abs=110)  # 4 standard errors
-        weight = sum(1 / row.weight for row in by_tier[t]) / sum(1 / row.weight for row in drawn)
+        weight = sum(1 / row.sampling_rate for row in by_tier[t]) / sum(1 / row.sampling_rate for row in drawn)
         assert weight == pytest.approx(share, abs=4 * share * (0.04**2 + 1 / (8_000 * share)) ** 0.5)
-    assert sum(1 / row.weight for row in drawn) == pytest.approx(3_000, rel=0.06)  # as many rows as there are, on the whole
+    assert sum(1 / row.sampling_rate for row in drawn) == pytest.approx(3_000, rel=0.06)  # as many rows as there are, on the whole
 
 
 def test_a_tier_that_is_mostly_old_weighs_as_it_came_all_the_same() -> None:
@@ -64,7 +64,7 @@ def test_a_tier_that_is_mostly_old_weighs_as_it_came_all_the_same() -> None:
     assert len(ages) == 512 and (ages > LIFE_MS).mean() > 0.5
     drawn = made.draw(27_000, 0.1, 3, now)
     assert len(drawn) == 3_000 and all(row.ts >= now - LIFE_MS for row in drawn)
-    weight = sum(1 / row.weight for row in drawn if tier(row) == 3) / sum(1 / row.weight for row in drawn)
+    weight = sum(1 / row.sampling_rate for row in drawn if tier(row) == 3) / sum(1 / row.sampling_rate for row in drawn)
     assert weight == pytest.approx(0.5 / 40.5, rel=0.15)  # 4 standard errors of half of 3,000
 
 
@@ -109,4 +109,4 @@ def test_a_killed_learner_with_a_reservoir_goes_on_to_the_same_bytes() -> None:
     plain.apply(0, numbered(records))
     assert plain.digest()["trainer"] != whole.digest()["trainer"]
     with pytest.raises(ValueError, match="reservoir_share"):
-        LearnerSettings(reservoir_share=1.0)
+        msgspec.convert({"reservoir_share": 1.0}, LearnerSettings)

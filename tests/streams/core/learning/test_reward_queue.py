@@ -17,15 +17,15 @@ from replay import prequential
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event, ExposedItem, Exposure
 from streams.core.join.events import Tick as WireTick
+from streams.core.join.keys import HOUR_MS
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Outgoing
 from streams.core.join.settings import PartitionSettings
-from streams.core.join.state import Tables
 from streams.core.learning.learn import Learner, LearnerSettings
-from streams.core.learning.live_value import HOUR_MS
 from streams.core.learning.reward_queue import AT_ONCE
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.surfaces import by_default, default_strategy_bandit
+from streams.core.state.tables import Tables
 from streams.kafka_io import messages
 from streams.kafka_io.messages import Delta
 from streams.kafka_io.topics import TopicSettings
@@ -108,7 +108,7 @@ def pages(n: int) -> list[Arrived]:
         name, choice = strategy_bandit.choose("page" if at % 3 else "list", float(at % 11), at % 4, float(rng.random()))
         slots = tuple(ExposedItem(item_id=f"i{(at + k) % 9}", position=k, monetization=0.1 * k) for k in range(3))
         out.append(Arrived(
-            len(out), 0, ts, Exposure(ts=ts, user_id=user, request_id=f"r{at}", slots=slots, strategy=name, choice=choice), f"e{at}"
+            len(out), 0, ts, Exposure(ts=ts, user_id=user, request_id=f"r{at}", slots=slots, strategy=name, arm_draw=choice), f"e{at}"
         ))  # fmt: skip
         for k in rng.permutation(3)[: rng.integers(0, 3)]:
             action = Action(rng.choice(["play", "skip", "collect", "impression"]))
@@ -153,7 +153,7 @@ def test_a_serving_copy_begins_with_a_checkpoint_and_follows_deltas_that_hold_po
     checkpoint.save(tmp_path, checkpoint.name_of(1, 1), made.arrays(), meta)
     read = copy._read()
     assert read is not None
-    copy._begin(read[0], read[2], read[1].meta)
+    copy._replace(read[0], read[2], read[1].meta)
     assert of_choices(copy.strategy_bandit) == of_choices(made.strategy_bandit)
     before = made.version
     made.apply(0, outgoing([reward(n, n, 2) for n in range(60)], 200))

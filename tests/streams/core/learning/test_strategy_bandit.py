@@ -14,6 +14,7 @@ from bandit.policy import Policy
 from bandit.segments import SEGMENTS
 from bandit.settings import BanditSettings
 from online_model import checkpoint
+from online_model.adwin import Adwin
 from online_model.features import Reward
 from streams.core.join.events import ArmDraw
 from streams.core.learning.strategy_bandit import StrategyBandit
@@ -43,10 +44,10 @@ def rounds(strategy_bandit: StrategyBandit, n: int, seed: int, batch: int = 50) 
         surface = "page" if rng.random() < 0.7 else "list"
         activity, domain = float(rng.integers(0, 40)), int(rng.integers(1, 6))
         name, choice = strategy_bandit.choose(surface, activity, domain, float(rng.random()))
-        out.append((name, choice.chances[choice.arms.index(name)]))
+        out.append((name, choice.propensities[choice.arms.index(name)]))
         liked = (rng.random() < RATE[name] + 0.3 * (at > n / 2 and name == "fixed")) * rng.random()
         waiting.append(Reward(
-            at, at, at, at, surface, name, list(choice.arms), list(choice.chances), choice.segment, activity, domain, float(liked),
+            at, at, at, at, surface, name, list(choice.arms), list(choice.propensities), choice.segment, activity, domain, float(liked),
             float(rng.random()), bool(rng.random() < 0.9),
         ))  # fmt: skip
         if len(waiting) == batch:
@@ -65,7 +66,7 @@ def test_before_the_first_reward_all_have_equal_chances_and_the_number_picks_one
     strategy_bandit = StrategyBandit(ARMS, BanditSettings())
     name, choice = strategy_bandit.choose("page", 3.0, 7, 0.5)
     assert (name, choice.arms, choice.segment, choice.activity, choice.domain) == ("tail", ARMS["page"], 3, 3.0, 7)
-    assert choice.chances == pytest.approx([1 / 3] * 3, abs=1e-12)
+    assert choice.propensities == pytest.approx([1 / 3] * 3, abs=1e-12)
     assert [strategy_bandit.choose("list", 0.0, 0, u)[0] for u in (0.0, 0.49, 0.51, 0.999)] == ["ranked", "ranked", "explore", "explore"]
     # Beta(20 * .05, 20 * .95), Beta(20 * .025, 20 * .975): pessimistic, half of what is expected (MODEL.md section 6).
     assert np.array(choice.experience) == pytest.approx(np.array([(0.05, 0.05 * 0.95 / 21)] * 3))
@@ -79,11 +80,11 @@ def test_half_a_million_choices_are_as_frequent_as_what_is_logged_with_each(sett
     rounds(strategy_bandit, 2_000, 3)
     users = [(float(activity), domain) for activity in (0, 20) for domain in (1, 4)]
     drawn = {user: dict.fromkeys(ARMS["page"], 0) for user in users}
-    logged = {user: strategy_bandit.choose("page", *user, 0.0)[1].chances for user in users}
+    logged = {user: strategy_bandit.choose("page", *user, 0.0)[1].propensities for user in users}
     for who, uniform in zip(rng.integers(0, 4, n).tolist(), rng.random(n).tolist(), strict=True):
         name, choice = strategy_bandit.choose("page", *users[who], uniform)
         drawn[users[who]][name] += 1
-        assert choice.chances is logged[users[who]] or choice.chances == logged[users[who]]
+        assert choice.propensities is logged[users[who]] or choice.propensities == logged[users[who]]
     for user, counts in drawn.items():
         assert sum(logged[user]) == pytest.approx(1, abs=1e-9)
         seen = [counts[arm] for arm in ARMS["page"]]
@@ -96,19 +97,19 @@ def test_a_choice_says_by_what_it_was_made_and_its_chances_sum_to_1() -> None:
     rounds(strategy_bandit, 600, 1)
     for _, choice in ask(strategy_bandit, 40, 2):
         policy = strategy_bandit.policies[choice.surface]
-        assert sum(choice.chances) == pytest.approx(1, abs=1e-9)
-        assert list(choice.chances) == policy.chances(choice.segment).tolist()
+        assert sum(choice.propensities) == pytest.approx(1, abs=1e-9)
+        assert list(choice.propensities) == policy.probabilities(choice.segment).tolist()
         assert (choice.version, choice.revenue_weight) == (policy.version, policy.floor.weight)
         said = np.stack([choice.experience, choice.revenue])  # [2, K, 2]
         assert said.transpose(2, 0, 1).tolist() == np.stack(policy.posteriors(choice.segment)).tolist()
-        assert choice.segment == strategy_bandit.segments.of(choice.activity, choice.domain)
+        assert choice.segment == strategy_bandit.segments.segment_of(choice.activity, choice.domain)
 
 
 def test_posteriors_are_those_of_a_policy_that_was_fed_directly() -> None:
     rng, settings = np.random.default_rng(3), BanditSettings(revenue_weight=0.5)
     strategy_bandit, policies = (
         StrategyBandit(ARMS, settings),
-        {surface: Policy(names, SEGMENTS, settings) for surface, names in ARMS.items()},
+        {surface: Policy(names, SEGMENTS, settings, Adwin) for surface, names in ARMS.items()},
     )
     for _ in range(20):
         batch = []
@@ -126,7 +127,7 @@ def test_posteriors_are_those_of_a_policy_that_was_fed_directly() -> None:
             )  # fmt: skip
     for surface, policy in policies.items():
         for segment in range(SEGMENTS):
-            assert strategy_bandit.policies[surface].chances(segment).tolist() == policy.chances(segment).tolist()
+            assert strategy_bandit.policies[surface].probabilities(segment).tolist() == policy.probabilities(segment).tolist()
 
 
 def test_linear_arms_look_at_the_user_and_a_copy_and_a_restart_do_so_alike() -> None:
@@ -139,18 +140,18 @@ def test_linear_arms_look_at_the_user_and_a_copy_and_a_restart_do_so_alike() -> 
             liked = 0.8 * ((sign > 0) == (strategy == "tail"))
             batch.append(reward("page", strategy, n, vector=(sign * one).tolist(), experience=float(rng.random() < liked)))
         strategy_bandit.learn(batch)
-    assert strategy_bandit.looks("page")
-    assert not StrategyBandit(ARMS, BanditSettings()).looks("page")
+    assert strategy_bandit.uses_vector("page")
+    assert not StrategyBandit(ARMS, BanditSettings()).uses_vector("page")
     name, choice = strategy_bandit.choose("page", 3.0, 7, 0.5, one.tolist())
     assert (name, choice.vector) == ("tail", tuple(one.tolist()))
-    assert choice.chances[1] > 0.9 > 0.1 > strategy_bandit.choose("page", 3.0, 7, 0.5, (-one).tolist())[1].chances[1]
+    assert choice.propensities[1] > 0.9 > 0.1 > strategy_bandit.choose("page", 3.0, 7, 0.5, (-one).tolist())[1].propensities[1]
     policy = strategy_bandit.policies["page"]
-    assert list(choice.chances) == policy.chances(choice.segment, one.tolist()).tolist()
+    assert list(choice.propensities) == policy.probabilities(choice.segment, one.tolist()).tolist()
     said = np.stack([choice.experience, choice.revenue])  # [2, K, 2]
     assert said.transpose(2, 0, 1).tolist() == np.stack(policy.posteriors(choice.segment, one.tolist())).tolist()
     assert strategy_bandit.choose("page", 3.0, 7, 0.5)[1].vector == ()
     copy, again = StrategyBandit(ARMS, linear), StrategyBandit(ARMS, linear)
-    copy.take(strategy_bandit.copy_bytes())
+    copy.load_copy(strategy_bandit.copy_bytes())
     again.load(strategy_bandit.arrays(), strategy_bandit.meta())
     for who in rng.normal(0, 0.2, (20, 32)).tolist():
         wanted = strategy_bandit.choose("page", 3.0, 7, 0.3, who)
@@ -208,7 +209,7 @@ def test_a_copy_that_takes_what_the_learner_gives_out_answers_as_it() -> None:
     for n in range(5):
         rounds(learner, 300, n)
         assert ask(copy, 50, n) != ask(learner, 50, n)
-        copy.take(learner.copy_bytes())
+        copy.load_copy(learner.copy_bytes())
         assert ask(copy, 50, n) == ask(learner, 50, n)
         assert copy.version == learner.version
     assert len(learner.copy_bytes()) < 2 * 3 * 12 * 5 * 8 + 2_500  # won, lost, squares of five arms, and the users' activity
@@ -224,7 +225,7 @@ def test_arms_of_the_same_name_keep_what_they_learned_and_others_begin() -> None
         old, new = (c.expected("page", segment, ("fixed", "tail", "new")) for c in (before, after))
         assert new[:, :2] == pytest.approx(old[:, :2])
     copied = StrategyBandit(now, BanditSettings(revenue_weight=0.5))
-    copied.take(before.copy_bytes())  # a worker that was started before the learner
+    copied.load_copy(before.copy_bytes())  # a worker that was started before the learner
     assert ask(copied, 50, 2) == ask(after, 50, 2)
     assert ask(after, 50, 2)[0::2] == ask(before, 50, 2)[0::2]  # the other surface's are as they were
 
@@ -232,7 +233,7 @@ def test_arms_of_the_same_name_keep_what_they_learned_and_others_begin() -> None
 @pytest.mark.parametrize(
     ("arms", "settings", "named"),
     [
-        (ARMS, BanditSettings(arms="gaussian"), r"a page \(pages.blends\) .* bandit.arms was 'beta' .* 'gaussian'"),
+        (ARMS, BanditSettings(arms="gaussian"), r"a page \(pages.revenue_blends\) .* bandit.arms was 'beta' .* 'gaussian'"),
         (ARMS, BanditSettings(revenue_most=2.0), r"bandit.revenue_most was 1.0 when this was learned and is 2.0 now"),
         (ARMS | {"list": ("x", "y")}, BanditSettings(), r"a list \(recommend.chosen\) .* none of the arms \['x', 'y'\]"),
     ],
@@ -242,21 +243,33 @@ def test_what_does_not_fit_what_was_learned_is_refused_by_the_name_of_its_settin
 ) -> None:
     before, after = StrategyBandit(ARMS, BanditSettings()), StrategyBandit(arms, settings)
     after.load(before.arrays(), before.meta())
-    after.take(before.copy_bytes())  # as long as nothing is learned
+    after.load_copy(before.copy_bytes())  # as long as nothing is learned
     before.learn([reward("page", "tail"), reward("list", "ranked")])
     with pytest.raises(ValueError, match=named):
         after.load(before.arrays(), before.meta())
     with pytest.raises(ValueError, match=named):
-        after.take(before.copy_bytes())
+        after.load_copy(before.copy_bytes())
 
 
-def test_windows_of_drift_of_another_river_begin_anew_and_nothing_else_does() -> None:
-    before, after = StrategyBandit(ARMS, BanditSettings()), StrategyBandit(ARMS, BanditSettings())
+def test_windows_that_river_wrote_start_anew_are_counted_and_nothing_else_changes() -> None:
+    """Checkpoints of before our own detector name a version of river, and hold its windows in bytes of its own."""
+    before, after, again = (StrategyBandit(ARMS, BanditSettings()) for _ in range(3))
     rounds(before, 1_000, 1)
-    after.load(before.arrays(), before.meta() | {"river": "0.0.0"})
+    arrays, windows = before.arrays(), 0
+    for name, array in arrays.items():
+        if name.endswith(".bytes"):
+            arrays[name] = array[::-1]  # river's bytes are none that could be read
+        if name.endswith(".lengths"):
+            windows += int((array > 0).sum())
+    assert after.load(arrays, before.meta() | {"river": "0.26.1"}) == windows > 20
     assert ask(after, 50, 2) == ask(before, 50, 2)
     drift = after.policies["page"].drift["experience"]
     assert {d.width for row in drift.detectors for d in row} == {0}
+    assert drift.alarms.tolist() == before.policies["page"].drift["experience"].alarms.tolist()
+    assert again.load(before.arrays(), before.meta()) == 0  # today's are read
+    assert [d.width for d in again.policies["page"].drift["experience"].detectors[0]] == [
+        d.width for d in before.policies["page"].drift["experience"].detectors[0]
+    ]
 
 
 def test_surfaces_and_numbers_of_arms_are_checked() -> None:
@@ -270,7 +283,7 @@ def test_arms_are_what_the_settings_name() -> None:
     assert by_default() == {
         "page": ("blend-0", "blend-0.25", "blend-0.5", "blend-0.75", "tail", "explore", "fixed"), "list": RecommendSettings().chosen
     }  # fmt: skip
-    of = arms(PageSettings(blends=(0.0,)), RecommendSettings(chosen=("ranked", "popular")))
+    of = arms(PageSettings(revenue_blends=(0.0,)), RecommendSettings(chosen=("ranked", "popular")))
     assert of == {"page": ("blend-0", "tail", "explore", "fixed"), "list": ("ranked", "popular")}
 
 
@@ -283,11 +296,11 @@ def test_a_partition_and_the_settings_load_neither_scipy_nor_river_nor_torch() -
 
 def test_the_chances_of_late_are_the_mean_of_those_that_were_logged() -> None:
     strategy_bandit = StrategyBandit(ARMS, BanditSettings())
-    assert strategy_bandit.lately("page") == {}
+    assert strategy_bandit.recent_probabilities("page") == {}
     strategy_bandit.learn([reward("page", "tail", chances=[0.2, 0.5, 0.3]), reward("page", "fixed", chances=[0.4, 0.1, 0.5])])
     kept = 0.999  # the older of the two
     wanted = [(kept * a + b) / (kept + 1) for a, b in ((0.2, 0.4), (0.5, 0.1), (0.3, 0.5))]
-    assert strategy_bandit.lately("page") == pytest.approx(dict(zip(ARMS["page"], wanted, strict=True)))
+    assert strategy_bandit.recent_probabilities("page") == pytest.approx(dict(zip(ARMS["page"], wanted, strict=True)))
     other = StrategyBandit({"page": ("fixed", "new"), "list": ARMS["list"]}, BanditSettings())
     other.load(strategy_bandit.arrays(), strategy_bandit.meta())
-    assert other.lately("page") == pytest.approx({"fixed": wanted[2], "new": 0.0})
+    assert other.recent_probabilities("page") == pytest.approx({"fixed": wanted[2], "new": 0.0})

@@ -15,10 +15,10 @@ from online_model.features import TASKS
 from online_model.trainer import Prediction, Trainer
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS
-from streams.core.serving.explain import TOLD, Explanation, Recent, Trace, explained
+from streams.core.serving.explain import TOP_BEHAVIOURS, Explanation, RecentTraces, Trace, explained
 from streams.core.serving.fusion import PARTS
 from streams.core.serving.recommend import RecommendSettings, ServedSlate
-from streams.core.serving.scoring import GuestAct
+from streams.core.serving.requests import GuestEvent
 from tests.streams.core.serving.test_fusion import moved
 from tests.streams.core.serving.test_recommend import START, House, by_name, event
 
@@ -38,11 +38,11 @@ def house() -> House:
 
 def told(made: ServedSlate, house: House, model: Trainer | None = None, version: int | None = 7) -> Explanation:
     """Through the memory, as it is served."""
-    recent = Recent(10, 1 << 20)
+    recent = RecentTraces(10, 1 << 20)
     recent.put("r", made.trace)
     trace = recent.get("r")
     assert trace is not None
-    return explained("r", trace, house.recommender.name, (lambda batch: attended(model, batch)) if model else None, version)
+    return explained("r", trace, house.recommender.name, (lambda batch: attended(model.state, batch)) if model else None, version)
 
 
 @given(
@@ -56,15 +56,15 @@ def test_the_terms_of_every_item_sum_up_to_its_score(
         MODEL.predict, user_id="u", domain="song", k=k, weights=weights, gamma_user=gamma_user, gamma_item=gamma_item, strategy=strategy
     )
     why = told(made, HOUSE, MODEL)
-    assert len(why.items) == len(made.answer.items) == k
-    for item, served in zip(why.items, made.answer.items, strict=True):
+    assert len(why.items) == len(made.slate.items) == k
+    for item, served in zip(why.items, made.slate.items, strict=True):
         shared = ("item_id", "position", "score", "source", "propensity")
         assert [getattr(item, name) for name in shared] == [getattr(served, name) for name in shared]
         assert item.probabilities == (served.probabilities and pytest.approx(served.probabilities, abs=1e-7))
         assert sum(term.adds for term in item.terms) == pytest.approx(item.score, abs=1e-6)
         assert all(term.adds == term.weight * term.value for term in item.terms)
     if strategy == "popular":
-        assert (why.weights, why.gamma_item, why.weighed_by, why.items[0].probabilities) == (None, None, None, None)
+        assert (why.weights, why.gamma_item, why.attention_version, why.items[0].probabilities) == (None, None, None, None)
         assert [[t.part for t in item.terms] for item in why.items] == [["popularity"]] * k
     else:
         assert why.weights is not None and {part: why.weights[part] for part in weights} == weights
@@ -96,29 +96,29 @@ def test_behaviours_are_those_that_weighed_most_by_the_model_of_now() -> None:
     asked: list[tuple[Batch, Attended]] = []
 
     def attend(batch: Batch) -> Attended:
-        asked.append((batch, attended(MODEL, batch)))
+        asked.append((batch, attended(MODEL.state, batch)))
         return asked[-1][1]
 
     why = explained("r", made.trace, HOUSE.recommender.name, attend, 7)
     batch, weights = asked[0]
-    assert (why.weighed_by, why.moved_on) == (7, False)
+    assert (why.attention_version, why.model_changed) == (7, False)
     for n, item in enumerate(why.items):
         positive, negative, related = item.attention
         assert [a.over for a in item.attention] == ["positive", "negative", "same artist or category"]
-        by_hand = sorted(zip((-weights.history[n, 0, 1:]).tolist(), range(9), batch.history[0, 0].tolist(), strict=True))[:TOLD]
+        by_hand = sorted(zip((-weights.history[n, 0, 1:]).tolist(), range(9), batch.history[0, 0].tolist(), strict=True))[:TOP_BEHAVIOURS]
         assert [b.item_id for b in positive.behaviours] == [HOUSE.recommender.name(key) for _, _, key in by_hand]
         assert [b.weight for b in positive.behaviours] == [-weight for weight, _, _ in by_hand]
-        assert positive.abstained + sum(b.weight for b in positive.behaviours) < 1 and len(positive.behaviours) == TOLD  # of nine
+        assert positive.abstained + sum(b.weight for b in positive.behaviours) < 1 and len(positive.behaviours) == TOP_BEHAVIOURS  # of nine
         (skipped,) = negative.behaviours
         assert (skipped.item_id, skipped.action, skipped.age_s) == ("i09", "skip", 30 * 3600.0)
         assert negative.abstained + skipped.weight == pytest.approx(1.0, abs=1e-6)
-        assert len(related.behaviours) == TOLD  # all are of the category
+        assert len(related.behaviours) == TOP_BEHAVIOURS  # all are of the category
     collected = [b for item in why.items for b in item.attention[0].behaviours if b.action == "collect"]
     assert {(b.item_id, b.age_s) for b in collected} <= {("i03", 29 * 3600.0)}
     later = explained("r", made.trace, HOUSE.recommender.name, attend, 9)
-    assert (later.model_version, later.weighed_by, later.moved_on) == (7, 9, True)
+    assert (later.model_version, later.attention_version, later.model_changed) == (7, 9, True)
     nobody = explained("r", made.trace, HOUSE.recommender.name, None, None)
-    assert [item.attention for item in nobody.items] == [[]] * 10 and (nobody.weighed_by, nobody.moved_on) == (None, False)
+    assert [item.attention for item in nobody.items] == [[]] * 10 and (nobody.attention_version, nobody.model_changed) == (None, False)
 
 
 def test_what_the_user_does_next_changes_no_explanation_and_a_deleted_item_has_no_name() -> None:
@@ -132,10 +132,10 @@ def test_what_the_user_does_next_changes_no_explanation_and_a_deleted_item_has_n
 
 
 def test_a_guests_list_is_explained_without_what_the_guest_did() -> None:
-    plays = (GuestAct(item_id="i00", full=True), GuestAct(item_id="i01", full=True))
+    plays = (GuestEvent(item_id="i00", full=True), GuestEvent(item_id="i01", full=True))
     made = HOUSE.made(MODEL.predict, plays=plays, domain="song")
     why = told(made, HOUSE, MODEL)
-    assert [item.attention for item in why.items] == [[]] * 10 and why.user_id is None and why.weighed_by is None
+    assert [item.attention for item in why.items] == [[]] * 10 and why.user_id is None and why.attention_version is None
     assert all(sum(t.adds for t in item.terms) == pytest.approx(item.score, abs=1e-6) for item in why.items)
     for act in plays:
         assert HOUSE.catalog.put(Item(item_id=act.item_id)).key.to_bytes(8, "little") not in msgspec.msgpack.encode(made.trace)
@@ -156,7 +156,7 @@ def test_a_cold_list_is_explained_by_popularity() -> None:
 )  # fmt: skip
 def test_the_last_ones_are_remembered_within_both_bounds(lists: list[tuple[str, int]], requests: int, most: int) -> None:
     """Against a list that is gone through from its end."""
-    recent = Recent(requests, most)
+    recent = RecentTraces(requests, most)
     for n, (request_id, size) in enumerate(lists):
         recent.put(request_id, trace(n, size))
     assert len(recent) <= requests and recent.bytes <= most
@@ -184,11 +184,11 @@ def cost(n: int, size: int) -> int:
 def test_a_list_of_ten_takes_what_the_setting_says() -> None:
     """Ten items, fifty behaviours of each family and twenty related ones an item: the most that is kept of a user."""
     made = HOUSE.made(MODEL.predict, user_id="u", domain="song")
-    numbers: Any = made.trace.numbers
-    part = msgspec.structs.replace(numbers.part, positive=b"x" * 25 * 50, negative=b"x" * 25 * 50)
-    slots = [msgspec.structs.replace(slot, related=b"x" * 25 * 20) for slot in numbers.slots]
-    full = msgspec.structs.replace(made.trace, numbers=msgspec.structs.replace(numbers, part=part, slots=slots))
-    recent = Recent(1, 1 << 20)
+    model: Any = made.trace.model
+    part = msgspec.structs.replace(model.part, positive=b"x" * 25 * 50, negative=b"x" * 25 * 50)
+    exposures = [msgspec.structs.replace(exposure, related=b"x" * 25 * 20) for exposure in model.exposures]
+    full = msgspec.structs.replace(made.trace, model=msgspec.structs.replace(model, part=part, exposures=exposures))
+    recent = RecentTraces(1, 1 << 20)
     recent.put("r", full)
     assert 8_000 < recent.bytes < 16_000
 

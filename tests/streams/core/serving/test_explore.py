@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from streams.core.serving.explore import arrange, given_above, propensities
+from streams.core.serving.explore import arrange, conditional_propensities, propensities
 
 WORLDS = [(5, 3, 3, 0.3), (6, 4, 4, 0.02), (4, 4, 4, 0.5), (7, 7, 2, 0.1), (4, 3, 3, 1.0), (6, 5, 5, 0.4), (5, 5, 5, 1.0)]
 
@@ -46,7 +46,7 @@ def test_chances_given_the_slots_above_are_exact(items: int, ranked: int, slots:
         if p == 0.0:
             continue
         above = [sum(q for other, q in lists.items() if other[:j] == shown[:j]) for j in range(slots + 1)]
-        ours = given_above([i if i < ranked else None for i in shown], items, share)
+        ours = conditional_propensities([i if i < ranked else None for i in shown], items, share)
         assert ours == pytest.approx([below / whole for whole, below in itertools.pairwise(above)], rel=1e-9)
 
 
@@ -60,7 +60,7 @@ def test_given_the_slots_above_of_a_long_list_the_chances_of_all_that_may_stand_
         others = items - slots - sum(item >= slots for item in shown[:j])
         rest: list[int | None] = [None] * (slots - j - 1)
         above: list[int | None] = [item if item < slots else None for item in shown[:j]]
-        chances = [given_above([*above, item, *rest], items, share)[j] for item in [*left, None]]
+        chances = [conditional_propensities([*above, item, *rest], items, share)[j] for item in [*left, None]]
         assert sum(chances[:-1]) + others * chances[-1] == pytest.approx(1.0, rel=1e-9)
 
 
@@ -70,7 +70,7 @@ def test_chances_given_the_slots_above_stay_numbers(items: int, slots: int, shar
     rng = np.random.default_rng(5)
     explores = rng.random(slots) < max(share, 0.1)
     shown = arrange(range(slots), rng.permutation(items)[: explores.sum()].tolist(), explores.tolist())
-    ours = given_above([item if item < slots else None for item in shown], items, share)
+    ours = conditional_propensities([item if item < slots else None for item in shown], items, share)
     assert np.isfinite(ours).all() and min(ours) > 0 and max(ours) <= 1
     if share == 1.0:
         assert ours == pytest.approx(1 / (items - np.arange(slots)))
@@ -84,7 +84,7 @@ def test_long_lists_over_many_items_add_up() -> None:
 
 
 def test_without_exploring_nothing_is_left_to_chance() -> None:
-    for formula in (propensities, given_above):
+    for formula in (propensities, conditional_propensities):
         assert formula([0, 1, 2], 3, 0.0) == [1.0, 1.0, 1.0]
         assert formula([], 0, 0.1) == []
     assert arrange([1, 2, 3], [], [False, False]) == [1, 2]

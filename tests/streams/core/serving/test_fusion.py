@@ -123,7 +123,7 @@ def test_gamma_of_one_takes_away_what_popularity_adds_and_gamma_of_the_user_what
             for task in range(len(TASKS)):
                 user, popularity = float(plain.user[row, task]), float(plain.popularity[row, task])
                 z = float(plain.logits[row, task]) - gamma_user * user - gamma_item * popularity
-                p = 1 / (1 + math.exp(-(model.platt.slope[task] * z + model.platt.offset[task])))
+                p = 1 / (1 + math.exp(-(model.state.platt.slope[task] * z + model.state.platt.offset[task])))
                 assert got.probabilities[row, task] == pytest.approx(p, abs=2e-6)
 
 

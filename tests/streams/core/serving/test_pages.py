@@ -13,23 +13,22 @@ from scipy import stats
 
 from bandit.settings import BanditSettings
 from bandit.strategies import strategies
-from online_model.batch import Batch
-from online_model.features import FIELDS, TASKS, Reward
-from online_model.trainer import Prediction
+from online_model.features import Reward
 from streams.core.join.events import Exposure
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS, key
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.explain import explained
 from streams.core.serving.fusion import RequestError
+from streams.core.serving.model_view import ModelView, Predict
 from streams.core.serving.pages import Page, PageMaker, PageRequest, PageSettings, ServedPage
 from streams.core.serving.recommend import RecommendSettings
-from streams.core.serving.scoring import GuestAct, Predict
+from streams.core.serving.requests import GuestEvent
 from tests import frequencies
-from tests.streams.core.serving.test_recommend import ITEM, START, House, event, judged, k, said
+from tests.streams.core.serving.test_recommend import START, House, event, judged, k
 
 SETTLED = RecommendSettings(explore_share=0.0, explore_candidates=0)
-ARMS = [s.name for s in strategies(PageSettings().blends)]
+ARMS = [s.name for s in strategies(PageSettings().revenue_blends)]
 CATEGORIES = ("rock", "jazz", "folk", "noise")
 
 
@@ -40,7 +39,7 @@ class PageHouse(House):
         super().__init__(items, settings)
         pages = pages or PageSettings()
         self.strategy_bandit = StrategyBandit(
-            {"page": [s.name for s in strategies(pages.blends)], "list": settings.chosen}, BanditSettings()
+            {"page": [s.name for s in strategies(pages.revenue_blends)], "list": settings.chosen}, BanditSettings()
         )
         self.maker = PageMaker(pages, self.recommender)
 
@@ -49,12 +48,11 @@ class PageHouse(House):
         **request: object,
     ) -> ServedPage:  # fmt: skip
         asked = PageRequest(**request)  # type: ignore[arg-type]
-        return self.maker.page(
-            asked, request_id, self.user(asked.user_id), self.partition.item_counts, predict, self.strategy_bandit, ts, seed, version
-        )
+        model = ModelView(predict=predict, bandit=self.strategy_bandit, version=version)
+        return self.maker.page(asked, request_id, self.user(asked.user_id), self.partition.item_counts, model, ts, seed)
 
 
-def shelf_of(*categories: str, each: int = 8, **more: object) -> list[Item]:
+def catalog_of(*categories: str, each: int = 8, **more: object) -> list[Item]:
     """Items of each category, the first the newest."""
     return [
         Item(item_id=f"{c}{n}", categories=(c,), published_ts=START - HOUR_MS * (n + 1), **more)  # type: ignore[arg-type]
@@ -103,23 +101,13 @@ def test_modules_stand_in_the_order_of_the_blend_and_say_why(strategy: str, orde
     figures = {m.category: (m.preference, m.monetization) for m in page.modules}
     for category, (preference, paid) in {"rock": (0.35, 0.1), "jazz": (0.25, 4.0), "folk": (0.15, 1.0)}.items():
         assert figures[category] == pytest.approx((preference, paid))
-    assert (page.strategy, page.propensity, page.chances, page.segment, page.flags) == (strategy, 1.0, {}, None, [])
+    assert (page.strategy, page.propensity, page.strategy_propensities, page.segment, page.flags) == (strategy, 1.0, {}, None, [])
     assert {m.category: [i.item_id for i in m.items] for m in page.modules}["rock"] == ["rock0", "rock1"]
-    assert exposure is not None and exposure.choice is None and exposure.strategy == strategy
+    assert exposure is not None and exposure.arm_draw is None and exposure.strategy == strategy
     assert [(s.item_id, s.position, s.module, s.monetization, s.module_propensity) for s in exposure.slots] == [
         (i.item_id, n, m.name, PAID[i.item_id], 1.0) for m in page.modules for n, i in enumerate(m.items)
     ]  # fmt: skip
     assert msgspec.json.decode(msgspec.json.encode(exposure), type=Exposure) == exposure
-
-
-def test_preference_is_of_the_best_items_alone_and_by_the_weights_of_the_request() -> None:
-    house = PageHouse(shelf_of("rock", "jazz", each=4))
-    score = worth({"rock0": 0.6, "rock1": 0.6, "jazz0": 0.5, "jazz1": 0.5, "jazz2": 0.5, "jazz3": 0.5})
-    by_size = [house.page(score, strategy="blend-0", modules=2, per_module=size)[0] for size in (2, 4)]
-    assert [names(page)[0] for page in by_size] == ["category:rock", "category:jazz"]
-    assert [m.preference for m in by_size[0].modules] == pytest.approx([0.3, 0.25])
-    weighed = house.page(score, strategy="blend-0", modules=2, per_module=2, weights={"full_play": -1.0})[0]
-    assert [m.preference for m in weighed.modules] == pytest.approx([0.0, -0.5]) and ids(weighed)[0] == ["rock2", "rock3"]
 
 
 @given(
@@ -161,41 +149,23 @@ def test_a_page_is_what_loops_over_the_whole_catalog_make(
             assert (found.preference, found.monetization, found.score) == pytest.approx((preference, paid, of), abs=1e-6)
 
 
-def test_the_long_tail_rises_with_tail() -> None:
-    """Both are liked alike; one is played by everybody. `tail` also takes all of fashion out of the model's view."""
-    house = PageHouse(shelf_of("rock", "jazz", "folk"))
-    house.take(*(event("play", f"rock{n}", user=f"v{u}") for u in range(5) for n in range(8)), event("play", "folk0", user="v"))
-    asked: list[float] = []
-    liked = judged(lambda item: 0.5)
-
-    def predict(batch: Batch, gamma_user: float, gamma_item: float) -> Prediction:
-        asked.append(gamma_item)
-        return liked(batch, gamma_user, gamma_item)
-
-    page, *_ = house.page(predict, strategy="tail", modules=3, per_module=4)
-    # by hand: log(1 + plays) = 3.71 of rock, 0 of jazz, .69 of folk; the less the higher
-    assert names(page) == ["category:jazz", "category:folk", "category:rock"]
-    mass = np.log1p([0.0, 1.0, 40.0])
-    assert [m.score for m in page.modules] == pytest.approx(-stats.zscore(mass), abs=1e-6)
-    house.page(predict, strategy="blend-0")
-    assert asked == [1.0, 0.7]
-
-
 def test_tasters_are_one_item_each_of_the_categories_that_come_next() -> None:
     """By hand, as above: blend-0.5 orders jazz, rock, folk, whose best items are jazz0 or jazz1, rock0, folk0."""
     house = priced()
     whole = house.page(worth(LIKED), strategy="blend-0.5", modules=3, per_module=2)[0]
-    page, exposure, _ = house.page(worth(LIKED), user_id="u", strategy="blend-0.5", modules=1, per_module=2, tasters=2)
+    page, exposure, _ = house.page(worth(LIKED), user_id="u", strategy="blend-0.5", modules=1, per_module=2, single_item_modules=2)
     assert names(page) == names(whole) == ["category:jazz", "category:rock", "category:folk"] and page.flags == []
     assert ids(page) == [ids(whole)[0], ids(whole)[1][:1], ids(whole)[2][:1]] and ids(page)[1:] == [["rock0"], ["folk0"]]
     assert [m.score for m in page.modules] == [m.score for m in whole.modules]
     assert exposure is not None and [s.position for s in exposure.slots] == [0, 1, 0, 0]
-    assert house.page(worth(LIKED), user_id="u", strategy="blend-0.5", modules=2, per_module=2, tasters=2)[0].flags == ["short"]
-    control = PageHouse(shelf_of("rock", "jazz", each=8))
+    assert house.page(worth(LIKED), user_id="u", strategy="blend-0.5", modules=2, per_module=2, single_item_modules=2)[0].flags == ["short"]
+    control = PageHouse(catalog_of("rock", "jazz", each=8))
     control.take(*(event("play", f"rock{n}", user="v") for n in range(8)))
-    page = control.page(worth({}), strategy="fixed", modules=2, per_module=2, tasters=6)[0]  # its three hold the ten places, rounded up
+    page = control.page(worth({}), strategy="fixed", modules=2, per_module=2, single_item_modules=6)[
+        0
+    ]  # its three hold the ten places, rounded up
     assert [(m.name, len(m.items)) for m in page.modules] == [("popular", 4), ("new", 4), ("for-you", 4)] and page.flags == ["guest"]
-    usual = PageHouse(shelf_of("rock", "jazz", "folk"), pages=PageSettings(modules=1, tasters=1, max_modules=2))
+    usual = PageHouse(catalog_of("rock", "jazz", "folk"), pages=PageSettings(modules=1, single_item_modules=1, max_modules=2))
     sizes = [[len(of) for of in ids(usual.page(worth({}), strategy="blend-0", per_module=3, **more)[0])] for more in ({}, {"modules": 2})]
     assert sizes == [[3, 1], [3, 3]]  # of the settings' tasters, as many as fit
 
@@ -219,11 +189,11 @@ def test_the_strategy_is_drawn_from_the_chances_that_are_logged() -> None:
     for seed in range(n):
         page, exposure, trace = house.page(worth(LIKED), user_id="u", modules=2, per_module=1, seed=seed)
         seen[page.strategy] += 1
-        chances = page.chances
-        assert exposure is not None and exposure.choice is not None and trace.choice == exposure.choice
-        assert exposure.choice.surface == "page" and exposure.choice.arms == tuple(ARMS)
-        assert dict(zip(ARMS, exposure.choice.chances, strict=True)) == page.chances
-        assert page.propensity == page.chances[page.strategy] and page.segment == exposure.choice.segment
+        chances = page.strategy_propensities
+        assert exposure is not None and exposure.arm_draw is not None and trace.choice == exposure.arm_draw
+        assert exposure.arm_draw.surface == "page" and exposure.arm_draw.arms == tuple(ARMS)
+        assert dict(zip(ARMS, exposure.arm_draw.propensities, strict=True)) == page.strategy_propensities
+        assert page.propensity == page.strategy_propensities[page.strategy] and page.segment == exposure.arm_draw.segment
         assert exposure.strategy == page.strategy
     assert math.fsum(chances.values()) == pytest.approx(1.0, abs=1e-9) and max(chances.values()) > 1.5 / len(ARMS)
     assert stats.chisquare(list(seen.values()), [n * chances[arm] for arm in ARMS]).pvalue > 0.001
@@ -250,7 +220,7 @@ def test_explored_orders_come_as_often_as_the_chances_of_their_modules_say() -> 
 @pytest.mark.parametrize("strategy", ["blend-0", "fixed"])
 def test_propensities_of_items_are_the_frequencies_of_many_pages(strategy: str) -> None:
     """All of a module are candidates here, so that the ranking itself is no matter of chance."""
-    house = PageHouse(shelf_of("rock", "jazz", each=5), RecommendSettings(explore_share=0.4))
+    house = PageHouse(catalog_of("rock", "jazz", each=5), RecommendSettings(explore_share=0.4))
     score = worth({f"{c}{n}": 0.9 - 0.1 * n - (c == "jazz") * 0.05 for c in ("rock", "jazz") for n in range(5)})
     n, size = 3_000, 3
     seen: dict[str, dict[str, list[int]]] = {}
@@ -273,29 +243,29 @@ def test_propensities_of_items_are_the_frequencies_of_many_pages(strategy: str) 
 
 def test_chances_given_what_stands_above_make_up_the_frequencies_of_whole_pages() -> None:
     """Of a module in its place, and of an item in its module: together of all that a page shows."""
-    house, n = PageHouse(shelf_of("rock", "jazz", "folk", each=3), RecommendSettings(explore_share=0.4)), 2_500
+    house, n = PageHouse(catalog_of("rock", "jazz", "folk", each=3), RecommendSettings(explore_share=0.4)), 2_500
     score = worth({f"{c}{i}": 0.9 - 0.1 * i - (c == "jazz") * 0.05 for c in ("rock", "jazz", "folk") for i in range(3)})
     seen: dict[str, int] = {}
     chance: dict[str, float] = {}
     for seed in range(n):
-        page, exposure, _ = house.page(score, user_id="u", strategy="explore", modules=2, per_module=2, tasters=0, seed=seed)
+        page, exposure, _ = house.page(score, user_id="u", strategy="explore", modules=2, per_module=2, single_item_modules=0, seed=seed)
         assert exposure is not None
         shown = " ".join(slot.item_id for slot in exposure.slots)
         seen[shown] = seen.get(shown, 0) + 1
-        chance[shown] = math.prod([m.propensity for m in page.modules] + [slot.propensity_given_above or 0.0 for slot in exposure.slots])
+        chance[shown] = math.prod([m.propensity for m in page.modules] + [slot.conditional_propensity or 0.0 for slot in exposure.slots])
     assert frequencies.p_value(seen, chance, 31) > 0.001
 
 
 def test_chances_of_tasters_and_of_their_items_are_the_frequencies_of_many_pages() -> None:
     """Orders by chance, slots that explore: of the same module, what stands in a taster's one place comes as often as it says."""
-    house, n = PageHouse(shelf_of("rock", "jazz", "folk", each=4), RecommendSettings(explore_share=0.4)), 3_000
+    house, n = PageHouse(catalog_of("rock", "jazz", "folk", each=4), RecommendSettings(explore_share=0.4)), 3_000
     score = worth({f"{c}{i}": 0.9 - 0.1 * i - (c == "jazz") * 0.05 for c in ("rock", "jazz", "folk") for i in range(4)})
     orders: dict[tuple[str, ...], int] = {}
     chances: dict[tuple[str, ...], float] = {}
     items: dict[str, int] = {}
     said_: dict[str, float] = {}
     for seed in range(n):
-        page = house.page(score, strategy="explore", modules=1, per_module=3, tasters=2, seed=seed)[0]
+        page = house.page(score, strategy="explore", modules=1, per_module=3, single_item_modules=2, seed=seed)[0]
         order = tuple(names(page))
         assert [len(m.items) for m in page.modules] == [3, 1, 1]
         orders[order], chances[order] = orders.get(order, 0) + 1, math.prod(m.propensity for m in page.modules)
@@ -312,10 +282,10 @@ def test_chances_of_tasters_and_of_their_items_are_the_frequencies_of_many_pages
 
 def test_another_seed_or_request_another_draw_the_same_is_the_same_page_to_the_byte() -> None:
     settings = RecommendSettings(explore_share=0.5)
-    house = PageHouse(shelf_of(*(f"c{n}" for n in range(20)), each=30), settings)
+    house = PageHouse(catalog_of(*(f"c{n}" for n in range(20)), each=30), settings)
     score = judged(lambda item: item % 97 / 97)
     one = house.page(score, user_id="u")
-    again = PageHouse(shelf_of(*(f"c{n}" for n in range(20)), each=30), settings).page(score, user_id="u")
+    again = PageHouse(catalog_of(*(f"c{n}" for n in range(20)), each=30), settings).page(score, user_id="u")
     for of in range(3):
         assert msgspec.json.encode(again[of]) == msgspec.json.encode(one[of])
     assert ids(house.page(score, user_id="u", request_id="s")[0]) != ids(one.page) != ids(house.page(score, user_id="u", seed=2)[0])
@@ -323,14 +293,14 @@ def test_another_seed_or_request_another_draw_the_same_is_the_same_page_to_the_b
     assert named.modules == one.page.modules  # the choice takes nothing of the chance that the page is made with
 
 
-@given(st.permutations(shelf_of(*CATEGORIES, each=4, domain="song")), st.sampled_from([None, *ARMS]), st.booleans())
+@given(st.permutations(catalog_of(*CATEGORIES, each=4, domain="song")), st.sampled_from([None, *ARMS]), st.booleans())
 def test_a_catalog_told_in_another_order_is_the_same_page(items: list[Item], strategy: str | None, cold: bool) -> None:
     def page(told: list[Item]) -> ServedPage:
         house = PageHouse(told)
         house.take(*(event("play", f"rock{n}", user="v") for n in range(3)), event("collect", "jazz1", at=START - 9 * HOUR_MS))
         return house.page(None if cold else judged(lambda item: item % 5), user_id="u", strategy=strategy, modules=3, per_module=3)
 
-    assert page(items) == page(shelf_of(*CATEGORIES, each=4, domain="song"))
+    assert page(items) == page(catalog_of(*CATEGORIES, each=4, domain="song"))
 
 
 # --- what may stand in a page
@@ -409,7 +379,7 @@ def test_a_page_holds_what_it_may_hold_and_nothing_twice(
             assert len(module.items) == min(per_module, len(by_category[module.category]))
     assert ("short" in page.flags) == (len(page.modules) < wanted or any(len(m.items) < per_module for m in page.modules))
     assert page.strategy == ("fixed" if not by_category else strategy or page.strategy)
-    assert bool(page.chances) == (strategy is None and bool(by_category))
+    assert bool(page.strategy_propensities) == (strategy is None and bool(by_category))
     assert (exposure is None) == (not listed)
     assert trace.items == listed and trace.modules == [m.name for m in page.modules for _ in m.items]
     if exposure is not None:
@@ -422,153 +392,52 @@ def test_a_page_holds_what_it_may_hold_and_nothing_twice(
         assert not set(listed) & {item.item_id for module in again.modules for item in module.items}
 
 
-def test_the_control_arm_is_popular_new_and_for_you_each_without_those_above() -> None:
-    house = PageHouse(shelf_of("rock", "jazz", each=4))
-    house.take(*(event("play", "rock3", user=u) for u in "vw"), *(event("play", "jazz3", user=u) for u in "vwx"))
-    score = worth({"jazz3": 0.9, "rock2": 0.8, "rock0": 0.7, "jazz2": 0.6})
-    page, exposure, _ = house.page(score, user_id="u", strategy="fixed", per_module=2)
-    assert names(page) == ["popular", "new", "for-you"] and page.flags == []
-    # rock0 and jazz0 are an hour old, as new as anything; equal ones by key
-    assert ids(page)[0] == ["jazz3", "rock3"] and set(ids(page)[1]) == {"rock0", "jazz0"} and ids(page)[2] == ["rock2", "jazz2"]
-    assert [[i.source for i in m.items] for m in page.modules[:2]] == [["popular"] * 2, ["fresh"] * 2]
-    assert all((m.category, m.preference, m.monetization, m.score) == (None,) * 4 for m in page.modules)
-    assert names(house.page(score, strategy="fixed", modules=2)[0]) == ["popular", "new"]
-    assert exposure is not None and [s.module for s in exposure.slots] == ["popular"] * 2 + ["new"] * 2 + ["for-you"] * 2
-
-
 def test_without_a_catalog_or_categories_the_page_is_the_control_arms_and_says_so() -> None:
     without = PageHouse()
     for name in "abcdefg":
-        without.catalog_index.meet(name)
+        without.catalog_index.add_uncatalogued(name)
     without.take(event("play", "b", user="v"))
     page, exposure, _ = without.page(judged(lambda item: item % 7), user_id="u", per_module=2)
-    assert page.strategy == "fixed" and "uncategorised" in page.flags and exposure is not None and exposure.choice is None
+    assert page.strategy == "fixed" and "uncategorised" in page.flags and exposure is not None and exposure.arm_draw is None
     assert ids(page)[0] == ["b"] and ids(page)[1] == ["g", "f"] and len(ids(page)[2]) == 2
-    assert (page.propensity, page.chances, page.segment) == (1.0, {}, None)
+    assert (page.propensity, page.strategy_propensities, page.segment) == (1.0, {}, None)
     assert all(slot.monetization is None for slot in exposure.slots)
     plain = PageHouse([Item(item_id=name) for name in "abc"])
     page, exposure, _ = plain.page(judged(lambda item: item % 7), user_id="u", strategy="blend-0.5")
     assert page.strategy == "fixed" and page.flags == ["short", "uncategorised"]
-    assert exposure is not None and exposure.strategy == "fixed" and exposure.choice is None
+    assert exposure is not None and exposure.strategy == "fixed" and exposure.arm_draw is None
     nothing, exposure, trace = PageHouse().page(None)
     assert (nothing.modules, nothing.flags, exposure, trace.items) == ([], ["cold", "guest", "short", "uncategorised"], None, [])
 
 
-def test_a_page_is_made_in_one_pass_over_as_many_candidates_as_a_list_has() -> None:
-    house = PageHouse(shelf_of(*(f"c{n}" for n in range(30)), each=40), RecommendSettings())
-    house.take(*(event("play", f"c{n}{i}", user="v") for n in range(30) for i in range(3)))
-    sizes: list[int] = []
-
-    def predict(batch: Batch, gamma_user: float, gamma_item: float) -> Prediction:
-        sizes.append(len(batch))
-        return said(np.full((len(batch), len(TASKS)), 0.1, np.float32))
-
-    for strategy in ARMS:
-        for per_module in (6, 16, 30):
-            page, *_ = house.page(predict, strategy=strategy, per_module=per_module)
-            assert len(page.modules) == (3 if strategy == "fixed" else 5) and page.flags == ["guest"]
-            above = 2 * per_module if strategy == "fixed" else 0  # popular and new stand beside the candidates
-            assert 180 <= sizes[-1] - above <= 210  # 200, whole ones of each category, and what exploring slots drew
-    assert len(sizes) == 3 * len(ARMS)
-
-
-def test_a_cold_page_goes_by_popularity() -> None:
-    house = PageHouse(shelf_of("rock", "jazz", "folk"))
-    house.take(*(event("play", f"jazz{n}", user=u) for n in (3, 4) for u in "vw"), event("play", "folk7", user="v"))
-    for predict, version in ((None, None), (judged(lambda item: item % 7), 0)):
-        page, *_ = house.page(predict, version=version, strategy="blend-0", modules=3, per_module=2)
-        assert [m.category for m in page.modules] == ["jazz", "folk", "rock"] and page.flags == ["cold", "guest"]
-        assert [m.preference for m in page.modules] == [2.0, 0.5, 0.0] and set(ids(page)[0]) == {"jazz3", "jazz4"}
-        assert ids(page)[1] == ["folk7", "folk0"] and page.model_version == version
-
-
-def test_half_of_the_categories_are_the_users_own_a_quarter_popular_and_chance_brings_the_others() -> None:
-    own, popular, others = [f"own{n}" for n in range(6)], [f"pop{n}" for n in range(6)], [f"c{n}" for n in range(40)]
-    house = PageHouse(shelf_of(*own, *popular, *others, each=6), pages=PageSettings(categories=8, modules=8, per_module=4))
-    for n, c in enumerate(own):  # the first is liked most; the last is disliked as often as liked
-        acts = [event("play", f"{c}{i}", full=True, at=START - 50 * HOUR_MS + i) for i in range(6 - n)]
-        house.take(*acts, *([event("dislike", f"{c}1", at=START - 49 * HOUR_MS)] if n == 5 else []))
-    house.take(*(event("play", f"{c}5", user="v", full=True, at=START - 49 * HOUR_MS + 1) for c in own))
-    house.take(*(event("play", f"{c}0", user=u, full=True) for u in "vwx" for c in popular))
-    house.take(*(event("play", f"{c}0", user="y", full=True) for c in ("pop2", "pop4")))
-    met: dict[str, int] = {}
-    for seed in range(40):
-        page, *_ = house.page(judged(lambda item: 0.5), user_id="u", strategy="blend-0", seed=seed)
-        categories = [str(m.category) for m in page.modules]
-        assert len(categories) == 8 and set(own[:4]) <= set(categories)
-        assert sum(c in popular for c in categories) >= 2
-        for c in categories:
-            met[c] = met.get(c, 0) + 1
-    assert all(met[c] == 40 for c in own[:4]) and sum(c in met for c in others) > 25
-    assert [c for c in popular if met.get(c) == 40] == ["pop2", "pop4"]
-
-
-def test_categories_that_fill_their_module_come_before_others() -> None:
-    house = PageHouse([*shelf_of("rock", each=1), *shelf_of("jazz", "folk", each=3)])
-    score = worth({"rock0": 1.0})
-    assert sorted(names(house.page(score, strategy="blend-0", modules=2, per_module=2)[0])) == ["category:folk", "category:jazz"]
-    page, *_ = house.page(score, strategy="blend-0", modules=3, per_module=2)
-    assert names(page)[0] == "category:rock" and "short" in page.flags
-
-
 def test_a_guest_gets_the_page_of_a_user_who_did_the_same_and_leaves_nothing() -> None:
-    items = shelf_of(*(f"c{n}" for n in range(30)), each=8, domain="song")
+    items = catalog_of(*(f"c{n}" for n in range(30)), each=8, domain="song")
     house, later = PageHouse(items), START + 9 * HOUR_MS
     did = ["c30", "c35", "c72"]
     house.take(*(event("play", name, at=START, full=True) for name in did))
     before = house.partition.user(key("user", "guest"))
     liked = judged(lambda item: item % 101 / 101)
     user, exposure, _ = house.page(liked, user_id="u", ts=later)
-    guest, none, trace = house.page(liked, plays=tuple(GuestAct(item_id=n, ts=START, full=True) for n in did), ts=later)
-    assert (guest.modules, guest.strategy, guest.chances, guest.segment) == (user.modules, user.strategy, user.chances, user.segment)
-    assert guest.flags == ["guest"] and user.flags == [] and guest.chances
+    guest, none, trace = house.page(liked, plays=tuple(GuestEvent(item_id=n, ts=START, full=True) for n in did), ts=later)
+    assert (guest.modules, guest.strategy, guest.strategy_propensities, guest.segment) == (
+        user.modules,
+        user.strategy,
+        user.strategy_propensities,
+        user.segment,
+    )
+    assert guest.flags == ["guest"] and user.flags == [] and guest.strategy_propensities
     assert exposure is not None and none is None and trace.user_id is None
     assert house.partition.user(key("user", "guest")) == before is None
     assert {m.category for m in house.page(liked, user_id="u", ts=later, strategy="blend-0", modules=12)[0].modules} >= {"c3", "c7"}
-
-
-def test_the_model_sees_what_the_join_will_see_the_module_too() -> None:
-    house = PageHouse(shelf_of("rock", "jazz", each=3, domain="song", artist_id="x"))
-    house.take(event("play", "rock2", at=START - 9 * HOUR_MS, full=True, domain="song"), event("skip", "jazz2", at=START - 8 * HOUR_MS))
-    seen: list[Batch] = []
-
-    def score(batch: Batch, gamma_user: float, gamma_item: float) -> Prediction:
-        seen.append(batch)
-        return said(np.tile(np.float32([0.1] * len(TASKS)), (len(batch), 1)))
-
-    for strategy in ("blend-0.5", "fixed"):
-        request = f"r {strategy}"
-        exposure = house.page(
-            score, user_id="u", domain="song", context={"d": "p"}, request_id=request, strategy=strategy, exclude=("rock2",), per_module=2,
-            ts=START,
-        ).exposure  # fmt: skip
-        assert exposure is not None
-        batch, at = seen.pop(), FIELDS.index("position")
-        rows = {batch.fields[row, ITEM]: batch.fields[row] for row in range(len(batch))}
-        plays = (event("play", slot.item_id, at=START + 5, request_id=request) for slot in exposure.slots)
-        made = house.take(exposure, *plays)
-        assert made
-        for example in made:
-            learned = np.frombuffer(example.features.fields, "<u8")
-            assert np.array_equal(np.delete(rows[learned[ITEM]], at), np.delete(learned, at))
-            assert learned[FIELDS.index("module")] in {key("module", str(slot.module)) for slot in exposure.slots}
-        house = PageHouse(shelf_of("rock", "jazz", each=3, domain="song", artist_id="x"))
 
 
 def test_a_page_is_explained_module_by_module() -> None:
     house = priced()
     made = house.page(worth(LIKED), user_id="u", modules=3, per_module=2)
     why = explained("r", made.trace, house.recommender.name)
-    assert made.exposure is not None and why.choice == made.exposure.choice and why.strategy == made.page.strategy
+    assert made.exposure is not None and why.choice == made.exposure.arm_draw and why.strategy == made.page.strategy
     assert [(i.module, i.position, i.item_id) for i in why.items] == [(s.module, s.position, s.item_id) for s in made.exposure.slots]
     assert [sum(term.adds for term in i.terms) for i in why.items] == pytest.approx([s.score for s in made.exposure.slots])
-
-
-def test_names_of_modules_fit_where_they_go() -> None:
-    long = "c" * 64
-    page, exposure, _ = PageHouse([Item(item_id="a", categories=(long,))]).page(judged(lambda item: 0.5), user_id="u", strategy="blend-0")
-    assert (page.modules[0].category, page.modules[0].name) == (long, f"category:{key('category', long):016x}")
-    assert msgspec.json.decode(msgspec.json.encode(exposure), type=Exposure) == exposure
 
 
 @pytest.mark.parametrize(
@@ -578,31 +447,32 @@ def test_names_of_modules_fit_where_they_go() -> None:
         (PageRequest(modules=13), r"\$.modules: must be in \[1, 12\], got 13"),
         (PageRequest(per_module=31), r"\$.per_module: must be in \[1, 30\], got 31"),
         (PageRequest(modules=10, per_module=21), r"\$.per_module: modules x per_module must be at most 200, got 10 x 21"),
-        (PageRequest(modules=10, tasters=3), r"\$.tasters: must be in \[0, 2\] beside 10 x 6, got 3"),
+        (PageRequest(modules=10, single_item_modules=3), r"\$.tasters: must be in \[0, 2\] beside 10 x 6, got 3"),
         (PageRequest(strategy="ranked"), r"\$.strategy: no such strategy 'ranked'; one of blend-0, blend-0.25, blend-0.5, blend-0.75,"),
         (PageRequest(weights={"likes": 1.0}), r"\$.weights.likes: no such weight"),
         (PageRequest(gamma_item=1.6), r"\$.gamma_item: must be in \[-1, 1.5\], got 1.6"),
-        (PageRequest(user_id="u", plays=(GuestAct(item_id="a"),)), r"\$.plays: only of a guest"),
+        (PageRequest(user_id="u", plays=(GuestEvent(item_id="a"),)), r"\$.plays: only of a guest"),
     ],
 )
 def test_a_request_that_cannot_be_served_names_the_field(request_: PageRequest, message: str) -> None:
     house = priced()
     with pytest.raises(RequestError, match=message) as error:
-        house.maker.page(request_, "r", None, house.partition.item_counts, None, house.strategy_bandit, START, 1)
+        house.maker.page(request_, "r", None, house.partition.item_counts, ModelView(bandit=house.strategy_bandit), START, 1)
     assert f"$.{error.value.field}:" in message.replace("\\", "")
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"blends": (0.5, 1.5)}, "blends must lie in"), ({"blends": (0.5, 0.5)}, "blends must differ"),
-        ({"blends": tuple(n / 10 for n in range(10))}, "at most 9"), ({"modules": 13}, "modules must be in"),
-        ({"per_module": 0}, "per_module must be in"), ({"max_modules": 201}, "max_modules must be in"),
-        ({"categories": 0}, "categories must be in"),
-        ({"modules": 10, "tasters": 3}, "tasters must be in"), ({"modules": 10, "per_module": 20, "tasters": 1}, "with tasters"),
+        ({"revenue_blends": (0.5, 1.5)}, r"<= 1.0 - at `\$.revenue_blends"), ({"revenue_blends": (0.5, 0.5)}, "revenue_blends must differ"),
+        ({"revenue_blends": tuple(n / 10 for n in range(10))}, "at most 9"), ({"modules": 13}, "modules must be in"),
+        ({"per_module": 0}, "per_module must be in"), ({"max_modules": 201}, r"<= 200 - at `\$.max_modules`"),
+        ({"categories": 0}, r">= 1 - at `\$.categories`"),
+        ({"modules": 10, "single_item_modules": 3}, "single_item_modules must be in"),
+        ({"modules": 10, "per_module": 20, "single_item_modules": 1}, "with single_item_modules"),
         ({"modules": 12, "per_module": 20}, "modules x per_module must be at most 200"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        PageSettings(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(msgspec.ValidationError, match=message):
+        msgspec.convert(wrong, PageSettings)

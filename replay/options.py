@@ -1,0 +1,48 @@
+"""What a run over a log is asked to do, and the settings that it shares with the live system. Plain values: no import of torch."""
+from __future__ import annotations
+
+import msgspec
+
+from bandit.settings import BanditSettings
+from online_model.model_settings import ModelSettings
+from streams.core.join.settings import PartitionSettings
+from streams.core.learning.learn import LearnerSettings
+from streams.core.serving.pages import PageSettings
+from streams.core.serving.recommend import RecommendSettings
+
+
+class CoreSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings that a run over a log shares with the live system."""
+
+    partition: PartitionSettings = PartitionSettings()
+    learner: LearnerSettings = LearnerSettings()
+    model: ModelSettings = ModelSettings()
+    recommend: RecommendSettings = RecommendSettings()
+    pages: PageSettings = PageSettings()
+    bandit: BanditSettings = BanditSettings()
+    threads: int = 1  # of torch
+
+
+class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replay measures besides the metrics of its one model."""
+
+    partition: int = 0  # number of the partition of `events`
+    since_ms: int | None = None  # also measure the exposures from then on by themselves
+    ablate: bool = False  # beside all blocks on, a model with each one switched off
+    freshness: bool = False  # replicas whose parameters are published at intervals
+    gammas: tuple[float, ...] = ()  # shares of popularity's part to take away
+    next_k: int | None = None  # ask for a slate of so many just before a play
+    next_every: int = 20  # such plays to one question: the 152,749 of 30Music then take a minute and a half
+    device: str = "cpu"
+
+
+class EvaluateOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Which policy is evaluated off-policy, and how. None: as the level or the log determines."""
+
+    policy: str
+    level: str | None = None  # what the policy chooses: items or strategies
+    surface: str | None = None  # that strategies make: page or list
+    estimators: tuple[str, ...] | None = None
+    reward: str | None = None
+    q_hat: str | None = None  # the model of the reward
+    seed: int = 1

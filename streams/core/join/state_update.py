@@ -1,0 +1,100 @@
+"""What an event changes in a user's state and in the popularity of an item: histories, related behaviours, decayed counts."""
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from online_model import history
+from online_model.popularity import EXPOSURE, Increment, counts, increments
+from streams.core.join.catalog import CatalogItem
+from streams.core.join.features_view import FeatureView
+from streams.core.join.labels import COLLECT, Feedback
+from streams.core.join.settings import PartitionSettings
+from streams.core.state.rows import UserState
+from streams.core.state.tables import Table
+
+EXPOSED_ROW = struct.Struct("<Qq")  # item, event time
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """A user and an item at one moment of event time."""
+
+    state: UserState
+    item: int
+    known: CatalogItem | None  # the item as the catalog has it
+    domain: int
+    ts: int
+
+
+class StateUpdate:
+    """Changes states in place and popularity in its table; what is added to popularity is appended to `increments`, too."""
+
+    def __init__(self, settings: PartitionSettings, view: FeatureView, popularity: Table[bytes]) -> None:
+        self._settings, self._view, self._popularity = settings, view, popularity
+        self.increments: list[Increment] = []
+
+    def exposed(self, at: Interaction) -> None:
+        """The item was shown to the user."""
+        rows = at.state.exposed + EXPOSED_ROW.pack(at.item, at.ts)
+        at.state.exposed = rows[-self._settings.shown_limit * EXPOSED_ROW.size :]
+        self._count(at, EXPOSURE)
+
+    def feedback(self, at: Interaction, feedback: Feedback, labels: tuple[int, int], after: int) -> None:
+        """The user acted on the item. `labels`: newly set and taken back, as bits. `after`: the item that it followed, or 0."""
+        labels_set, labels_undone = labels
+        if feedback.positive or feedback.negative or feedback.undo:
+            labels_undone |= self._append_behaviours(at, feedback)
+        self._count(at, (labels_set << 1) | feedback.popular, after=after)
+        self._count(at, labels_undone << 1, sign=-1)
+
+    def _append_behaviours(self, at: Interaction, feedback: Feedback) -> int:
+        """Append to the histories of this domain; an undone collect leaves it again (then its label bit comes back)."""
+        settings, state = self._settings, at.state
+        positive, negative = state.histories.pop(at.domain, (b"", b""))
+        before = len(positive)
+        if feedback.undo:
+            positive = history.undo(positive, at.item, history.COLLECT)
+        undone = COLLECT if len(positive) < before else 0
+        if feedback.positive:
+            positive = history.append(positive, at.item, at.ts, at.domain, feedback.positive, settings.history_limit)
+        if feedback.negative:
+            negative = history.append(negative, at.item, at.ts, at.domain, feedback.negative, settings.history_limit)
+        state.histories[at.domain] = (positive, negative)
+        _trim(state.histories, settings.domain_limit)
+        # Related: the behaviours with this artist and this category, both families together.
+        for key in dict.fromkeys((at.known.artist, at.known.category)) if at.known else ():
+            if not key:
+                continue
+            rows = state.related.pop(key, b"")
+            if feedback.undo:
+                rows = history.undo(rows, at.item, history.COLLECT)
+            for action in (feedback.positive, feedback.negative):
+                if action:
+                    rows = history.append(rows, at.item, at.ts, at.domain, action, settings.related_limit)
+            if rows:
+                state.related[key] = rows
+        _trim(state.related, settings.related_keys)
+        return undone
+
+    def _count(self, at: Interaction, mask: int, sign: int = 1, after: int = 0) -> None:
+        """Move the decayed counts of the user's scopes and of the item by the bits of a mask."""
+        if not mask:
+            return
+        row, scopes, state = counts(mask, sign), self._view.scopes, at.state
+        state.counts = scopes.add(state.counts, at.ts, row)
+        state.by_domain[at.domain] = scopes.add(state.by_domain.pop(at.domain, None), at.ts, row)
+        _trim(state.by_domain, self._settings.domain_limit)
+        category = at.known.category if at.known else 0
+        if category:
+            state.by_category[category] = scopes.add(state.by_category.pop(category, None), at.ts, row)
+            _trim(state.by_category, self._settings.category_limit)
+        key = at.item.to_bytes(8, "big")
+        self._popularity.put(key, self._view.items.add(self._popularity.get(key), at.ts, increments(mask, sign)))
+        self.increments.append(Increment(at.item, at.ts, mask, sign, after))
+
+
+def _trim(rows: dict[int, tuple[bytes, bytes]] | dict[int, bytes], limit: int) -> None:
+    """Forget the least recently changed."""
+    while len(rows) > limit:
+        del rows[next(iter(rows))]

@@ -1,0 +1,220 @@
+"""What is available now, by domain and category: the life of an item from its publication to its expiry.
+
+`CatalogIndex` is updated item by item and event by event, so that a request scans nothing. From its publication to its
+expiry an item is in the index of its domain and in that of the whole catalog, unless it is hidden or deleted; and in the
+index of its category, which is the first it has, as for the model, of both. Decayed popularity keeps its order between
+events (everything decays by the same factor), so an item's score is log2 p(t) + t / half-life: a constant until its next
+event. Co-listening is updated by the same events.
+
+Items that no catalog knows have an index of their own, which serves as long as there is no catalog at all: once there is
+one, what it doesn't hold was deleted, or is not for everybody. A request that names such an item still gets it.
+"""
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import exp2, inf, log2
+
+from online_model.popularity import POPULAR, Increment
+from streams.core.join import keys
+from streams.core.join.catalog import CatalogItem
+from streams.core.join.co_listening import CoListening, summed
+from streams.core.serving.index import CandidateIndex
+
+REMEMBERED = 1 << 20  # deleted items that are still known as deleted; and items with events that no catalog knows
+POPULAR_HALF_LIFE_H = 24.0  # of the popularity that orders candidates: a day, so that nobody's night decides
+_LEAST = 1e-9  # a popularity below it is none: what an undo leaves of rounding
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What the catalog has of an item."""
+
+    published_ms: int
+    expires_ms: int | None
+    domain: int
+    category: int  # 0 = none
+    hidden: bool
+
+
+class CatalogIndex:
+    """The indexes of all domains and categories. Time only moves forward here, by `advance`."""
+
+    def __init__(self) -> None:
+        self.now_ms = -1
+        self.co_listening = CoListening()
+        self._half_life_ms = POPULAR_HALF_LIFE_H * keys.HOUR_MS
+        self._scores: dict[int, float] = {}
+        self._published: dict[int, int] = {}  # of items that are in an index; of uncatalogued ones the order in which they came
+        self._entries: dict[int, _Entry] = {}
+        self._deleted: dict[int, None] = {}  # oldest first
+        self._names: dict[int, str] = {}  # of uncatalogued items, oldest first
+        self._named = 0
+        self._upcoming: list[tuple[int, int]] = []  # heap of (published, key)
+        self._expiring: list[tuple[int, int]] = []  # heap of (expires, key)
+        self._uncatalogued, self._nothing = self._index(), self._index()
+        self._domains: dict[int | None, CandidateIndex] = {None: self._index()}  # None: the whole catalog
+        self._categories: dict[int | None, dict[int | None, CandidateIndex]] = {}  # by domain, then category
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def of_domain(self, domain: int | None) -> CandidateIndex:
+        """The index of a domain; None: of all. Without a catalog nothing is known of domains, and there is one index for all."""
+        return self._domains.get(domain, self._nothing) if self._entries else self._uncatalogued
+
+    def categories(self, domain: int | None) -> Mapping[int | None, CandidateIndex]:
+        """The indexes of all categories of a domain that are not empty; None: of all domains. Without a catalog there are none."""
+        return self._categories.get(domain, {})
+
+    def put(self, known: CatalogItem, seen_ms: int) -> None:
+        """An item is new or has changed; `seen_ms` (the record's time) stands in for an unknown time of publication."""
+        item, before = known.item, self._entries.get(known.key)
+        published = item.published_ts
+        if published is None:
+            published = before.published_ms if before else seen_ms
+        self._withdraw(known.key)
+        self._deleted.pop(known.key, None)
+        self._entries[known.key] = _Entry(published, item.expires_ts, known.domain, known.category, item.hidden)
+        if item.published_ts is not None and item.published_ts > self.now_ms:
+            self._schedule(self._upcoming, item.published_ts, known.key)
+        else:
+            self._publish(known.key)
+
+    def delete(self, key: int) -> None:
+        """A tombstone: not even a request that names the item gets it."""
+        self._withdraw(key)
+        self._entries.pop(key, None)
+        self._scores.pop(key, None)
+        self.co_listening.drop(key)
+        self._deleted.pop(key, None)
+        self._deleted[key] = None
+        if len(self._deleted) > REMEMBERED:
+            del self._deleted[next(iter(self._deleted))]
+
+    def add_uncatalogued(self, item_id: str) -> None:
+        """An event named an item. Without a catalog, that is the only place where the id behind a key comes from."""
+        if self._entries:
+            return
+        key = keys.key("item", item_id)
+        if key not in self._names and key not in self._deleted:
+            self._names[key] = item_id
+            self._named += 1
+            self._published[key] = self._named
+            self._uncatalogued.add(key)
+            if len(self._names) > REMEMBERED:
+                self._withdraw(next(iter(self._names)))
+
+    def add(self, increment: Increment) -> None:
+        """One event's part in an item's popularity and in co-listening, of any partition, in any order."""
+        key = increment.item
+        if not increment.mask & POPULAR or key in self._deleted:
+            return
+        if increment.after and increment.sign > 0:
+            self.co_listening.add(increment.after, key, increment.ts)
+        at, score = increment.ts / self._half_life_ms, self._scores.get(key, -inf)
+        if increment.sign > 0:
+            self._set_score(key, summed(score, at))
+        elif score > -inf:
+            left = 1.0 - exp2(min(at - score, 0.0))
+            self._set_score(key, score + log2(left) if left > _LEAST else -inf)
+
+    def seed(self, key: int, popularity: float, at_ms: int) -> None:
+        """Start from an item's popularity as it was stored: its decayed count at a time, over all partitions."""
+        if key not in self._deleted:
+            self._set_score(key, log2(popularity) + at_ms / self._half_life_ms if popularity > _LEAST else -inf)
+
+    def advance(self, now_ms: int) -> None:
+        """Time moves on: items are published and expire."""
+        self.now_ms = max(self.now_ms, now_ms)
+        while self._upcoming and self._upcoming[0][0] <= self.now_ms:
+            published, key = heapq.heappop(self._upcoming)
+            entry = self._entries.get(key)
+            if entry is not None and entry.published_ms == published and key not in self._published:
+                self._publish(key)
+        while self._expiring and self._expiring[0][0] <= self.now_ms:
+            expires, key = heapq.heappop(self._expiring)
+            entry = self._entries.get(key)
+            if entry is not None and entry.expires_ms == expires:
+                self._withdraw(key)
+
+    def available(self, key: int) -> bool:
+        """May this item be shown at all? What no catalog knows may (a request named it), unless it was deleted."""
+        return key in self._published if key in self._entries else key not in self._deleted
+
+    def popularity(self, key: int, now_ms: int) -> float:
+        """The decayed count that orders candidates."""
+        return exp2(self._scores[key] - now_ms / self._half_life_ms) if key in self._scores else 0.0
+
+    def published_ms(self, key: int) -> int:
+        """-1 = no catalog knows the item."""
+        entry = self._entries.get(key)
+        return entry.published_ms if entry else -1
+
+    def name(self, key: int) -> str | None:
+        """The id of an item that no catalog knows, if an event named it."""
+        return self._names.get(key)
+
+    def _index(self) -> CandidateIndex:
+        return CandidateIndex(self._scores, self._published)
+
+    def _tables(self, entry: _Entry) -> Iterator[tuple[dict[int | None, CandidateIndex], int | None]]:
+        """The tables of indexes that an item belongs to, and its key in each."""
+        for domain in (None, entry.domain):
+            yield self._domains, domain
+            if entry.category:
+                yield self._categories.setdefault(domain, {}), entry.category
+
+    def _indexes_of(self, key: int) -> list[CandidateIndex]:
+        """The indexes that hold an item now."""
+        if key in self._names:
+            return [self._uncatalogued]
+        return [table[at] for table, at in self._tables(self._entries[key])] if key in self._published else []
+
+    def _publish(self, key: int) -> None:
+        entry = self._entries[key]
+        if entry.hidden or (entry.expires_ms is not None and entry.expires_ms <= self.now_ms):
+            return
+        if entry.expires_ms is not None:
+            self._schedule(self._expiring, entry.expires_ms, key)
+        self._published[key] = entry.published_ms
+        for table, at in self._tables(entry):
+            if at not in table:
+                table[at] = self._index()
+            table[at].add(key)
+
+    def _withdraw(self, key: int) -> None:
+        """Out of every index that holds the item, if any does."""
+        if key not in self._published:
+            return
+        if self._names.pop(key, None) is not None:
+            self._uncatalogued.remove(key)
+        else:
+            for table, at in self._tables(self._entries[key]):
+                table[at].remove(key)
+                if at is not None and not table[at]:
+                    del table[at]
+        del self._published[key]
+
+    def _schedule(self, heap: list[tuple[int, int]], ms: int, key: int) -> None:
+        """Come back to an item at its time. What is outdated is passed over then, or dropped here when it is most of the heap."""
+        heapq.heappush(heap, (ms, key))
+        if len(heap) > 2 * len(self._entries) + 1024:
+            field = "published_ms" if heap is self._upcoming else "expires_ms"
+            heap[:] = sorted({(t, k) for t, k in heap if k in self._entries and getattr(self._entries[k], field) == t})
+
+    def _set_score(self, key: int, score: float) -> None:
+        self._scores.pop(key, None)
+        if score > -inf:
+            self._scores[key] = score
+            if len(self._scores) > REMEMBERED + len(self._entries):
+                self._forget_scores()
+        for index in self._indexes_of(key):
+            index.update_score(key)
+
+    def _forget_scores(self) -> None:
+        """Drop the scores of half of the uncatalogued items: those without an event for the longest."""
+        unknown = [key for key in self._scores if key not in self._entries]
+        for key in unknown[: len(unknown) // 2]:
+            self._set_score(key, -inf)

@@ -1,0 +1,140 @@
+"""What requests for a slate and for a page have in common, and the state that they are served from.
+
+Shapes: D = size of the ranker's user vector.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from online_model.batch import of_candidates
+from online_model.history import BEHAVIOUR
+from streams.core.join import keys
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Action, ArmDraw, Context, Event, EventTime, Id, ShortId
+from streams.core.join.features_view import NEVER, FeatureView, ItemCounts, UserMoment
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived
+from streams.core.join.settings import PartitionSettings
+from streams.core.serving.model_view import ModelView
+from streams.core.state.rows import UserState
+from streams.core.state.tables import Tables
+
+MAX_IDS = 1_000  # given candidates or excluded items of a request, whatever the settings say
+MAX_PLAYS = 50  # events of a guest: as many as a history holds
+CHOICE = 1  # of the random numbers of a request: the choice of a strategy takes none of those that items are drawn by
+_GUEST = "guest"
+_SHOWN = np.dtype([("item", "<u8"), ("ts", "<i8")])  # rows of UserState.exposed
+
+
+class GuestEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guest did lately, as the request has it; stored nowhere."""
+
+    item_id: Id
+    action: Action = Action.PLAY
+    ts: EventTime | None = None  # None = just now
+    full: bool | None = None
+
+
+class ServingRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request for a slate and one for a page have in common."""
+
+    user_id: Id | None = None  # None = a guest
+    plays: Annotated[tuple[GuestEvent, ...], Meta(max_length=MAX_PLAYS)] = ()  # a guest's, in time order
+    domain: ShortId | None = None  # of the wanted items; given candidates are taken as they are
+    context: Context = {}
+    exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] = ()
+    weights: dict[str, float] | None = None  # task, or rank -> weight, in place of the settings'
+    rank_scale: float | None = None  # in place of the settings', as the next two
+    gamma_user: float | None = None  # share of the user's part that is taken away
+    gamma_item: float | None = None  # share of momentary popularity's part that is taken away; the strategy's own otherwise
+    request_id: ShortId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestState:
+    """A request, and all that its slate or page depends on."""
+
+    request: ServingRequest
+    request_id: str
+    user: UserState  # a guest's: made of the events in the request
+    item_counts: ItemCounts
+    model: ModelView
+    ts: int
+    seed: int  # with the request's id and time, of all its random numbers
+
+    @property
+    def guest(self) -> bool:
+        """Nothing of a guest is written down."""
+        return self.request.user_id is None
+
+    @property
+    def user_key(self) -> int:
+        """0 = a guest."""
+        return keys.key("user", self.request.user_id) if self.request.user_id is not None else 0
+
+    @property
+    def domain(self) -> int | None:
+        """Key of the requested domain."""
+        return keys.key("domain", self.request.domain) if self.request.domain is not None else None
+
+    def rng(self, *use: int) -> np.random.Generator:
+        """The random numbers of the items, or of another use."""
+        return np.random.default_rng([self.seed, keys.uncached("request", self.request_id), self.ts, *use])
+
+    def blocked(self, window_ms: int) -> set[int]:
+        """Items that must not be shown to this user now: excluded by the request, or shown or played within the window."""
+        blocked = {keys.key("item", item_id) for item_id in self.request.exclude}
+        past = [np.frombuffer(self.user.exposed, _SHOWN)]
+        past += [np.frombuffer(history, BEHAVIOUR) for pair in self.user.histories.values() for history in pair]
+        for rows in past:
+            blocked.update(rows["item"][rows["ts"] > self.ts - window_ms].tolist())
+        return blocked
+
+    def choose_strategy(self, surface: str, view: FeatureView) -> tuple[str, ArmDraw]:
+        """One of a surface's strategies, drawn by the bandit of the model view, which must have one."""
+        bandit = self.model.bandit
+        if bandit is None:
+            raise ValueError("a strategy is chosen by a bandit, and this model view has none")
+        vector = self._user_vector(view) if bandit.uses_vector(surface) else ()
+        return bandit.choose(surface, *activity_and_domain(self.user, view, self.ts), float(self.rng(CHOICE).random()), vector)
+
+    def _user_vector(self, view: FeatureView) -> Sequence[float]:
+        """The ranker's user vector [D] before any item, in as many digits as are written down; empty while the model is cold."""
+        if self.model.user_vector is None or self.model.cold:
+            return ()
+        part = view.user_part(self.user_key, self.user, self.request.context, self.ts)
+        no_item = UserMoment(view, self.user_key, self.user, self.ts).exposure(0, None, self.domain or 0, 0, None, self.item_counts)
+        return tuple(np.round(self.model.user_vector(of_candidates([no_item.features(part)]))[0], 4).tolist())
+
+
+def guest_state(events: Sequence[GuestEvent], settings: PartitionSettings, catalog: Catalog, ts: int) -> UserState:
+    """A guest's events go through a partition of their own, which is dropped: the code that makes a user's state makes theirs."""
+    if not events:
+        return NEVER
+    records = [
+        Event(ts=min(ts, e.ts if e.ts is not None else ts), user_id=_GUEST, item_id=e.item_id, action=e.action, full=e.full) for e in events
+    ]
+    records.sort(key=lambda event: event.ts)
+    partition = Partition(settings, Tables.over(), catalog)
+    partition.apply([Arrived(n, 0, event.ts, event, str(n)) for n, event in enumerate(records)])
+    return partition.user(keys.key("user", _GUEST)) or NEVER
+
+
+def activity_and_domain(user: UserState, view: FeatureView, ts: int) -> tuple[float, int]:
+    """What the choice among strategies knows of a user: feedback decayed to `ts`, and the key of the domain with most of it (0 = none).
+
+    What was only shown is no feedback. Of domains with as much feedback the one shown more often counts, of these the one changed last.
+    """
+    activity = max(0.0, sum(view.scopes.read(user.counts, ts)[1:]))
+    domain, most = 0, (0.0, 0.0)
+    for key, row in user.by_domain.items():
+        impressions, *labels = view.scopes.read(row, ts)
+        if (sum(labels), impressions) >= most:
+            domain, most = key, (sum(labels), impressions)
+    return activity, domain

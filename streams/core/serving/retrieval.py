@@ -1,0 +1,154 @@
+"""Candidates of a slate or a module, and what chance decides before any of them is scored."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from streams.core.serving.eligibility import EligibilityFilter
+from streams.core.serving.explore import arrange, conditional_propensities, propensities
+from streams.core.serving.index import CandidateIndex
+
+GIVEN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE = "given", "co-listened", "popular", "fresh", "explore"  # sources of candidates
+
+
+@dataclass(frozen=True, slots=True)
+class SourceQuota:
+    """How many candidates each source brings."""
+
+    popular: int
+    fresh: int
+    explore: int
+    co_listened: int = 0  # at most, in place of as many popular ones
+
+    @property
+    def total(self) -> int:
+        """Of all sources; co-listened ones stand in place of popular ones."""
+        return self.popular + self.fresh + self.explore
+
+    def scaled(self, candidates: int) -> SourceQuota:
+        """So many candidates in the same shares, none of them co-listened.
+
+        >>> SourceQuota(popular=130, fresh=50, explore=20, co_listened=50).scaled(40)
+        SourceQuota(popular=26, fresh=10, explore=4, co_listened=0)
+        """
+        popular, fresh = (candidates * quota // max(1, self.total) for quota in (self.popular, self.fresh))
+        return SourceQuota(popular, fresh, candidates - popular - fresh)
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Items in the order in which they are shown, and how likely each was to stand there."""
+
+    items: list[int]
+    sources: list[str]
+    ranks: list[int | None]  # of each item among the ranked ones; None: it was drawn without being ranked
+    pool_size: int  # items that an exploring position draws from
+    explore_share: float
+
+    @cached_property
+    def propensities(self) -> list[float]:
+        """Of each item in its position."""
+        return propensities(self.ranks, self.pool_size, self.explore_share)
+
+    def conditional_propensities(self) -> list[float]:
+        """Of each item in its position, given the items above it."""
+        return conditional_propensities(self.ranks, self.pool_size, self.explore_share)
+
+
+@dataclass(slots=True)
+class CandidatePool:
+    """What may stand in a slate or a module."""
+
+    sources: dict[int, str]  # of the candidates that are ranked
+    size: int  # items that an exploring position draws from
+    explores: list[bool]  # by position
+    drawn: list[int]  # for the exploring positions, in order; candidates or not
+    names: Mapping[int, str] = field(default_factory=dict)  # ids that the request gave
+
+    def items(self) -> set[int]:
+        """All that has to be scored."""
+        return {*self.sources, *self.drawn}
+
+    def first(self, positions: int) -> CandidatePool:
+        """The pool of the first positions alone: what is drawn for a position doesn't depend on those below it."""
+        explores = self.explores[:positions]
+        return CandidatePool(self.sources, self.size, explores, self.drawn[: sum(explores)], self.names)
+
+    def arrange(self, ranked: list[int], explore_share: float) -> Arrangement:
+        """Drawn items in exploring positions, the best ranked candidates in the others."""
+        items = arrange(ranked, self.drawn, self.explores)
+        rank = {key: n for n, key in enumerate(ranked)}
+        sources = [EXPLORE if explores else self.sources[key] for key, explores in zip(items, self.explores, strict=True)]
+        return Arrangement(items, sources, [rank.get(key) for key in items], self.size, explore_share)
+
+
+def pool(
+    candidate_index: CandidateIndex, eligibility: EligibilityFilter, quota: SourceQuota, positions: int, explore_share: float,
+    rng: np.random.Generator, co_listened: Iterable[int] = (),
+) -> CandidatePool:  # fmt: skip
+    """Candidates of an index for so many positions, and what exploring positions draw."""
+    size = eligibility.count(candidate_index)
+    sources = retrieve(candidate_index, eligibility, quota, positions, rng, co_listened)
+    explores = rng.random(min(positions, size)) < explore_share
+    return CandidatePool(sources, size, explores.tolist(), draw(candidate_index, eligibility, int(explores.sum()), rng))
+
+
+def given_pool(names: Mapping[int, str], positions: int, explore_share: float, rng: np.random.Generator) -> CandidatePool:
+    """The same of items that a request names."""
+    explores = rng.random(min(positions, len(names))) < explore_share
+    drawn = shuffled(names, int(explores.sum()), rng)
+    return CandidatePool(dict.fromkeys(names, GIVEN), len(names), explores.tolist(), drawn, names)
+
+
+def retrieve(
+    candidate_index: CandidateIndex, eligibility: EligibilityFilter, quota: SourceQuota, at_least: int, rng: np.random.Generator,
+    co_listened: Iterable[int] = (),
+) -> dict[int, str]:  # fmt: skip
+    """Candidates with their source, at least so many where the index has as many eligible items.
+
+    First co-listened ones, then popular ones up to their quota, the newest (also in place of popular ones that are lacking), random ones.
+    """
+    out: dict[int, str] = {}
+    for source, keys, limit in (
+        (CO_LISTENED, co_listened, min(quota.co_listened, quota.popular)),
+        (POPULAR_NOW, candidate_index.popular(), quota.popular),
+        (FRESH, candidate_index.newest(), quota.popular + quota.fresh),
+    ):
+        for key in keys:
+            if len(out) >= limit:
+                break
+            if key not in out and key in candidate_index and eligibility.eligible(key):
+                out[key] = source
+    for key in draw(candidate_index, eligibility, max(quota.explore, at_least - len(out)), rng, out):
+        out[key] = EXPLORE
+    return out
+
+
+def draw(
+    candidate_index: CandidateIndex, eligibility: EligibilityFilter, n: int, rng: np.random.Generator, exclude: Iterable[int] = ()
+) -> list[int]:
+    """Up to `n` different eligible items, each with the same probability, in random order. `exclude`: eligible items to leave out."""
+    out: dict[int, None] = dict.fromkeys(exclude)
+    excluded = len(out)
+    left = eligibility.count(candidate_index) - excluded
+    n = min(n, left)
+    if n * 4 > left or left * 4 < len(candidate_index):  # then the index is small, since what is blocked is bounded
+        return shuffled([key for key in candidate_index.items if key not in out and eligibility.eligible(key)], n, rng)
+    while len(out) < n + excluded:
+        key = candidate_index.items[int(rng.integers(len(candidate_index)))]
+        if key not in out and eligibility.eligible(key):
+            out[key] = None
+    return list(out)[excluded:]
+
+
+def shuffled(items: Iterable[int], n: int, rng: np.random.Generator) -> list[int]:
+    """`n` different items, each with the same probability, in random order that doesn't depend on the order of `items`.
+
+    >>> shuffled([3, 1, 2], 2, np.random.default_rng(0)) == shuffled([2, 3, 1], 2, np.random.default_rng(0))
+    True
+    """
+    ordered = sorted(items)
+    return [ordered[i] for i in rng.permutation(len(ordered))[:n].tolist()]

@@ -1,0 +1,110 @@
+"""A partition of `events` that this worker owns: how its state is opened, and what ingest holds of it meanwhile."""
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from faust.types import TP, EventT
+
+from streams.core.join.catalog import Catalog
+from streams.core.join.partition import Partition
+from streams.core.join.settings import PartitionSettings
+from streams.core.state.tables import ItemTables, Tables
+from streams.kafka_io.offset_guard import OffsetGuard
+from streams.kafka_io.topics import TopicSettings, names
+from streams.worker.stores import PartitionStore, StoreError, StoreSettings, partition_path
+
+RECORD_OVERHEAD_BYTES = 1_000  # of a buffered Faust event beside its value
+FIXED = ("topic", "partition", "partitions", "events_partitioner")  # rows are meaningless under others
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class OwnedPartition:
+    """A partition that this worker owns: its state on disk and in memory, its buffer, and flushes under way."""
+
+    number: int
+    tp: TP
+    store: PartitionStore
+    core: Partition
+    guard: OffsetGuard
+    buffer: deque[EventT[Any]] = field(default_factory=deque)
+    buffered_bytes: int = 0
+    paused: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by a flush
+    sending: deque[asyncio.Task[None]] = field(default_factory=deque)  # steps 2 to 4 of flushes, each behind the one before
+    last_record_at: float = field(default_factory=time.monotonic)
+    tick_due: bool = False  # examples went out since the last tick: the learner's micro-batch may be open
+
+    @property
+    def counted(self) -> Counter[str]:
+        """records, misplaced_records, and what the offset guard counts."""
+        return self.guard.counted
+
+    def push(self, event: EventT[Any]) -> None:
+        """Buffer a record."""
+        self.buffer.append(event)
+        self.buffered_bytes += _buffered_size(event)
+        self.last_record_at = time.monotonic()
+
+    def pop(self) -> EventT[Any]:
+        """The oldest record of the buffer."""
+        event = self.buffer.popleft()
+        self.buffered_bytes -= _buffered_size(event)
+        return event
+
+    def clear(self) -> None:
+        """Drop what is buffered: it is read again."""
+        self.buffer.clear()
+        self.buffered_bytes = 0
+        self.paused = False
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionOpener:
+    """What the state of a partition depends on beside its rows."""
+
+    topics: TopicSettings
+    stores: StoreSettings
+    partition: PartitionSettings
+    catalog: Catalog
+    popularity: Mapping[int, ItemTables]  # part of each partition; empty where a single one is all there is
+
+    @property
+    def topic(self) -> str:
+        """The name of `events` under the prefix."""
+        return names(self.topics.prefix).events
+
+    def store(self, number: int, wait_s: float) -> PartitionStore:
+        """Open the store. `wait_s`: how long another process may still hold it.
+
+        Raises StoreError where it was made under another topic or partitioning; other settings that differ are warned of.
+        """
+        about: dict[str, object] = {
+            "topic": self.topic, "partition": number, "partitions": self.topics.partitions,
+            "events_partitioner": self.topics.events_partitioner, **msgspec.to_builtins(self.partition),
+        }  # fmt: skip
+        store = PartitionStore(partition_path(self.stores, self.topic, number), self.stores, about, wait_s)
+        changed = store.differences()
+        fixed = [line for line in changed if line.split(":")[0] in FIXED]
+        if fixed:
+            store.close()
+            raise StoreError(f"{store.path} was made with other settings ({'; '.join(fixed)}): set them back, or replay into a new prefix")
+        for line in changed:
+            log.warning("partition %d: the state was begun with another setting: %s", number, line)
+        return store
+
+    def core(self, number: int, store: PartitionStore) -> Partition:
+        """The partition's decisions over the rows of its store."""
+        return Partition(self.partition, Tables.over(store.source), self.catalog, number, self.popularity)
+
+
+def _buffered_size(event: EventT[Any]) -> int:
+    return len(event.message.value or b"") + RECORD_OVERHEAD_BYTES

@@ -1,0 +1,90 @@
+"""Verbs without a broker: their choices, their rules, and that they agree on a log."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from replay.simulator.world import WorldSettings
+from streams import settings
+from streams.cli import offline
+from streams.cli.main import segue
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(segue, arguments)
+
+
+def test_simulate_validate_and_replay_agree_on_the_rows(tmp_path: Path) -> None:
+    log, items = str(tmp_path / "events.jsonl"), str(tmp_path / "items.jsonl")
+    made = json.loads(call("simulate", "--events", "300", "-o", log, "--items", items, "--json").stdout)
+    assert (made["events"], made["items"]) == (300, WorldSettings().items)
+    checked = json.loads(call("validate", log, "--format", "jsonl", "--json").stdout)
+    assert (checked["rows"], checked["bad"]) == (300, {})
+
+
+def test_a_world_can_be_set_in_every_part(tmp_path: Path) -> None:
+    def log(name: str, *world: str) -> str:
+        called = call("simulate", "--events", "200", "-o", str(tmp_path / name), *(word for text in world for word in ("--world", text)))
+        assert called.exit_code == 0, called.output
+        return (tmp_path / name).read_text()
+
+    tables = settings.toml([settings.Value(f"world.{key}", value, "") for key, value in msgspec.to_builtins(WorldSettings()).items()])
+    every = [line.removesuffix("  # ").replace(" = ", "=", 1) for line in tables.splitlines()[1:]]
+    assert len(every) == len(WorldSettings.__struct_fields__)
+    assert log("said", *every) == log("by default")
+    assert log("switched", "switch_days=[0.001]", "switch_share=1") != log("by default again")
+    wrong = call("simulate", "-o", str(tmp_path / "none"), "--world", "switch_days=soon")
+    assert wrong.exit_code == 2 and "--world: Expected `array`, got `str` - at `$.switch_days`" in wrong.output
+
+
+def test_choices_in_the_help_are_those_that_the_code_knows() -> None:
+    from replay.off_policy import evaluate, rounds, strategy_rounds
+    from replay.options import ReplayOptions
+    from replay.proofs import prove
+    from streams.core.join.events import MAX_SLOTS
+
+    assert offline.PROOFS == prove.PROOFS
+    assert (offline.Q_HATS, offline.LEVELS) == (evaluate.Q_HATS, tuple(evaluate.LEVELS))
+    assert set(offline.REWARDS) == {*rounds.REWARDS, *strategy_rounds.REWARDS}
+    assert (offline.MAX_SLOTS, offline.EVERY) == (MAX_SLOTS, ReplayOptions().next_every)
+
+
+def test_a_log_needs_a_name_and_a_proof_needs_none() -> None:
+    assert call("simulate", "--events", "5").exit_code == 2
+    assert call("simulate", "--prove", "everything").exit_code == 2
+    curves = call("simulate", "--prove", "debias", "--report", "out")
+    assert curves.exit_code == 2 and "only --prove pages has curves to write" in curves.output
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--holdout", __file__), "--holdout: it needs --gamma, and logs of files"),
+        (("--every", "3"), "--every: it needs --next"),
+        (("--next", "5", "--ablate"), "--next: it excludes --ablate, --freshness and --gamma"),
+        (("--gamma", "0,half"), "--gamma 0,half: expected numbers with commas"),
+        (("--since", "2022-04-28T00:00"), "name its zone"),
+        (("--since", "soon"), "--since soon: "),
+    ],
+)
+def test_flags_of_replay_that_do_not_go_together_or_say_nothing_are_refused(flags: tuple[str, ...], message: str) -> None:
+    done = call("replay", __file__, "--format", "jsonl", *flags)
+    assert (done.exit_code, done.stdout) == (2, "") and message in done.stderr
+
+
+@pytest.mark.parametrize(("offsets", "range_"), [(None, (None, None)), ("3:9", (3, 9)), ("500:", (500, None)), (":9", (None, 9))])
+def test_offsets_are_a_range_open_where_nothing_is_named(offsets: str | None, range_: tuple[int | None, int | None]) -> None:
+    assert offline._range(offsets) == range_
+
+
+def test_validate_words_at_most_so_many_complaints_a_reason_and_is_a_no(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text("{\n" * 3)
+    done = call("validate", str(log), "--format", "jsonl", "--show", "1")
+    first, more, counts, *_ = done.stdout.splitlines()
+    assert done.exit_code == 1 and first.startswith("log.jsonl:1: malformed")
+    assert (more, counts) == ("… and 2 more: malformed", "3 records, 0 good")

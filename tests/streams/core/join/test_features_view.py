@@ -1,0 +1,81 @@
+"""Features of a candidate: what the catalog, the context, item counts and co-listening put into them."""
+from __future__ import annotations
+
+from online_model.features import Example
+from online_model.popularity import of_item
+from streams.core.join import co_listening, keys
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Action, Event
+from streams.core.join.features_view import NEVER, FeatureView, ItemSignals, UserMoment
+from streams.core.join.items import Item
+from streams.core.join.partition import Partition
+from streams.core.join.records import Arrived
+from streams.core.join.settings import PartitionSettings
+from streams.core.state.rows import UserState
+from streams.core.state.tables import ItemTables, Table, Tables
+from tests.strategies import LOG_START
+from tests.streams.core.join.test_join import applied, at, log_of
+
+
+def test_what_the_catalog_knows_when_an_item_is_shown_is_in_its_features() -> None:
+    catalog = Catalog()
+    item = Item(item_id="i", artist_id="a", categories=("c", "d"), domain="song", published_ts=LOG_START - 5_000, features={"bpm": 90})
+    catalog.put(item)
+    _, effects = applied(log_of(at(0, "play", module="m", position=3)), catalog=catalog)
+    catalog.delete("i")
+    example = effects.examples[0].record
+    assert isinstance(example, Example)
+    hour = keys.hour_of_week(LOG_START // 3_600_000)
+    wanted = [keys.key(f, v) for f, v in (("user", "u"), ("item", "i"), ("artist", "a"), ("category", "c"))]
+    wanted += [hour, keys.key("domain", "song"), keys.key("module", "m"), keys.position(3)]
+    assert memoryview(example.features.fields).cast("Q").tolist() == wanted
+    assert example.features.age_s == 5.0
+    assert example.features.item_features == keys.value("item", "bpm", 90)
+    _, effects = applied(log_of(at(0, "play")), catalog=catalog)  # forgotten since: unknown again
+    example = effects.examples[0].record
+    assert isinstance(example, Example)
+    assert memoryview(example.features.fields).cast("Q").tolist() == [wanted[0], wanted[1], 0, 0, hour, 0, 0, 0]
+    assert example.features.age_s == -1.0
+
+
+def test_context_and_the_users_attributes_are_two_bags() -> None:
+    context: dict[str, str | int | float] = {"device": "phone", "user.age": 30, "user": "x", "hour": 7}
+    for given_, device, user in ((context, ["device", "hour", "user"], ["user.age"]), ({"user.age": 30}, [], ["user.age"])):
+        _, effects = applied(log_of(at(0, "play", context=given_)))
+        example = effects.examples[0].record
+        assert isinstance(example, Example)
+        assert example.features.context == keys.bag("context", [(name, given_[name]) for name in device])
+        assert example.features.user_attributes == keys.bag("user", [(name, given_[name]) for name in user])
+
+
+def test_glance_is_item_counts() -> None:
+    partition = Partition(
+        PartitionSettings(), Tables.over(), Catalog(), 1, {n: ItemTables(Table(bytes, bytes), Table(bytes, bytes)) for n in (0, 1)}
+    )
+    item = keys.key("item", "i")
+    decay = of_item()
+    partition.foreign[0].popularity.put(item.to_bytes(8, "big"), decay.add(None, 500, (1.0,) * decay.columns))
+    event = Event(ts=1_000, user_id="u", item_id="i", action=Action.PLAY)
+    partition.apply([Arrived(0, 0, 1_000, event, "e")])
+    at = 1_000 + 3_600_000
+    # an hour on, at a half-life of one: a half of the play, and a little less of what came half a second before it
+    assert partition.glance(item, at)[0] == 0.5 + 2.0 ** (-(at - 500) / 3_600_000)
+    assert partition.glance(item, at) == partition.item_counts(item, at)
+
+
+def test_the_co_listening_row_is_that_of_the_last_item_over_all_partitions() -> None:
+    # item 7 was followed by 8 in this partition and by 9 in another one, at the same moment: a half of PRIOR + 2 each
+    tables = {n: ItemTables(Table(bytes, bytes), Table(bytes, bytes)) for n in (0, 1)}
+    for n, following in ((0, 8), (1, 9)):
+        tables[n].co_listening.put((7).to_bytes(8, "big"), co_listening.add(None, following, LOG_START))
+    signals = ItemSignals(of_item(), tables[0], 0, {1: tables[1]})
+    partition, _ = applied(log_of(at(0, "play", full=True)))
+    state = partition.user(keys.key("user", "u")) or NEVER
+    assert signals.co_listened(state, LOG_START) == b""  # nothing is known of what follows "i"
+    liked = UserState(histories={0: (state.liked[0].replace(keys.key("item", "i").to_bytes(8, "little"), (7).to_bytes(8, "little")), b"")})
+    row = signals.co_listened(liked, LOG_START)
+    moment = UserMoment(FeatureView(PartitionSettings()), 1, liked, LOG_START, row)
+    counts = signals.counts
+    followed = [moment.exposure(item, None, 0, 0, None, counts).followed for item in (8, 9, 10)]
+    assert followed == [0.25, 0.25, 0.0]
+    assert signals.co_listened(liked, LOG_START + co_listening.WITHIN_MS + 1) == b""  # too long ago

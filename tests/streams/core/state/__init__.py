@@ -1,0 +1,1 @@
+"""Tests of streams/core/state/, file by file."""

@@ -1,0 +1,96 @@
+"""What a checkpoint contains, and what a start makes of one that was made under other settings."""
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from bandit.settings import BanditSettings
+from online_model import checkpoint
+from online_model.checkpoint import Incompatible
+from online_model.features import Tick
+from streams.core.join.rewards import RewardSettings
+from streams.core.serving.recommend import Preset
+from streams.kafka_io.messages import Out
+from streams.watchdog import Watchdog
+from tests.streams.core.learning.test_learn import T0, reward
+from tests.streams.learner.test_loop import Slow, config, loop, save, turn
+
+
+def test_what_the_broker_refuses_is_in_no_checkpoint(tmp_path: Path) -> None:
+    made, broker = loop(config(tmp_path)), Slow()
+    made.publisher._delivery = broker  # type: ignore[assignment]
+
+    async def through() -> None:
+        await made.publisher.send([Out("model_updates", 0, None, b"")])
+        broker.acks[0].set_exception(OSError("refused"))
+        await made._checkpoint()
+
+    with pytest.raises(OSError, match="refused"):
+        asyncio.run(through())
+    assert checkpoint.load_newest(tmp_path) is None
+
+
+def test_a_start_with_other_arms_keeps_what_the_others_learned_and_says_what_differs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = loop(config(tmp_path))
+    turn(before, [*[reward(n, n, n % 3) for n in range(90)], Tick(T0 + 99, False)], 0)
+    save(before)
+    arms = before.config.arms | {"page": ("fixed", "tail", "blend-1")}
+    with caplog.at_level(logging.WARNING):
+        after = loop(config(tmp_path, arms=arms, bandit=BanditSettings(explore=0.1)))
+    said = " ".join(caplog.messages)
+    assert "settings.arms.page: " in said and "settings.bandit.explore: 0.02 -> 0.1" in said
+    assert before.learner is not None and after.learner is not None
+    old, new = (made.learner.strategy_bandit.expected("page", 3, ("fixed", "tail")) for made in (before, after))
+    assert new == pytest.approx(old)
+    assert after.learner.strategy_bandit.choose("page", 0.0, 0, 0.0)[1].arms == arms["page"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"bandit": BanditSettings(arms="gaussian")}, "settings.bandit.arms: beta -> gaussian"),
+        ({"bandit": BanditSettings(revenue_most=3.0)}, "settings.bandit.revenue_most: 1.0 -> 3.0"),
+        ({"reward": RewardSettings(experience_full=4.0)}, "settings.partition.reward.experience_full: 2.0 -> 4.0"),
+        ({"presets": {"tail": Preset(gamma_item=0.5)}}, r"settings.recommend.presets.tail.gamma_item: \(not set\) -> 0.5"),
+        ({"arms": {"page": ("tail", "fixed"), "list": ("x", "y")}}, r"recommend.chosen.*none of the arms \['x', 'y'\]"),
+    ],
+)
+def test_a_start_that_does_not_fit_what_was_learned_ends_by_the_name_of_the_setting(
+    changed: dict[str, Any], named: str, tmp_path: Path
+) -> None:
+    made = loop(config(tmp_path))
+    save(made)
+    assert loop(config(tmp_path, **changed)).learner is not None  # nothing was learned yet
+    turn(made, [reward(1, 1), msgspec.structs.replace(reward(2, 2), surface="list", strategy="tail"), Tick(T0 + 3, False)], 0)
+    save(made)
+    with pytest.raises(ValueError, match=named) as error:
+        loop(config(tmp_path, **changed))
+    assert isinstance(error.value, Incompatible) == ("arms" not in changed)
+    for name in ("other", "fixed"):  # nothing was learned of the first; the second is an arm of pages, which presets are not
+        assert loop(config(tmp_path, presets={name: Preset(gamma_item=0.5)})).learner is not None
+
+
+def test_an_event_is_acknowledged_once_its_checkpoint_is_on_disk(tmp_path: Path) -> None:
+    made = loop(config(tmp_path))
+    assert made.learner is not None
+    learner, acked = made.learner, list[str]()
+    made.checkpoints._watchdog = Watchdog(60)
+
+    async def main() -> None:
+        snapshot = made.checkpoints.snapshot(learner, 1, 7, 9)
+        made.checkpoints.start_writing(snapshot, [SimpleNamespace(ack=lambda: acked.append(made.checkpoints.newest()))])  # type: ignore[list-item]
+        assert (acked, made.checkpoints.due) == ([], False)
+        await made.checkpoints.settle()
+
+    asyncio.run(main())
+    assert acked == [checkpoint.name_of(1, 8)]
+    again = made.checkpoints.load()
+    assert (again.base, again.offset, again.learner.digest()) == (acked[0], 7, learner.digest())

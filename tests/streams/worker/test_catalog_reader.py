@@ -1,0 +1,38 @@
+"""Records of the catalog topic: items, deletions, and what is no item."""
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+from streams.core.join.catalog import Catalog
+from streams.core.join.items import Item
+from streams.kafka_io.topics import TopicSettings
+from streams.worker.catalog_reader import CatalogReader
+
+
+class Serving:
+    """Keeps the changes that it gets."""
+
+    def __init__(self) -> None:
+        self.changes: list[Any] = []
+
+    def update_items(self, changes: list[Any]) -> None:
+        self.changes += changes
+
+
+def record(offset: int, value: bytes | None, key: str = "i") -> Any:
+    return SimpleNamespace(topic="x.catalog", offset=offset, timestamp=1_000 + offset, key=key.encode(), value=value)
+
+
+def test_items_are_put_and_deleted_in_order_and_what_is_no_item_is_left_out() -> None:
+    catalog, serving = Catalog(), Serving()
+    reader = CatalogReader(TopicSettings(), catalog)
+    reader.serving = serving  # type: ignore[assignment]
+    items = [msgspec.json.encode(Item(item_id=name)) for name in ("a", "b")]
+    asyncio.run(reader._apply([record(0, items[0]), record(1, b"{"), record(2, items[1]), record(3, None, "a")]))
+    assert (len(catalog), reader.rejected) == (1, 1)
+    assert [ms for _, ms in serving.changes] == [1_000, 1_002, 1_003]
+    assert serving.changes[2][0] == "a"

@@ -1,0 +1,46 @@
+"""How a partition's state is opened, and its buffer."""
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from streams.core.join.catalog import Catalog
+from streams.core.join.settings import PartitionSettings
+from streams.kafka_io.topics import TopicSettings
+from streams.worker.owned import RECORD_OVERHEAD_BYTES, OwnedPartition, PartitionOpener
+from streams.worker.stores import StoreError, StoreSettings
+
+
+def opener(folder: Path, partitions: int = 1, **changed: Any) -> PartitionOpener:
+    topics, partition = TopicSettings(prefix="x", partitions=partitions), msgspec.structs.replace(PartitionSettings(), **changed)
+    return PartitionOpener(topics, StoreSettings(data_dir=str(folder)), partition, Catalog(), {})
+
+
+def test_a_store_of_another_partitioning_is_refused_and_another_setting_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = opener(tmp_path).store(0, 0.0)
+    store.commit({}, [], 3)
+    store.close()
+    with pytest.raises(StoreError, match=r"made with other settings \(partitions: 1 -> 2\)"):
+        opener(tmp_path, partitions=2).store(0, 0.0)
+    with caplog.at_level(logging.WARNING):
+        store = opener(tmp_path, join_window_ms=5_000).store(0, 0.0)
+    assert (store.stored, "join_window_ms" in caplog.text) == (3, True)
+    store.close()
+
+
+def test_the_buffer_gives_records_in_order_and_knows_its_size() -> None:
+    owned = OwnedPartition(0, None, None, None, None)  # type: ignore[arg-type]
+    for value in (b"abc", None, b"de"):
+        owned.push(SimpleNamespace(message=SimpleNamespace(value=value)))  # type: ignore[arg-type]
+    assert owned.buffered_bytes == 5 + 3 * RECORD_OVERHEAD_BYTES
+    assert owned.pop().message.value == b"abc"
+    assert owned.buffered_bytes == 2 + 2 * RECORD_OVERHEAD_BYTES
+    owned.clear()
+    assert (owned.buffered_bytes, len(owned.buffer), owned.paused) == (0, 0, False)
