@@ -85,7 +85,7 @@ class Reward(msgspec.Struct, frozen=True, array_like=True, tag="reward"):
     surface: str  # page | list
     strategy: str
     arms: list[str]  # that could have been chosen,
-    chances: list[float]  # and what chance each had
+    chances: list[float]  # and the propensity of each
     segment: int
     activity: float  # what the segment follows from: acts of the user until then, decayed,
     domain: int  # and the domain that most of them are in

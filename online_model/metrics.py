@@ -1,4 +1,4 @@
-"""Prequential metrics: every row is predicted first, then learned from; here the predictions are judged.
+"""Prequential metrics: every row is predicted first, then learned from; here the predictions are scored.
 
 By tumbling windows of event time (5 min, 1 h, 1 d), fading (half-lives 1 h and 1 d: S = l + aS) and over the whole
 run. `tally.py` and `gauc.py` define the figures; this file decides which rows go where.

@@ -1,9 +1,9 @@
 """How often a slate made just before a play has the item that was then played: measured on a log, by the recommender that serves.
 
-Before a play whose user has played something in the same session, Segue is asked for a list with candidates of its own: from the state
-as it stands before anything of that play's own moment is applied, also the exposure that an adapter makes of the play. The same
-questions are put to the strategy `popular` and to two naive orders (`yardsticks.py`). Then the log goes on as in any replay; what is
-asked changes neither state nor parameters.
+Before a play whose user has played something in the same session, Segue makes a slate from candidates of its own, with the state as
+it stands before anything of that play's own moment is applied, also the exposure that an adapter makes of the play. The same
+questions are put to the strategy `popular` and to two naive orders (`yardsticks.py`). Then the log goes on as in any replay; a
+question changes neither state nor parameters.
 
 hit@k: share of the questions whose item is in the list; MRR@k: mean of one over its place, 0 where it isn't there (Voorhees, TREC-8
 1999). Logs hold repeats, so nothing is left out of a list for having been played before, and no slot is drawn by chance.
@@ -43,10 +43,10 @@ Session = Callable[[Event], str | None]  # what the log itself says of an event'
 
 
 class NextSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How slates are asked for."""
+    """Which plays become questions, and how long the slates are."""
 
     k: int  # items of a list
-    every: int = 1  # of the plays that can be asked of, the first and then each so-manieth
+    every: int = 1  # of the plays that can become questions, the first and then one in so many
     resamples: int = RESAMPLES
 
 
@@ -75,7 +75,7 @@ class NextFound(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = "next"
     k: int
     every: int
-    plays: int  # that could have been asked of
+    plays: int  # that could have become questions
     questions: int
     users: int
     orders: list[Order]
@@ -112,7 +112,7 @@ class NextPlay:
         self._recommender = Recommender(ways, partition.settings, partition.catalog, self._index)
         self._most, self._successors = MostPlayed(settings.k), Successors(settings.k)
         self._last: dict[tuple[str | None, str], tuple[int, int]] = {}  # session, user -> item, event time
-        self._could = 0  # plays met so far that can be asked of, also those that are not admitted then
+        self._could = 0  # plays met so far that can become questions, also those that are not admitted then
         self._plays = 0
         self._questions: list[_PlayRanks] = []
         self._pending: dict[tuple[int, int], _PlayRanks | None] = {}  # place in the log -> …, of the moment at hand
@@ -120,7 +120,7 @@ class NextPlay:
         self._took_s = 0.0
 
     def batches(self, numbered: Iterator[Numbered]) -> Iterator[list[Numbered]]:
-        """The records of one moment at a time, asked of before they are applied; what can't be read belongs to the moment before it."""
+        """The records of one moment at a time, questioned before they are applied; what can't be read belongs to the moment before it."""
         batch: list[Numbered] = []
         moment = -1
         for line, arrived in numbered:

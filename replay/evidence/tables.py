@@ -242,7 +242,7 @@ def measured(exposures: PredictedExposures, comparison: Comparison, parts: Seque
 
 
 def _usable(exposures: PredictedExposures, inside: Array, names: Sequence[str], task: int) -> Array:
-    """Exposures with a label that every model was asked about."""
+    """Exposures with a label that every model predicted."""
     there = inside & np.isfinite(exposures.labels[:, task])
     for name in names:
         there &= np.isfinite(exposures.logits[name][:, task]) if name in exposures.logits else False

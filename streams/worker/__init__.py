@@ -1,1 +1,1 @@
-"""`segue worker`: events in, state on disk, effects out; and the copy of the model that answers."""
+"""`segue worker`: events in, state on disk, effects out; and the replica of the model that serves."""

@@ -90,7 +90,7 @@ Moments = Annotated[tuple[tuple[float, float], ...], Meta(max_length=MAX_ARMS)] 
 
 
 class ArmDraw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which strategies could have made a list or a page, and what chance each had: the policy that acted (MODEL.md section 6)."""
+    """Which strategies could have made a slate or a page, and the propensity of each: the policy that acted (MODEL.md section 6)."""
 
     surface: Literal["page", "list"]
     arms: Annotated[tuple[ShortId, ...], Meta(max_length=MAX_ARMS)]

@@ -1,6 +1,6 @@
 """Rewards on their way into the posteriors: they wait for a moment that follows from the records alone, and are learned together.
 
-The live values of the strategies see each reward just before the posteriors do, so that they judge by what was known until then.
+The live values of the strategies see each reward just before the posteriors do, so that they use what was known until then.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Candidates of a slate or a module, and what chance decides before any of them is scored."""
+"""Candidates of a slate or a module, and what is drawn at random before any of them is scored."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
