@@ -129,6 +129,7 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         ids=np.array([r.id for r in records] + [0] * len(compared), np.uint64),
         slate=np.array([-1] * len(records) + [c.slate for c in compared], np.int64),
         tier=np.array([0] * len(records) + [c.tier for c in compared], np.int64),
+        foreseen=np.array([isinstance(r, Reversal) or r.predicted for r in records] + [True] * len(compared)),
     )
 
 

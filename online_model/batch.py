@@ -22,6 +22,7 @@ from online_model.features import (
     SCOPES,
     TASKS,
     Example,
+    Exposed,
     Features,
     Reversal,
 )
@@ -60,6 +61,7 @@ class Batch:
     ids: Array  # uint64 [B]
     slate: Array  # int64 [B]: the closed slate that a row is compared in, behind all others; -1 = an example or a reversal
     tier: Array  # int64 [B]: how well it was received there (pairs.py)
+    foreseen: Array  # bool [B]: predicted before this batch, when it was shown, or no exposure at all
     owner: Array | None = None  # int64 [B]: which of the S halves is a row's, numbered as they come up; None: its own, or the only one
 
     def __len__(self) -> int:
@@ -138,8 +140,16 @@ def _of(rows: Sequence[Features], users: Sequence[Features], owner: Array | None
         ids=np.zeros(n, np.uint64),
         slate=np.full(n, -1, np.int64),
         tier=np.zeros(n, np.int64),
+        foreseen=np.zeros(n, bool),
         owner=owner,
     )
+
+
+def of_exposed(records: Sequence[Exposed]) -> Batch:
+    """Exposures that nothing is known of yet."""
+    out = _of_lists([r.features for r in records])
+    out.ids[:] = [r.id for r in records]
+    return out
 
 
 class Compared(NamedTuple):
@@ -164,6 +174,7 @@ def of_records(records: Sequence[Example | Reversal], compared: Sequence[Compare
     out.is_example[:n], out.is_example[n:] = ~reversal, 0
     out.sampling_rate[:n] = [r.sampling_rate for r in records]
     out.ids[:n] = [r.id for r in records]
+    out.foreseen[:n], out.foreseen[n:] = [isinstance(r, Reversal) or r.predicted for r in records], True
     out.slate[n:] = [c.slate for c in compared]
     out.tier[n:] = [c.tier for c in compared]
     return out

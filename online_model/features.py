@@ -42,6 +42,14 @@ class Features(msgspec.Struct, frozen=True, array_like=True):
     followed: float = 0.0  # how often it is what others took right after the user's last item, as a share in [0, 1)
 
 
+class Exposed(msgspec.Struct, frozen=True, array_like=True, tag="exposed"):
+    """An exposure at its moment, before anything is known of it: what the ranker predicts, with the parameters of that moment."""
+
+    id: int  # 64-bit key of the exposed slot
+    ts: int  # event time of the exposure, ms
+    features: Features
+
+
 class Example(msgspec.Struct, frozen=True, array_like=True, tag="example"):
     """An exposure with the labels known at its first resolving act, or when its window closed without one."""
 
@@ -51,6 +59,7 @@ class Example(msgspec.Struct, frozen=True, array_like=True, tag="example"):
     labels: int  # bit t set = TASKS[t] positive
     sampling_rate: float  # share of such exposures that is kept (1 = all): importance weight 1 / sampling_rate; MODEL.md section 7
     features: Features
+    predicted: bool = False  # an `Exposed` came before it; of the others exposure and act are one event, and its step predicts them
 
 
 class Reversal(msgspec.Struct, frozen=True, array_like=True, tag="reversal"):
@@ -73,6 +82,7 @@ class Closed(msgspec.Struct, frozen=True, array_like=True, tag="closed"):
     labels: list[int]  # bit masks, as in Example; a further bit for a partial play
     shown_before_ms: int  # whatever its partition showed before has closed, once all that closes at this moment has
     sampled_out: int = 0  # exposures of the slate that closed without an act, and of which no example was made
+    unlearned: list[int] = []  # the ids of those of them that were predicted
 
 
 class Reward(msgspec.Struct, frozen=True, array_like=True, tag="reward"):
@@ -102,4 +112,4 @@ class Tick(msgspec.Struct, frozen=True, array_like=True, tag="tick"):
     last: bool
 
 
-ExampleRecord = Example | Reversal | Closed | Reward | Tick
+ExampleRecord = Exposed | Example | Reversal | Closed | Reward | Tick

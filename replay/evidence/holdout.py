@@ -121,7 +121,7 @@ class HoldoutRows:
         self._n = ids.stop
         self._ledger.exposed(batch)
         self._ask(batch)
-        self._ledger.closed([Outgoing(0, 0, 0, Closed(0, list(ids), self._labels, 0))])
+        self._ledger.learned([Outgoing(0, 0, 0, Closed(0, list(ids), self._labels, 0))])
         self._group, self._labels = [], []
 
 

@@ -1,7 +1,7 @@
 """What several models predicted for the same exposures, and the labels as they stood when each exposure's window had closed.
 
 Kept whole, for figures with intervals are read from rows: 60 bytes an exposure and 40 more a model.
-Shapes: N exposures in the order in which they became examples, T tasks.
+Shapes: N exposures in the order in which they were predicted, T tasks.
 """
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from online_model.batch import Batch
-from online_model.features import FIELDS, TASKS, Closed
+from online_model.features import FIELDS, TASKS, Closed, Example
 from online_model.trainer import Prediction, StepReport
 from streams.core.join.records import Outgoing
 
@@ -42,32 +42,37 @@ class Ledger:
     """Collects batches as models see them, and the closing of windows."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[Array, ...]] = []  # ids, users, items, shown_ms, age_s, importance_weight
+        self._rows: list[tuple[Array, ...]] = []  # ids, users, items, shown_ms, age_s
         self._predicted: dict[str, list[tuple[Array, Array, Array]]] = {}  # ids, logits, probabilities
+        self._sampling_rates: dict[int, float] = {}  # of exposures, where it is below 1
         self._closed: list[tuple[list[int], list[int]]] = []
 
     def exposed(self, batch: Batch) -> None:
-        """Remember the exposures of a batch of the model that stands for all: they all see the same ones."""
-        at = np.flatnonzero(batch.is_example > 0)
+        """Remember what a batch predicts, of the model that stands for all: they all see the same exposures."""
+        at = np.flatnonzero(~batch.foreseen)
         users, items, age_s = batch.fields[at, _USER], batch.fields[at, _ITEM], batch.item_age_s[at].astype(float)
-        self._rows.append((batch.ids[at], users, items, batch.shown_ms[at], age_s, 1 / batch.sampling_rate[at].astype(float)))
+        self._rows.append((batch.ids[at], users, items, batch.shown_ms[at], age_s))
 
     def predicted(self, name: str, batch: Batch, prediction: Prediction | StepReport) -> None:
         """Remember what a model predicted for the exposures of a batch."""
-        at = np.flatnonzero(batch.is_example > 0)
+        at = np.flatnonzero(~batch.foreseen)
         logits, probabilities = (each[at].astype(np.float32) for each in (prediction.logits, prediction.probabilities))
         self._predicted.setdefault(name, []).append((batch.ids[at], logits, probabilities))
 
-    def closed(self, records: Iterable[Outgoing]) -> None:
-        """Take the labels from the records that close windows."""
-        self._closed += [(out.record.ids, out.record.labels) for out in records if isinstance(out.record, Closed)]
+    def learned(self, records: Iterable[Outgoing]) -> None:
+        """Take the labels from the records that close windows, and from examples how many exposures each counts as."""
+        for out in records:
+            if isinstance(out.record, Closed):
+                self._closed.append((out.record.ids, out.record.labels))
+            elif isinstance(out.record, Example) and out.record.sampling_rate < 1:
+                self._sampling_rates[out.record.id] = out.record.sampling_rate
 
     def exposures(self) -> PredictedExposures:
         """All of it as columns."""
         tasks = len(TASKS)
         if not self._rows:
             return PredictedExposures(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, tasks)), {}, {}, np.zeros(0))
-        ids, users, items, shown_ms, age_s, importance_weight = (np.concatenate(column) for column in zip(*self._rows, strict=True))
+        ids, users, items, shown_ms, age_s = (np.concatenate(column) for column in zip(*self._rows, strict=True))
         order = np.argsort(ids, kind="stable")
 
         def places(keys: Array) -> tuple[Array, Array]:
@@ -81,6 +86,9 @@ class Ledger:
         masks = np.array([mask for _, some in self._closed for mask in some], np.int64)
         there, at = places(closed)
         labels[at] = (masks[there, None] >> np.arange(tasks)) & 1
+        importance_weight = np.ones(len(ids))
+        there, at = places(np.array(list(self._sampling_rates), np.uint64))
+        importance_weight[at] = 1 / np.array(list(self._sampling_rates.values()), float)[there]
         logits: dict[str, Array] = {}
         probabilities: dict[str, Array] = {}
         for name, parts in self._predicted.items():

@@ -1,76 +1,40 @@
 """Models side by side over one pass of a log: all see the same exposures with the same features, and learn, or wait, each its own way.
 
-- `Watched`: a trainer that lets others look at a batch before it learns from it, and at what it changed after;
+- `ComparedLearner`: a learner with other settings, fed with the same records, that lets others look at what it predicts and changes;
 - `LaggedReplica`: a serving copy, to which parameters are published at intervals;
-- `ask_gammas`: a model's own predictions with shares of popularity's part taken away;
-- `ComparedLearner`: a learner with other settings, fed with the same records.
+- `ask_gammas`: a model's own predictions with shares of popularity's part taken away.
 """
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import ParamSpec
 
 import numpy as np
 
 from online_model.batch import Batch
 from online_model.model_settings import ModelSettings
-from online_model.trainer import StepReport, Trainer
+from online_model.trainer import Prediction, StepReport, Trainer
 from replay.evidence.ledger import Ledger
 from streams.core.join.records import Outgoing
 from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.serving.surfaces import default_strategy_bandit
 
 Array = np.ndarray
-Before = Callable[[Batch, int], None]  # a batch, and event time
-After = Callable[[StepReport, int], None]
-
-
-class Watched(Trainer):
-    """A trainer that is watched: `before` and `after` see each step and change nothing."""
-
-    def __init__(self, settings: ModelSettings, device: str = "cpu") -> None:
-        super().__init__(settings, device)
-        self.before: list[Before] = []
-        self.after: list[After] = []
-        self.watched_s = 0.0  # that others took
-
-    def step(self, batch: Batch, now_ms: int) -> StepReport:
-        """A step of the trainer between two looks."""
-        began = time.perf_counter()
-        for look in self.before:
-            look(batch, now_ms)
-        middle = time.perf_counter()
-        report = super().step(batch, now_ms)
-        end = time.perf_counter()
-        for note in self.after:
-            note(report, now_ms)
-        self.watched_s += middle - began + time.perf_counter() - end
-        return report
-
-    def copied(self) -> Trainer:
-        """Another trainer in the same state."""
-        trainer = Trainer(self.settings, str(self.state.device))
-        trainer.load(self.arrays(), self.meta())
-        return trainer
-
-
-def note_steps(name: str, trainer: Watched, ledger: Ledger) -> None:
-    """Write down what a trainer itself predicts, each exposure before it is learned."""
-    batches: list[Batch] = []
-    trainer.before.append(lambda batch, now_ms: batches.append(batch))
-    trainer.after.append(lambda report, now_ms: ledger.predicted(name, batches.pop(), report))
+P = ParamSpec("P")
 
 
 class LaggedReplica:
-    """A serving copy that follows by deltas, published at the first step of each span of event time."""
+    """A serving copy that follows by deltas, published before the first prediction of each span of event time."""
 
-    def __init__(self, name: str, trainer: Watched, ledger: Ledger, every_ms: int) -> None:
-        self._name, self._trainer, self._ledger, self._every_ms = name, trainer, ledger, every_ms
-        self._replica = trainer.copied()
+    def __init__(self, name: str, original: ComparedLearner, ledger: Ledger, every_ms: int) -> None:
+        self._name, self._trainer, self._ledger, self._every_ms = name, original.trainer, ledger, every_ms
+        self._replica = Trainer(self._trainer.settings, str(self._trainer.state.device))
+        self._replica.load(self._trainer.arrays(), self._trainer.meta())
         self._touched: dict[str, list[Array]] = {}
         self._due_ms = 0
-        trainer.before.append(self._look)
-        trainer.after.append(self._note)
+        original.before(self._look)
+        original.after(self._note)
 
     def _look(self, batch: Batch, now_ms: int) -> None:
         if now_ms >= self._due_ms:
@@ -81,8 +45,8 @@ class LaggedReplica:
             self._due_ms = now_ms // self._every_ms * self._every_ms + self._every_ms
         self._ledger.predicted(self._name, batch, self._replica.predict(batch))
 
-    def _note(self, report: StepReport, now_ms: int) -> None:
-        for name, keys in report.touched.items():
+    def _note(self, batch: Batch, made: Prediction | StepReport, now_ms: int) -> None:
+        for name, keys in made.touched.items() if isinstance(made, StepReport) else ():
             self._touched.setdefault(name, []).append(keys)
 
 
@@ -106,10 +70,31 @@ class ComparedLearner:
 
     def __init__(self, name: str, settings: ModelSettings, learning: LearnerSettings, device: str, ledger: Ledger) -> None:
         self.name, self._ledger = name, ledger
-        self.trainer = Watched(settings, device)
-        note_steps(name, self.trainer, ledger)
+        self.trainer = Trainer(settings, device)
         self.learner = Learner(learning, self.trainer, default_strategy_bandit())
+        self.watched_s = 0.0  # that others took
         self._took_s = 0.0
+        self.note(name)
+
+    def before(self, look: Callable[[Batch, int], None]) -> None:
+        """Let `look` see each batch before exposures are predicted, and event time."""
+        self.learner.before_prediction.append(self._timed(look))
+
+    def after(self, look: Callable[[Batch, Prediction | StepReport, int], None]) -> None:
+        """Let `look` see what was predicted, and what a step changed."""
+        self.learner.after_prediction.append(self._timed(look))
+
+    def note(self, name: str) -> None:
+        """Write its own predictions down under a name."""
+        self.after(lambda batch, made, now_ms: self._ledger.predicted(name, batch, made))
+
+    def _timed(self, look: Callable[P, None]) -> Callable[P, None]:
+        def timed(*args: P.args, **kwargs: P.kwargs) -> None:
+            began = time.perf_counter()
+            look(*args, **kwargs)
+            self.watched_s += time.perf_counter() - began
+
+        return timed
 
     def apply(self, source: int, records: Sequence[Outgoing]) -> None:
         """Learn from the records of a partition, and count the time that this takes."""
@@ -125,7 +110,7 @@ class ComparedLearner:
     @property
     def rate(self) -> float:
         """Examples a second, predicted and learned."""
-        return self.learner.counted.get("examples", 0) / max(self._took_s - self.trainer.watched_s, 1e-9)
+        return self.learner.counted.get("examples", 0) / max(self._took_s - self.watched_s, 1e-9)
 
 
 def frozen_name(name: str) -> str:

@@ -18,7 +18,7 @@ from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
 from replay.evidence.intervals import RESAMPLES, Users, interval
 from replay.evidence.ledger import AGES, Ledger, PredictedExposures
-from replay.evidence.side_by_side import ComparedLearner, LaggedReplica, ask_gammas, frozen_name, gamma_name, note_steps
+from replay.evidence.side_by_side import ComparedLearner, LaggedReplica, ask_gammas, frozen_name, gamma_name
 from replay.prequential import FEW_POSITIVES, Numbered, Result
 from streams.core.join.events import Rejected
 from streams.core.join.records import Outgoing
@@ -79,20 +79,20 @@ class Evidence:
         self._ledger, self.uniform = Ledger(), Ledger()
         self.main = ComparedLearner(ALL_ON, model, learning, device, self._ledger)
         self.learner, trainer = self.main.learner, self.main.trainer
-        trainer.before.append(lambda batch, now_ms: self._ledger.exposed(batch))
+        self.main.before(lambda batch, now_ms: self._ledger.exposed(batch))
         others = switched_off(model) if question.ablate else {}
         self._compared = [ComparedLearner(name, off, learning, device, self._ledger) for name, off in others.items()]
         for span in question.spans_ms:
             if span:
-                LaggedReplica(span_name(span), trainer, self._ledger, span)
+                LaggedReplica(span_name(span), self.main, self._ledger, span)
             else:
-                note_steps(span_name(0), trainer, self._ledger)
+                self.main.note(span_name(0))
         if question.gammas:
-            trainer.before.append(lambda batch, now_ms: ask_gammas(ALL_ON, trainer, self._ledger, question.gammas, batch))
+            self.main.before(lambda batch, now_ms: ask_gammas(ALL_ON, trainer, self._ledger, question.gammas, batch))
 
     def also(self, source: int, records: Sequence[Outgoing]) -> None:
         """What the learner has got, for the others."""
-        self._ledger.closed(records)
+        self._ledger.learned(records)
         for compared in self._compared:
             compared.apply(source, records)
 
@@ -114,7 +114,7 @@ class Evidence:
         out = []
         if q.ablate:
             names = [ALL_ON, *(compared.name for compared in self._compared)]
-            rates = [result.examples / max(result.learned_s - self.main.trainer.watched_s, 1e-9), *(r.rate for r in self._compared)]
+            rates = [result.examples / max(result.learned_s - self.main.watched_s, 1e-9), *(r.rate for r in self._compared)]
             comparison = Comparison(names, frozen=[frozen_name(n) for n in names], frozen_rows=tail, rates=rates)
             rows = measured(exposures, comparison, [("all", everything)], q.resamples)
             out.append(Finding(kind="ablation", title="Blocks switched off, one at a time", rows=rows, notes=[_TAIL_NOTE]))

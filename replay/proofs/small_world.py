@@ -55,6 +55,7 @@ def exposures(shown_ms: Array, **ids: Array) -> Batch:
         ids=np.zeros(n, np.uint64),
         slate=np.full(n, -1, np.int64),
         tier=np.zeros(n, np.int64),
+        foreseen=np.zeros(n, bool),
     )
     for field, numbers in ids.items():
         batch.fields[:, FIELDS.index(field)] = keys(field, numbers)

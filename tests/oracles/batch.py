@@ -40,6 +40,7 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         "ids": np.zeros(b, np.uint64),
         "slate": np.full(b, -1, np.int64),
         "tier": np.zeros(b, np.int64),
+        "foreseen": np.ones(b, bool),
     }
     for i, f in enumerate(rows):
         for j in range(8):
@@ -74,6 +75,7 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
             out["sign"][i, record.task] = record.sign
         else:
             out["is_example"][i] = 1
+            out["foreseen"][i] = record.predicted
             for t in range(5):
                 out["labels"][i, t] = 1 if record.labels & (1 << t) else 0
     for i, row in enumerate(compared):

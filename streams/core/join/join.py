@@ -1,6 +1,6 @@
 """Exposures wait for their feedback and become examples (DESIGN.md section 5).
 
-    exposure ──── first resolving act: Example, at once ──── later acts: Reversals ── … retention: forgotten
+    exposure: Exposed ── first resolving act: Example, at once ── later acts: Reversals ── … retention: forgotten
          └── join window closes: Example if no act came, then Closed with the labels as they stand
              └── and of a slate whose strategy was drawn, once all of it has closed: Reward
 
@@ -11,6 +11,9 @@ request an item is exposed once, and a second report of it is the same exposure.
 An act finds its slate by the request id where it carries one, else by the last slate in which this user was shown this
 item. An act with a request id whose exposure is not there waits until its own window closes, then counts as unjoined.
 An act without a request id, outside of any open slate, implies its own impression.
+
+What the ranker makes of an exposure is predicted when it comes, and never with what later acts taught: `Exposed` leaves then. Where one
+event is exposure and act, its Example is both.
 
 Where `negative_rate` is below 1, an exposure that closes without an act becomes an example at that rate, drawn by its id:
 the same ones in every run. Of the others the learner gets their number, and the reversals of later acts: a reversal is a
@@ -23,7 +26,7 @@ from typing import NamedTuple
 
 import xxhash
 
-from online_model.features import TASKS, Closed, Example, ExampleRecord, Reversal
+from online_model.features import TASKS, Closed, Example, ExampleRecord, Exposed, Reversal
 from streams.core.join.labels import COLLECT, LABELS, Feedback
 from streams.core.join.rewards import SlateReward
 from streams.core.join.settings import MINUTE_MS, PartitionSettings
@@ -94,9 +97,17 @@ class FeedbackJoin:
         return ExposureRef(key, slate, exposure)
 
     def show(
-        self, key: bytes, part: UserPart, exposures: list[PendingExposure], pending_reward: PendingReward | None = None
+        self,
+        key: bytes,
+        part: UserPart,
+        exposures: list[PendingExposure],
+        pending_reward: PendingReward | None = None,
+        resolved: bool = False,
     ) -> PendingSlate:
-        """Add exposures of one moment to a slate, new or not; feedback that waited for them joins."""
+        """Add exposures of one moment to a slate, new or not; feedback that waited for them joins.
+
+        `resolved`: the event that exposes them also acts on them.
+        """
         slate = self.slate(key) or PendingSlate()
         if pending_reward is not None:
             _attach(slate, pending_reward)
@@ -112,6 +123,10 @@ class FeedbackJoin:
             self._retain(key, slate, slate.exposures[-MAX_EXPOSURES:])
         self._expiring.add(exposures[0].shown_ms + self._retention_ms, key)
         self._keep_open(key, slate, exposures[0].shown_ms)
+        if slate.waiting or not resolved:
+            for exposure in exposures:
+                exposure.predicted = True
+                self.emitted.append(Exposed(exposure.id, exposure.shown_ms, exposure.features(part)))
         if slate.waiting:
             for exposure in exposures:
                 self._join_waiting(slate, exposure)
@@ -227,24 +242,22 @@ class FeedbackJoin:
         if not exposures:
             return
         now_ms = self._progress.watermark_ms
-        learned = []
+        learned, left_out = list[PendingExposure](), list[PendingExposure]()
         for exposure in exposures:
             exposure.closed = True
             if not exposure.made and sampled(exposure.id, self._negative_rate):
                 self._emit_example(slate, exposure, now_ms, 0, self._negative_rate)
-            if exposure.made:
-                learned.append(exposure)
+            (learned if exposure.made else left_out).append(exposure)
             exposure.made = True  # from here on, acts are reversals
-        left_out = len(exposures) - len(learned)
         if left_out:
-            self._progress.count("sampled_out", left_out)
-        closed = Closed(now_ms, [e.id for e in learned], [e.labels for e in learned], now_ms - self._window_ms, left_out)
-        self.emitted.append(closed)
+            self._progress.count("sampled_out", len(left_out))
+        ids, unlearned = [e.id for e in learned], [e.id for e in left_out if e.predicted]
+        self.emitted.append(Closed(now_ms, ids, [e.labels for e in learned], now_ms - self._window_ms, len(left_out), unlearned))
 
     def _emit_example(self, slate: PendingSlate, exposure: PendingExposure, ts: int, arrival_ms: int, sampling_rate: float = 1.0) -> None:
         exposure.made = True
         features = exposure.features(slate.parts[exposure.part])
-        self.emitted.append(Example(exposure.id, ts, arrival_ms, exposure.labels & LABELS, sampling_rate, features))
+        self.emitted.append(Example(exposure.id, ts, arrival_ms, exposure.labels & LABELS, sampling_rate, features, exposure.predicted))
 
     def _emit_reward(self, key: bytes, slate: PendingSlate) -> None:
         """The reward of a slate, once."""

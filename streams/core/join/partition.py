@@ -139,7 +139,8 @@ class Partition:
         exposure = moment.exposure(at.item, at.known, at.domain, keys.modules[0], event.position, self.item_counts)
         exposure.implied = not feedback.impression
         key = slate_key(keys.user, keys.slate)
-        slate = self._join.show(key, self.view.user_part(keys.user, at.state, event.context, at.ts), [exposure])
+        part = self.view.user_part(keys.user, at.state, event.context, at.ts)
+        slate = self._join.show(key, part, [exposure], resolved=feedback.resolving)
         self.progress.count("impressions" if feedback.impression else "implied_impressions")
         return ExposureRef(key, slate, exposure)
 

@@ -1,10 +1,14 @@
-"""When a micro-batch ends: at a count, or at a span of event time. Only the records decide, so live and replay make the same steps."""
+"""When a micro-batch ends: at a count, or at a span of event time. Only the records decide, so live and replay make the same steps.
+
+Exposures wait beside it for their prediction, which is due before the next step: until then the parameters are those of their moment.
+"""
 from __future__ import annotations
 
-from online_model.features import Example, Reversal
+from online_model.features import Example, Exposed, Reversal
 from streams.core.learning.checkpoint_arrays import Array, packed, unpacked
 
 FIRST_BATCH = 64  # examples of a full micro-batch before much has been learned (MODEL.md section 7)
+PREDICTED = 256  # exposures that are predicted at once
 GROWTH = 128  # examples learned for each that a micro-batch may hold: a large step teaches less while all is new, and costs half an example
 
 
@@ -25,6 +29,7 @@ class MicroBatch:
     def __init__(self, span_ms: int) -> None:
         self.span_ms = span_ms
         self.records: list[Example | Reversal] = []
+        self.exposed: list[Exposed] = []
 
     def __len__(self) -> int:
         return len(self.records)
@@ -38,10 +43,16 @@ class MicroBatch:
         records, self.records = self.records, []
         return records
 
+    def take_exposed(self) -> list[Exposed]:
+        """The exposures that wait for their prediction."""
+        exposed, self.exposed = self.exposed, []
+        return exposed
+
     def arrays(self) -> dict[str, Array]:
         """All state, for a checkpoint."""
-        return {"batch": packed(self.records)}
+        return {"batch": packed(self.records), "exposed": packed(self.exposed)}
 
     def load(self, arrays: dict[str, Array]) -> None:
         """Restore `arrays()`."""
         self.records = unpacked(arrays["batch"], list[Example | Reversal])
+        self.exposed = unpacked(arrays["exposed"], list[Exposed]) if "exposed" in arrays else []  # older checkpoints have none

@@ -1,12 +1,13 @@
-"""The learner: records of `examples` in, model versions and metrics out. It predicts first and then steps, each example once.
+"""The learner: records of `examples` in, model versions and metrics out. It predicts an exposure when it is shown, and learns its example
+once, when its labels come.
 
-batching.py says when a micro-batch ends, scoring.py what becomes of its predictions. Rewards of slates whose strategy was drawn are
+batching.py says when a micro-batch ends, scoring.py what becomes of predictions. Rewards of slates whose strategy was drawn are
 learned where a micro-batch ends, too.
 """
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,14 +16,14 @@ import numpy as np
 import xxhash
 from msgspec import Meta
 
-from online_model.batch import Batch, of_records
-from online_model.features import FIELDS, Closed, Example, ExampleRecord, Reward, Tick
+from online_model.batch import Batch, of_exposed, of_records
+from online_model.features import FIELDS, Closed, Example, ExampleRecord, Exposed, Reversal, Reward, Tick
 from online_model.gate_watch import GateWatch
 from online_model.identification import Identification
 from online_model.metrics import WindowResult
 from streams.core.join.records import Outgoing
 from streams.core.join.settings import Limit
-from streams.core.learning.batching import MicroBatch, full_size
+from streams.core.learning.batching import PREDICTED, MicroBatch, full_size
 from streams.core.learning.checkpoint_arrays import Restorable, below, prefixed, update_hash
 from streams.core.learning.live_value import StrategyValue
 from streams.core.learning.pair_buffer import PairBuffer
@@ -32,7 +33,7 @@ from streams.core.learning.scoring import PredictionScorer
 from streams.core.learning.strategy_bandit import StrategyBandit
 
 if TYPE_CHECKING:  # settings are read without torch
-    from online_model.trainer import StepReport, Trainer
+    from online_model.trainer import Prediction, StepReport, Trainer
 
 COMPARED = 256  # rows of closed slates that a step takes at least, and that make one of their own: a closing tick closes thousands
 
@@ -84,6 +85,9 @@ class Learner:
         self.counted: Counter[str] = Counter()
         self._scorer = PredictionScorer(settings.open_predictions, trainer.settings.domain_places)
         self.metrics, self.drift, self.watchers = self._scorer.metrics, self._scorer.drift, self._scorer.watchers
+        # Called before what predicts exposures and after each pass, with event time: for what is measured beside; no part of the state.
+        self.before_prediction: list[Callable[[Batch, int], None]] = []
+        self.after_prediction: list[Callable[[Batch, Prediction | StepReport, int], None]] = []
         self._batch = MicroBatch(settings.micro_batch_span_ms)
         self._pairs = PairBuffer(settings.listed_exposures)
         self._reservoir = Reservoir()
@@ -131,7 +135,11 @@ class Learner:
             steps.append(self._step())
         self.watermark_ms = max(self.watermark_ms, record.ts)
         self._ended.discard(source)
-        if isinstance(record, Closed):
+        if isinstance(record, Exposed):
+            self._batch.exposed.append(record)
+            if len(self._batch.exposed) >= PREDICTED:
+                self._predict()
+        elif isinstance(record, Closed):
             if self.trainer.settings.pairs:
                 self._pairs.close(record)
             self._scorer.close(record)
@@ -177,9 +185,30 @@ class Learner:
     def _learn_rewards(self) -> None:
         self._count({f"rewards_{what}": n for what, n in self.reward_queue.learn().items()})
 
+    def _predict(self) -> None:
+        """Predict what was shown since the last step."""
+        exposed = self._batch.take_exposed()
+        if exposed:
+            batch = of_exposed(exposed)
+            self._look(batch)
+            prediction = self.trainer.predict(batch)
+            self._keep(exposed, batch, prediction)
+
+    def _look(self, batch: Batch) -> None:
+        if not batch.foreseen.all():
+            for look in self.before_prediction:
+                look(batch, self.watermark_ms)
+
+    def _keep(self, records: Sequence[Exposed | Example | Reversal], batch: Batch, made: Prediction | StepReport) -> None:
+        self._scorer.keep(records, batch, self.trainer.state.domains.places(batch.fields[:, _DOMAIN]), made)
+        for look in self.after_prediction:
+            look(batch, made, self.watermark_ms)
+
     def _step(self) -> Step:
+        self._predict()
         records = self._batch.take()
         batch = of_records(records, self._pairs.take(COMPARED))
+        self._look(batch)
         if self.settings.drift_reaction:
             self.trainer.lr_multiplier = self.drift.lr_multiplier(self.watermark_ms)
         report = self.trainer.step(batch, self.watermark_ms)
@@ -190,7 +219,7 @@ class Learner:
                 self.trainer.rehearse(of_records(again))
                 self._count({"rehearsed": len(again)})
             self._reservoir.add(records)
-        self._scorer.keep(records, batch, self.trainer.state.domains.places(batch.fields[:, _DOMAIN]), report)
+        self._keep(records, batch, report)
         self._watch(batch, report)
         self._score()
         self._learn_rewards()
@@ -219,6 +248,7 @@ class Learner:
         return [*self.identification.read(), float(self.identification.unidentified())]
 
     def _score(self) -> None:
+        self._predict()
         scored = self._scorer.score(self.watermark_ms)
         self._count(scored.counts)
         for settled_ms in scored.settled_ms:

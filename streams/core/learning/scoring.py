@@ -15,12 +15,13 @@ import numpy as np
 
 from online_model.batch import Batch
 from online_model.drift import Drift
-from online_model.features import FIELDS, TASKS, Closed, Example, Reversal
+from online_model.features import FIELDS, TASKS, Closed, Example, Exposed, Reversal
 from online_model.metrics import Prequential, WindowResult
 from streams.core.learning.checkpoint_arrays import Array, packed, unpacked
 from streams.core.learning.sampled_buffer import NONE_DROPPED, SampledBuffer
 
 if TYPE_CHECKING:  # settings are read without torch
+    from online_model.trainer import Prediction as Predicted
     from online_model.trainer import StepReport
 
 _USER, _DOMAIN = FIELDS.index("user"), FIELDS.index("domain")
@@ -29,7 +30,7 @@ Watcher = Callable[[int, Array, Array, Array, Array, Array], None]  # as `Preque
 
 
 class Prediction(msgspec.Struct, frozen=True, array_like=True):
-    """What was predicted for an exposure before it was learned."""
+    """What was predicted for an exposure with the parameters as they stood when it was shown."""
 
     user: int
     shown_ms: int
@@ -60,15 +61,19 @@ class PredictionScorer:
         self._open = SampledBuffer[Prediction](limit, lambda prediction: (prediction.user, prediction.shown_ms))
         self._closed: list[Closed] = []
 
-    def keep(self, records: Sequence[Example | Reversal], batch: Batch, domain_place: Array, report: StepReport) -> None:
-        """Keep what a step predicted for its examples; `domain_place` [N]: of the batch."""
+    def keep(
+        self, records: Sequence[Exposed | Example | Reversal], batch: Batch, domain_place: Array, made: Predicted | StepReport
+    ) -> None:
+        """Keep what was predicted for exposures as they were shown, and what their examples add; `domain_place` [N]: of the batch."""
         users, shown_ms = batch.fields[:, _USER], batch.shown_ms
-        logits, probabilities = report.logits.astype("<f4"), report.probabilities.astype("<f4")
+        logits, probabilities = made.logits.astype("<f4"), made.probabilities.astype("<f4")
         for i, record in enumerate(records):
-            if isinstance(record, Example):
+            place, sampling_rate = int(domain_place[i]), record.sampling_rate if isinstance(record, Example) else 1.0
+            if not batch.foreseen[i]:
                 predicted = logits[i].tobytes(), probabilities[i].tobytes()
-                prediction = Prediction(int(users[i]), int(shown_ms[i]), *predicted, int(domain_place[i]), record.sampling_rate)
-                self._open.put(record.id, prediction)
+                self._open.put(record.id, Prediction(int(users[i]), int(shown_ms[i]), *predicted, place, sampling_rate))
+            elif isinstance(record, Example) and (kept := self._open.rows.get(record.id)) is not None:
+                self._open.rows[record.id] = msgspec.structs.replace(kept, place=place, sampling_rate=sampling_rate)
 
     def close(self, record: Closed) -> None:
         """Line up exposures whose window has closed, with their labels; `score` scores them."""
@@ -79,6 +84,8 @@ class PredictionScorer:
         closed, self._closed = self._closed, []
         out = Scored()
         rows = [[(self._open.pop(i), labels) for i, labels in zip(record.ids, record.labels, strict=True)] for record in closed]
+        for exposure in (i for record in closed for i in record.unlearned):
+            self._open.pop(exposure)
         if closed:
             self._open.settle(max(record.shown_before_ms for record in closed))
         known = [[(prediction, labels) for prediction, labels in of_record if prediction is not None] for of_record in rows]

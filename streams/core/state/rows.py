@@ -66,6 +66,7 @@ class PendingExposure(msgspec.Struct, array_like=True):
     closed: bool = False  # its join window has passed
     implied: bool = False  # made by an act that came without an exposure of its own
     followed: float = 0.0  # of what follows the user's last item, the share that is this item
+    predicted: bool = False  # the learner was told of it at its moment, before any act
 
     def features(self, part: UserPart) -> Features:
         """The features of the exposure; `part` is the user's half, of the same moment."""

@@ -51,14 +51,14 @@ def one_pass(path: Path) -> Pass:
         catalog.put(item)
     ledger = Ledger()
     rival = ComparedLearner(OURS, ModelSettings(), LearnerSettings(), "cpu", ledger)
-    rival.trainer.before.append(lambda batch, now_ms: ledger.exposed(batch))
+    rival.before(lambda batch, now_ms: ledger.exposed(batch))
     machine = Partition(PartitionSettings(), Tables.over(), catalog)
     tail = Tail(lambda: prequential.of_file(rows), machine, rival.ask, from_ms)
     result = prequential.run(
         prequential.of_file(rows), machine, rival.learner, closing=True, batches=stopping([tail]),
-        also=lambda source, records: ledger.closed(records),
+        also=lambda source, records: ledger.learned(records),
     )  # fmt: skip
-    return Pass(ledger.exposures(), result.examples / (result.learned_s - rival.trainer.watched_s))
+    return Pass(ledger.exposures(), result.examples / (result.learned_s - rival.watched_s))
 
 
 def test_every_task_is_ranked_and_calibrated_as_well_as_by_the_strongest_alternative(data_dir: Path) -> None:

@@ -9,7 +9,7 @@ from tests.replay.evidence.test_tables import LEARNING, SKIP, SMALL, log, run
 
 
 def test_ledger_has_the_labels_of_the_log_and_the_predictions_that_were_scored() -> None:
-    evidence = Evidence(Question(ablate=True), SMALL, LEARNING, "cpu")
+    evidence = Evidence(Question(), SMALL, LEARNING, "cpu")
     result = run(evidence, log())
     judged = evidence._ledger.exposures()
     assert len(judged) == 480 == result.metrics["skip"].n

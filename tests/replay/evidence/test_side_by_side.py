@@ -63,12 +63,12 @@ def lift(path: Path, model: ModelSettings, seeds: Sequence[int] = SEEDS) -> dict
     ledger, domains = Ledger(), list[np.ndarray]()
     models = [msgspec.structs.replace(model, cross_domain=crossed, seed=seed) for crossed in (True, False) for seed in seeds]
     first, *others = (ComparedLearner(str(at), each, LEARNING, "cpu", ledger) for at, each in enumerate(models))
-    first.trainer.before.append(lambda batch, now_ms: ledger.exposed(batch))
-    first.trainer.before.append(lambda batch, now_ms: domains.append(batch.fields[batch.is_example > 0, FIELDS.index("domain")]))
+    first.before(lambda batch, now_ms: ledger.exposed(batch))
+    first.before(lambda batch, now_ms: domains.append(batch.fields[~batch.foreseen, FIELDS.index("domain")]))
     numbered = prequential.of_file(logs.read([path], logs.Format.AMAZON_CROSS_DOMAIN, logs.Columns()))
 
     def also(source: int, records: Sequence[Outgoing]) -> None:
-        ledger.closed(records)
+        ledger.learned(records)
         for other in others:
             other.apply(source, records)
 

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from online_model.batch import Batch
 from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
-from online_model.trainer import Trainer
+from online_model.trainer import StepReport, Trainer
 from replay import logs, prequential
 from replay.evidence.holdout import HoldoutRows, Tail, stopping
 from replay.evidence.ledger import Ledger, PredictedExposures
-from replay.evidence.side_by_side import LaggedReplica, Watched, frozen_name, gamma_name
+from replay.evidence.side_by_side import ComparedLearner, LaggedReplica, frozen_name, gamma_name
 from replay.evidence.tables import ALL_ON, Comparison, Evidence, Finding, Question, measured, span_name, switched_off, tail_ms
 from replay.log_rows import LogRow
 from replay.prequential import Result
@@ -87,37 +87,38 @@ def test_every_switch_and_the_pairs_are_switched_off_one_at_a_time() -> None:
 
 
 class _Script:
-    """Batches of the log with their times, as the learner's trainer meets them."""
+    """Batches of the log with their times, as a learner's trainer meets them: predicted, or learned from."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[Batch, int]] = []
-        self.trainer = Watched(SMALL)
-        self.trainer.before.append(lambda batch, now_ms: self.seen.append((batch, now_ms)))
+        self.seen: list[tuple[str, Batch, int]] = []
+        self.ledger = Ledger()
+        self.main = ComparedLearner("main", SMALL, LEARNING, "cpu", self.ledger)
+        self.main.before(lambda batch, now_ms: self.seen.append(("predicted", batch, now_ms)))
+        self.main.after(lambda batch, made, now_ms: self.seen.append(("learned", batch, now_ms)) if isinstance(made, StepReport) else None)
+        self.main.before(lambda batch, now_ms: self.ledger.exposed(batch))
 
     def play(self) -> PredictedExposures:
-        prequential.run(prequential.of_file(log()), machine(), Learner(LEARNING, self.trainer, default_strategy_bandit()), closing=True)
+        prequential.run(prequential.of_file(log()), machine(), self.main.learner, closing=True)
         return self.ledger.exposures()
-
-    ledger = Ledger()
 
 
 @pytest.mark.parametrize("every_ms", [1, 7_200_000])
 def test_copy_answers_by_the_parameters_of_the_last_publication(every_ms: int) -> None:
     script = _Script()
-    script.ledger = Ledger()
-    script.trainer.before.append(lambda batch, now_ms: script.ledger.exposed(batch))
-    LaggedReplica("copy", script.trainer, script.ledger, every_ms)
+    LaggedReplica("copy", script.main, script.ledger, every_ms)
     found = script.play().logits["copy"]
     # the same by whole copies of a trainer that has learned all steps before the span that a batch lies in
     teacher, expected, due = Trainer(SMALL), [], 0
     served = Trainer(SMALL)
-    for batch, now_ms in script.seen:
+    for what, batch, now_ms in script.seen:
+        if what == "learned":
+            teacher.step(batch, now_ms)
+            continue
         if now_ms >= due:
             served = Trainer(SMALL)
             served.load(teacher.arrays(), teacher.meta())
             due = (now_ms // every_ms + 1) * every_ms
-        expected.append(served.predict(batch).logits[batch.is_example > 0])
-        teacher.step(batch, now_ms)
+        expected.append(served.predict(batch).logits[~batch.foreseen])
     assert np.abs(found - np.concatenate(expected)).max() < 1e-6
     assert np.ptp(found) > 0.1
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from online_model import history
-from online_model.features import COUNTS, SCOPES, TASKS, Closed, Example, Features, Reversal, Reward
+from online_model.features import COUNTS, SCOPES, TASKS, Closed, Example, Exposed, Features, Reversal, Reward
 from online_model.features import Tick as LearnerTick
 from online_model.popularity import EXPOSURE, POPULAR, Increment
 from streams.core.join import keys
@@ -64,11 +64,18 @@ def heard(out: Iterable[Outgoing]) -> list[Shown]:
     """What the learner was told, slot by slot; users and items by the names that the strategies give them."""
     called = {keys.key(field, name): name for field, some in (("user", "uv"), ("item", "ijk")) for name in some}
     slots: dict[int, Shown] = {}
+    exposed: dict[int, Features] = {}
     for o in out:
         match o.record:
-            case Example(id=slot, ts=ts, arrival_ms=arrival, labels=mask, sampling_rate=weight, features=f):
+            case Exposed(id=slot, ts=ts, features=f):
+                assert slot not in exposed and slot not in slots
+                assert ts == f.shown_ms
+                exposed[slot] = f
+            case Example(id=slot, ts=ts, arrival_ms=arrival, labels=mask, sampling_rate=weight, features=f, predicted=predicted):
                 assert slot not in slots
                 assert weight == 1.0
+                assert predicted == (slot in exposed)
+                assert exposed[slot] == f if predicted else ts == f.shown_ms  # an act that exposes
                 user, item = (int.from_bytes(f.fields[8 * n : 8 * n + 8], "little") for n in (0, 1))
                 first = (labels(mask), ts, arrival)
                 slots[slot] = Shown(called[user], called[item], "", f.shown_ms, False, known(f, called), labels(mask), first)
@@ -114,6 +121,13 @@ def same_features(slots: Iterable[Shown], wanted: Iterable[Shown]) -> None:
             assert one.known.followed == pytest.approx(by_place[place].known.followed, abs=1e-9)  # type: ignore[union-attr]
 
 
+def predicted(out: Iterable[Outgoing]) -> Counter[object]:
+    """User, item and moment of each exposure, once it is to be predicted."""
+    called = {keys.key(field, name): name for field, some in (("user", "uv"), ("item", "ijk")) for name in some}
+    first = [o.record.features for o in out if isinstance(o.record, Exposed) or (isinstance(o.record, Example) and not o.record.predicted)]
+    return Counter((*(called[int.from_bytes(f.fields[8 * n : 8 * n + 8], "little")] for n in (0, 1)), f.shown_ms) for f in first)
+
+
 def told(slots: Iterable[Shown]) -> Counter[object]:
     """Without order among slots, and without those of which the learner has not heard yet."""
     return Counter((s.user, s.item, s.ts, s.example, tuple(s.reversals), s.closed) for s in slots if s.example)
@@ -144,6 +158,7 @@ def test_a_partition_tells_the_story_that_loops_tell(log: Log) -> None:
     assert [(dead.offset, dead.reason) for dead in effects.dead] == wanted.rejected
     slots = heard(effects.examples)
     assert told(slots) == told(wanted.shown)
+    assert predicted(effects.examples) == Counter((one.user, one.item, one.ts) for one in wanted.shown)
     same_features(slots, wanted.shown)
     assert partition.progress.counted.get("unjoined", 0) == wanted.unjoined
     assert partition.progress.watermark_ms == wanted.now
@@ -175,6 +190,7 @@ def test_at_a_lower_rate_exposures_without_an_act_are_left_out_by_their_id_and_n
     thin, some = applied(log, msgspec.structs.replace(SETTINGS, negative_rate=rate))
     wanted: list[object] = []
     out: set[int] = set()
+    exposed = {o.record.id for o in everything.examples if isinstance(o.record, Exposed)}
     for o in everything.examples:
         match o.record:
             case Example(arrival_ms=0, id=slot) if slot / 2**64 >= rate:
@@ -184,7 +200,9 @@ def test_at_a_lower_rate_exposures_without_an_act_are_left_out_by_their_id_and_n
                 wanted.append(msgspec.structs.replace(o.record, sampling_rate=rate))
             case Closed(ts=ts, ids=ids, labels=masks, shown_before_ms=before):
                 kept = [(i, mask) for i, mask in zip(ids, masks, strict=True) if i not in out]
-                wanted.append(Closed(ts, [i for i, _ in kept], [mask for _, mask in kept], before, len(ids) - len(kept)))
+                left_out = [i for i in ids if i in out]
+                assert exposed.issuperset(left_out)  # no act, so an impression exposed them
+                wanted.append(Closed(ts, [i for i, _ in kept], [mask for _, mask in kept], before, len(left_out), left_out))
             case record:
                 wanted.append(record)
     assert [o.record for o in some.examples] == wanted
@@ -281,7 +299,8 @@ def test_a_list_keeps_its_newest_200_items_and_closes_the_others() -> None:
         Event(ts=LOG_START + n, user_id="u", item_id=f"x{n}", action=Action.IMPRESSION, request_id="r") for n in range(MAX_EXPOSURES + 2)
     ]
     partition, effects = applied(log_of(*shown))
-    assert [type(o.record) for o in effects.examples] == [Example, Closed, Example, Closed]  # of x0 and x1
+    made = [type(o.record) for o in effects.examples]
+    assert made == [Exposed] * MAX_EXPOSURES + [Example, Closed, Exposed] * 2  # of x0 and x1
     partition.apply([Arrived(900, 0, LOG_START, at(1, "skip", "x0", request_id="r"), "late to it")])
     out = partition.apply([Arrived(901, 0, LOG_START, at(1, "skip", "x2", request_id="r"), "in time")]).examples
     assert [type(o.record) for o in out] == [Example]
