@@ -82,7 +82,7 @@ class Closed(msgspec.Struct, frozen=True, array_like=True, tag="closed"):
     labels: list[int]  # bit masks, as in Example; a further bit for a partial play
     shown_before_ms: int  # whatever its partition showed before has closed, once all that closes at this moment has
     sampled_out: int = 0  # exposures of the slate that closed without an act, and of which no example was made
-    unlearned: list[int] = []  # the ids of those of them that were predicted
+    unlearned: list[int] = []  # ids of what was predicted and is no example: of them, and of what nobody is known to have seen
 
 
 class Reward(msgspec.Struct, frozen=True, array_like=True, tag="reward"):

@@ -134,14 +134,15 @@ _events = st.builds(
 )
 CHOICE = ArmDraw(surface="page", arms=("a", "b", "c"), propensities=(0.25, 0.75, 0.0), segment=3, activity=1.5, domain=7)
 _exposures = st.builds(
-    lambda user, request, items, chosen: Exposure(
+    lambda user, request, items, chosen, seen: Exposure(
         ts=0, user_id=user, request_id=request, strategy=chosen, arm_draw=CHOICE if chosen else None,
-        slots=tuple(WireSlot(item_id=item, position=n, monetization=0.25 + n) for n, item in enumerate(items)),
+        slots=tuple(WireSlot(item_id=item, position=n, monetization=0.25 + n) for n, item in enumerate(items)), seen=seen,
     ),
     st.sampled_from("uuuv"),
     st.sampled_from(["r", "s"]),
     st.lists(_names, max_size=4),
     st.sampled_from([None, "a", "b", "c"]),  # c can't have been chosen
+    st.booleans(),
 )  # fmt: skip
 _ticks = st.builds(Tick, last=st.sampled_from([False, False, False, True]))
 

@@ -137,6 +137,8 @@ class Service:
         request, way = validated(body, read), f"send a request for a {what}, as /docs describes"
         if isinstance(request, Rejected):
             raise Refusal(400, f"{request.reason}: {request.detail}", "the body", way)
+        if request.seen is None:
+            request = msgspec.structs.replace(request, seen=self.config.service.served_is_seen)
         partition = self._partition(request.user_id)
         try:
             made = await make(request, request.request_id or uuid.uuid4().hex, partition, now_ms())

@@ -58,6 +58,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_in_flight: Annotated[int, Meta(ge=1)] = 64  # requests at once, else 429; a slate takes about 10 ms: the last waits under 1 s
     explained_requests: Annotated[int, Meta(ge=0)] = 1_000  # newest ones that /v1/explain knows; some minutes' worth. 0: none
     explained_bytes: Annotated[int, Meta(ge=0)] = 32 << 20  # that these may take, packed: a slate of 10 is about 10 KB
+    served_is_seen: bool = True  # False: what was served counts from its impression on, or from an act on it or below it in its slate
     acknowledged_within_s: Annotated[float, Meta(gt=0)] = 2.0  # by Kafka; beyond: 503, and slates leave with the flag `unlogged`
 
     def __post_init__(self) -> None:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
 from replay import prequential
 from replay.evidence.tables import Evidence, Question
@@ -41,9 +40,9 @@ def shown_and_acted(ts: int, user: int, item: int, name: str, act: str, after_ms
     ]
 
 
-def replayed(rows: list[LogRow], learning: LearnerSettings = LEARNING, model: ModelSettings = SMALL) -> Result:
+def replayed(rows: list[LogRow], learning: LearnerSettings = LEARNING) -> Result:
     partition = Partition(PartitionSettings(join_window_ms=900_000), Tables.over(), Catalog())
-    learner = Learner(learning, Trainer(model), default_strategy_bandit())
+    learner = Learner(learning, Trainer(SMALL), default_strategy_bandit())
     return prequential.run(prequential.of_file(rows), partition, learner, closing=True)
 
 
@@ -61,7 +60,7 @@ def test_a_coin_tossed_after_the_exposure_can_not_be_foretold() -> None:
             for n in range(3):
                 ts = T + bucket * BUCKET_MS + n * 60_000 + int(rng.integers(30_000))
                 records += shown_and_acted(ts, user, int(rng.integers(400)), f"{bucket}-{user}-{n}", act, AFTER_MS, apart=False)
-    figures = replayed(rows_of(records), LearnerSettings(), ModelSettings()).metrics["full_play"]
+    figures = replayed(rows_of(records), LearnerSettings()).metrics["full_play"]
     coins = LISTENERS * BUCKETS
     error = (1 / (3 * coins)) ** 0.5  # of the AUC of as many independent labels as there are coins (Hanley and McNeil 1982, at .5)
     print(f"AUC {figures.auc:.3f}, .500 is right; standard error {error:.3f}")

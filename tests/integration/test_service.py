@@ -156,6 +156,12 @@ def test_cold_list_is_popular_and_its_exposure_is_in_kafka_before_the_answer(top
             await until(lambda: taken(worker, "exposures") == 1)  # and comes back as any record does
             await paged(client)
             await until(lambda: taken(worker, "exposures") == 3)
+            before = taken(worker, "impressions")
+            await ask(client, user_id="dora", k=2, request_id="r2", seen=False)
+            *_, unseen = await asyncio.to_thread(exposures, topics)
+            assert "seen" not in shown and (unseen["request_id"], unseen["seen"]) == ("r2", False)
+            await until(lambda: taken(worker, "served") == 2)
+            assert taken(worker, "impressions") == before
 
     async def paged(client: Client) -> None:
         """Nothing was learned yet, so all strategies have the same chance; the exposure tells page, chances and what items bring in."""

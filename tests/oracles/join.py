@@ -61,6 +61,9 @@ class Shown:
     example: tuple[Labels, int, int] | None = None  # labels, ts, arrival of the act (0: none)
     reversals: list[tuple[str, int, int, int]] = field(default_factory=list)  # task, sign, ts, arrival
     closed: tuple[Labels, int] | None = None  # labels, ts
+    domain: str = ""
+    seen: bool = True  # False: served, and not known to have been on a screen
+    over: bool = False  # its window has passed
 
 
 @dataclass(eq=False)
@@ -107,6 +110,7 @@ class Story:
         self.rejected: list[tuple[int, str]] = []  # place in the log, reason
         self.unjoined = 0
         self.counts: list[Count] = []
+        self.noticed: list[Count] = []  # of the record at hand
         self.positive: dict[tuple[str, str], list[Behaviour]] = {}  # by user and domain
         self.changed: list[tuple[str, str]] = []  # whose behaviours changed, in order
         self.negative: dict[tuple[str, str], list[Behaviour]] = {}
@@ -145,7 +149,7 @@ class Story:
             return
         minute, self.now = self.now // MINUTE, ts
         for one in self.there:
-            if one.closed is None and one.ts + s.join_window_ms < ts:
+            if not one.over and one.ts + s.join_window_ms < ts:
                 self.close(one)
         for act in list(self.waiting):
             if act.ts + s.join_window_ms < ts:
@@ -164,7 +168,7 @@ class Story:
     def end(self) -> None:
         """The end of a log closes all."""
         for one in self.there:
-            if one.closed is None:
+            if not one.over:
                 self.close(one)
         self.unjoined += len(self.waiting)
         self.waiting = []
@@ -173,7 +177,7 @@ class Story:
     def earned(self) -> None:
         """Say of every list that has closed as a whole what it earned."""
         for (user, list_), earning in self.earning.items():
-            is_open = any((one.user, one.list_) == (user, list_) and one.closed is None for one in self.there)
+            is_open = any((one.user, one.list_) == (user, list_) and not one.over for one in self.there)
             if not is_open and not any((act.user, act.list_) == (user, list_) for act in self.waiting):
                 self.earn(earning)
 
@@ -187,18 +191,34 @@ class Story:
         of.said = (self.now, min(1.0, max(0.0, utility / FULL_EXPERIENCE)), revenue, last >= 0)
 
     def close(self, one: Shown) -> None:
+        one.over = True
+        if not one.seen:
+            return
         if one.example is None:
             one.example = (one.labels, self.now, 0)
         one.closed = (one.labels, self.now)
 
-    def show(self, user: str, domain: str, list_: str, items: Sequence[str], ts: int, implied: bool) -> list[Shown]:
+    def notice(self, one: Shown, ts: int, act: bool) -> list[Shown]:
+        """What is known to have been seen from now on: an item of an impression; of an act, what lies above it in its list, too."""
+        listed = [each for each in self.there if (each.user, each.list_) == (one.user, one.list_)]
+        new = [each for each in (listed[: listed.index(one) + 1] if act else [one]) if not each.seen]
+        for each in new:
+            each.seen = True
+            self.noticed.append(Count(each.user, each.domain, each.item, ts, frozenset({"exposures"}), 1))
+        return new
+
+    def show(
+        self, user: str, domain: str, list_: str, items: Sequence[str], ts: int, implied: bool, seen: bool = True
+    ) -> list[Shown]:  # fmt: skip
         """Items shown at one moment; acts that came before them join."""
-        new = [Shown(user, item, list_, ts, implied, self.known(user, domain, item, ts)) for item in items]
+        new = [
+            Shown(user, item, list_, ts, implied, self.known(user, domain, item, ts), domain=domain, seen=seen) for item in items
+        ]  # fmt: skip
         self.shown += new
         self.there += new
         mine = [one for one in self.there if (one.user, one.list_) == (user, list_)]
         for one in mine[:-MOST_SLOTS]:
-            if one.closed is None:
+            if not one.over:
                 self.close(one)
             self.there.remove(one)
         for one in new:
@@ -208,7 +228,8 @@ class Story:
                     self.see(one)
                     self.act(one, act)
         for one in new:
-            self.counts.append(Count(user, domain, one.item, ts, frozenset({"exposures"}), 1))
+            if seen:
+                self.counts.append(Count(user, domain, one.item, ts, frozenset({"exposures"}), 1))
             self.lately[user] = [*self.lately.get(user, []), (one.item, ts)][-self.settings.shown_limit :]
         return new
 
@@ -228,6 +249,7 @@ class Story:
 
     def act(self, one: Shown, act: Act) -> tuple[Labels, Labels]:
         """(Labels that this act set, labels that it took back.)"""
+        late = [each for each in self.notice(one, act.ts, True) if each.over]
         before = one.labels
         after = (before | act.sets) - (frozenset({"collect"}) if act.undo else frozenset())
         if one.example is None:
@@ -237,6 +259,8 @@ class Story:
         elif after != before and len(one.reversals) < MOST_REVERSALS:
             one.labels = after
             one.reversals += [(task, 1 if task in after else -1, act.ts, act.arrival) for task in TASKS if task in before ^ after]
+        for each in late:
+            self.close(each)
         return one.labels - before, before - one.labels
 
     def exposure(self, record: Exposure) -> None:
@@ -253,7 +277,8 @@ class Story:
                 self.earnings.append(earning)
                 self.earning[record.user_id, list_] = earning
         items = dict.fromkeys(slot.item_id for slot in record.slots if slot.item_id not in known)
-        self.show(record.user_id, record.domain or "", list_, list(items), record.ts, False)
+        self.show(record.user_id, record.domain or "", list_, list(items), record.ts, False, record.seen)
+        self.count_noticed(record.ts)
         self.earned()  # at once where its items were there, and have closed
 
     def event(self, event: Event, name: str, arrival: int) -> None:
@@ -280,10 +305,19 @@ class Story:
 
         if one is not None:
             self.see(one)
+            for each in [] if resolving or undo else self.notice(one, event.ts, False):
+                if each.over:
+                    self.close(each)
+        self.count_noticed(event.ts)
         columns = fresh | ({"popular"} if any(action in actions for action in GOOD) else set())
         domain = event.domain or ""
         self.counts += [Count(user, domain, item, event.ts, frozenset(columns), 1, after)] if columns else []
         self.counts += [Count(user, domain, item, event.ts, gone, -1)] if gone else []
+
+    def count_noticed(self, ts: int) -> None:
+        """Count what the record at hand has shown to be seen, at its own time."""
+        self.counts += [count._replace(ts=ts) for count in self.noticed]
+        self.noticed = []
 
     def see(self, one: Shown) -> None:
         """Something happened to an item of a list."""
@@ -308,7 +342,7 @@ class Story:
                 one = ever[-1]
                 if all(action in LONG_AFTER for action in actions):
                     return one, one.list_
-                if one.closed is None and (not impression or one.implied):  # an impression may come behind its act, once
+                if not one.over and (not impression or one.implied):  # an impression may come behind its act, once
                     one.implied = one.implied and not impression
                     return one, one.list_
             may_show = impression or resolving  # an act implies its impression

@@ -118,6 +118,7 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     strategy: ShortId | None = None
     arm_draw: ArmDraw | None = msgspec.field(default=None, name="choice")  # None where the request named the strategy
     context: Context = {}
+    seen: bool = True  # False: an item of it counts from its impression on, or from an act on it or on one below it
     model_version: int = 0
     model_age_ms: int = 0
 

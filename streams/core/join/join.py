@@ -15,6 +15,9 @@ An act without a request id, outside of any open slate, implies its own impressi
 What the ranker makes of an exposure is predicted when it comes, and never with what later acts taught: `Exposed` leaves then. Where one
 event is exposure and act, its Example is both.
 
+What was only served (`Exposure.seen` false) is seen from its impression on, or from an act on it or on an item below it in its slate
+(cascade). Until then it counts nowhere; where its window closes first, it becomes an example when it is seen after all, or never.
+
 Where `negative_rate` is below 1, an exposure that closes without an act becomes an example at that rate, drawn by its id:
 the same ones in every run. Of the others the learner gets their number, and the reversals of later acts: a reversal is a
 difference, right whether or not the first half was learned.
@@ -22,6 +25,8 @@ difference, right whether or not the first half was learned.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import xxhash
@@ -64,6 +69,7 @@ class FeedbackJoin:
         self._closing = EventTimers(pending, b"o", _STEP_MS)
         self._expiring = EventTimers(pending, b"x", _STEP_MS)
         self.emitted: list[ExampleRecord] = []
+        self.seen: list[PendingExposure] = []  # what records have shown to be seen, of what was only served
 
     def slate(self, key: bytes) -> PendingSlate | None:
         """The slate of a key."""
@@ -158,6 +164,8 @@ class FeedbackJoin:
             self._label(slate, exposure, feedback)
             if slate.pending_reward is True:
                 self._progress.count("late_rewards")  # its reward has left
+        elif not exposure.seen:
+            self._learn_late(slate, self._see([exposure]))
         slate.observe(feedback.item)
         self._pending.put(SLATE + ref.key, slate)
         return exposure.labels & ~before & LABELS, before & ~exposure.labels
@@ -181,7 +189,8 @@ class FeedbackJoin:
             self._close(key, FOREVER)
 
     def _label(self, slate: PendingSlate, exposure: PendingExposure, feedback: PendingFeedback) -> None:
-        """Set and take back labels; the example or the reversals that follow are emitted."""
+        """Set and take back labels; the example or the reversals that follow are emitted. What lies above the exposure was seen, too."""
+        seen = self._see(islice(slate.exposures, 1 + next(n for n, each in enumerate(slate.exposures) if each is exposure)))
         before = exposure.labels
         after = (before | feedback.mask) & ~(COLLECT if feedback.undo else 0)
         if not exposure.made:
@@ -196,6 +205,19 @@ class FeedbackJoin:
                     sign = 1 if after >> task & 1 else -1
                     features = exposure.features(slate.parts[exposure.part])
                     self.emitted.append(Reversal(exposure.id, feedback.ts, feedback.arrival_ms, task, sign, 1.0, features))
+        self._learn_late(slate, seen)
+
+    def _see(self, exposures: Iterable[PendingExposure]) -> list[PendingExposure]:
+        """Those that were not known to be seen, and are now."""
+        seen = [exposure for exposure in exposures if not exposure.seen]
+        for exposure in seen:
+            exposure.seen = True
+        self.seen += seen
+        return seen
+
+    def _learn_late(self, slate: PendingSlate, seen: Sequence[PendingExposure]) -> None:
+        """Close anew what was seen only after its window."""
+        self._close_exposures(slate, [exposure for exposure in seen if exposure.closed])
 
     def _keep_open(self, key: bytes, slate: PendingSlate, since_ms: int) -> None:
         self._closing.add(since_ms + self._window_ms, key)
@@ -242,16 +264,21 @@ class FeedbackJoin:
         if not exposures:
             return
         now_ms = self._progress.watermark_ms
-        learned, left_out = list[PendingExposure](), list[PendingExposure]()
+        learned, left_out, unseen = list[PendingExposure](), list[PendingExposure](), list[PendingExposure]()
         for exposure in exposures:
             exposure.closed = True
+            if not exposure.seen:
+                unseen.append(exposure)
+                continue
             if not exposure.made and sampled(exposure.id, self._negative_rate):
                 self._emit_example(slate, exposure, now_ms, 0, self._negative_rate)
             (learned if exposure.made else left_out).append(exposure)
             exposure.made = True  # from here on, acts are reversals
         if left_out:
             self._progress.count("sampled_out", len(left_out))
-        ids, unlearned = [e.id for e in learned], [e.id for e in left_out if e.predicted]
+        if unseen:
+            self._progress.count("unseen", len(unseen))
+        ids, unlearned = [e.id for e in learned], [e.id for e in (*left_out, *unseen) if e.predicted]
         self.emitted.append(Closed(now_ms, ids, [e.labels for e in learned], now_ms - self._window_ms, len(left_out), unlearned))
 
     def _emit_example(self, slate: PendingSlate, exposure: PendingExposure, ts: int, arrival_ms: int, sampling_rate: float = 1.0) -> None:

@@ -121,12 +121,15 @@ class Partition:
         ref = self._join.locate(slate, item, feedback, by_request)
         if ref is None and (feedback.impression or (feedback.resolving and not by_request)):
             ref = self._impression(event, arrived, at, feedback)
-            self._update.exposed(at)
+            self._update.served(at)
+            self._update.seen(at)
         labels = feedback.mask, 0
         if ref is not None:
             labels = self._join.add_feedback(ref, pending)
         elif (feedback.resolving or feedback.undo) and not (by_request and self._join.hold(slate, pending)):
             self.progress.count("unjoined")
+        if self._join.seen:
+            self._count_seen(at.state, at.ts)
         after = co_listening.follow(self.tables.co_listening, state.liked, item, event.ts) if feedback.popular else 0
         self._update.feedback(at, feedback, labels, after)
         self.tables.users.put(user, state)
@@ -143,6 +146,14 @@ class Partition:
         slate = self._join.show(key, part, [exposure], resolved=feedback.resolving)
         self.progress.count("impressions" if feedback.impression else "implied_impressions")
         return ExposureRef(key, slate, exposure)
+
+    def _count_seen(self, state: UserState, ts: int) -> None:
+        """Count what a record has shown to be seen, of what was only served."""
+        seen = self._join.seen
+        for exposure in seen:
+            self._update.seen(Interaction(state, exposure.item, self.catalog.get(exposure.item), exposure.domain, ts))
+        self.progress.count("impressions", len(seen))
+        seen.clear()
 
     def _exposure(self, exposure: Exposure, arrived: Arrived) -> tuple[Reason, str] | None:
         """A slate as it was served: all its features are of one moment, none counts the others."""
@@ -169,10 +180,16 @@ class Partition:
         if exposure.arm_draw is not None and exposure.slots and reward is None:
             self.progress.count("unusable_choices")
         if exposures:
+            for pending in exposures:
+                pending.seen = exposure.seen
             self._join.show(key, self.view.user_part(keys.user, state, exposure.context, exposure.ts), exposures, reward)
             for at in interactions:
-                self._update.exposed(at)
-            self.progress.count("impressions", len(exposures))
+                self._update.served(at)
+                if exposure.seen:
+                    self._update.seen(at)
+            self.progress.count("impressions" if exposure.seen else "served", len(exposures))
+            if self._join.seen:
+                self._count_seen(state, exposure.ts)
             self.tables.users.put(user, state)
         elif reward is not None:
             self._join.attach_reward(key, reward)

@@ -34,10 +34,13 @@ class StateUpdate:
         self._settings, self._view, self._popularity = settings, view, popularity
         self.increments: list[Increment] = []
 
-    def exposed(self, at: Interaction) -> None:
-        """The item was shown to the user."""
+    def served(self, at: Interaction) -> None:
+        """The item was served to the user, and is not served again soon."""
         rows = at.state.exposed + EXPOSED_ROW.pack(at.item, at.ts)
         at.state.exposed = rows[-self._settings.shown_limit * EXPOSED_ROW.size :]
+
+    def seen(self, at: Interaction) -> None:
+        """The user has seen the item: an exposure that counts."""
         self._count(at, EXPOSURE)
 
     def feedback(self, at: Interaction, feedback: Feedback, labels: tuple[int, int], after: int) -> None:

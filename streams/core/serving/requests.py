@@ -54,6 +54,7 @@ class ServingRequest(msgspec.Struct, frozen=True, kw_only=True):
     gamma_user: float | None = None  # share of the user's part that is taken away
     gamma_item: float | None = None  # share of momentary popularity's part that is taken away; the strategy's own otherwise
     request_id: ShortId | None = None
+    seen: bool | None = None  # whether what is served counts as seen, in place of `service.served_is_seen`
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,7 +202,8 @@ def exposure(state: RequestState, strategy: str, choice: ArmDraw | None, items: 
         return None
     return Exposure(
         ts=state.ts, user_id=request.user_id, request_id=state.request_id, slots=slots, domain=request.domain, strategy=strategy,
-        arm_draw=choice, context=request.context, model_version=model.version or 0, model_age_ms=model.age_ms,
+        arm_draw=choice, context=request.context, seen=request.seen is not False,
+        model_version=model.version or 0, model_age_ms=model.age_ms,
     )  # fmt: skip
 
 

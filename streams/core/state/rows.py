@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import msgspec
 
-from online_model.features import Features
+from online_model.features import FIELDS, Features
 
 PROGRESS = b"progress"  # key of the one row of `meta`
+_DOMAIN = FIELDS.index("domain")
 
 
 class UserState(msgspec.Struct, array_like=True):
@@ -67,6 +68,12 @@ class PendingExposure(msgspec.Struct, array_like=True):
     implied: bool = False  # made by an act that came without an exposure of its own
     followed: float = 0.0  # of what follows the user's last item, the share that is this item
     predicted: bool = False  # the learner was told of it at its moment, before any act
+    seen: bool = True  # it counts as shown; False: only served, so far
+
+    @property
+    def domain(self) -> int:
+        """The key of its domain, 0 = none."""
+        return int.from_bytes(self.fields[8 * _DOMAIN : 8 * _DOMAIN + 8], "little")
 
     def features(self, part: UserPart) -> Features:
         """The features of the exposure; `part` is the user's half, of the same moment."""

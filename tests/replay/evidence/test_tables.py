@@ -215,7 +215,7 @@ def test_second_log_has_the_features_that_the_first_would_have_had_at_that_momen
     second = [row._replace(raw=_moved(row.raw, -1)) for row in first]
     evidence, partition, asked = Evidence(Question(), SMALL, LEARNING, "cpu"), machine(), list[Batch]()
     learned: list[Batch] = []
-    evidence.main.trainer.before.append(lambda batch, now_ms: learned.append(batch))
+    evidence.main.before(lambda batch, now_ms: learned.append(batch))
     judge = HoldoutRows(prequential.of_file(second), partition, asked.append, Ledger())
     prequential.run(prequential.of_file(first), partition, evidence.learner, closing=True, batches=stopping([judge]))
 

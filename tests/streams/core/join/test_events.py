@@ -27,7 +27,8 @@ BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
 }  # fmt: skip
 EXPOSURE_BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {
     "ts": TIME, "user_id": TEXT256, "request_id": TEXT64, "event_id": TEXT64, "domain": TEXT64, "strategy": TEXT64, "context": CONTEXT,
-    "slots": ([[], [SLOT] * 200], [[SLOT] * 201]), "choice": ([None], []), "model_version": ([0], []), "model_age_ms": ([0], []),
+    "slots": ([[], [SLOT] * 200], [[SLOT] * 201]), "choice": ([None], []),
+    "seen": ([True, False], []), "model_version": ([0], []), "model_age_ms": ([0], []),
 }  # fmt: skip
 CHOICE: dict[str, Any] = {"surface": "page", "arms": ["a", "b"], "chances": [0.25, 0.75], "segment": 1}
 CHOICE_BOUNDS: dict[str, tuple[list[Any], list[Any]]] = {

@@ -165,7 +165,7 @@ def test_a_partition_tells_the_story_that_loops_tell(log: Log) -> None:
     assert earned(effects.examples) == Counter((e.user, e.list_, e.strategy, e.shown_ms, e.said) for e in wanted.earnings if e.said)
     for name in ("late_rewards", "unusable_choices"):
         assert partition.progress.counted.get(name, 0) == getattr(wanted, name)
-    lists = {(one.user, one.list_) for one in wanted.there if one.closed is None} | {(w.user, w.list_) for w in wanted.waiting}
+    lists = {(one.user, one.list_) for one in wanted.there if not one.over} | {(w.user, w.list_) for w in wanted.waiting}
     assert partition.progress.open_lists == len(lists)
     assert effects.popularity == [
         Increment(
@@ -198,11 +198,11 @@ def test_at_a_lower_rate_exposures_without_an_act_are_left_out_by_their_id_and_n
                 out.add(slot)
             case Example(arrival_ms=0):
                 wanted.append(msgspec.structs.replace(o.record, sampling_rate=rate))
-            case Closed(ts=ts, ids=ids, labels=masks, shown_before_ms=before):
+            case Closed(ts=ts, ids=ids, labels=masks, shown_before_ms=before, unlearned=unseen):
                 kept = [(i, mask) for i, mask in zip(ids, masks, strict=True) if i not in out]
                 left_out = [i for i in ids if i in out]
                 assert exposed.issuperset(left_out)  # no act, so an impression exposed them
-                wanted.append(Closed(ts, [i for i, _ in kept], [mask for _, mask in kept], before, len(left_out), left_out))
+                wanted.append(Closed(ts, [i for i, _ in kept], [mask for _, mask in kept], before, len(left_out), left_out + unseen))
             case record:
                 wanted.append(record)
     assert [o.record for o in some.examples] == wanted

@@ -40,7 +40,7 @@ def test_a_collect_that_is_taken_back_leaves_no_behaviour_and_no_count() -> None
     view = FeatureView(settings)
     update = StateUpdate(settings, view, tables.popularity)
     at = Interaction(state, 7, None, 3, START)
-    update.exposed(at)
+    update.seen(at)
     update.feedback(at, interpret(event(0, "collect"), settings), (COLLECT, 0), after=5)
     positive, _ = state.histories[3]
     assert history.newest(positive) == (7, START)
