@@ -110,12 +110,14 @@ WORLDS = {"three phases": worlds.switching, "standing still": worlds.standing}
 LISTED = {"three phases": (0.4, SWITCHES), "standing still": (0.2, SWITCHES[:1])}  # share of uniform draws
 
 
+@pytest.mark.prove
 def test_intervals_of_every_arm_by_our_own_log_hold_in_10_short_logs() -> None:
     settings = BanditSettings(experience_rate=5 * worlds.BASE, explore=0.05)  # as many successes in a tenth of the rounds
     counts = np.sum([arms_covered(lambda rng, n: 5 * worlds.switching(rng, n), 6_000, settings, seed) for seed in range(10)], 0)
     assert counts.min() >= 7 and counts.mean() >= 9  # P(fewer than 7 of 10 at 95 %) = .001
 
 
+@pytest.mark.prove
 def test_intervals_of_lists_by_our_own_log_hold_in_5_logs() -> None:
     assert np.sum([lists_covered(*LISTED["three phases"], seed) for seed in range(5)], 0).min() >= 3  # P at .95: .001
 

@@ -46,6 +46,7 @@ def _floor(seeds: int) -> Array:
     return np.array(out)
 
 
+@pytest.mark.prove
 def test_two_switches_cost_less_than_without_drift_handling() -> None:
     ours, sampling, greedy = _regrets(worlds.switching, 1).mean(0)
     assert ours <= 0.75 * sampling

@@ -82,6 +82,7 @@ def test_log_of_another_name_or_without_its_map_is_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.real_log
+@pytest.mark.prove
 def test_public_log_has_as_many_interactions_as_its_readme_says(data_dir: Path) -> None:
     log = data_dir / "amazon-beauty-electronics" / "abe_50_preprocessed.txt.gz"
     found = [decode(row.raw)[0] for row in logs.read([log], logs.Format.AMAZON_CROSS_DOMAIN, logs.Columns())]

@@ -58,6 +58,7 @@ def test_another_log_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_log
+@pytest.mark.prove
 def test_public_log_has_as_many_plays_as_its_readme_says(data_dir: Path) -> None:
     log = data_dir / "30music" / "sessions.csv.gz"
     found = [decode(row.raw)[0] for row in logs.read([log], logs.Format.THIRTY_MUSIC, logs.Columns())]

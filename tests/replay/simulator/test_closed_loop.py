@@ -125,6 +125,7 @@ def test_short_and_empty_lists_are_counted() -> None:
     assert (report.short_lists, report.utility, report.distinct_items, report.collect_rate) == (40, 0.0, 0, 0.0)
 
 
+@pytest.mark.prove
 def test_oracle_beats_popularity_beats_chance() -> None:
     seeds = range(5)
     mean = {kind: [loop_report(served_by(kind, seed, 1_200)).utility for seed in seeds] for kind in ("oracle", "popular", "uniform")}
@@ -132,6 +133,7 @@ def test_oracle_beats_popularity_beats_chance() -> None:
     assert interval(np.subtract(mean["oracle"], mean["popular"]).tolist()).low > 0.4
 
 
+@pytest.mark.prove
 def test_a_modest_learner_gains_over_popularity_and_over_its_own_beginning() -> None:
     """The world can be learned within a few thousand sessions: what the live system is later asked to show."""
     settings = WorldSettings(listeners=200, items=300)

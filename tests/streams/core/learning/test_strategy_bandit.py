@@ -74,6 +74,7 @@ def test_before_the_first_reward_all_have_equal_chances_and_the_number_picks_one
 
 
 @pytest.mark.parametrize("settings", [BanditSettings(), FLOOR])
+@pytest.mark.prove
 def test_half_a_million_choices_are_as_frequent_as_what_is_logged_with_each(settings: BanditSettings) -> None:
     """In four segments; both settings together are 10^6."""
     strategy_bandit, rng, n = StrategyBandit(ARMS, settings), np.random.default_rng(4), 500_000
