@@ -23,7 +23,7 @@ from streams.core.state.tables import Tables
 from tests.replay.evidence.test_tables import SMALL, T
 
 LEARNING = LearnerSettings(micro_batch_examples=64, micro_batch_span_ms=20_000)
-LISTENERS, BUCKETS, BUCKET_MS = 60, 24, 300_000
+LISTENERS, BUCKETS, BUCKET_MS = 40, 24, 300_000
 AFTER_MS = 601_000  # from an exposure to its act: all exposures of a bucket have been shown by then
 
 
