@@ -28,7 +28,7 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, str] = {}  # field, `context.NAME` or `also.ACTION` -> column; further columns of an event's own names map themselves
     constants: dict[str, str] = {}  # field -> value for every row
     actions: dict[str, str] = {}  # value in the action column -> action; others stay as they are
-    time: str = "ms"  # unit of ts and arrival: ms | s | us | iso (without zone: UTC)
+    time: str = "ms"  # unit of ts and arrival: ms | s | us | iso (with a zone)
 
     def __post_init__(self) -> None:
         if self.time not in ("ms", "s", "us", "iso"):

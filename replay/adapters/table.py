@@ -115,6 +115,8 @@ class Mapping:
             else:
                 event[field] = self._value(field, cell)
         arrival = event.pop("arrival", None)
+        if arrival is not None and not isinstance(arrival, int):
+            event["ts"] = {"arrival": arrival}  # no time at all: the core rejects the event, and the dead letter shows the cell
         if also:
             event["also"] = also
         if context:
@@ -148,13 +150,13 @@ def _known(field: str) -> bool:
 
 
 def _time(cell: object, unit: str) -> object:
-    """ms UTC, or the cell as it is."""
+    """ms UTC, or the cell as it is: a time without a zone may be any of 26 hours."""
     if isinstance(cell, datetime.datetime):
-        moment = cell if cell.tzinfo else cell.replace(tzinfo=datetime.UTC)
-        return (moment - EPOCH) // US // 1000
+        return (cell - EPOCH) // US // 1000 if cell.tzinfo else cell
     try:
         if unit == "iso":
-            return _time(datetime.datetime.fromisoformat(str(cell)), unit)
+            moment = _time(datetime.datetime.fromisoformat(str(cell)), unit)
+            return moment if isinstance(moment, int) else cell
         number = _number(cell, whole=unit != "s")
         if not isinstance(number, int | float):
             return cell

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from online_model.features import TASKS, Closed, Example
-from replay.log_rows import LogRow
 from replay.off_policy.log_pass import observed
+from replay.prequential import Numbered
 from streams.core.join.events import Action, Event, ExposedItem, Exposure, Rejected
 from streams.core.join.items import Item
 from streams.core.join.labels import LABELS, interpret
@@ -294,8 +294,10 @@ class RoundReader:
             count(self._bad, OUT_OF_RANGE if out_of_range else NO_NUMBER, line)
 
 
-def read(rows: Iterable[LogRow], settings: PartitionSettings, catalog: dict[str, Item], progress: Callable[[int, int], None]) -> Rounds:
+def read(
+    arrivals: Iterable[Numbered], settings: PartitionSettings, catalog: dict[str, Item], progress: Callable[[int, int], None]
+) -> Rounds:
     """The rounds of a log."""
     reader = RoundReader(settings, catalog)
-    observed(rows, settings, reader, catalog.values(), progress)
+    observed(arrivals, settings, reader, catalog.values(), progress)
     return reader.rounds()

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from online_model.features import Reward
-from replay.log_rows import LogError, LogRow
+from replay.log_rows import LogError
 from replay.off_policy.log_pass import observed
 from replay.off_policy.rounds import Errors, LoggedRounds, count, listed
+from replay.prequential import Numbered
 from streams.core.join.events import Event, Exposure, Rejected
 from streams.core.join.items import Item
 from streams.core.join.labels import interpret
@@ -131,11 +132,12 @@ class StrategyReader:
 
 
 def read(
-    rows: Iterable[LogRow], settings: PartitionSettings, items: dict[str, Item], surface: str | None, progress: Callable[[int, int], None]
-) -> StrategyRounds:
+    arrivals: Iterable[Numbered], settings: PartitionSettings, items: dict[str, Item], surface: str | None,
+    progress: Callable[[int, int], None],
+) -> StrategyRounds:  # fmt: skip
     """The rounds of a log, of the surface named or else of the only one that it has. Raises LogError where it has several."""
     reader = StrategyReader(settings)
-    observed(rows, settings, reader, items.values(), progress)
+    observed(arrivals, settings, reader, items.values(), progress)
     surfaces = reader.surfaces()
     if surface is None and len(surfaces) > 1:
         named = " and ".join(f"{each}s" for each in surfaces)

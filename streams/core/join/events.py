@@ -12,10 +12,11 @@ MAX_CONTEXT = 64  # keys of a context
 MAX_ARMS = 12  # strategies to choose from: with more, each would learn too little
 MAX_VECTOR = 64  # numbers of a choice that say who asked
 WEEK_MS = 7 * 86_400_000
+EARLIEST_TS, LATEST_TS = 946_684_800_000, 4_102_444_800_000  # the years 2000 and 2100 in ms UTC
 
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
 ShortId = Annotated[str, Meta(min_length=1, max_length=64)]
-EventTime = Annotated[int, Meta(ge=0, le=4_102_444_800_000)]  # ms UTC, up to the year 2100
+EventTime = Annotated[int, Meta(ge=0, le=LATEST_TS)]  # ms UTC; `earliest_ts` bounds it from below
 Length = Annotated[int, Meta(ge=0, le=WEEK_MS)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 ContextText = Annotated[str, Meta(max_length=256)]

@@ -12,6 +12,7 @@ from bandit import bootstrap
 from bandit import estimators as e
 from bandit.reward_model import LoggedRewards, means
 from bandit.verdict import diagnostics
+from replay.prequential import of_file
 from replay import logs
 from replay.off_policy import open_bandit_bts
 from replay.off_policy.policies import target_policy, without_replacement
@@ -40,7 +41,7 @@ FIGURES = {
 
 def rounds(path: Path) -> Rounds:
     catalog = {item.item_id: item for item in logs.items([path], logs.Format.OPEN_BANDIT)}
-    return read(logs.read([path], logs.Format.OPEN_BANDIT, logs.Columns()), PartitionSettings(), catalog, lambda *_: None)
+    return read(of_file(logs.read([path], logs.Format.OPEN_BANDIT, logs.Columns())), PartitionSettings(), catalog, lambda *_: None)
 
 
 def evaluate(path: Path, *arguments: str) -> Result:

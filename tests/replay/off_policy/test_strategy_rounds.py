@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from replay.prequential import of_file
 from replay import logs
 from replay.off_policy import strategy_rounds
 from replay.off_policy.strategy_rounds import StrategyRounds
@@ -39,7 +40,7 @@ def refused(log: str, policy: str = "strategy:tail") -> list[str]:
 
 def taken(path: Path, n: int = FEW) -> StrategyRounds:
     rows = logs.read([Path(written(path, n=n))], logs.Format.JSONL, logs.Columns())
-    return strategy_rounds.read(rows, PartitionSettings(), {}, None, lambda *_: None)
+    return strategy_rounds.read(of_file(rows), PartitionSettings(), {}, None, lambda *_: None)
 
 
 @pytest.fixture(scope="module")
