@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 
 from replay.off_policy import rounds as item_rounds
 from replay.off_policy import strategy_policies, strategy_rounds
-from replay.off_policy.evaluate import ITEMS, LEVELS, Evaluation, Settings, strategies
+from replay.off_policy.estimation import ITEMS, Settings
+from replay.off_policy.evaluate import LEVELS, Evaluation, strategies
 from replay.off_policy.evaluate import evaluate as items_evaluated
 from replay.options import CoreSettings, EvaluateOptions
 from replay.prequential import Numbered

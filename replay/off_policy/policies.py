@@ -25,9 +25,8 @@ from replay.log_rows import LogError, lines
 from replay.off_policy.rounds import LoggedRounds, Rounds
 
 Array = np.ndarray
-Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
-
-SUM_SLACK = 1e-6  # of chances written with seven digits
+SUM_SLACK = 1e-6  # of probabilities written with seven digits
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1 + SUM_SLACK)]
 _LIMIT = 200_000_000  # cells of a table: 1.6 GB
 _PHRASES = {"request_id": "of request", "position": "at position", "segment": "of segment"}  # columns of contexts, in errors
 

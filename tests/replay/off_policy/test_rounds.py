@@ -119,7 +119,7 @@ def test_arms_are_those_of_the_log_and_of_the_catalog() -> None:
 @pytest.mark.parametrize(("value", "what"), [(0, "0"), (1.5, "below 0 or above 1"), (None, "no number"), ("x", "no number")])
 def test_propensities_that_are_none_are_counted_with_their_line(value: object, what: str) -> None:
     found = taken(act(T, "a", "impression", propensity=0.3), act(T, "b", "impression", propensity=value))
-    assert found.bad == {what: (1, 2)}
+    assert found.bad == {f"`propensity` is {what}": (1, 2)}
 
 
 def test_a_log_with_rejects_undo_and_strays_has_the_events_and_labels_of_replay() -> None:

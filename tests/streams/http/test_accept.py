@@ -135,3 +135,8 @@ def test_records_are_bounded_in_number_and_bytes() -> None:
 def test_item_row_is_what_the_catalog_reads() -> None:
     item = Item(item_id="i", categories=("a",), features={"bpm": 1.5})
     assert catalog(item_rows([item])[0].value).good == [item]
+
+
+def test_a_propensity_above_1_by_rounding_is_taken() -> None:
+    (found,) = events(body(GOOD | {"propensity": 1.0000001})).good
+    assert isinstance(found, Event) and found.propensity == 1.0000001  # whoever reads the record makes it 1
