@@ -52,6 +52,15 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise LogError(f"{path}: the gzip file is damaged: {error}; download it again") from None
 
 
+def text_lines(path: Path) -> Iterator[str]:
+    """Lines of a side file as text, without a mark of byte order. Raises LogError at one that is not UTF-8."""
+    for number, line in lines(path):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise LogError(f"{path}:{number}: not UTF-8: byte {line[error.start]:#x} behind {error.start:,} others") from None
+
+
 def beside(log: Path, *names: str) -> Path | None:
     """A side file in the log's folder, plain or gzipped; names may hold `*`."""
     for name in names:

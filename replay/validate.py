@@ -114,6 +114,8 @@ def _hint(name: str, reason: Reason, found: Any) -> str:
         return "convert it or pass --time iso"
     if name == "ts" and isinstance(found, float):
         return "convert it or pass --time s"
+    if reason is Reason.MALFORMED:
+        return "save it as UTF-8"
     if reason is Reason.UNKNOWN_ACTION and isinstance(found, str):
         return f"pass --action {found}=play, say"
     return ""
@@ -129,7 +131,8 @@ def _moment(text: str) -> datetime.datetime | None:
 def _found(raw: bytes, path: str) -> Any:
     """The value at a path of the record, or the raw text where it is not JSON any more."""
     try:
-        value = msgspec.json.decode(raw)
+        text = raw.decode("utf-8", "surrogateescape")
+        value = msgspec.json.decode("".join([f"\\\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in text]))
         for name, index in _STEP.findall(path):
             value = value[int(index)] if index else value[name]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):

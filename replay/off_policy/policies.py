@@ -21,7 +21,7 @@ from typing import Annotated, Protocol, TypeVar
 import msgspec
 import numpy as np
 
-from replay.log_rows import LogError, lines
+from replay.log_rows import LogError, lines, text_lines
 from replay.off_policy.rounds import LoggedRounds, Rounds
 
 Array = np.ndarray
@@ -158,7 +158,7 @@ def as_table(contexts: Mapping[Context, Mapping[str, float]], needed: Sequence[C
 def read_rows(path: Path, row_type: type[Row], columns: str) -> Iterator[Row]:
     """Rows of a file of probabilities. Raises LogError at one that is none; `columns` names what is expected there."""
     if ".csv" in path.suffixes:
-        reader = csv.DictReader(line.decode("utf-8-sig", "replace") for _, line in lines(path))
+        reader = csv.DictReader(text_lines(path))
         cells = ({name: cell for name, cell in row.items() if name is not None and cell} for row in reader)
         rows = ((reader.line_num, msgspec.json.encode(row)) for row in cells)
     else:

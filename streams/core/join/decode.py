@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 from typing import TypeVar
 
@@ -42,6 +42,7 @@ _kind: msgspec.json.Decoder[Exposure | Tick | LogBegin] = msgspec.json.Decoder(E
 ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])  # of an array, as they stand
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+\\?(?:"|\Z)|[\[\]{}]', re.DOTALL)  # a string that never ends is one token: linear time
+_ESCAPED = re.compile(rb"\\u[0-9a-fA-F]{4}")
 _BLANK = re.compile(r"\s*")
 _NOT_SIGNS = bytes(b for b in range(256) if b not in b'[]{}"')  # what tells nothing of depth
 _LEVELS = np.array([(b in b"[{") - (b in b"]}") for b in range(256)], np.int8)  # up or down, by byte
@@ -66,7 +67,8 @@ def decode(value: bytes | None, earliest_ts: int = 0) -> list[Record | Rejected]
     try:
         if len(value) <= MAX_RECORD_BYTES and b'"kind"' not in value:
             events = _events.decode(value)
-            if len(events) <= MAX_ARRAY and not _deeper(value, MAX_DEPTH + 1) and all([e.ts >= earliest_ts for e in events]):
+            in_time = min([e.ts for e in events], default=earliest_ts) >= earliest_ts
+            if in_time and len(events) <= MAX_ARRAY and not _deeper(value, MAX_DEPTH + 1):
                 return list(events)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # one of them is bad: look at each by itself
@@ -213,9 +215,46 @@ def validated(raw: bytes, read: Callable[[bytes], T]) -> T | Rejected:
         reason, detail = Reason.MALFORMED, str(error)
     if reason is Reason.TOO_DEEP or _too_deep(raw):
         return Rejected(Reason.TOO_DEEP, _DEEP, raw)
+    if reason is Reason.MALFORMED or " - at `" not in detail:
+        reason, detail = (Reason.MALFORMED, broken) if (broken := _not_utf8(raw)) else (reason, detail)
     if len(detail) > MAX_DETAIL:  # what was found may be long, and the path stands behind it
         detail = f"{detail[: MAX_DETAIL // 2]} … {detail[-MAX_DETAIL // 2 :]}"
     return Rejected(reason, detail, raw)
+
+
+def _not_utf8(raw: bytes) -> str:
+    """Which field holds bytes that are not UTF-8, or, of what is no JSON, where they stand; nothing where all are.
+
+    >>> _not_utf8(b'{"user_id": "caf\\xe9"}'), _not_utf8(b"caf\\xe9,1")
+    ('not UTF-8: byte 0xe9 - at `$.user_id`', 'not UTF-8: byte 0xe9 behind 3 others')
+    """
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        what, place = f"not UTF-8: byte {raw[error.start]:#x}", f" behind {error.start:,} others"
+    else:
+        return ""
+    try:
+        path = _broken_text(msgspec.json.decode(_ESCAPED.sub(b"?", raw).decode("latin-1").encode()))  # a character a byte
+    except (msgspec.DecodeError, RecursionError):
+        path = None
+    return what + (place if path is None else f" - at `${path}`")
+
+
+def _broken_text(value: object) -> str | None:
+    """The path to the first text below a value whose characters, as bytes, are not UTF-8."""
+    if isinstance(value, str):
+        try:
+            value.encode("latin-1").decode()
+        except UnicodeDecodeError:
+            return ""
+    steps: Iterable[tuple[str, object]] = ()
+    if isinstance(value, dict):
+        steps = ((f".{name}", each) for name, each in value.items())
+    elif isinstance(value, list):
+        steps = ((f"[{n}]", each) for n, each in enumerate(value))
+    found = ((step, _broken_text(each)) for step, each in steps)
+    return next((step + rest for step, rest in found if rest is not None), None)
 
 
 def _deeper(value: bytes, limit: int) -> bool:
