@@ -2,8 +2,9 @@
 
     uniform           all arms of the round's domain that are available at its time, as far as log and catalog tell, alike
     arm:X             always X
-    open-bandit-bts   Open Bandit's production Thompson sampling, by its published priors
-    FILE              CSV or JSON lines: item_id, probability, and, where it matters, position and request_id
+    open-bandit-bts   Open Bandit's production Thompson sampling, by the priors of the campaign whose items the log has; of a part of
+                      a log open-bandit-bts:CAMPAIGN
+    FILE              CSV or JSON lines: item_id, probability, and, where it matters, position, module and request_id
 
 A slate holds an item once: down a slate a policy draws without replacement, in proportion to its probabilities. Where the logged
 propensities are marginal (Segue's own are), items and single positions are weighed by the table as marginal probabilities too: under a
@@ -76,10 +77,10 @@ def target_policy(policy: str, rounds: Rounds) -> TargetPolicy:
             return _uniform(rounds)
         case ("arm", _, name) if name:
             return always(name, rounds)
-        case ("open-bandit-bts", _, ""):
-            from replay.off_policy.open_bandit_bts import POSITIONS, marginals
+        case ("open-bandit-bts", _, named):
+            from replay.off_policy.open_bandit_bts import POSITIONS, campaign, marginals
 
-            marginal = zip(POSITIONS, marginals(), strict=True)
+            marginal = zip(POSITIONS, marginals(campaign(named, rounds.arms)), strict=True)
             rows = [PolicyRow(str(item), float(p), position) for position, row in marginal for item, p in enumerate(row)]
         case _:
             if not Path(policy).is_file():

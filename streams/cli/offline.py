@@ -233,7 +233,8 @@ class EvaluateFlags(NamedTuple):
 def evaluate(log: Log, options: EvaluateFlags, loaded: Loaded, as_json: bool) -> None:
     """Estimate off-policy what another policy would have earned, from a log with propensities; exit 1 where the log can't tell.
 
-    Policies of items: uniform, arm:ITEM, open-bandit-bts. Of strategies: strategy:NAME, uniform, logged, posteriors:CHECKPOINT_DIR.
+    Policies of items: uniform, arm:ITEM, open-bandit-bts[:CAMPAIGN]. Of strategies: strategy:NAME, uniform, logged,
+    posteriors:CHECKPOINT_DIR.
     A file of probabilities has columns item_id, probability and, where it matters, position and request_id; of strategies arm,
     probability and optionally segment.
 
