@@ -1,4 +1,4 @@
-"""A target policy as a table of probabilities: of each arm, by context (position, domain, request).
+"""A target policy as a table of probabilities: of each arm, by context (position, module, domain, request).
 
     uniform           all arms of the round's domain that are available at its time, as far as log and catalog tell, alike
     arm:X             always X
@@ -29,7 +29,12 @@ Array = np.ndarray
 SUM_SLACK = 1e-6  # of probabilities written with seven digits
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1 + SUM_SLACK)]
 _LIMIT = 200_000_000  # cells of a table: 1.6 GB
-_PHRASES = {"request_id": "of request", "position": "at position", "segment": "of segment"}  # columns of contexts, in errors
+_PHRASES = {
+    "request_id": "of request",
+    "module": "of module",
+    "position": "at position",
+    "segment": "of segment",
+}  # columns of contexts, in errors
 
 
 @dataclass(slots=True)
@@ -45,12 +50,13 @@ class TargetPolicy:
         return bool((self.table.max(1, initial=0.0) > 1 - 1e-12).all())
 
 
-class PolicyRow(msgspec.Struct, frozen=True):
+class PolicyRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line of a file of probabilities."""
 
     arm: str = msgspec.field(name="item_id")
     probability: Probability
     position: int | None = None
+    module: str | None = None
     request_id: str | None = None
 
 
@@ -85,8 +91,11 @@ def target_policy(policy: str, rounds: Rounds) -> TargetPolicy:
         case _:
             if not Path(policy).is_file():
                 raise LogError(f"--policy {policy}: no such file, nor uniform, arm:ITEM or open-bandit-bts")
-            rows = list(read_rows(Path(policy), PolicyRow, "item_id, probability, and perhaps position and request_id"))
-    columns = {"request_id": [rounds.request_ids[request] for request in rounds.request.tolist()], "position": rounds.position.tolist()}
+            rows = list(read_rows(Path(policy), PolicyRow, "item_id, probability, and perhaps position, module and request_id"))
+    columns: dict[str, Sequence[object]] = {
+        "request_id": [rounds.request_ids[request] for request in rounds.request.tolist()],
+        "module": rounds.modules, "position": rounds.position.tolist(),
+    }  # fmt: skip
     return of_rows(rows, columns, rounds, policy)
 
 
@@ -129,7 +138,11 @@ def of_rows(rows: Iterable[ArmProbability], columns: Mapping[str, Sequence[objec
     needed = list(zip(*(columns[column] for column in used), strict=True)) if used else [()] * len(rounds.arm)
 
     def where(context: Iterable[object]) -> str:
-        return "".join(f" {_PHRASES[column]} {value}" for column, value in zip(used, context, strict=True) if value is not None)
+        named = zip(used, context, strict=True)
+        return "".join(
+            f" {_PHRASES[column]} {value}" if value is not None else " of no module" if column == "module" else ""
+            for column, value in named
+        )
 
     for context, arms in contexts.items():
         total = sum(arms.values())

@@ -97,6 +97,7 @@ class Rounds(LoggedRounds):
     expires: Array  # float [A], ms: and until then
     record: Array  # int [N], which record of the log made the round, counted from 0
     module: Array  # int [N], index of the page's module, from the top; 0 where there are none
+    modules: list[str | None]  # [N], its name
     labels: Array  # int [N], bit t = TASKS[t], then PLAY
     domain: list[str | None]  # of each round
 
@@ -149,6 +150,7 @@ class _Round(NamedTuple):
     record: int
     arm: int
     module: int
+    module_name: str | None
     position: int
     propensity: float
     conditional_propensity: float
@@ -224,7 +226,8 @@ class RoundReader:
             labels=np.array([self._labels.get(id_, 0) & LABELS | PLAY * (id_ in self._played) for id_ in self._rounds], np.int64),
             propensity=column("propensity", float), conditional_propensity=column("conditional_propensity", float),
             request=request, listed=column("listed", bool), order=np.lexsort((np.arange(len(rows)), position, module, request)),
-            domain=[row.domain for row in rows], request_ids=self._request_ids, ts=column("ts"), acts=self._waited + self._acts.total(),
+            modules=[row.module_name for row in rows], domain=[row.domain for row in rows], request_ids=self._request_ids, ts=column("ts"),
+            acts=self._waited + self._acts.total(),
             unjoined=self._unjoined + sum(n for id_, n in self._acts.items() if id_ not in self._rounds),
             late=self._late, rejected=self._rejected, bad=self._bad, marginal=self._marginal,
             missing=self._missing, rounded=self._rounded,
@@ -265,13 +268,15 @@ class RoundReader:
             self._marginal = True
             conditional = self._propensity(GIVEN_ABOVE, item.conditional_propensity, arrived, line)
             if item.module_propensity is not None and module not in self._modules.get(request, {}):
-                conditional *= self._propensity(OF_MODULE, item.module_propensity, arrived, line)  # the first item brings the module with it
+                conditional *= self._propensity(
+                    OF_MODULE, item.module_propensity, arrived, line
+                )  # the first item brings the module with it
         place = 0
         if module is not None:
             modules = self._modules.setdefault(request, {})
             place = modules.setdefault(module, len(modules))
         self._rounds[exposure.id] = _Round(
-            exposure.id, self._records, self._arm(item.item_id, record.domain), place, item.position or 0, propensity, conditional,
+            exposure.id, self._records, self._arm(item.item_id, record.domain), place, module, item.position or 0, propensity, conditional,
             request, record.request_id is not None, record.domain, record.ts,
         )  # fmt: skip
         waiting = (record.user_id, record.request_id, item.item_id)

@@ -231,12 +231,11 @@ class EvaluateFlags(NamedTuple):
 @with_settings
 @as_json
 def evaluate(log: Log, options: EvaluateFlags, loaded: Loaded, as_json: bool) -> None:
-    """Estimate off-policy what another policy would have earned, from a log with propensities; exit 1 where the log can't tell.
+    """Estimate off-policy what another policy would have earned, from a log with propensities; exit 1 where an estimator is refused.
 
     Policies of items: uniform, arm:ITEM, open-bandit-bts[:CAMPAIGN]. Of strategies: strategy:NAME, uniform, logged,
-    posteriors:CHECKPOINT_DIR.
-    A file of probabilities has columns item_id, probability and, where it matters, position and request_id; of strategies arm,
-    probability and optionally segment.
+    posteriors:CHECKPOINT_DIR. A file of probabilities has columns item_id, probability and, where it matters, position, module and
+    request_id; of strategies arm, probability and optionally segment.
 
     Estimators: replay, ips, snips, dm, dr, sndr, switch-dr, dros, clipped, sub-gaussian; of slates of items iips, rips, sips,
     cascade-dr. τ and λ are tuned by SLOPE.
