@@ -109,7 +109,7 @@ class ReplayFlags(NamedTuple):
 @click.option(
     "--every", type=click.IntRange(min=1), help=f"with --next: one question to N such plays, 10 to 15 ms each  [default: {EVERY}]"
 )
-@click.option("--report", type=REPORT, help="write index.html and result.json there")
+@click.option("--report", type=REPORT, help="write index.html and result.json there, with every window")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto")
 @bundled(ReplayFlags)
 @with_settings
