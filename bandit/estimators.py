@@ -14,6 +14,18 @@ import numpy as np
 Array = np.ndarray
 Ratios = list[tuple[Array, Array]]  # numerators [N] and denominators [N] of each
 
+MOST_WEIGHT = 1e12  # one such row refuses whatever rests on it, in a log of any size (verdict.py); beyond, squares would overflow
+
+
+def weights(probability: Array, propensity: Array) -> Array:
+    """π over the logged propensity, at most MOST_WEIGHT; NaN where there is no propensity.
+
+    >>> weights(np.array([0.5, 0.5, 0.0]), np.array([0.25, 5e-324, 5e-324])).tolist()
+    [2.0, 1000000000000.0, 0.0]
+    """
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        return np.minimum(probability / propensity, MOST_WEIGHT)
+
 
 def value(ratios: Ratios) -> float:
     """The estimate itself; NaN where a denominator is 0."""

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from bandit.estimators import MOST_WEIGHT
+
 Array = np.ndarray
 
 
 def cumulative(w: Array, present: Array) -> Array:
-    """Weights of the list down to each slot [S, K]; w [S, K] of a slot given those before it.
+    """Weights of the list down to each slot [S, K], at most MOST_WEIGHT; w [S, K] of a slot given those before it.
 
     >>> cumulative(np.array([[2.0, 0.5, 9.0]]), np.array([[True, True, False]])).tolist()
     [[2.0, 1.0, 1.0]]
     """
-    return np.cumprod(np.where(present, w, 1.0), 1)
+    out = np.where(present, w, 1.0)
+    for slot in range(1, out.shape[1]):
+        out[:, slot] = np.minimum(out[:, slot - 1] * out[:, slot], MOST_WEIGHT)
+    return out
 
 
 def sips(w: Array, r: Array, present: Array) -> Array:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from online_model import devices
 from online_model.metrics import Prequential
 from online_model.trainer import Trainer
-from replay import prequential, report
+from replay import brief, prequential, report
 from replay.evidence import findings, next_page
 from replay.evidence.holdout import HoldoutRows, Stop, Tail, of_acts, stopping
 from replay.evidence.next_play import NextFound, NextPlay, NextSettings, Session
@@ -54,9 +54,8 @@ class Outcome(NamedTuple):
         return [self.next_plays] if self.next_plays else [*self.findings]
 
     def document(self) -> dict[str, Any]:
-        """All of it for JSON."""
-        result: dict[str, Any] = to_builtins(self.result)
-        return result | ({"evidence": to_builtins(self.evidence)} if self.evidence else {})
+        """All of it for JSON, of bounded size."""
+        return brief.document(self.result) | ({"evidence": to_builtins(self.evidence)} if self.evidence else {})
 
 
 def replay(source: Source, settings: CoreSettings, options: ReplayOptions, progress: Progress) -> Outcome:

@@ -28,7 +28,7 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, str] = {}  # field, `context.NAME` or `also.ACTION` -> column; further columns of an event's own names map themselves
     constants: dict[str, str] = {}  # field -> value for every row
     actions: dict[str, str] = {}  # value in the action column -> action; others stay as they are
-    time: str = "ms"  # unit of ts and arrival: ms | s | us | iso (without zone: UTC)
+    time: str = "ms"  # unit of ts and arrival: ms | s | us | iso (with a zone)
 
     def __post_init__(self) -> None:
         if self.time not in ("ms", "s", "us", "iso"):
@@ -50,6 +50,15 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, line.rstrip(b"\r\n")
     except (EOFError, gzip.BadGzipFile) as error:
         raise LogError(f"{path}: the gzip file is damaged: {error}; download it again") from None
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """Lines of a side file as text, without a mark of byte order. Raises LogError at one that is not UTF-8."""
+    for number, line in lines(path):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise LogError(f"{path}:{number}: not UTF-8: byte {line[error.start]:#x} behind {error.start:,} others") from None
 
 
 def beside(log: Path, *names: str) -> Path | None:

@@ -14,7 +14,7 @@ import msgspec
 
 from replay.adapters import amazon_cross_domain, jsonl, kuairand, open_bandit, table, thirty_music
 from replay.log_rows import Columns, LogError, LogRow, lines
-from streams.core.join.events import Event
+from streams.core.join.events import EARLIEST_TS, LATEST_TS, Event
 from streams.core.join.items import Item
 
 
@@ -30,15 +30,18 @@ class Format(StrEnum):
     THIRTY_MUSIC = "30music"
 
 
-def read(paths: Sequence[Path], form: Format, columns: Columns, sort: bool = False) -> Iterator[LogRow]:
-    """The rows of one or several files, in time order, checked; `sort` puts them in order (in memory) instead."""
+def read(paths: Sequence[Path], form: Format, columns: Columns, sort: bool = False, earliest_ts: int = EARLIEST_TS) -> Iterator[LogRow]:
+    """The rows of one or several files, in time order, checked; `sort` puts them in order (in memory) instead.
+
+    A time that the core rejects, as before `earliest_ts`, is no time: it neither breaks the order nor is sorted by.
+    """
     if sort:
-        yield from _sorted([row for path in paths for row in _rows(path, form, columns)])
+        yield from _sorted([row for path in paths for row in _rows(path, form, columns)], earliest_ts)
         return
     last = -1
     for path in paths:
         for row in _rows(path, form, columns):
-            time = time_of(row)
+            time = time_of(row, earliest_ts)
             if time is not None:
                 if time < last:
                     raise LogError(
@@ -106,24 +109,24 @@ class _Peek(msgspec.Struct):
 _peek = msgspec.json.Decoder(_Peek)
 
 
-def time_of(row: LogRow) -> int | None:
-    """What the order of a log goes by: arrival where it is known (its events may be late), else ts; None if unreadable.
+def time_of(row: LogRow, earliest_ts: int) -> int | None:
+    """What the order of a log goes by: arrival where it is known (its events may be late), else ts; None if the core rejects it.
 
-    >>> time_of(LogRow(1, b'{"ts": 7}', None)), time_of(LogRow(1, b'{"ts": 7}', 9)), time_of(LogRow(1, b"{", None))
-    (7, 9, None)
+    >>> [time_of(row, 5) for row in (LogRow(1, b'{"ts": 7}', None), LogRow(1, b'{"ts": 7}', 9), LogRow(1, b"{", None))]
+    [7, 9, None]
+    >>> time_of(LogRow(1, b'{"ts": 7}', None), 8)
     """
-    if row.arrival_ms is not None:
-        return row.arrival_ms
     try:
-        return _peek.decode(row.raw).ts
+        time = _peek.decode(row.raw).ts if row.arrival_ms is None else row.arrival_ms
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    return time if earliest_ts <= time <= LATEST_TS else None
 
 
-def _sorted(rows: list[LogRow]) -> Iterable[LogRow]:
+def _sorted(rows: list[LogRow], earliest_ts: int) -> Iterable[LogRow]:
     times, last = [], -1
     for row in rows:
-        time = time_of(row)
+        time = time_of(row, earliest_ts)
         last = last if time is None else time
         times.append(last)  # what can't be read stays behind the row it stood behind
     return [rows[at] for at in sorted(range(len(rows)), key=times.__getitem__)]

@@ -17,7 +17,7 @@ from online_model.metrics import WindowResult
 from online_model.tally import TaskMetrics
 from replay.log_rows import LogRow
 from streams.core.join.decode import decode
-from streams.core.join.events import Event, LogBegin, Rejected, Tick
+from streams.core.join.events import EARLIEST_TS, Event, LogBegin, Rejected, Tick
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Effects, Outgoing, RejectedRecord
 from streams.core.learning.learn import Learner
@@ -67,10 +67,10 @@ Numbered = tuple[int, Arrived]  # the line (offset of a topic) that it came from
 Progress = Callable[[int, int], None]  # rows so far, event time in ms or -1
 
 
-def of_file(rows: Iterable[LogRow]) -> Iterator[Numbered]:
+def of_file(rows: Iterable[LogRow], earliest_ts: int = EARLIEST_TS) -> Iterator[Numbered]:
     """Rows of a log as records that arrive: an offset a row, arrival as the row says, else at their own time."""
     for offset, row in enumerate(rows):
-        for index, record in enumerate(decode(row.raw)):
+        for index, record in enumerate(decode(row.raw, earliest_ts)):
             if isinstance(record, Rejected):
                 yield row.line, Arrived(offset, index, row.arrival_ms or 0, record, f"row-{offset}-{index}", record.raw)
             else:

@@ -73,6 +73,8 @@ def summary(result: Result) -> Iterator[Table | str]:
         yield _table(f"of these, shown from {_when(result.since_ms)} UTC on", result.since)
     if result.rejected:
         yield "rejected: " + ", ".join(f"{reason} {n:,}" for reason, n in result.rejected.items())
+        first = {each.reason: each for each in reversed(result.rejections)}
+        yield from (f"first {reason}: line {first[reason].line:,}: {first[reason].detail}" for reason in result.rejected)
     yield from (f"note: {note}" for note in result.notes)
     yield f"digest: {result.digest}"
 

@@ -9,17 +9,16 @@ from typing import Any
 
 import msgspec
 
-from replay.log_rows import LogRow
 from replay.off_policy import strategy_rounds
 from replay.off_policy.evaluate import prospects
-from replay.off_policy.log_pass import LogObserver, apply_rows
+from replay.off_policy.log_pass import LogObserver, apply_records
 from replay.off_policy.rounds import RoundReader
+from replay.prequential import Numbered
 from streams.core.join.events import Action, Reason, Rejected
 from streams.core.join.items import Item
 from streams.core.join.settings import PartitionSettings
 
 FOUND_LIMIT = 80  # characters of a found value
-SECONDS_LIMIT = 100_000_000_000  # as ms that is March 1973: no log is that old, so such a time was in seconds
 _AT = re.compile(r"(?P<what>.*) - at `(?P<path>\$[^`]*)`$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
@@ -44,12 +43,14 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     evaluate: list[str]  # what `segue evaluate` can estimate from it, and what it can't
 
 
-def complaints(rows: Iterable[LogRow], settings: PartitionSettings, observers: Sequence[LogObserver] = ()) -> Iterator[Complaint | None]:
-    """A verdict a record, in order: None where it is good. Late, future and duplicate records are judged as in replay.
+def complaints(
+    arrivals: Iterable[Numbered], settings: PartitionSettings, observers: Sequence[LogObserver] = ()
+) -> Iterator[Complaint | None]:
+    """A verdict a record, in order: None where it is good. Late, future and duplicate records are rejected as in replay.
 
     `observers` see the same pass of the log.
     """
-    for line, arrived, effects in apply_rows(rows, settings, observers):
+    for line, arrived, effects in apply_records(arrivals, settings, observers):
         record = arrived.record
         if isinstance(record, Rejected):
             yield Complaint(line=line, reason=record.reason, message=message(record.reason, record.detail, record.raw))
@@ -57,17 +58,18 @@ def complaints(rows: Iterable[LogRow], settings: PartitionSettings, observers: S
             dead = effects.dead[0]
             yield Complaint(line=line, reason=dead.reason, message=message(dead.reason, dead.detail, arrived.raw))
         else:
-            yield _suspect(line, record.ts)
+            yield None
 
 
 def validate(
-    name: str, rows: Iterable[LogRow], items: Iterable[Item], settings: PartitionSettings, most: int, update: Callable[[int, int], None]
-) -> Verdict:
-    """Every record of a log, judged in one pass; at most `most` complaints a reason are worded. `update`: (records so far, -1)."""
+    name: str, arrivals: Iterable[Numbered], items: Iterable[Item], settings: PartitionSettings, most: int,
+    update: Callable[[int, int], None],
+) -> Verdict:  # fmt: skip
+    """Every record of a log, checked in one pass; at most `most` complaints a reason are worded. `update`: (records so far, -1)."""
     strategies = strategy_rounds.StrategyReader(settings)
     reader = RoundReader(settings, {item.item_id: item for item in items})
     bad, worded, n = Counter[str](), list[str](), 0
-    for n, complaint in enumerate(complaints(rows, settings, [reader, strategies]), 1):
+    for n, complaint in enumerate(complaints(arrivals, settings, [reader, strategies]), 1):
         if n % 1000 == 0:
             update(n, -1)
         if complaint is not None:
@@ -78,19 +80,11 @@ def validate(
     return Verdict(rows=n, good=n - bad.total(), bad=dict(bad), complaints=worded, evaluate=supported)
 
 
-def _suspect(line: int, ts: int) -> Complaint | None:
-    if 0 < ts < SECONDS_LIMIT:
-        day = datetime.datetime.fromtimestamp(ts / 1000, datetime.UTC).date()
-        text = f"$.ts: {ts} as ms is {day}; if these are seconds, pass --time s"
-        return Complaint(line=line, reason=Reason.OUT_OF_BOUNDS, message=text)
-    return None
-
-
 def message(reason: Reason, detail: str, raw: bytes) -> str:
     """Where, what was expected, what was found, what to do.
 
-    >>> message(Reason.WRONG_TYPE, "Expected `int`, got `str` - at `$.ts`", b'{"ts": "2024-01-01"}')
-    '$.ts: expected int (ms UTC), got "2024-01-01"; convert it or pass --time iso'
+    >>> message(Reason.WRONG_TYPE, "Expected `int`, got `str` - at `$.ts`", b'{"ts": "2024-01-01T00:00Z"}')
+    '$.ts: expected int (ms UTC), got "2024-01-01T00:00Z"; convert it or pass --time iso'
     """
     match = _AT.match(detail)
     path, what = (match["path"], match["what"]) if match else ("$", detail)
@@ -98,40 +92,47 @@ def message(reason: Reason, detail: str, raw: bytes) -> str:
         return f"{path}.{missing[1]}: missing; add it, or pass --map {missing[1]}=COLUMN"
     if match is None:
         return f"{reason}: {detail}"
-    name = path.rpartition(".")[2]
+    name, looks_like = path.rpartition(".")[2], ""
     found = _found(raw, path)
     if reason is Reason.WRONG_TYPE:
         what = f"expected {WANTED.get(name, what.partition(', got')[0].removeprefix('Expected ').replace('`', ''))}"
     elif reason is Reason.UNKNOWN_ACTION:
         what = f"expected {WANTED['action']}"
     else:
-        what = what[:1].lower() + what[1:].replace("`", "")
-    hint = _hint(name, reason, found)
+        what, _, looks_like = (what[:1].lower() + what[1:].replace("`", "")).partition("; ")
+    hint = f"{looks_like}; convert it or pass --time" if looks_like else _hint(name, reason, found)
     return f"{path}: {what}, got {_quoted(found)}" + (f"; {hint}" if hint else "")
 
 
 def _hint(name: str, reason: Reason, found: Any) -> str:
     if name == "ts" and isinstance(found, str):
-        return "convert it or pass --time iso" if _is_iso(found) else "neither ms since 1970, UTC, nor an ISO 8601 date"
+        moment = _moment(found)
+        if moment is None:
+            return "neither ms since 1970, UTC, nor an ISO 8601 time"
+        if moment.tzinfo is None:
+            return f"it names no zone; write {moment.isoformat()}Z, or +02:00, say, and pass --time iso"
+        return "convert it or pass --time iso"
     if name == "ts" and isinstance(found, float):
         return "convert it or pass --time s"
+    if reason is Reason.MALFORMED:
+        return "save it as UTF-8"
     if reason is Reason.UNKNOWN_ACTION and isinstance(found, str):
         return f"pass --action {found}=play, say"
     return ""
 
 
-def _is_iso(text: str) -> bool:
+def _moment(text: str) -> datetime.datetime | None:
     try:
-        datetime.datetime.fromisoformat(text)
+        return datetime.datetime.fromisoformat(text)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _found(raw: bytes, path: str) -> Any:
     """The value at a path of the record, or the raw text where it is not JSON any more."""
     try:
-        value = msgspec.json.decode(raw)
+        text = raw.decode("utf-8", "surrogateescape")
+        value = msgspec.json.decode("".join([f"\\\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in text]))
         for name, index in _STEP.findall(path):
             value = value[int(index)] if index else value[name]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):

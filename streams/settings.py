@@ -18,7 +18,7 @@ import msgspec
 
 from bandit.settings import BanditSettings
 from online_model.model_settings import ModelSettings
-from streams.core.join.settings import PartitionSettings
+from streams.core.join.settings import EventSettings, PartitionSettings
 from streams.core.learning.learn import LearnerSettings
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Everything that can be set."""
 
     topics: TopicSettings = TopicSettings()
+    events: EventSettings = EventSettings()
     partition: PartitionSettings = PartitionSettings()
     learner: LearnerSettings = LearnerSettings()
     model: ModelSettings = ModelSettings()
@@ -78,7 +79,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def worker(s: Settings) -> WorkerSettings:
     """The settings of a worker."""
-    return WorkerSettings(topics=s.topics, stores=s.stores, partition=s.partition, ingest=s.ingest, ticks=s.ticks, faust=s.faust)
+    return WorkerSettings(
+        topics=s.topics, stores=s.stores, events=s.events, partition=s.partition, ingest=s.ingest, ticks=s.ticks, faust=s.faust
+    )
 
 
 def learner(s: Settings) -> LearningSettings:
@@ -92,7 +95,7 @@ def learner(s: Settings) -> LearningSettings:
 def serving(s: Settings) -> ServingSettings:
     """The settings of a worker's HTTP service."""
     return ServingSettings(
-        topics=s.topics, partition=s.partition, service=s.service, recommend=s.recommend, pages=s.pages, bandit=s.bandit,
+        topics=s.topics, events=s.events, partition=s.partition, service=s.service, recommend=s.recommend, pages=s.pages, bandit=s.bandit,
         replica=s.replica, model=s.model,
     )  # fmt: skip
 

@@ -39,7 +39,11 @@ def rows(path: Path) -> Iterator[LogRow]:
     by_number = {number: (item, domain) for item, number, domain in _items(path)}
     collects: list[tuple[int, int, str, int]] = []  # seconds, line, user, number of the item
     for line, text in lines(path):
-        user, *visits = text.decode("utf-8", "replace").split() or [""]
+        try:
+            user, *visits = text.decode().split() or [""]
+        except UnicodeDecodeError:
+            yield LogRow(line, text, None)
+            continue
         for visit in visits:
             named, bar, moment = visit.partition("|")
             if not (bar and named.isdigit() and moment.isdigit() and int(named) in by_number):
@@ -74,7 +78,7 @@ def _items(log: Path) -> Iterator[tuple[str, int, str]]:
         raise LogError(f"{log}: expected NAME_50_preprocessed.txt with NAME_map_item_50.json beside it")
     try:
         entries = _map.decode(b"".join(line for _, line in lines(path)))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise LogError(f"{path}: not a map of items: {error}") from None
     names = NAMES.get(named[1], ())
     for item, (number, domain) in entries.items():

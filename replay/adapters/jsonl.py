@@ -5,6 +5,7 @@ Lines with other names or times go through the column mapping, as tables do.
 """
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,12 +41,21 @@ def rows(path: Path, columns: Columns) -> Iterator[LogRow]:
             yield _record(number, piece, mapping)
 
 
+def _columns(raw: bytes) -> dict[str, object]:
+    """The fields of a line; what is not UTF-8 in them as lone surrogates, which `Mapping` makes bytes again."""
+    try:
+        return _row.decode(raw)
+    except UnicodeDecodeError:
+        found = json.loads(raw.decode("utf-8", "surrogateescape"))
+    return found if isinstance(found, dict) else _row.decode(raw)
+
+
 def _record(number: int, raw: bytes, mapping: Mapping | None) -> LogRow:
     try:
         if mapping is not None:
-            return mapping.row(number, _row.decode(raw))
+            return mapping.row(number, _columns(raw))
         head = _head.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return LogRow(number, raw, None)  # rejected by the core, with its reason
     if head.event_id is None and head.kind in ("event", "exposure"):
         body = raw.lstrip()[1:]

@@ -31,7 +31,7 @@ def rows(path: Path) -> Iterator[LogRow]:
     at: dict[str, int] = {}
     for number, line in lines(path):
         if number == 1:
-            at = {name: place for place, name in enumerate(line.decode().split(","))}
+            at = {name: place for place, name in enumerate(line.decode("utf-8", "backslashreplace").split(","))}
             missing = [name for name in NEEDED if name not in at]
             if missing:
                 raise LogError(f"{path}:1: not an Open Bandit log: no column {', '.join(missing)}")
@@ -41,8 +41,8 @@ def rows(path: Path) -> Iterator[LogRow]:
 
 def _event(line: bytes, at: dict[str, int], strategy: str | None) -> bytes | None:
     """The row as an event; None if it can't be read."""
-    cells = line.decode("utf-8", "replace").split(",")
     try:
+        cells = line.decode().split(",")
         group = [cells[at[f"user_feature_{k}"]] for k in range(4)]
         item = cells[at["item_id"]]
         context: dict[str, str | int | float] = {f"user.feature_{k}": value for k, value in enumerate(group)}
@@ -62,7 +62,7 @@ def _event(line: bytes, at: dict[str, int], strategy: str | None) -> bytes | Non
             strategy=strategy,
             context=context,
         )
-    except (ValueError, IndexError, TypeError):  # TypeError: a time without a zone
+    except (ValueError, IndexError, TypeError):  # ValueError: not UTF-8, too; TypeError: a time without a zone
         return None
     return msgspec.json.encode(event)
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import csv
 import datetime
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from replay.log_rows import Columns, LogError, LogRow, line_id, lines
+from replay.log_rows import Columns, LogError, LogRow, line_id, lines, text_lines
 from streams.core.join.events import Action, Event
 
 FIELDS = frozenset(Event.__struct_fields__) | {"arrival"}
@@ -31,11 +32,11 @@ TRUE, FALSE = frozenset({"1", "true", "t", "yes", "y"}), frozenset({"0", "false"
 def csv_rows(path: Path, columns: Columns) -> Iterator[LogRow]:
     """The rows of a CSV file with a header, separated by whichever of `,` `;` tab the header has most of."""
     numbered = lines(path)
-    head = next((line.decode("utf-8-sig", "replace") for _, line in numbered), "")
+    head = next((line.decode("utf-8-sig", "backslashreplace") for _, line in numbered), "")
     separator = max(",;\t", key=head.count)
     header = next(csv.reader([head], delimiter=separator), [])
     mapping = Mapping(columns, header, path)
-    reader = csv.reader((line.decode("utf-8", "replace") + "\n" for _, line in numbered), delimiter=separator)
+    reader = csv.reader((line.decode("utf-8", "surrogateescape") + "\n" for _, line in numbered), delimiter=separator)
     end = 1
     for cells in reader:
         start, end = end + 1, 1 + reader.line_num  # a quoted cell may hold line breaks
@@ -45,7 +46,7 @@ def csv_rows(path: Path, columns: Columns) -> Iterator[LogRow]:
 
 def side_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     """The rows of a side file with a header, by column. Raises LogError where one of these columns is not there."""
-    reader = csv.DictReader(line.decode() for _, line in lines(path))
+    reader = csv.DictReader(text_lines(path))
     header = reader.fieldnames or ()
     if missing := [column for column in columns if column not in header]:
         raise LogError(f"{path}:1: no column {', '.join(missing)}; it has {', '.join(header)}")
@@ -115,13 +116,15 @@ class Mapping:
             else:
                 event[field] = self._value(field, cell)
         arrival = event.pop("arrival", None)
+        if arrival is not None and not isinstance(arrival, int):
+            event["ts"] = {"arrival": arrival}  # no time at all: the core rejects the event, and the dead letter shows the cell
         if also:
             event["also"] = also
         if context:
             event["context"] = context
         if "event_id" not in event:
-            event["event_id"] = line_id(msgspec.json.encode(event))
-        return LogRow(number, msgspec.json.encode(event), arrival if isinstance(arrival, int) else None)
+            event["event_id"] = line_id(_json(event))
+        return LogRow(number, _json(event), arrival if isinstance(arrival, int) else None)
 
     def _value(self, field: str, cell: object) -> object:
         if field in TIMES:
@@ -137,7 +140,7 @@ class Mapping:
         if field == "full":
             truth = _truth(cell)
             return cell if truth is None else truth
-        return cell if isinstance(cell, dict) else str(cell)
+        return cell if isinstance(cell, dict) else cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else str(cell)
 
 
 def _known(field: str) -> bool:
@@ -147,14 +150,26 @@ def _known(field: str) -> bool:
     return field in FIELDS
 
 
+def _json(event: dict[str, object]) -> bytes:
+    """The event as JSON. What was not UTF-8 in the table is not here either, so that the core rejects it."""
+    try:
+        return msgspec.json.encode(event)
+    except UnicodeEncodeError:  # lone surrogates stand for such bytes
+        text = json.dumps(event, ensure_ascii=False, default=str)
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
 def _time(cell: object, unit: str) -> object:
-    """ms UTC, or the cell as it is."""
+    """ms UTC, or the cell as it is: a time without a zone may be any of 26 hours."""
     if isinstance(cell, datetime.datetime):
-        moment = cell if cell.tzinfo else cell.replace(tzinfo=datetime.UTC)
-        return (moment - EPOCH) // US // 1000
+        return (cell - EPOCH) // US // 1000 if cell.tzinfo else cell
     try:
         if unit == "iso":
-            return _time(datetime.datetime.fromisoformat(str(cell)), unit)
+            moment = _time(datetime.datetime.fromisoformat(str(cell)), unit)
+            return moment if isinstance(moment, int) else cell
         number = _number(cell, whole=unit != "s")
         if not isinstance(number, int | float):
             return cell

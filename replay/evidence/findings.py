@@ -17,7 +17,7 @@ def tables(found: Sequence[Finding]) -> Iterator[Table | str]:
     """For a terminal, a table a finding and task; a figure has the difference to the first row of its part under it, in thousandths."""
     for finding in found:
         if not finding.rows:
-            yield f"{finding.title}: no task has positives enough for figures"
+            yield f"{finding.title}: no figures"
         for task in _tasks(finding):
             rows = [row for row in finding.rows if row.task == task]
             table = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left", title=f"{finding.title}: {task}")
@@ -31,19 +31,20 @@ def tables(found: Sequence[Finding]) -> Iterator[Table | str]:
             yield table
         if finding.rows:
             yield "Below each figure: thousandths more than in the first row, with the 95 % interval."
-            yield from (f"note: {note}" for note in finding.notes)
+        yield from (f"note: {note}" for note in finding.notes)
 
 
 def sections(found: Sequence[Finding]) -> Iterator[tuple[str, str]]:
     """For the page: title and HTML of each finding."""
     for finding in found:
-        parts = [_picture(finding)] if finding.rows else ["<p>No task has positives enough for figures.</p>"]
+        parts = [_picture(finding)] if finding.rows else ["<p>No figures.</p>"]
         for task in _tasks(finding):
             rows = [row for row in finding.rows if row.task == task]
             head = "".join(f"<th>{column}</th>" for column in _head(rows))
             body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows)
             parts.append(f"<h3>{task}</h3><table class=figures><tr>{head}</tr>{body}</table>")
-        parts.append("<p class=small>Below each figure: thousandths more than in the first row, with the 95 % interval.</p>")
+        if finding.rows:
+            parts.append("<p class=small>Below each figure: thousandths more than in the first row, with the 95 % interval.</p>")
         parts += [f"<p class=small>{html.escape(note)}</p>" for note in finding.notes]
         yield finding.title, "".join(parts)
 

@@ -16,6 +16,7 @@ from bandit.bootstrap import Interval
 from online_model.batch import Batch
 from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
+from online_model.popularity_effect import MOVED
 from replay.evidence.intervals import RESAMPLES, Users, interval
 from replay.evidence.ledger import AGES, Ledger, PredictedExposures
 from replay.evidence.side_by_side import ComparedLearner, LaggedReplica, ask_gammas, frozen_name, gamma_name
@@ -116,26 +117,28 @@ class Evidence:
             names = [ALL_ON, *(compared.name for compared in self._compared)]
             rates = [result.examples / max(result.learned_s - self.main.watched_s, 1e-9), *(r.rate for r in self._compared)]
             comparison = Comparison(names, frozen=[frozen_name(n) for n in names], frozen_rows=tail, rates=rates)
-            rows = measured(exposures, comparison, [("all", everything)], q.resamples)
-            out.append(Finding(kind="ablation", title="Blocks switched off, one at a time", rows=rows, notes=[_TAIL_NOTE]))
+            rows, why = measured(exposures, comparison, [("all", everything)], q.resamples)
+            out.append(Finding(kind="ablation", title="Blocks switched off, one at a time", rows=rows, notes=[_TAIL_NOTE, *why]))
         if q.spans_ms:
             fits, begun_ms = _fitting(q.spans_ms, exposures.shown_ms)
             names = [span_name(span) for span in fits]
             ready = exposures.shown_ms >= begun_ms + 2 * max(fits)
             parts = [("all", ready), *((name, ready & (exposures.age_s >= low) & (exposures.age_s < high)) for name, low, high in AGES)]
-            rows = measured(exposures, Comparison(names), parts, q.resamples)
-            notes = _span_notes(q.spans_ms, fits)
+            rows, why = measured(exposures, Comparison(names), parts, q.resamples)
+            notes = [*_span_notes(q.spans_ms, fits), *why]
             out.append(Finding(kind="freshness", title="Parameters published every so often", rows=rows, notes=notes))
         if q.gammas:
             names = [gamma_name(ALL_ON, gamma) for gamma in q.gammas]
             frozen = [gamma_name(frozen_name(ALL_ON), gamma) for gamma in q.gammas]
             titles = [f"gamma_item {gamma:g}" for gamma in q.gammas]
-            rows = measured(exposures, Comparison(names, titles, frozen, tail, top=TOP), [("all", everything)], q.resamples)
+            rows, why = measured(exposures, Comparison(names, titles, frozen, tail, top=TOP), [("all", everything)], q.resamples)
             uniform = self.uniform.exposures()
             if len(uniform):
                 whole = np.ones(len(uniform), bool)
-                rows += measured(uniform, Comparison(names, titles, top=TOP), [("second log", whole)], q.resamples)
-            out.append(Finding(kind="gamma", title="Popularity's part taken away", rows=rows, notes=[_GAMMA_NOTE]))
+                of_second, why_of_second = measured(uniform, Comparison(names, titles, top=TOP), [("second log", whole)], q.resamples)
+                rows, why = rows + of_second, why + why_of_second
+            notes = [_GAMMA_NOTE, *_alike(rows), *why]
+            out.append(Finding(kind="gamma", title="Popularity's part taken away", rows=rows, notes=notes))
         if (exposures.importance_weight > 1).any():
             out = [msgspec.structs.replace(finding, notes=[*finding.notes, _THINNED_NOTE]) for finding in out]
         return out
@@ -148,7 +151,7 @@ def tail_ms(arrivals: Iterable[Numbered]) -> int:
 
 
 _TAIL_NOTE = "AUC, NE and COPC are of one pass; GAUC is of the last 30 % of the log, predicted by what was known before it."
-_SPAN_NOTE = "Judged on what was shown after every copy had been published to twice. GAUC is of one pass, alike for all."
+_SPAN_NOTE = "Measured on what was shown after every copy had been published to twice. GAUC is of one pass, alike for all."
 _THINNED_NOTE = (
     "Of the exposures without an act only a share was kept (partition.negative_rate). Each counts as many as it was kept of: "
     "figures, n too, are estimates of those of all."
@@ -202,16 +205,33 @@ class Comparison(NamedTuple):
     fewest: int = FEW_POSITIVES  # positives and negatives of a task
 
 
-def measured(exposures: PredictedExposures, comparison: Comparison, parts: Sequence[tuple[str, Array]], resamples: int) -> list[Row]:
-    """A row for each part (its name, bool [N]), task and model, where positives and negatives are enough."""
+def _alike(rows: Sequence[Row]) -> list[str]:
+    """Why shares of popularity's part make no difference to a task."""
+    out = []
+    for task in dict.fromkeys(row.task for row in rows):
+        figures = {(row.part, row.auc, row.ne) for row in rows if row.task == task}
+        shares = {row.name for row in rows if row.task == task}
+        if len(shares) > 1 and len(figures) == len({part for part, *_ in figures}):
+            none = f"it has none in {task}, only in {' and '.join(MOVED)}" if task not in MOVED else "nothing was learned of it"
+            out.append(f"{task}: every share of popularity's part gives the same figures: {none}.")
+    return out
+
+
+def measured(
+    exposures: PredictedExposures, comparison: Comparison, parts: Sequence[tuple[str, Array]], resamples: int
+) -> tuple[list[Row], list[str]]:
+    """A row for each part (its name, bool [N]), task and model, where positives and negatives are enough; and why others have none."""
     models, top = comparison.models, comparison.top
     frozen, titles = comparison.frozen or models, comparison.titles or models
-    out = []
+    out, why = [], []
     for part, inside in parts:
+        few = []
         for task, task_name in enumerate(TASKS):
             rows = _usable(exposures, inside, models, task)
             labels = exposures.labels[rows, task]
-            if min(labels.sum(), len(labels) - labels.sum()) < comparison.fewest:
+            positives = int(labels.sum())
+            if min(positives, len(labels) - positives) < comparison.fewest:
+                few.append(f"{task_name} ({positives:,} of {len(labels):,})")
                 continue
             tail = rows if comparison.frozen_rows is None else _usable(exposures, inside & comparison.frozen_rows, frozen, task)
             users, of_tail = (Users(exposures.users[which], exposures.importance_weight[which]) for which in (rows, tail))
@@ -225,6 +245,8 @@ def measured(exposures: PredictedExposures, comparison: Comparison, parts: Seque
             if len(tail):
                 within = [of_tail.gauc(exposures.logits[model][tail, task], exposures.labels[tail, task]) for model in frozen]
                 gaucs = of_tail.read(within, resamples)
+            if np.isnan(gaucs[0]).all():
+                why.append(f"No GAUC of {task_name} ({part}): no user has both labels there.")
             for k, title in enumerate(titles):
                 at = k * (4 if top else 3)
                 out.append(
@@ -238,7 +260,9 @@ def measured(exposures: PredictedExposures, comparison: Comparison, parts: Seque
                         rate=comparison.rates[k] if comparison.rates else None,
                     )
                 )  # fmt: skip
-    return out
+        if few:
+            why.append(f"No figures of {part}, with fewer than {comparison.fewest} positives or negatives: {', '.join(few)}.")
+    return out, why
 
 
 def _usable(exposures: PredictedExposures, inside: Array, names: Sequence[str], task: int) -> Array:

@@ -3,20 +3,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from replay.log_rows import LogRow
 from replay.off_policy import rounds as item_rounds
 from replay.off_policy import strategy_policies, strategy_rounds
-from replay.off_policy.evaluate import ITEMS, LEVELS, Evaluation, Settings, strategies
+from replay.off_policy.estimation import ITEMS, Settings
+from replay.off_policy.evaluate import LEVELS, Evaluation, strategies
 from replay.off_policy.evaluate import evaluate as items_evaluated
 from replay.options import CoreSettings, EvaluateOptions
+from replay.prequential import Numbered
 from streams.core.join.items import Item
 
 
 def evaluate(
-    rows: Callable[[], Iterable[LogRow]], catalog: Iterable[Item], settings: CoreSettings, options: EvaluateOptions,
+    arrivals: Callable[[], Iterable[Numbered]], catalog: Iterable[Item], settings: CoreSettings, options: EvaluateOptions,
     progress: Callable[[int, int], None],
 ) -> Evaluation:  # fmt: skip
-    """Estimate what a policy would have earned on a log; `rows` reads the log anew each time.
+    """Estimate what a policy would have earned on a log; `arrivals` reads it anew each time.
 
     Raises LogError at a policy, an estimator or a log that can't be used.
     """
@@ -28,11 +29,11 @@ def evaluate(
     )  # fmt: skip
     items = {item.item_id: item for item in catalog}
     if level == "strategies":
-        rounds = strategy_rounds.read(rows(), settings.partition, items, options.surface, progress)
+        rounds = strategy_rounds.read(arrivals(), settings.partition, items, options.surface, progress)
         return strategies(rounds, strategy_policies.target_policy(options.policy, rounds, settings.bandit), chosen)
 
     from replay.off_policy.ranker_model import RankerModel  # loads torch, which strategies do without
 
     s = settings
-    ranker = RankerModel(rows, items, s.partition, s.learner, s.model, s.threads, progress)
-    return items_evaluated(item_rounds.read(rows(), s.partition, items, progress), chosen, ranker.predicted)
+    ranker = RankerModel(arrivals, items, s.partition, s.learner, s.model, s.threads, progress)
+    return items_evaluated(item_rounds.read(arrivals(), s.partition, items, progress), chosen, ranker.predicted)

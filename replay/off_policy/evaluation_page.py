@@ -11,7 +11,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from bandit.bootstrap import Interval
-from replay.off_policy.evaluate import Estimate, Evaluation, Family
+from bandit.verdict import figure
+from replay.off_policy.estimation import Estimate, Family
+from replay.off_policy.evaluate import Evaluation
 from replay.report import COLOURS, STYLE, inline, plain
 
 BY_SLOPE = "chosen by SLOPE; the interval leaves out what bias is left"
@@ -28,6 +30,7 @@ def summary(found: Evaluation) -> Iterator[Table | str]:
     yield (
         f"{found.policy}: {found.reward} of {rounds}; "
         f"{found.acts:,} acts, {found.unjoined:,} of them unjoined, {found.late:,} late; {found.rejected:,} records rejected"
+        + (f"; {found.rounded:,} propensities above 1 by rounding" if found.rounded else "")
     )
     for family in found.families:
         yield ""
@@ -43,7 +46,7 @@ def summary(found: Evaluation) -> Iterator[Table | str]:
             yield f"*: {BY_SLOPE}"
         yield from (f"{each.name}: {each.note}" for each in family.estimates if each.note)
         yield ", ".join(f"{name} {value}" for name, value in _diagnostics(family))
-        yield from (f"cannot answer: {reason}" for reason in family.reasons)
+        yield from (f"cannot answer ({', '.join(names)}): {reason}" for reason, names in _refused(family))
 
 
 def write(folder: Path, found: Evaluation, title: str) -> Path:
@@ -58,7 +61,8 @@ def write(folder: Path, found: Evaluation, title: str) -> Path:
 
 def page(found: Evaluation, title: str) -> str:
     """As HTML, pictures inside."""
-    verdict = "The log answers." if found.answers else "The log cannot answer."
+    answered = any(each.interval for family in found.families for each in family.estimates)
+    verdict = "The log answers." if found.answers else "The log answers in part." if answered else "The log cannot answer."
     cards = [("shown items", found.rows), ("requests", found.requests), ("arms", found.arms), ("unjoined acts", found.unjoined)]
     if found.surface:
         left_out = [("on no screen", found.unseen), ("strategy named by the request", found.named)]
@@ -72,8 +76,8 @@ def page(found: Evaluation, title: str) -> str:
     ]
     for family in found.families:
         parts.append(f"<h2>{found.reward} of {WHAT[family.of]}</h2>")
-        parts += [f"<p class=off>Cannot answer: {html.escape(reason)}.</p>" for reason in family.reasons]
-        if family.estimates:
+        parts += [f"<p class=off>Cannot answer ({', '.join(names)}): {html.escape(reason)}.</p>" for reason, names in _refused(family)]
+        if any(each.interval for each in family.estimates):
             parts.append(_picture(family))
         head = "".join(f"<th>{column}</th>" for column in ("", "value", "95 %", "less this log's", "τ, λ"))
         own = "".join(f"<td>{cell}</td>" for cell in ("this log", *_interval(family.own), "", ""))
@@ -87,10 +91,16 @@ def page(found: Evaluation, title: str) -> str:
     return f"{head}<main>{''.join(parts)}</main></html>"
 
 
+def _refused(family: Family) -> list[tuple[str, list[str]]]:
+    """Each reason, and the estimators that it refuses."""
+    return [(reason, [each.name for each in family.estimates if reason in each.reasons]) for reason in family.reasons]
+
+
 def _diagnostics(family: Family) -> list[tuple[str, str]]:
     d = family.diagnostics
+    mean = f"{d.mean_weight:.4f}" if d.mean_weight < 10_000 else figure(d.mean_weight)
     return [
-        ("n", f"{d.n:,}"), ("Σw/n", f"{d.mean_weight:.4f}"), ("ESS", f"{d.ess:,.1f}"), ("max w", f"{d.max_weight:,.4g}"),
+        ("n", f"{d.n:,}"), ("Σw/n", mean), ("ESS", f"{d.ess:,.1f}"), ("max w", f"{d.max_weight:,.4g}"),
         ("top-1 share", f"{d.top_share:.2%}"), ("propensity coverage", f"{d.coverage:.1%}"),
         ("on arms never shown", f"{d.unseen:.2%}"), ("join rate", f"{d.join_rate:.1%}"),
     ]  # fmt: skip
@@ -105,6 +115,8 @@ def _cells(each: Estimate) -> tuple[str, str, str, str, str]:
 
 
 def _interval(found: Interval) -> tuple[str, str]:
+    if found.value != found.value:
+        return "–", ""
     return f"{found.value:.5f}", f"[{found.low:.5f}, {found.high:.5f}]"
 
 
@@ -124,7 +136,7 @@ def _picture(family: Family) -> str:
     left.set_yticks(y, [name for name, _ in drawn])
     left.set_xlabel("grey: what this log itself earned", fontsize=9)
     plain(left, legend=False)
-    spread = np.array(family.weights)
+    spread = np.array(family.weights, float)
     there = np.isfinite(spread)
     right.plot(10.0 ** spread[there], np.arange(1, 101)[there], lw=1.2, color=COLOURS[1])
     right.set_xscale("log")

@@ -7,8 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from replay.log_rows import LogRow
-from replay.prequential import CLOSING, of_file
+from replay.prequential import CLOSING, Numbered
 from streams.core.join.catalog import Catalog
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition
@@ -35,12 +34,12 @@ def core_partition(settings: PartitionSettings, items: Iterable[Item]) -> Partit
     return Partition(settings, Tables.over(), catalog)
 
 
-def apply_rows(
-    rows: Iterable[LogRow], settings: PartitionSettings, observers: Sequence[LogObserver], items: Iterable[Item] = ()
+def apply_records(
+    arrivals: Iterable[Numbered], settings: PartitionSettings, observers: Sequence[LogObserver], items: Iterable[Item] = ()
 ) -> Iterator[tuple[int, Arrived, Effects]]:
     """Each record with its line and its effects, in log order; once exhausted, all joins have closed."""
     partition = core_partition(settings, items)
-    for number, (line, arrived) in enumerate(of_file(rows), 1):
+    for number, (line, arrived) in enumerate(arrivals, 1):
         effects = partition.apply([arrived])
         for observer in observers:
             observer.observe(line, arrived, effects, partition)
@@ -55,9 +54,10 @@ def apply_rows(
 
 
 def observed(
-    rows: Iterable[LogRow], settings: PartitionSettings, observer: LogObserver, items: Iterable[Item], progress: Callable[[int, int], None]
-) -> None:
+    arrivals: Iterable[Numbered], settings: PartitionSettings, observer: LogObserver, items: Iterable[Item],
+    progress: Callable[[int, int], None],
+) -> None:  # fmt: skip
     """Run a whole log past one observer. `progress` gets the records so far, and -1 for their unknown number."""
-    for number, _ in enumerate(apply_rows(rows, settings, [observer], items), 1):
+    for number, _ in enumerate(apply_records(arrivals, settings, [observer], items), 1):
         if number % PROGRESS_EVERY == 0:
             progress(number, -1)

@@ -1,9 +1,10 @@
-"""A target policy as a table of probabilities: of each arm, by context (position, domain, request).
+"""A target policy as a table of probabilities: of each arm, by context (position, module, domain, request).
 
     uniform           all arms of the round's domain that are available at its time, as far as log and catalog tell, alike
     arm:X             always X
-    open-bandit-bts   Open Bandit's production Thompson sampling, by its published priors
-    FILE              CSV or JSON lines: item_id, probability, and, where it matters, position and request_id
+    open-bandit-bts   Open Bandit's production Thompson sampling, by the priors of the campaign whose items the log has; of a part of
+                      a log open-bandit-bts:CAMPAIGN
+    FILE              CSV or JSON lines: item_id, probability, and, where it matters, position, module and request_id
 
 A slate holds an item once: down a slate a policy draws without replacement, in proportion to its probabilities. Where the logged
 propensities are marginal (Segue's own are), items and single positions are weighed by the table as marginal probabilities too: under a
@@ -21,15 +22,19 @@ from typing import Annotated, Protocol, TypeVar
 import msgspec
 import numpy as np
 
-from replay.log_rows import LogError, lines
+from replay.log_rows import LogError, lines, text_lines
 from replay.off_policy.rounds import LoggedRounds, Rounds
 
 Array = np.ndarray
-Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
-
-SUM_SLACK = 1e-6  # of chances written with seven digits
+SUM_SLACK = 1e-6  # of probabilities written with seven digits
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1 + SUM_SLACK)]
 _LIMIT = 200_000_000  # cells of a table: 1.6 GB
-_PHRASES = {"request_id": "of request", "position": "at position", "segment": "of segment"}  # columns of contexts, in errors
+_PHRASES = {
+    "request_id": "of request",
+    "module": "of module",
+    "position": "at position",
+    "segment": "of segment",
+}  # columns of contexts, in errors
 
 
 @dataclass(slots=True)
@@ -45,12 +50,13 @@ class TargetPolicy:
         return bool((self.table.max(1, initial=0.0) > 1 - 1e-12).all())
 
 
-class PolicyRow(msgspec.Struct, frozen=True):
+class PolicyRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line of a file of probabilities."""
 
     arm: str = msgspec.field(name="item_id")
     probability: Probability
     position: int | None = None
+    module: str | None = None
     request_id: str | None = None
 
 
@@ -77,16 +83,19 @@ def target_policy(policy: str, rounds: Rounds) -> TargetPolicy:
             return _uniform(rounds)
         case ("arm", _, name) if name:
             return always(name, rounds)
-        case ("open-bandit-bts", _, ""):
-            from replay.off_policy.open_bandit_bts import POSITIONS, marginals
+        case ("open-bandit-bts", _, named):
+            from replay.off_policy.open_bandit_bts import POSITIONS, campaign, marginals
 
-            marginal = zip(POSITIONS, marginals(), strict=True)
+            marginal = zip(POSITIONS, marginals(campaign(named, rounds.arms)), strict=True)
             rows = [PolicyRow(str(item), float(p), position) for position, row in marginal for item, p in enumerate(row)]
         case _:
             if not Path(policy).is_file():
                 raise LogError(f"--policy {policy}: no such file, nor uniform, arm:ITEM or open-bandit-bts")
-            rows = list(read_rows(Path(policy), PolicyRow, "item_id, probability, and perhaps position and request_id"))
-    columns = {"request_id": [rounds.request_ids[request] for request in rounds.request.tolist()], "position": rounds.position.tolist()}
+            rows = list(read_rows(Path(policy), PolicyRow, "item_id, probability, and perhaps position, module and request_id"))
+    columns: dict[str, Sequence[object]] = {
+        "request_id": [rounds.request_ids[request] for request in rounds.request.tolist()],
+        "module": rounds.modules, "position": rounds.position.tolist(),
+    }  # fmt: skip
     return of_rows(rows, columns, rounds, policy)
 
 
@@ -129,7 +138,11 @@ def of_rows(rows: Iterable[ArmProbability], columns: Mapping[str, Sequence[objec
     needed = list(zip(*(columns[column] for column in used), strict=True)) if used else [()] * len(rounds.arm)
 
     def where(context: Iterable[object]) -> str:
-        return "".join(f" {_PHRASES[column]} {value}" for column, value in zip(used, context, strict=True) if value is not None)
+        named = zip(used, context, strict=True)
+        return "".join(
+            f" {_PHRASES[column]} {value}" if value is not None else " of no module" if column == "module" else ""
+            for column, value in named
+        )
 
     for context, arms in contexts.items():
         total = sum(arms.values())
@@ -159,7 +172,7 @@ def as_table(contexts: Mapping[Context, Mapping[str, float]], needed: Sequence[C
 def read_rows(path: Path, row_type: type[Row], columns: str) -> Iterator[Row]:
     """Rows of a file of probabilities. Raises LogError at one that is none; `columns` names what is expected there."""
     if ".csv" in path.suffixes:
-        reader = csv.DictReader(line.decode("utf-8-sig", "replace") for _, line in lines(path))
+        reader = csv.DictReader(text_lines(path))
         cells = ({name: cell for name, cell in row.items() if name is not None and cell} for row in reader)
         rows = ((reader.line_num, msgspec.json.encode(row)) for row in cells)
     else:

@@ -20,7 +20,7 @@ from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
 from replay import prequential
 from replay.evidence.holdout import featured, stopping
-from replay.log_rows import LogError, LogRow
+from replay.log_rows import LogError
 from replay.off_policy.log_pass import core_partition
 from replay.off_policy.policies import LoggedProbabilities, TargetPolicy
 from replay.off_policy.rounds import Rounds
@@ -41,7 +41,7 @@ BATCH = 512  # candidates scored at once: more only take memory
 class RankerModel:
     """How a log is replayed for q̂."""
 
-    rows: Callable[[], Iterable[LogRow]]  # the log, read anew each time
+    arrivals: Callable[[], Iterable[Numbered]]  # the log, read anew each time
     items: dict[str, Item]
     partition: PartitionSettings
     learner: LearnerSettings
@@ -58,10 +58,10 @@ class RankerModel:
         devices.use_threads(self.threads)
         partition = core_partition(self.partition, self.items.values())
         trainer = Trainer(self.model, "cpu")
-        exposing = _exposing(prequential.of_file(self.rows()), rounds)
+        exposing = _exposing(self.arrivals(), rounds)
         scorer = PrequentialScorer(exposing, partition, trainer, rounds, policy, kinds, TASKS.index(reward))
         learner = Learner(self.learner, trainer, default_strategy_bandit())
-        numbered = prequential.reported(prequential.of_file(self.rows()), self.progress)
+        numbered = prequential.reported(self.arrivals(), self.progress)
         prequential.run(numbered, partition, learner, closing=True, batches=stopping([scorer]))
         return scorer.q, scorer.q_policy
 

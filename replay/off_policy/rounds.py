@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bandit.estimators import MOST_WEIGHT
 from online_model.features import TASKS, Closed, Example
-from replay.log_rows import LogRow
 from replay.off_policy.log_pass import observed
+from replay.prequential import Numbered
 from streams.core.join.events import Action, Event, ExposedItem, Exposure, Rejected
 from streams.core.join.items import Item
 from streams.core.join.labels import LABELS, interpret
@@ -31,8 +32,9 @@ Array = np.ndarray
 
 REWARDS = (*TASKS, "play")
 PLAY = 1 << len(TASKS)
-_NO_NUMBER = re.compile(rb'"(?:module_)?propensity(?:_given_above)?"\s*:\s*(null|-?NaN|-?Infinity|")')
-_PROPENSITY_FIELD = re.compile("propensity(_given_above)?`")
+_NO_NUMBER = re.compile(rb'"((?:module_)?propensity(?:_given_above)?)"\s*:\s*(?:null|-?NaN|-?Infinity|")')
+_PROPENSITY_FIELD = re.compile("((?:module_)?propensity(?:_given_above)?)`")
+GIVEN, GIVEN_ABOVE, OF_MODULE = "propensity", "propensity_given_above", "module_propensity"  # fields of an event or a slot
 ZERO, NO_NUMBER, OUT_OF_RANGE = "0", "no number", "below 0 or above 1"
 Errors = dict[str, tuple[int, int]]  # what is wrong -> how often, line of the first
 
@@ -60,6 +62,8 @@ class LoggedRounds(ABC):
     surface: str | None = None  # of strategies: page or list
     unseen: int = 0  # slates of strategies that were on no screen as far as is known
     named: int = 0  # slates whose request named the strategy, of all surfaces
+    missing: tuple[int, int] | None = None  # rounds without a propensity: how many, and the line of the first
+    rounded: int = 0  # propensities that rounding had brought above 1
 
     @property
     def coverage(self) -> float:
@@ -93,6 +97,7 @@ class Rounds(LoggedRounds):
     expires: Array  # float [A], ms: and until then
     record: Array  # int [N], which record of the log made the round, counted from 0
     module: Array  # int [N], index of the page's module, from the top; 0 where there are none
+    modules: list[str | None]  # [N], its name
     labels: Array  # int [N], bit t = TASKS[t], then PLAY
     domain: list[str | None]  # of each round
 
@@ -111,17 +116,25 @@ class Rounds(LoggedRounds):
         """What is wrong with the propensities; None where nothing is."""
         if not self.bad:
             return None
-        wrong = listed(self.bad)
-        return f"propensities that can't be the chance of what was shown: {wrong}; the others can't be trusted then, mend the source"
+        return f"no propensity: {listed(self.bad)}; the others can't be trusted then, mend the source"
 
 
 def listed(bad: Errors) -> str:
     """Errors as text.
 
-    >>> listed({"0": (2, 5)})
-    '0 (2 rows, first in line 5)'
+    >>> listed({"`propensity` is 0": (2, 5)})
+    '`propensity` is 0 (2 rows, first in line 5)'
     """
     return ", ".join(f"{what} ({n:,} rows, first in line {line:,})" for what, (n, line) in sorted(bad.items()))
+
+
+def reach(propensity: float) -> str:
+    """The largest weight that a propensity allows.
+
+    >>> reach(0.2), reach(5e-324)
+    ('5', 'beyond 1e+12')
+    """
+    return f"{1 / propensity:,.4g}" if propensity * MOST_WEIGHT >= 1 else f"beyond {MOST_WEIGHT:g}"
 
 
 def count(bad: Errors, what: str, line: int) -> None:
@@ -137,6 +150,7 @@ class _Round(NamedTuple):
     record: int
     arm: int
     module: int
+    module_name: str | None
     position: int
     propensity: float
     conditional_propensity: float
@@ -163,6 +177,8 @@ class RoundReader:
     _request_ids: list[str] = field(default_factory=list)
     _modules: dict[int, dict[str, int]] = field(default_factory=dict)  # request -> module -> its index
     _bad: Errors = field(default_factory=dict)
+    _missing: tuple[int, int] | None = None
+    _rounded: int = 0
     _marginal: bool = False
     _records: int = 0
     _waited: int = 0  # acts that found no exposure at first
@@ -188,6 +204,7 @@ class RoundReader:
             self._event(record, arrived, line, effects, partition)
         self._records += 1
         self._unjoined = partition.progress.counted.get("unjoined", 0)
+        self._rounded = partition.progress.counted.get("rounded_propensities", 0)
 
     def rounds(self) -> Rounds:
         """All rounds so far, with the labels of those that have closed."""
@@ -209,9 +226,11 @@ class RoundReader:
             labels=np.array([self._labels.get(id_, 0) & LABELS | PLAY * (id_ in self._played) for id_ in self._rounds], np.int64),
             propensity=column("propensity", float), conditional_propensity=column("conditional_propensity", float),
             request=request, listed=column("listed", bool), order=np.lexsort((np.arange(len(rows)), position, module, request)),
-            domain=[row.domain for row in rows], request_ids=self._request_ids, ts=column("ts"), acts=self._waited + self._acts.total(),
+            modules=[row.module_name for row in rows], domain=[row.domain for row in rows], request_ids=self._request_ids, ts=column("ts"),
+            acts=self._waited + self._acts.total(),
             unjoined=self._unjoined + sum(n for id_, n in self._acts.items() if id_ not in self._rounds),
             late=self._late, rejected=self._rejected, bad=self._bad, marginal=self._marginal,
+            missing=self._missing, rounded=self._rounded,
         )  # fmt: skip
 
     def _event(self, event: Event, arrived: Arrived, line: int, effects: Effects, partition: Partition) -> None:
@@ -240,19 +259,24 @@ class RoundReader:
         exposure = partition.exposed(record.user_id, item.item_id, record.request_id)
         if exposure is None or exposure.id in self._rounds:
             return
-        propensity = conditional = self._propensity(item.propensity, arrived, line)
+        propensity = conditional = self._propensity(GIVEN, item.propensity, arrived, line)
+        if item.propensity is None:
+            n, first = self._missing or (0, line)
+            self._missing = n + 1, first
         request, module = self._request(record), item.module
         if isinstance(item, ExposedItem) and item.source is not None:  # Segue filled it, and logs propensities of both kinds
             self._marginal = True
-            conditional = self._propensity(item.conditional_propensity, arrived, line)
+            conditional = self._propensity(GIVEN_ABOVE, item.conditional_propensity, arrived, line)
             if item.module_propensity is not None and module not in self._modules.get(request, {}):
-                conditional *= self._propensity(item.module_propensity, arrived, line)  # the first item brings the module with it
+                conditional *= self._propensity(
+                    OF_MODULE, item.module_propensity, arrived, line
+                )  # the first item brings the module with it
         place = 0
         if module is not None:
             modules = self._modules.setdefault(request, {})
             place = modules.setdefault(module, len(modules))
         self._rounds[exposure.id] = _Round(
-            exposure.id, self._records, self._arm(item.item_id, record.domain), place, item.position or 0, propensity, conditional,
+            exposure.id, self._records, self._arm(item.item_id, record.domain), place, module, item.position or 0, propensity, conditional,
             request, record.request_id is not None, record.domain, record.ts,
         )  # fmt: skip
         waiting = (record.user_id, record.request_id, item.item_id)
@@ -278,24 +302,28 @@ class RoundReader:
             self._domains.append(item.domain if item and item.domain is not None else domain)
         return at
 
-    def _propensity(self, propensity: float | None, arrived: Arrived, line: int) -> float:
-        """The propensity, or NaN; what can't be one is counted."""
-        if propensity is None and _NO_NUMBER.search(arrived.raw):
-            count(self._bad, NO_NUMBER, line)  # a table's NaN comes as null
+    def _propensity(self, name: str, propensity: float | None, arrived: Arrived, line: int) -> float:
+        """The propensity of a field, or NaN; what can't be one is counted."""
+        if propensity is None and any(found[1] == name.encode() for found in _NO_NUMBER.finditer(arrived.raw)):
+            count(self._bad, f"`{name}` is {NO_NUMBER}", line)  # a table's NaN comes as null
         elif propensity == 0:
-            count(self._bad, ZERO, line)
+            count(self._bad, f"`{name}` is {ZERO}", line)
         return propensity or float("nan")
 
     def _count_rejected(self, rejected: Rejected, line: int) -> None:
         """Count a rejection that a propensity caused."""
-        named = _PROPENSITY_FIELD.search(rejected.detail)
-        if named or _NO_NUMBER.search(rejected.raw):
-            out_of_range = named and "`float`" in rejected.detail and "=" in rejected.detail
-            count(self._bad, OUT_OF_RANGE if out_of_range else NO_NUMBER, line)
+        named, unnumbered = _PROPENSITY_FIELD.search(rejected.detail), _NO_NUMBER.search(rejected.raw)
+        if named is not None:
+            out_of_range = "`float`" in rejected.detail and "=" in rejected.detail
+            count(self._bad, f"`{named[1]}` is {OUT_OF_RANGE if out_of_range else NO_NUMBER}", line)
+        elif unnumbered is not None:
+            count(self._bad, f"`{unnumbered[1].decode()}` is {NO_NUMBER}", line)
 
 
-def read(rows: Iterable[LogRow], settings: PartitionSettings, catalog: dict[str, Item], progress: Callable[[int, int], None]) -> Rounds:
+def read(
+    arrivals: Iterable[Numbered], settings: PartitionSettings, catalog: dict[str, Item], progress: Callable[[int, int], None]
+) -> Rounds:
     """The rounds of a log."""
     reader = RoundReader(settings, catalog)
-    observed(rows, settings, reader, catalog.values(), progress)
+    observed(arrivals, settings, reader, catalog.values(), progress)
     return reader.rounds()

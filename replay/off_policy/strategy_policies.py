@@ -26,7 +26,7 @@ from streams.core.learning.strategy_bandit import StrategyBandit
 ONLY = ("strategy:", "posteriors:", "logged")  # a policy that begins so is one among strategies
 
 
-class StrategyPolicyRow(msgspec.Struct, frozen=True):
+class StrategyPolicyRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line of a file of probabilities."""
 
     arm: str

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from online_model.features import Reward
-from replay.log_rows import LogError, LogRow
+from replay.log_rows import LogError
 from replay.off_policy.log_pass import observed
-from replay.off_policy.rounds import Errors, LoggedRounds, count, listed
+from replay.off_policy.rounds import Errors, LoggedRounds, count, listed, reach
+from replay.prequential import Numbered
 from streams.core.join.events import Event, Exposure, Rejected
 from streams.core.join.items import Item
 from streams.core.join.labels import interpret
@@ -62,13 +63,13 @@ class StrategyRounds(LoggedRounds):
     def complaint(self) -> str | None:
         """Why the log supports no estimate at all; None where it may."""
         if self.bad:
-            return f"choices that can't be how a strategy was chosen: {listed(self.bad)}; the others can't be trusted then, mend the source"
+            return f"`choice` can't be how a strategy was drawn: {listed(self.bad)}; the others can't be trusted then, mend the source"
         if len(self.arm):
             return None
         if self.unseen:
             return f"none of {self.unseen:,} lists was on a screen as far as is known: no act and no impression names their requests"
-        named = f": {self.named:,} lists name a strategy, but not the chance it had" if self.named else ""
-        return f"no exposure says how its strategy was chosen (`choice`){named}"
+        named = f": {self.named:,} lists name a strategy, but not its propensity" if self.named else ""
+        return f"no exposure says how its strategy was drawn (`choice`){named}"
 
 
 @dataclass(slots=True)
@@ -91,7 +92,7 @@ class StrategyReader:
         if isinstance(record, Rejected):
             self.rejected += 1
             if "$.choice" in record.detail:
-                count(self.bad, "a chance that is none", line)
+                count(self.bad, "a propensity that is none", line)
         elif effects.dead:
             self.rejected += 1
         elif isinstance(record, Event):
@@ -125,21 +126,23 @@ class StrategyReader:
             domain=[reward.domain for reward in seen], vectors=[tuple(reward.vector) for reward in seen],
             experience=np.array([reward.experience for reward in seen], float),
             revenue=np.array([reward.revenue for reward in seen], float), ts=np.array([reward.shown_ms for reward in seen], np.int64),
-            unseen=len(rewards) - n, named=self.named, acts=self.acts, unjoined=self.counted.get("unjoined", 0),
+            rounded=self.counted.get("rounded_propensities", 0), unseen=len(rewards) - n, named=self.named,
+            acts=self.acts, unjoined=self.counted.get("unjoined", 0),
             late=self.counted.get("late_rewards", 0), rejected=self.rejected, bad=self.bad,
         )  # fmt: skip
 
 
 def read(
-    rows: Iterable[LogRow], settings: PartitionSettings, items: dict[str, Item], surface: str | None, progress: Callable[[int, int], None]
-) -> StrategyRounds:
+    arrivals: Iterable[Numbered], settings: PartitionSettings, items: dict[str, Item], surface: str | None,
+    progress: Callable[[int, int], None],
+) -> StrategyRounds:  # fmt: skip
     """The rounds of a log, of the surface named or else of the only one that it has. Raises LogError where it has several."""
     reader = StrategyReader(settings)
-    observed(rows, settings, reader, items.values(), progress)
+    observed(arrivals, settings, reader, items.values(), progress)
     surfaces = reader.surfaces()
     if surface is None and len(surfaces) > 1:
         named = " and ".join(f"{each}s" for each in surfaces)
-        raise LogError(f"the log has choices of {named}; pass --surface {surfaces[0]}, or another of them")
+        raise LogError(f"the log has draws of {named}; pass --surface {surfaces[0]}, or another of them")
     return reader.rounds(surface or (surfaces or ["page"])[0])
 
 
@@ -153,8 +156,8 @@ def prospects(reader: StrategyReader) -> Iterator[str]:
             return
         n, drawn = len(rounds.arm), np.bincount(rounds.arm, minlength=len(rounds.arms))
         least = float(np.nanmin(rounds.propensities))
-        reach = f"weights reach {1 / rounds.propensity.min():,.4g}"
-        yield f"strategies: {n:,} {surface}s whose strategy was drawn; chances sum to 1, the least {least:.4g}; {reach}"
+        weights = f"weights reach {reach(float(rounds.propensity.min()))}"
+        yield f"strategies: {n:,} {surface}s whose strategy was drawn; propensities sum to 1, the least {least:.4g}; {weights}"
         yield f"strategies of a {surface}: " + ", ".join(f"{arm} {k:,}" for arm, k in zip(rounds.arms, drawn.tolist(), strict=True))
         if not drawn.all():
             never = ", ".join(arm for arm, k in zip(rounds.arms, drawn.tolist(), strict=True) if not k)
@@ -163,4 +166,4 @@ def prospects(reader: StrategyReader) -> Iterator[str]:
             share = rounds.unseen / (n + rounds.unseen)
             yield f"{share:.1%} of {n + rounds.unseen:,} {surface}s were on no screen as far as is known, and are left out"
     if reader.named:
-        yield f"strategies: of {reader.named:,} lists the request named the strategy; it had no chance, and they are left out"
+        yield f"strategies: of {reader.named:,} lists the request named the strategy; it has no propensity, and they are left out"

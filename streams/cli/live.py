@@ -81,7 +81,7 @@ def send(log: Log, loaded: Loaded, as_json: bool) -> None:
     from streams.kafka_io.send import send as send_log
 
     with progress("rows") as update:
-        rows = ((row.raw, row.arrival_ms) for row in log.rows())
+        rows = ((row.raw, row.arrival_ms) for row in log.rows(loaded.settings.events.earliest_ts))
         sent = asyncio.run(send_log(loaded.settings.topics, rows, log.items(), log.name, lambda n: update(n, -1)))
     show(sent, [f"{sent.rows:,} rows and {sent.items:,} items in {sent.records:,} Kafka records ({sent.bytes:,} bytes)"], as_json)
 

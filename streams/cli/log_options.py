@@ -12,6 +12,7 @@ from streams.cli.frame import CallError, Verb, bundled, pairs
 if TYPE_CHECKING:
     from replay.log_rows import LogRow
     from replay.logs import Format
+    from replay.prequential import Numbered
     from streams.core.join.items import Item
 
 FORMATS = ("jsonl", "csv", "parquet", "kuairand", "open-bandit", "amazon-cross-domain", "30music")
@@ -40,7 +41,13 @@ class Log(NamedTuple):
 
         return Format(self.form)
 
-    def rows(self) -> Iterator[LogRow]:
+    def arrivals(self, earliest_ts: int) -> Iterator[Numbered]:
+        """Its records, decoded; events before `earliest_ts` are rejected. Raises CallError where no file was named."""
+        from replay.prequential import of_file
+
+        return of_file(self.rows(earliest_ts), earliest_ts)
+
+    def rows(self, earliest_ts: int) -> Iterator[LogRow]:
         """Its rows, read anew at each call. Raises CallError where no file was named."""
         from replay.log_rows import Columns
         from replay.logs import read
@@ -48,7 +55,7 @@ class Log(NamedTuple):
         if not self.paths:
             raise CallError("LOGS: name at least one file")
         columns = Columns(fields=self.fields, constants=self.constants, actions=self.actions, time=self.time)
-        return read(self.paths, self.kind(), columns, self.sort)
+        return read(self.paths, self.kind(), columns, self.sort, earliest_ts)
 
     def items(self) -> Iterator[Item]:
         """The catalog: of `--items`, else of the data set's side file."""
@@ -71,7 +78,12 @@ def with_log(formats: Sequence[str]) -> Callable[[Verb], Verb]:
         for option in (
             click.option("--sort", is_flag=True, help="sort the rows by time first (in memory)"),
             click.option("--items", "items_file", type=file, help="catalog: JSON lines of items, loaded before the first event"),
-            click.option("--time", default="ms", type=click.Choice(("ms", "s", "us", "iso")), help="unit of the times  [default: ms]"),
+            click.option(
+                "--time",
+                default="ms",
+                type=click.Choice(("ms", "s", "us", "iso")),
+                help="unit of the times; iso: with a zone  [default: ms]",
+            ),
             assignments("--action", "actions", "VALUE=ACTION", "meaning of a value of the action column"),
             assignments("--const", "constants", "FIELD=VALUE", "the same value in every row"),
             assignments("--map", "fields", "FIELD=COLUMN", "column of a field; also context.NAME, also.ACTION"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -43,7 +44,8 @@ def validate(log: Log, most: int, loaded: Loaded, as_json: bool) -> None:
     from replay.validate import validate as check_log
 
     with progress("records") as update:
-        verdict = check_log(log.name, log.rows(), log.items(), loaded.settings.partition, most, update)
+        arrivals = log.arrivals(loaded.settings.events.earliest_ts)
+        verdict = check_log(log.name, arrivals, log.items(), loaded.settings.partition, most, update)
     more = [f"… and {n - most:,} more: {reason}" for reason, n in verdict.bad.items() if n > most]
     counts = f"{verdict.rows:,} records, {verdict.good:,} good"
     show(verdict, [*verdict.complaints, *more, counts, *(f"evaluate: {line}" for line in verdict.evaluate)], as_json)
@@ -107,7 +109,7 @@ class ReplayFlags(NamedTuple):
 @click.option(
     "--every", type=click.IntRange(min=1), help=f"with --next: one question to N such plays, 10 to 15 ms each  [default: {EVERY}]"
 )
-@click.option("--report", type=REPORT, help="write index.html and result.json there")
+@click.option("--report", type=REPORT, help="write index.html and result.json there, with every window")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto")
 @bundled(ReplayFlags)
 @with_settings
@@ -119,7 +121,7 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
     --ablate, --freshness and --gamma are measured in the same pass; differences carry bootstrap intervals over users.
 
     --next 20 asks for slates with candidates of their own and compares them with the most played items and with the successors of the
-    user's last item; exit 1 where no play of the log follows another one of its user.
+    user's last item; exit 1 where no play of the log follows another one of its user, or no record of it can be used.
     """
     from replay import assembly
     from streams.kafka_io.topics import reaching
@@ -132,27 +134,29 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
         name = f"{loaded.settings.topics.prefix}.events-{options.partition}" if log.form == "topic" else log.name
         click.echo(f"report: {assembly.write_report(options.report, outcome, loaded.values, name)}", err=True)
     show_tables(outcome.document(), assembly.tables(outcome), as_json)
-    if outcome.next_plays and not outcome.next_plays.questions:
+    if (outcome.next_plays and not outcome.next_plays.questions) or (outcome.result.rows and not outcome.result.events):
         sys.exit(1)
 
 
 def _source(log: Log, options: ReplayFlags, settings: Settings) -> Source:
     """The log as records: of its files, or of the topic `events`."""
-    from replay import logs, prequential
+    from replay import logs
     from replay.assembly import Source
 
+    earliest_ts = settings.events.earliest_ts
     if log.form == "topic":
         from streams.kafka_io.follow import events
 
         first, end = _range(options.offsets)
-        return Source(lambda: islice(events(settings.topics, options.partition, first, end), options.rows), log.items(), closing=False)
+        read = partial(events, settings.topics, options.partition, first, end, earliest_ts)
+        return Source(lambda: islice(read(), options.rows), log.items(), closing=False)
 
     def records() -> Iterator[Numbered]:
-        return islice(prequential.of_file(log.rows()), options.rows)
+        return islice(log.arrivals(earliest_ts), options.rows)
 
     def holdout() -> Iterator[Numbered]:
         paths = (options.holdout,) if options.holdout else ()
-        return prequential.of_file(log._replace(paths=paths).rows()) if paths else iter(())
+        return log._replace(paths=paths).arrivals(earliest_ts) if paths else iter(())
 
     return Source(records, log.items(), session=logs.session(log.kind()), holdout=holdout)
 
@@ -227,11 +231,11 @@ class EvaluateFlags(NamedTuple):
 @with_settings
 @as_json
 def evaluate(log: Log, options: EvaluateFlags, loaded: Loaded, as_json: bool) -> None:
-    """Estimate off-policy what another policy would have earned, from a log with propensities; exit 1 where the log can't tell.
+    """Estimate off-policy what another policy would have earned, from a log with propensities; exit 1 where an estimator is refused.
 
-    Policies of items: uniform, arm:ITEM, open-bandit-bts. Of strategies: strategy:NAME, uniform, logged, posteriors:CHECKPOINT_DIR.
-    A file of probabilities has columns item_id, probability and, where it matters, position and request_id; of strategies arm,
-    probability and optionally segment.
+    Policies of items: uniform, arm:ITEM, open-bandit-bts[:CAMPAIGN]. Of strategies: strategy:NAME, uniform, logged,
+    posteriors:CHECKPOINT_DIR. A file of probabilities has columns item_id, probability and, where it matters, position, module and
+    request_id; of strategies arm, probability and optionally segment.
 
     Estimators: replay, ips, snips, dm, dr, sndr, switch-dr, dros, clipped, sub-gaussian; of slates of items iips, rips, sips,
     cascade-dr. τ and λ are tuned by SLOPE.
@@ -242,7 +246,8 @@ def evaluate(log: Log, options: EvaluateFlags, loaded: Loaded, as_json: bool) ->
     chosen = options._asdict() | {"estimators": tuple(options.estimators.split(",")) if options.estimators else None}
     report = chosen.pop("report")
     with progress("rows") as update:
-        evaluation = assembly.evaluate(log.rows, log.items(), _core(loaded.settings), EvaluateOptions(**chosen), update)
+        arrivals = partial(log.arrivals, loaded.settings.events.earliest_ts)
+        evaluation = assembly.evaluate(arrivals, log.items(), _core(loaded.settings), EvaluateOptions(**chosen), update)
     if report:
         click.echo(f"report: {evaluation_page.write(report, evaluation, log.name)}", err=True)
     show_tables(evaluation, evaluation_page.summary(evaluation), as_json)

@@ -12,13 +12,11 @@ import msgspec
 
 from streams.core.join import items
 from streams.core.join.decode import decode
-from streams.core.join.events import Event, Exposure, Reason, Record, Rejected
+from streams.core.join.events import EARLIEST_TS, Event, Exposure, Reason, Record, Rejected
 from streams.core.join.items import Item
 from streams.http.entrance import Refusal
 from streams.kafka_io.messages import Out
 from streams.kafka_io.send import ARRAY_BYTES, ARRAY_RECORDS
-
-_UNREADABLE = (Reason.EMPTY, Reason.MALFORMED, Reason.TOO_DEEP, Reason.OVERSIZED)
 
 T = TypeVar("T")
 
@@ -41,31 +39,33 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 class Unusable(Refusal):
     """Nothing of the body can be used."""
 
-    def __init__(self, reason: Reason, detail: str, wanted: str) -> None:
-        super().__init__(400, f"{reason}: {detail}", "the body", f"send {wanted}, as /docs describes")
-        self.reason = reason
+    def __init__(self, rejected: Sequence[Rejected], found: int, wanted: str) -> None:
+        first = rejected[0]
+        among = f"none of {found:,} can be used; the first: " if found > 1 else ""
+        super().__init__(400, f"{among}{first.reason}: {first.detail}", "the body", f"send {wanted}, as /docs describes")
+        self.reasons = [one.reason for one in rejected]
 
 
 class Decoded(Generic[T]):
     """The elements of a body: those that can be used, and for each other one its place and reason."""
 
-    def __init__(self, body: bytes, found: Sequence[T | Rejected], wanted: str) -> None:
-        """Raises Unusable where nothing can be read, or where the body is one record and that can't be used."""
+    def __init__(self, found: Sequence[T | Rejected], wanted: str) -> None:
+        """Raises Unusable where something was found and none of it can be used."""
         self.good: list[T] = [one for one in found if not isinstance(one, Rejected)]
         bad = [(n, one) for n, one in enumerate(found) if isinstance(one, Rejected)]
         self.rejected = [NotTaken(index=n, reason=one.reason, detail=one.detail) for n, one in bad]
-        if bad and not self.good and (body.lstrip()[:1] != b"[" or all(one.reason in _UNREADABLE for _, one in bad)):
-            raise Unusable(bad[0][1].reason, bad[0][1].detail, wanted)
+        if bad and not self.good:
+            raise Unusable([one for _, one in bad], len(found), wanted)
 
 
-def events(body: bytes) -> Decoded[Event | Exposure]:
+def events(body: bytes, earliest_ts: int = EARLIEST_TS) -> Decoded[Event | Exposure]:
     """Decode feedback, impressions, and slates that a ranker of the client's own has served."""
-    return Decoded(body, [_of_others(record) for record in decode(body)], "an event, or an array of events")
+    return Decoded([_of_others(record) for record in decode(body, earliest_ts)], "an event, or an array of events")
 
 
 def catalog(body: bytes) -> Decoded[Item]:
     """Decode items."""
-    return Decoded(body, items.decode(body), "an item, or an array of items")
+    return Decoded(items.decode(body), "an item, or an array of items")
 
 
 def _of_others(record: Record | Rejected) -> Event | Exposure | Rejected:

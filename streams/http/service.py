@@ -6,6 +6,7 @@ was accepted. Contracts, and the documentation at /docs, are the structs themsel
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
@@ -19,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from streams.clock import now_ms
-from streams.core.join.decode import validated
+from streams.core.join.decode import too_early, validated
 from streams.core.join.events import Exposure, Rejected
 from streams.core.join.partition import Partition
 from streams.core.serving.explain import RecentTraces
@@ -139,6 +140,10 @@ class Service:
             raise Refusal(400, f"{request.reason}: {request.detail}", "the body", way)
         if request.seen is None:
             request = msgspec.structs.replace(request, seen=self.config.service.served_is_seen)
+        earliest_ts = self.config.events.earliest_ts
+        for n, play in enumerate(request.plays):
+            if play.ts is not None and play.ts < earliest_ts:
+                raise Refusal(400, f"{play.ts}: {too_early(play.ts, earliest_ts)}", f"the body, $.plays[{n}].ts", way)
         partition = self._partition(request.user_id)
         try:
             made = await make(request, request.request_id or uuid.uuid4().hex, partition, now_ms())
@@ -198,9 +203,9 @@ class Service:
             log.warning("an exposure is lost: %s", sending.exception())
 
     async def _take_events(self, request: Request) -> Response:
-        partition, largest = self._delivery.partition, self.config.topics.max_event_bytes
-        body = await request.body()
-        return Json(await self._take("events", body, accept.events, lambda good: accept.event_rows(good, partition, largest)), 202)
+        partition, largest, earliest_ts = self._delivery.partition, self.config.topics.max_event_bytes, self.config.events.earliest_ts
+        body, decode = await request.body(), functools.partial(accept.events, earliest_ts=earliest_ts)
+        return Json(await self._take("events", body, decode, lambda good: accept.event_rows(good, partition, largest)), 202)
 
     async def _take_items(self, request: Request) -> Response:
         return Json(await self._take("items", await request.body(), accept.catalog, accept.item_rows))
@@ -210,7 +215,8 @@ class Service:
         try:
             found = await asyncio.to_thread(decode, body)
         except Unusable as error:
-            self._metrics.refused.labels(error.reason).inc()
+            for reason in error.reasons:
+                self._metrics.refused.labels(reason).inc()
             raise
         await self._send(rows(found.good))
         self._metrics.taken.labels(what).inc(len(found.good))

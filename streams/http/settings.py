@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from bandit.settings import BanditSettings
 from online_model.model_settings import ModelSettings
-from streams.core.join.settings import PartitionSettings
+from streams.core.join.settings import EventSettings, PartitionSettings
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
 from streams.kafka_io.topics import TopicSettings
@@ -69,6 +69,7 @@ class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a worker's service is configured by."""
 
     topics: TopicSettings = TopicSettings()
+    events: EventSettings = EventSettings()
     partition: PartitionSettings = PartitionSettings()
     service: ServiceSettings = ServiceSettings()
     recommend: RecommendSettings = RecommendSettings()

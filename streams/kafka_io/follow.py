@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from streams.core.join.events import EARLIEST_TS
 from streams.core.join.records import Arrived, arrivals
 from streams.kafka_io.topics import ClientOptions, TopicSettings, names
 
@@ -29,7 +30,9 @@ def metrics(settings: TopicSettings, from_start: bool, seconds: float | None) ->
             yield from (msgspec.json.decode(record.value) for record in poll(client))
 
 
-def events(settings: TopicSettings, partition: int, first: int | None, end: int | None) -> Iterator[tuple[int, Arrived]]:
+def events(
+    settings: TopicSettings, partition: int, first: int | None, end: int | None, earliest_ts: int = EARLIEST_TS
+) -> Iterator[tuple[int, Arrived]]:
     """Records of one partition of `events` as the worker applies them, with their offsets: [first, end), None the topic's own bound.
 
     Raises RangeError where the topic has no such partition or offsets.
@@ -46,7 +49,8 @@ def events(settings: TopicSettings, partition: int, first: int | None, end: int 
         while client.position(at) < stop:
             for record in poll(client):
                 if record.offset < stop:
-                    for arrived in arrivals(f"{topic}-{partition}", record.offset, record.timestamp, record.headers, record.value):
+                    place, value = f"{topic}-{partition}", record.value
+                    for arrived in arrivals(place, record.offset, record.timestamp, record.headers, value, earliest_ts):
                         yield record.offset, arrived
 
 

@@ -31,12 +31,12 @@ class CatalogReader:
     async def _apply(self, records: list[ConsumerRecord]) -> None:
         changes: list[tuple[CatalogItem | str, int]] = []
         for record in records:
-            if not record.value:
-                item_id = (record.key or b"").decode("utf-8", "replace")
-                self._catalog.delete(item_id)
-                changes.append((item_id, record.timestamp))
-                continue
             try:
+                if not record.value:
+                    item_id = (record.key or b"").decode()
+                    self._catalog.delete(item_id)
+                    changes.append((item_id, record.timestamp))
+                    continue
                 changes.append((self._catalog.put(_item.decode(record.value)), record.timestamp))
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 self.rejected += 1

@@ -12,6 +12,7 @@ from faust.types import TP, EventT
 from msgspec import Meta
 
 from online_model.features import Tick as LearnerTick
+from streams.core.join.events import EARLIEST_TS
 from streams.core.join.records import Arrived, Effects, Outgoing, arrivals, original
 from streams.kafka_io import dead_letters, messages
 from streams.kafka_io.delivery import Delivery
@@ -45,8 +46,12 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Ingest:
     """The partitions of `events` that this worker owns."""
 
-    def __init__(self, opener: PartitionOpener, settings: IngestSettings, delivery: Delivery, watchdog: Watchdog) -> None:
+    def __init__(
+        self, opener: PartitionOpener, settings: IngestSettings, delivery: Delivery, watchdog: Watchdog,
+        earliest_ts: int = EARLIEST_TS,
+    ) -> None:  # fmt: skip
         self.opener, self.settings = opener, settings
+        self._earliest_ts = earliest_ts  # of events
         self.owned: dict[int, OwnedPartition] = {}
         self.consumer: Any = None  # Faust's, for pausing; set when the app has one
         self.flushes = 0
@@ -225,7 +230,8 @@ class Ingest:
                 owned.counted["misplaced_records"] += 1
             value: bytes | None = message.value
             headers: Any = message.headers or ()
-            arrived = arrivals(owned.guard.place, message.offset, int(message.timestamp * 1000 + 0.5), list(headers), value)
+            appended_ms = int(message.timestamp * 1000 + 0.5)
+            arrived = arrivals(owned.guard.place, message.offset, appended_ms, list(headers), value, self._earliest_ts)
             if self.serving is not None and not len(self.opener.catalog):
                 effects.uncataloged += arrived
             for first in range(0, len(arrived), size):

@@ -10,7 +10,7 @@ import msgspec
 
 from streams.core.join.catalog import Catalog
 from streams.core.join.features_view import NO_PARTS
-from streams.core.join.settings import PartitionSettings
+from streams.core.join.settings import EventSettings, PartitionSettings
 from streams.kafka_io import app as apps
 from streams.kafka_io import topics as topics_of
 from streams.kafka_io.app import FaustSettings
@@ -33,6 +33,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     topics: TopicSettings = TopicSettings()
     stores: StoreSettings = StoreSettings()
+    events: EventSettings = EventSettings()
     partition: PartitionSettings = PartitionSettings()
     ingest: IngestSettings = IngestSettings()
     ticks: TickSettings = TickSettings()
@@ -60,7 +61,7 @@ class Worker:
             self.popularity = PopularityReader(s.topics, s.partition, self._popularity_store)
         parts = self.popularity.parts if self.popularity else NO_PARTS
         opener = PartitionOpener(s.topics, s.stores, s.partition, self.catalog, parts)
-        self.ingest = Ingest(opener, s.ingest, self.delivery, self.watchdog)
+        self.ingest = Ingest(opener, s.ingest, self.delivery, self.watchdog, s.events.earliest_ts)
         self.ticks = Ticks(s.ticks, self.ingest, self.delivery)
         self.app = apps.build_app("worker", s.topics, s.faust, opener.topic, self.ingest, self._ready)
         self._tasks: list[asyncio.Task[None]] = []

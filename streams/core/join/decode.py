@@ -5,16 +5,17 @@ as `Rejected`, a value: the stream goes on and the original goes to the dead-let
 """
 from __future__ import annotations
 
+import datetime
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 from typing import TypeVar
 
 import msgspec
 import numpy as np
 
-from streams.core.join.events import Event, Exposure, LogBegin, Reason, Record, Rejected, Tick
+from streams.core.join.events import EARLIEST_TS, LATEST_TS, Event, Exposure, LogBegin, Reason, Record, Rejected, Tick
 
 MAX_RECORD_BYTES = 1 << 20  # of one record; the broker's own default for a whole value
 MAX_ARRAY = 10_000  # records in one array
@@ -28,6 +29,12 @@ class _Kind(msgspec.Struct):
     kind: str = "event"
 
 
+class _Time(msgspec.Struct):
+    ts: int
+
+
+_AT_TS = " - at `$.ts`"
+_ts = msgspec.json.Decoder(_Time)
 _event = msgspec.json.Decoder(Event)
 _events = msgspec.json.Decoder(list[Event])
 _kind_of = msgspec.json.Decoder(_Kind)
@@ -35,6 +42,7 @@ _kind: msgspec.json.Decoder[Exposure | Tick | LogBegin] = msgspec.json.Decoder(E
 ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])  # of an array, as they stand
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+\\?(?:"|\Z)|[\[\]{}]', re.DOTALL)  # a string that never ends is one token: linear time
+_ESCAPED = re.compile(rb"\\u[0-9a-fA-F]{4}")
 _BLANK = re.compile(r"\s*")
 _NOT_SIGNS = bytes(b for b in range(256) if b not in b'[]{}"')  # what tells nothing of depth
 _LEVELS = np.array([(b in b"[{") - (b in b"]}") for b in range(256)], np.int8)  # up or down, by byte
@@ -46,8 +54,8 @@ _SLICE = 1 << 13
 _LEAST_COST = 1 << 10
 
 
-def decode(value: bytes | None) -> list[Record | Rejected]:
-    """The records of one Kafka value or log line, each usable or `Rejected`, in order.
+def decode(value: bytes | None, earliest_ts: int = 0) -> list[Record | Rejected]:
+    """The records of one Kafka value or log line, each usable or `Rejected`, in order; events before `earliest_ts` are rejected.
 
     An array with a bad element loses only that element, even where the array as a whole is not valid JSON (unless it is
     longer than a record may be: then nothing is searched for, and it is lost as a whole).
@@ -55,29 +63,30 @@ def decode(value: bytes | None) -> list[Record | Rejected]:
     if not value or value.isspace():
         return [Rejected(Reason.EMPTY, "the value is empty", value or b"")]
     if value.lstrip()[:1] != b"[":
-        return [_one(value)]
+        return [_one(value, earliest_ts)]
     try:
         if len(value) <= MAX_RECORD_BYTES and b'"kind"' not in value:
             events = _events.decode(value)
-            if len(events) <= MAX_ARRAY and not _deeper(value, MAX_DEPTH + 1):
+            in_time = min([e.ts for e in events], default=earliest_ts) >= earliest_ts
+            if in_time and len(events) <= MAX_ARRAY and not _deeper(value, MAX_DEPTH + 1):
                 return list(events)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # one of them is bad: look at each by itself
-    return _each(value)
+    return _each(value, earliest_ts)
 
 
-def _each(value: bytes) -> list[Record | Rejected]:
+def _each(value: bytes, earliest_ts: int) -> list[Record | Rejected]:
     try:
         pieces = ELEMENTS.decode(value)
-        out = [_one(bytes(piece)) for piece in pieces[: MAX_ARRAY + 1]]
+        out = [_one(bytes(piece), earliest_ts) for piece in pieces[: MAX_ARRAY + 1]]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        out = [_oversized(value)] if len(value) > MAX_RECORD_BYTES else _recovered(value)
+        out = [_oversized(value)] if len(value) > MAX_RECORD_BYTES else _recovered(value, earliest_ts)
     if len(out) > MAX_ARRAY:
         return [Rejected(Reason.OVERSIZED, f"more than {MAX_ARRAY:,} records in one array; send smaller arrays", value)]
     return out
 
 
-def _recovered(value: bytes) -> list[Record | Rejected]:
+def _recovered(value: bytes, earliest_ts: int) -> list[Record | Rejected]:
     """Elements of an array that is not JSON as a whole: what can be read, and one rejection for each run between.
 
     Behind something broken, the next record begins at the first seam from which a whole object with a record's keys
@@ -111,7 +120,7 @@ def _recovered(value: bytes) -> list[Record | Rejected]:
             out.append(Rejected(Reason.TOO_DEEP, _DEEP, run) if deep else Rejected(Reason.MALFORMED, "not valid JSON", run))
             at = found
         if end is not None:
-            out.append(_one(value[at:end]))
+            out.append(_one(value[at:end], earliest_ts))
             at = _blank(text, end)
             if text[at : at + 1] == ",":
                 at = _blank(text, at + 1)
@@ -155,8 +164,31 @@ def _oversized(value: bytes) -> Rejected:
     return Rejected(Reason.OVERSIZED, f"{len(value):,} bytes, at most {MAX_RECORD_BYTES:,}; send smaller ones", value)
 
 
-def _one(raw: bytes) -> Record | Rejected:
-    return validated(raw, _record)
+def _one(raw: bytes, earliest_ts: int) -> Record | Rejected:
+    found = validated(raw, _record)
+    if isinstance(found, Event | Exposure) and found.ts < earliest_ts:
+        return Rejected(Reason.OUT_OF_BOUNDS, too_early(found.ts, earliest_ts) + _AT_TS, raw)
+    if isinstance(found, Rejected) and found.reason is Reason.OUT_OF_BOUNDS and found.detail.endswith(_AT_TS) and "`int`" in found.detail:
+        return Rejected(found.reason, found.detail.removesuffix(_AT_TS) + _looks_like(_ts.decode(raw).ts) + _AT_TS, raw)
+    return found
+
+
+def too_early(ts: int, earliest_ts: int) -> str:
+    """What is wrong with a time before `earliest_ts`."""
+    day = datetime.datetime.fromtimestamp(earliest_ts / 1000, datetime.UTC).date()
+    return f"Expected ms UTC from {day} on (events.earliest_ts){_looks_like(ts)}"
+
+
+def _looks_like(ts: int) -> str:
+    """The unit in which a time would be of this century.
+
+    >>> _looks_like(1_704_067_200), _looks_like(7)
+    ('; it looks like seconds: 2024-01-01', '')
+    """
+    for unit, per_s in (("seconds", 1), ("microseconds", 10**6), ("nanoseconds", 10**9)):
+        if EARLIEST_TS <= ts * 1000 // per_s <= LATEST_TS:
+            return f"; it looks like {unit}: {datetime.datetime.fromtimestamp(ts // per_s, datetime.UTC).date()}"
+    return ""
 
 
 def _record(raw: bytes) -> Record:
@@ -183,9 +215,46 @@ def validated(raw: bytes, read: Callable[[bytes], T]) -> T | Rejected:
         reason, detail = Reason.MALFORMED, str(error)
     if reason is Reason.TOO_DEEP or _too_deep(raw):
         return Rejected(Reason.TOO_DEEP, _DEEP, raw)
+    if reason is Reason.MALFORMED or " - at `" not in detail:
+        reason, detail = (Reason.MALFORMED, broken) if (broken := _not_utf8(raw)) else (reason, detail)
     if len(detail) > MAX_DETAIL:  # what was found may be long, and the path stands behind it
         detail = f"{detail[: MAX_DETAIL // 2]} … {detail[-MAX_DETAIL // 2 :]}"
     return Rejected(reason, detail, raw)
+
+
+def _not_utf8(raw: bytes) -> str:
+    """Which field holds bytes that are not UTF-8, or, of what is no JSON, where they stand; nothing where all are.
+
+    >>> _not_utf8(b'{"user_id": "caf\\xe9"}'), _not_utf8(b"caf\\xe9,1")
+    ('not UTF-8: byte 0xe9 - at `$.user_id`', 'not UTF-8: byte 0xe9 behind 3 others')
+    """
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        what, place = f"not UTF-8: byte {raw[error.start]:#x}", f" behind {error.start:,} others"
+    else:
+        return ""
+    try:
+        path = _broken_text(msgspec.json.decode(_ESCAPED.sub(b"?", raw).decode("latin-1").encode()))  # a character a byte
+    except (msgspec.DecodeError, RecursionError):
+        path = None
+    return what + (place if path is None else f" - at `${path}`")
+
+
+def _broken_text(value: object) -> str | None:
+    """The path to the first text below a value whose characters, as bytes, are not UTF-8."""
+    if isinstance(value, str):
+        try:
+            value.encode("latin-1").decode()
+        except UnicodeDecodeError:
+            return ""
+    steps: Iterable[tuple[str, object]] = ()
+    if isinstance(value, dict):
+        steps = ((f".{name}", each) for name, each in value.items())
+    elif isinstance(value, list):
+        steps = ((f"[{n}]", each) for n, each in enumerate(value))
+    found = ((step, _broken_text(each)) for step, each in steps)
+    return next((step + rest for step, rest in found if rest is not None), None)
 
 
 def _deeper(value: bytes, limit: int) -> bool:

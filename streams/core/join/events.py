@@ -6,18 +6,21 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 MAX_SLOTS = 200  # items of one exposure
 MAX_CONTEXT = 64  # keys of a context
 MAX_ARMS = 12  # strategies to choose from: with more, each would learn too little
 MAX_VECTOR = 64  # numbers of a choice that say who asked
 WEEK_MS = 7 * 86_400_000
+EARLIEST_TS, LATEST_TS = 946_684_800_000, 4_102_444_800_000  # the years 2000 and 2100 in ms UTC
 
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
 ShortId = Annotated[str, Meta(min_length=1, max_length=64)]
-EventTime = Annotated[int, Meta(ge=0, le=4_102_444_800_000)]  # ms UTC, up to the year 2100
+EventTime = Annotated[int, Meta(ge=0, le=LATEST_TS)]  # ms UTC; `earliest_ts` bounds it from below
 Length = Annotated[int, Meta(ge=0, le=WEEK_MS)]
-Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+ROUNDING = 1e-6  # a propensity above 1 by no more is 1: sums of float32, or seven digits
+Probability = Annotated[float, Meta(ge=0.0, le=1.0 + ROUNDING)]
 ContextText = Annotated[str, Meta(max_length=256)]
 Context = Annotated[dict[ShortId, ContextText | int | float], Meta(max_length=MAX_CONTEXT)]
 
@@ -85,6 +88,16 @@ class ExposedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     monetization: float | None = None  # expected value of one exposure of it, as the catalog had it then
     module_propensity: Probability | None = None  # of its module in the module's place, given those above; the item's own is given both
 
+    @property
+    def above_one(self) -> list[str]:
+        """Its propensities that rounding brought above 1."""
+        each = (
+            ("propensity", self.propensity),
+            ("conditional_propensity", self.conditional_propensity),
+            ("module_propensity", self.module_propensity),
+        )
+        return [name for name, p in each if p is not None and p > 1]
+
 
 Moments = Annotated[tuple[tuple[float, float], ...], Meta(max_length=MAX_ARMS)]  # mean and variance, by arm
 
@@ -121,6 +134,22 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     seen: bool = True  # False: an item of it counts from its impression on, or from an act on it or on one below it
     model_version: int = 0
     model_age_ms: int = 0
+
+
+def of_one_at_most(record: Event | Exposure) -> tuple[Event | Exposure, int]:
+    """The record with its propensities of at most 1, and how many were above it by rounding."""
+    if isinstance(record, Event):
+        rounded = record.propensity is not None and record.propensity > 1
+        return (replace(record, propensity=1.0), 1) if rounded else (record, 0)
+    changed: dict[str, object] = {}
+    n = sum(len(slot.above_one) for slot in record.slots)
+    if n:
+        changed["slots"] = tuple([replace(slot, **dict.fromkeys(slot.above_one, 1.0)) for slot in record.slots])
+    draw = record.arm_draw
+    if draw is not None and max(draw.propensities, default=0.0) > 1:
+        n += sum(p > 1 for p in draw.propensities)
+        changed["arm_draw"] = replace(draw, propensities=tuple([min(p, 1.0) for p in draw.propensities]))
+    return (replace(record, **changed), n) if changed else (record, 0)
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="tick"):

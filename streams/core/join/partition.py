@@ -66,6 +66,8 @@ class Partition:
                     self._tick(record)
                 else:
                     self.progress.in_log = True
+            if arrived.rounded and refusal is None:
+                self.progress.count("rounded_propensities", arrived.rounded)
             if refusal is not None:
                 raw = record.raw if isinstance(record, Rejected) else arrived.raw
                 self.progress.count(f"rejected:{refusal[0]}")

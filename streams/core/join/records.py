@@ -13,7 +13,7 @@ import msgspec
 from online_model.features import ExampleRecord
 from online_model.popularity import Increment
 from streams.core.join.decode import ELEMENTS, decode
-from streams.core.join.events import Event, Exposure, Reason, Record, Rejected
+from streams.core.join.events import EARLIEST_TS, Event, Exposure, Reason, Record, Rejected, of_one_at_most
 from streams.core.join.keys import RecordKeys, of_record
 
 ARRIVAL = "segue-arrival"  # header: int64 little-endian ms for each record of the array; empty: each at its own ts
@@ -29,10 +29,15 @@ class Arrived(msgspec.Struct, frozen=True):
     default_id: str  # the event id where the record gives none
     raw: bytes = b""  # the original, for a dead letter
     keys: RecordKeys = RecordKeys()  # follow from the record
+    rounded: int = 0  # of its propensities, those that were above 1 by rounding; they are 1 in the record
 
     def __post_init__(self) -> None:
         if isinstance(self.record, Event | Exposure):
-            msgspec.structs.force_setattr(self, "keys", of_record(self.record, self.default_id))
+            record, rounded = of_one_at_most(self.record)
+            if rounded:
+                msgspec.structs.force_setattr(self, "record", record)
+                msgspec.structs.force_setattr(self, "rounded", rounded)
+            msgspec.structs.force_setattr(self, "keys", of_record(record, self.default_id))
 
 
 class Outgoing(msgspec.Struct, frozen=True, array_like=True):
@@ -73,9 +78,11 @@ def pack_arrivals(times_ms: Sequence[int | None]) -> bytes:
     return struct.pack(f"<{len(times_ms)}q", *times_ms)
 
 
-def arrivals(place: str, offset: int, appended_ms: int, headers: Iterable[tuple[str, bytes]], value: bytes | None) -> list[Arrived]:
+def arrivals(
+    place: str, offset: int, appended_ms: int, headers: Iterable[tuple[str, bytes]], value: bytes | None, earliest_ts: int = EARLIEST_TS
+) -> list[Arrived]:
     """The records of one Kafka value. `place` is topic and partition, the first half of the ids of records without one."""
-    records = decode(value)
+    records = decode(value, earliest_ts)
     single = value if value is not None and len(records) == 1 and value.lstrip()[:1] != b"[" else b""
     header = next((v for k, v in headers if k == ARRIVAL), None)
     times = _times(header, len(records))

@@ -68,13 +68,13 @@ def draw_error(exposure: Exposure) -> str | None:
     if draw is None:
         return None
     if not len(set(draw.arms)) == len(draw.arms) == len(draw.propensities):
-        return "arms that are not one to a chance"
+        return "arms that are not one to a propensity"
     if strategy not in draw.arms:
         return "a strategy that is not among its arms"
     if abs(sum(draw.propensities) - 1.0) > _SUM_SLACK:
-        return "chances that don't sum to 1"
+        return "propensities that don't sum to 1"
     if draw.propensities[draw.arms.index(strategy)] == 0.0:
-        return "a strategy of chance 0"
+        return "a strategy of propensity 0"
     if max(draw.segment, draw.domain) >= _KEYS or not all(map(isfinite, (draw.activity, *draw.vector))):
         return "a context that is no number of its kind"
     return None

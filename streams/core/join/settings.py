@@ -6,12 +6,19 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from streams.core.join.events import EARLIEST_TS, EventTime
 from streams.core.join.keys import HOUR_MS
 from streams.core.join.rewards import RewardSettings
 
 MINUTE_MS = 60_000
 
 Limit = Annotated[int, Meta(ge=1)]
+
+
+class EventSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of what is decoded as an event."""
+
+    earliest_ts: EventTime = EARLIEST_TS  # 2000-01-01; before it: dead letter. Seconds read as ms are in January 1970
 
 
 class PartitionSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from math import sqrt
 import msgspec
 import numpy as np
 
+from bandit.estimators import weights
 from online_model.features import Reward
 from streams.core.join.keys import HOUR_MS
 from streams.core.learning.checkpoint_arrays import packed, unpacked
@@ -73,7 +74,7 @@ class LiveValue:
             r = np.array([[x.experience for x in group], [min(x.revenue, most) for x in group]])
             rows, acted = np.arange(len(group)), np.array([arms.index(x.strategy) for x in group])
             w = np.zeros(q.shape[1:])
-            w[rows, acted] = 1.0 / np.array([x.chances for x in group])[rows, acted]
+            w[rows, acted] = weights(np.ones(len(group)), np.array([x.chances for x in group])[rows, acted])
             values = q + w * (r[:, :, None] - q)
             earned = (w > 0) * r[:, :, None]
             sums = np.stack([np.full(len(arms), len(group)), (w > 0).sum(0), w.sum(0), (w * w).sum(0)])

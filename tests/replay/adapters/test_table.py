@@ -87,7 +87,7 @@ def test_other_separators_quotes_and_line_numbers_over_broken_cells(tmp_path: Pa
     ("cell", "unit"),
     [
         ("2024-01-01T00:00:00Z", "iso"),
-        ("2024-01-01 00:00:00", "iso"),
+        ("2024-01-01 00:00:00+00:00", "iso"),
         ("2024-01-01T08:00:00+08:00", "iso"),
         ("1704067200", "s"),
         ("1704067200000000", "us"),

@@ -46,7 +46,7 @@ def curve(folder: Path) -> list[Row]:
     judged = uniform.exposures()
     assert len(judged) == 10_000 and judged.labels[:, TASKS.index("full_play")].sum() == 46
     names, titles = [gamma_name(NAME, gamma) for gamma in GAMMAS], [f"gamma_item {gamma:g}" for gamma in GAMMAS]
-    return measured(judged, Comparison(names, titles, top=TOP, fewest=10), [("uniform log", judged.shown_ms >= 0)], 1_000)
+    return measured(judged, Comparison(names, titles, top=TOP, fewest=10), [("uniform log", judged.shown_ms >= 0)], 1_000)[0]
 
 
 def test_popularitys_part_taken_away_is_judged_on_what_chance_has_shown(data_dir: Path) -> None:

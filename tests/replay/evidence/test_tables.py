@@ -14,6 +14,7 @@ from online_model.features import TASKS
 from online_model.model_settings import ModelSettings
 from online_model.trainer import StepReport, Trainer
 from replay import logs, prequential
+from replay.evidence.findings import sections, tables
 from replay.evidence.holdout import HoldoutRows, Tail, stopping
 from replay.evidence.ledger import Ledger, PredictedExposures
 from replay.evidence.side_by_side import ComparedLearner, LaggedReplica, frozen_name, gamma_name
@@ -274,7 +275,9 @@ def test_rows_of_a_table_are_what_the_figures_say() -> None:
     judged = PredictedExposures(
         np.arange(400) % 20, np.arange(400), np.zeros(400), labels, {"a": z, "b": -z}, {"a": p, "b": 1 - p}, np.ones(400)
     )
-    rows = measured(judged, Comparison(["a", "b"], top=0.5), [("all", np.ones(400, bool))], 20)
+    rows, why = measured(judged, Comparison(["a", "b"], top=0.5), [("all", np.ones(400, bool))], 20)
+    others = ", ".join(f"{task} (0 of 0)" for task in TASKS[1:])
+    assert why == [f"No figures of all, with fewer than 100 positives or negatives: {others}."]
     assert [(row.name, row.task, row.n) for row in rows] == [("a", TASKS[0], 400), ("b", TASKS[0], 400)]
     a, b = rows
     assert a.auc + b.auc == pytest.approx(1) and b.auc_more.value == pytest.approx(1 - 2 * a.auc)
@@ -288,7 +291,34 @@ def test_what_came_before_every_copy_was_published_to_twice_is_not_judged() -> N
     evidence = Evidence(Question(spans_ms=(0, 7_200_000, 14_400_000), resamples=5), SMALL, LEARNING, "cpu")
     (found,) = evidence.findings(run(evidence, log()))
     assert {(row.name, row.n) for row in found.rows if row.part == "all"} == {("at once", 320), ("every 2 h", 320)}
-    assert found.notes[1:] == ["Left out, since the log does not last 4 times as long: every 4 h."]
+    assert found.notes[1] == "Left out, since the log does not last 4 times as long: every 4 h."
+
+
+def test_a_table_that_can_say_nothing_says_why() -> None:
+    """A share of popularity's part for tasks that it has no part in; tasks, parts and logs with too few positives."""
+    collected = [
+        row._replace(raw=row.raw.replace(b'["play"]', b'["play","collect"]').replace(b'"full":true', b'"full":false')) for row in log()
+    ]
+    evidence = Evidence(Question(gammas=(0.0, 0.5, 1.0), resamples=5), SMALL, LEARNING, "cpu")
+    (found,) = evidence.findings(run(evidence, collected))
+    assert {row.task for row in found.rows} == {"collect", "skip"}
+    assert any(
+        note.startswith("collect: every share of popularity's part gives the same figures: it has none in collect") for note in found.notes
+    )
+    assert not any(note.startswith("skip: every share") for note in found.notes)
+    plays = sum(b"collect" in row.raw for row in collected)
+    assert 100 < plays < 380
+    assert found.notes[-1] == (
+        "No figures of all, with fewer than 100 positives or negatives: full_play (0 of 480), share (0 of 480), dislike (0 of 480)."
+    )
+    evidence = Evidence(Question(ablate=True, spans_ms=(0, 60_000), gammas=(0.0, 1.0), resamples=5), SMALL, LEARNING, "cpu")
+    few = evidence.findings(run(evidence, log(hours=2)))
+    said = "\n".join(line for line in tables(few) if isinstance(line, str))
+    for finding in few:
+        assert finding.rows == [] and f"{finding.title}: no figures" in said
+        assert any(note.startswith("No figures of all, with fewer than 100") and "full_play (" in note for note in finding.notes)
+        assert all(f"note: {note}" in said for note in finding.notes)
+    assert all("No figures of all" in section for _, section in sections(few))
 
 
 def test_tail_begins_where_seventy_percent_of_the_records_are_done() -> None:

@@ -12,13 +12,14 @@ from replay import logs
 from replay.off_policy.assembly import evaluate
 from replay.off_policy.evaluate import Evaluation
 from replay.options import CoreSettings, EvaluateOptions
+from replay.prequential import of_file
 from tests.paths import ROOT
 from tests.replay.off_policy.strategy_log import written
 
 
 def evaluation(log: str, options: EvaluateOptions) -> Evaluation:
-    rows = partial(logs.read, [Path(log)], logs.Format.JSONL, logs.Columns())
-    return evaluate(rows, [], CoreSettings(), options, lambda *_: None)
+    read = partial(logs.read, [Path(log)], logs.Format.JSONL, logs.Columns())
+    return evaluate(lambda: of_file(read()), [], CoreSettings(), options, lambda *_: None)
 
 
 @pytest.mark.parametrize(

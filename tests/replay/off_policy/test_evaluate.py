@@ -44,17 +44,20 @@ def table(path: Path, change: Callable[[list[dict[str, Any]]], None] = lambda ro
     return str(path)
 
 
-def judged(log: str, *arguments: str, policy: str = "uniform") -> tuple[int, dict[str, Any]]:
+def evaluated(log: str, *arguments: str, policy: str = "uniform") -> tuple[int, dict[str, Any]]:
     done = call("evaluate", log, "--format", "csv", "--policy", policy, "--q-hat", "cross-fitted", *arguments, "--json")
     assert done.exit_code in (0, 1), done.output
     return done.exit_code, json.loads(done.stdout)
 
 
 def reasons(log: str, **rest: str) -> list[str]:
-    code, found = judged(log, **rest)
+    code, found = evaluated(log, **rest)
     (family,) = found["families"]
-    assert (code, family["estimates"], found["answers"]) == (1, [], False)
-    return family["reasons"]
+    assert (code, found["answers"]) == (1, False)
+    for each in family["estimates"]:
+        assert (each["interval"] is None) == bool(each["reasons"]) or each["name"] == "replay"
+        assert set(each["reasons"]) <= set(family["reasons"])
+    return list(family["reasons"])
 
 
 def test_names_of_the_command_line_are_those_that_there_are() -> None:
@@ -66,7 +69,7 @@ def test_names_of_the_command_line_are_those_that_there_are() -> None:
 
 @pytest.mark.parametrize("q_hat", ["cross-fitted", "out-of-time"])
 def test_a_known_truth_is_covered_by_every_estimator_that_has_no_bias(tmp_path: Path, q_hat: str) -> None:
-    code, found = judged(table(tmp_path / "log.csv"), "--q-hat", q_hat, "--estimators", "ips,snips,dr,sndr,switch-dr:100,dros:1000000")
+    code, found = evaluated(table(tmp_path / "log.csv"), "--q-hat", q_hat, "--estimators", "ips,snips,dr,sndr,switch-dr:100,dros:1000000")
     assert code == 0
     family = found["families"][0]
     assert family["diagnostics"]["mean_weight"] == pytest.approx(1.0, abs=0.05)
@@ -77,7 +80,7 @@ def test_a_known_truth_is_covered_by_every_estimator_that_has_no_bias(tmp_path: 
 
 
 def test_always_one_arm(tmp_path: Path) -> None:
-    code, found = judged(table(tmp_path / "log.csv"), policy="arm:c")
+    code, found = evaluated(table(tmp_path / "log.csv"), policy="arm:c")
     assert code == 0
     each = {e["name"]: e for e in found["families"][0]["estimates"]}
     assert each["dr"]["interval"]["low"] < 0.6 < each["dr"]["interval"]["high"]
@@ -99,7 +102,15 @@ def test_a_log_without_propensities(tmp_path: Path) -> None:
             del row["propensity"]
 
     (said,) = reasons(table(tmp_path / "log.csv", change))
-    assert said == "no row has a propensity: without the chance of what was shown, no other policy can be judged"
+    assert said == (
+        "no row has a propensity, and without one no other policy can be evaluated (`propensity` is missing in 4,000 rows, first in line 2)"
+    )
+    code, found = evaluated(table(tmp_path / "log.csv", change), "--estimators", "dm")
+    (family,) = found["families"]
+    assert code == 0 and family["own"]["low"] < 0.34 < family["own"]["high"]
+    assert family["estimates"][0]["interval"]["low"] < 0.4 < family["estimates"][0]["interval"]["high"]
+    done = call("evaluate", table(tmp_path / "log.csv", change), "--format", "csv", "--policy", "uniform", "--q-hat", "cross-fitted")
+    assert done.exit_code == 1 and "nan" not in done.stdout and "cannot answer (ips, snips, dr, sndr" in done.stdout
 
 
 def test_a_log_with_propensities_in_part(tmp_path: Path) -> None:
@@ -108,18 +119,18 @@ def test_a_log_with_propensities_in_part(tmp_path: Path) -> None:
             del row["propensity"]
 
     (said,) = reasons(table(tmp_path / "log.csv", change))
-    assert said.startswith("only 90.0% of rows have a propensity")
+    assert said.startswith("only 90.0% of rows have a propensity") and said.endswith("in 400 rows, first in line 2)")
 
 
 @pytest.mark.parametrize(
     ("value", "what"), [(0, "0"), ("nan", "no number"), ("inf", "no number"), (1.5, "below 0 or above 1"), (-0.1, "below 0 or above 1")]
 )
-def test_a_propensity_that_is_no_chance(tmp_path: Path, value: object, what: str) -> None:
+def test_a_value_that_is_no_propensity(tmp_path: Path, value: object, what: str) -> None:
     def change(rows: list[dict[str, Any]]) -> None:
         rows[3]["propensity"] = rows[9]["propensity"] = value
 
     (said,) = reasons(table(tmp_path / "log.csv", change))
-    assert said.startswith(f"propensities that can't be the chance of what was shown: {what} (2 rows, first in line 5)")
+    assert said.startswith(f"no propensity: `propensity` is {what} (2 rows, first in line 5)")
 
 
 @pytest.mark.parametrize("policy", ["uniform", "arm:c"])
@@ -133,20 +144,20 @@ def test_an_arm_that_was_never_explored(tmp_path: Path, policy: str) -> None:
     done = call("evaluate", log, "--format", "csv", "--items", str(items), "--policy", policy, "--q-hat", "cross-fitted", "--json")
     assert done.exit_code == 1
     said = json.loads(done.stdout)["families"][0]["reasons"]
-    assert f"{'33.3' if policy == 'uniform' else '100.0'}% of the policy's chance is on arms that the log never showed" in said
+    assert f"{'33.3' if policy == 'uniform' else '100.0'}% of the policy's probability is on arms that the log never showed" in said
 
 
 def test_bare_nan_in_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"ts": 1704067200000, "user_id": "u", "item_id": "i", "action": "impression", "propensity": NaN}\n')
     done = call("evaluate", str(path), "--format", "jsonl", "--policy", "uniform")
-    assert done.exit_code == 1 and "no number (1 rows, first in line 1)" in " ".join(done.stdout.split())
+    assert done.exit_code == 1 and "`propensity` is no number (1 rows, first in line 1)" in " ".join(done.stdout.split())
 
 
 def test_a_file_of_probabilities(tmp_path: Path) -> None:
     policy = tmp_path / "policy.csv"
     policy.write_text("item_id,probability\na,0.1\nb,0.2\nc,0.7\n")
-    _, found = judged(table(tmp_path / "log.csv"), "--estimators", "ips,dr", policy=str(policy))
+    _, found = evaluated(table(tmp_path / "log.csv"), "--estimators", "ips,dr", policy=str(policy))
     for each in found["families"][0]["estimates"]:
         assert each["interval"]["low"] < 0.52 < each["interval"]["high"]
     policy.write_text("item_id,probability\na,0.1\nb,0.2\n")
@@ -166,7 +177,7 @@ def test_wrong_call_ends_with_2(tmp_path: Path, arguments: tuple[str, ...]) -> N
     assert call("evaluate", table(tmp_path / "log.csv", n=10), "--format", "csv", *arguments).exit_code == 2
 
 
-def test_lists_of_the_simulator_are_judged_by_their_own_weights(tmp_path: Path) -> None:
+def test_lists_of_the_simulator_are_evaluated_by_their_own_weights(tmp_path: Path) -> None:
     log, items = str(tmp_path / "events.jsonl"), str(tmp_path / "items.jsonl")
     world = WorldSettings()
     write_log(log, world, 5_000, 1)
@@ -207,7 +218,7 @@ def own_lists(path: Path, lists: int, given: float = 1.0, items: int = 12, slots
 
 
 @pytest.mark.parametrize("q_hat", ["cross-fitted", "out-of-time", "ranker"])
-def test_lists_that_the_service_arranged_are_judged_item_by_item_slot_by_slot_and_whole(tmp_path: Path, q_hat: str) -> None:
+def test_lists_that_the_service_arranged_are_evaluated_item_by_item_slot_by_slot_and_whole(tmp_path: Path, q_hat: str) -> None:
     """Each family by propensities of its kind: weights of a uniform order are 1 in the mean."""
     many, share = (300, 0.8) if q_hat == "ranker" else (4_000, 0.6)  # it predicts each item for each slot
     log = own_lists(tmp_path / "own.jsonl", many, share=share)
@@ -225,7 +236,7 @@ def test_lists_that_the_service_arranged_are_judged_item_by_item_slot_by_slot_an
 
 
 @pytest.mark.parametrize("given", [0.0, 0.5])
-def test_lists_without_what_is_given_above_are_judged_by_items_and_slots_and_refused_whole(tmp_path: Path, given: float) -> None:
+def test_lists_without_what_is_given_above_are_evaluated_by_items_and_slots_and_refused_whole(tmp_path: Path, given: float) -> None:
     """A log of an earlier build, and one across the change."""
     log = own_lists(tmp_path / "own.jsonl", 3_000, given)
     rest = (log, "--format", "jsonl", "--policy", "uniform", "--q-hat", "out-of-time", "--json")
@@ -244,7 +255,7 @@ def test_lists_without_what_is_given_above_are_judged_by_items_and_slots_and_ref
 @pytest.mark.parametrize(("field", "value"), [
     ("propensity_given_above", 1.5), ("propensity_given_above", None), ("propensity_given_above", 0), ("module_propensity", 0)
 ])  # fmt: skip
-def test_a_propensity_of_any_kind_that_is_no_chance_is_complained_of(tmp_path: Path, field: str, value: object) -> None:
+def test_a_value_of_any_field_that_is_no_propensity_is_named(tmp_path: Path, field: str, value: object) -> None:
     path = tmp_path / "own.jsonl"
     own_lists(path, 300)
     rows = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
@@ -253,7 +264,7 @@ def test_a_propensity_of_any_kind_that_is_no_chance_is_complained_of(tmp_path: P
     rest = ("--format", "jsonl", "--policy", "uniform", "--q-hat", "out-of-time", "--estimators", "ips,sips", "--json")
     done = call("evaluate", str(path), *rest)
     families = json.loads(done.stdout)["families"]
-    assert done.exit_code == 1 and all("can't be the chance" in family["reasons"][0] for family in families)
+    assert done.exit_code == 1 and all(f"no propensity: `{field}` is " in family["reasons"][0] for family in families)
 
 
 def test_validate_says_beforehand(tmp_path: Path) -> None:
@@ -265,4 +276,4 @@ def test_validate_says_beforehand(tmp_path: Path) -> None:
     assert "evaluate: 100.0% of 4,000 shown items have a propensity, the least 0.2: weights reach 5" in good
     assert "no requests are named" in good
     bad = call("validate", table(tmp_path / "log.csv", without), "--format", "csv").stdout
-    assert "evaluate: no: none of 4,000 shown items has a propensity" in bad
+    assert "evaluate: dm alone: none of 4,000 shown items has a propensity" in bad

@@ -5,8 +5,8 @@ from collections import deque
 
 from online_model.features import Closed
 from replay.log_rows import LogRow
-from replay.off_policy.log_pass import PROGRESS_EVERY, apply_rows, observed
-from replay.prequential import CLOSING
+from replay.off_policy.log_pass import PROGRESS_EVERY, apply_records, observed
+from replay.prequential import CLOSING, of_file
 from streams.core.join import keys
 from streams.core.join.events import Event, Record, Rejected
 from streams.core.join.items import Item
@@ -41,7 +41,7 @@ def impressions(n: int) -> list[LogRow]:
 def test_observer_sees_every_record_and_then_the_tick_that_closes_all_joins() -> None:
     seen = Seen()
     rows = [*impressions(3), LogRow(4, b"{", None)]
-    lines = [line for line, _, _ in apply_rows(rows, PartitionSettings(), [seen], [Item(item_id="i"), Item(item_id="j")])]
+    lines = [line for line, _, _ in apply_records(of_file(rows), PartitionSettings(), [seen], [Item(item_id="i"), Item(item_id="j")])]
     assert lines == [1, 2, 3, 4] and seen.lines == [1, 2, 3, 4, 0]
     assert [type(record) for record in seen.records[:4]] == [Event, Event, Event, Rejected] and seen.records[4] == CLOSING
     assert (seen.closed, seen.items) == (3, 2)
@@ -49,7 +49,7 @@ def test_observer_sees_every_record_and_then_the_tick_that_closes_all_joins() ->
 
 def test_joins_close_only_once_the_pass_is_exhausted() -> None:
     seen = Seen()
-    passed = apply_rows(impressions(3), PartitionSettings(), [seen])
+    passed = apply_records(of_file(impressions(3)), PartitionSettings(), [seen])
     for _ in range(3):
         next(passed)
     assert seen.closed == 0
@@ -59,5 +59,7 @@ def test_joins_close_only_once_the_pass_is_exhausted() -> None:
 
 def test_progress_is_told_at_every_thousandth_record() -> None:
     told: list[tuple[int, int]] = []
-    observed(impressions(2 * PROGRESS_EVERY + 1), PartitionSettings(), Seen(), [], lambda records, total: told.append((records, total)))
+    observed(
+        of_file(impressions(2 * PROGRESS_EVERY + 1)), PartitionSettings(), Seen(), [], lambda records, total: told.append((records, total))
+    )
     assert told == [(PROGRESS_EVERY, -1), (2 * PROGRESS_EVERY, -1)]

@@ -13,13 +13,13 @@ from bandit import estimators as e
 from bandit.reward_model import LoggedRewards, means
 from bandit.verdict import diagnostics
 from replay import logs
+from replay.log_rows import LogError
 from replay.off_policy import open_bandit_bts
 from replay.off_policy.policies import target_policy, without_replacement
 from replay.off_policy.rounds import Rounds, read
+from replay.prequential import of_file
 from streams.cli.main import segue
 from streams.core.join.settings import PartitionSettings
-
-pytestmark = pytest.mark.real_log
 
 # As in the table: agreed with obp 0.5.7 to 12 digits
 FIGURES = {
@@ -40,7 +40,7 @@ FIGURES = {
 
 def rounds(path: Path) -> Rounds:
     catalog = {item.item_id: item for item in logs.items([path], logs.Format.OPEN_BANDIT)}
-    return read(logs.read([path], logs.Format.OPEN_BANDIT, logs.Columns()), PartitionSettings(), catalog, lambda *_: None)
+    return read(of_file(logs.read([path], logs.Format.OPEN_BANDIT, logs.Columns())), PartitionSettings(), catalog, lambda *_: None)
 
 
 def evaluate(path: Path, *arguments: str) -> Result:
@@ -48,14 +48,46 @@ def evaluate(path: Path, *arguments: str) -> Result:
 
 
 def test_production_chances_of_the_table() -> None:
-    found = open_bandit_bts.marginals()
+    found = open_bandit_bts.marginals("men")
     assert found[:, 13] == pytest.approx([0.286605, 0.313708, 0.208709], abs=1e-6)
     assert found[:, 23] == pytest.approx([0.153754, 0.162048, 0.154609], abs=1e-6)
     assert found.min() == pytest.approx(0.00029977, abs=1e-8)
     assert found.sum(1) == pytest.approx([1, 1, 1], abs=1e-9)
 
 
+def test_an_item_of_two_campaigns_has_one_prior_in_men_and_all() -> None:
+    """All of men's items are among those of `all`, in the same order and with the same counts; women's were counted anew."""
+    counts = {name: list(zip(*prior, strict=True)) for name, prior in open_bandit_bts.PRIORS.items()}
+    assert {name: len(each) for name, each in counts.items()} == {"all": 80, "men": 34, "women": 46}
+    left = iter(counts["all"])
+    assert all(each in left for each in counts["men"])
+    for name in counts:
+        assert open_bandit_bts.marginals(name).sum(1) == pytest.approx([1, 1, 1], abs=1e-9)
+
+
+@pytest.mark.parametrize("name", open_bandit_bts.PRIORS)
+def test_priors_are_those_of_the_campaign_whose_items_the_log_has(name: str) -> None:
+    items = [str(n) for n in range(len(open_bandit_bts.PRIORS[name].alpha))]
+    assert open_bandit_bts.campaign("", items) == open_bandit_bts.campaign(name, items[5:]) == name
+    others = [other for other in open_bandit_bts.PRIORS if other != name]
+    for other in others:
+        with pytest.raises(LogError, match=f"have {len(items)} items, those of {name}; the campaigns have"):
+            open_bandit_bts.campaign(other, items)
+
+
+@pytest.mark.parametrize(("named", "items", "said"), [
+    ("", ["0", "1"], r"the log and its catalog have 2 items; .*men \(0 to 33\).*; put item_context.csv beside it, or name its campaign"),
+    ("", ["a"], "the log and its catalog have 1 items"),
+    ("men", ["0", "34"], r"open-bandit-bts:men: the log .*; the campaigns have"),
+    ("children", ["0"], r"no such campaign; there are all \(0 to 79\)"),
+])  # fmt: skip
+def test_items_of_no_campaign_are_refused_with_the_way_out(named: str, items: list[str], said: str) -> None:
+    with pytest.raises(LogError, match=said):
+        open_bandit_bts.campaign(named, items)
+
+
 @pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.real_log
 def test_figures_of_the_table(data_dir: Path, name: str) -> None:
     policy, (mean, most, ess), wanted = FIGURES[name]
     log = rounds(data_dir / "open-bandit" / name)
@@ -79,6 +111,7 @@ PERCENTILES = {"men_random.csv.gz": [(0.0025, 0.0071), (0.0025, 0.0072)], "men_b
 
 
 @pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.real_log
 def test_resamples_have_the_percentiles_of_the_table(data_dir: Path, name: str) -> None:
     policy, log = FIGURES[name][0], rounds(data_dir / "open-bandit" / name)
     w, r = without_replacement(target_policy(policy, log), log).probability / log.propensity, log.reward("full_play")
@@ -86,6 +119,7 @@ def test_resamples_have_the_percentiles_of_the_table(data_dir: Path, name: str) 
     assert found.T == pytest.approx(np.array(PERCENTILES[name]), abs=2.5e-4)  # ±2e-4 between seeds
 
 
+@pytest.mark.real_log
 def test_random_to_bts_is_answered_and_the_intervals_cover_both_truths(data_dir: Path) -> None:
     done = evaluate(data_dir / "open-bandit" / "men_random.csv.gz", "--policy", "open-bandit-bts", "--q-hat", "cross-fitted")
     assert done.exit_code == 0, done.output
@@ -98,6 +132,7 @@ def test_random_to_bts_is_answered_and_the_intervals_cover_both_truths(data_dir:
     assert found["snips"]["value"] == pytest.approx(0.004610212965, abs=1e-9)
 
 
+@pytest.mark.real_log
 def test_bts_to_uniform_is_answered(data_dir: Path) -> None:
     done = evaluate(data_dir / "open-bandit" / "men_bts.csv.gz", "--policy", "uniform", "--q-hat", "out-of-time")
     assert done.exit_code == 0, done.output
@@ -109,6 +144,7 @@ def test_bts_to_uniform_is_answered(data_dir: Path) -> None:
         assert found[name]["low"] < 0.0046 and 0.0051 < found[name]["high"]  # plain percentiles end at .0046 and .0049
 
 
+@pytest.mark.real_log
 def test_replay_of_one_item_everywhere(data_dir: Path) -> None:
     done = evaluate(data_dir / "open-bandit" / "men_random.csv.gz", "--policy", "arm:13", "--estimators", "replay")
     (estimate,) = json.loads(done.stdout)["families"][0]["estimates"]
@@ -119,6 +155,7 @@ def test_replay_of_one_item_everywhere(data_dir: Path) -> None:
 
 
 @pytest.mark.prove
+@pytest.mark.real_log
 @pytest.mark.parametrize(("name", "policy"), [("men_random.csv.gz", "open-bandit-bts"), ("men_bts.csv.gz", "uniform")])
 def test_with_the_ranker_as_the_model_of_the_reward(data_dir: Path, name: str, policy: str) -> None:
     """The default: figures for the page of proofs; the intervals of what has no bias cover the other log's mean and the full data's."""

@@ -80,12 +80,34 @@ def test_file_by_request_and_position(tmp_path: Path) -> None:
     assert log.arms[-1] == "d"
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_file_by_module(tmp_path: Path, suffix: str) -> None:
+    """Module m draws from a and b, module n from c alone; position 0 of either is the same position."""
+    page = exposure(T, "r", ("a", 0.5), ("b", 0.25), ("c", 0.5))
+    for slot, (module, position) in zip(page["slots"], [("m", 0), ("m", 1), ("n", 0)], strict=True):
+        slot |= {"module": module, "position": position}
+    log, path = taken(page, act(T + 1, "b", "impression", propensity=0.5, module="m")), tmp_path / f"policy.{suffix}"
+    rows = [("m", "a", 0.75), ("m", "b", 0.25), ("n", "c", 1.0)]
+    if suffix == "csv":
+        path.write_text("item_id,module,probability\n" + "".join(f"{item},{module},{p}\n" for module, item, p in rows))
+    else:
+        path.write_text("".join(f'{{"item_id": "{item}", "module": "{module}", "probability": {p}}}\n' for module, item, p in rows))
+    assert log.modules == ["m", "m", "n", "m"]
+    assert without_replacement(target_policy(str(path), log), log).probability == pytest.approx([0.75, 1, 1, 0.25])
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]))
+    with pytest.raises(LogError, match="no probabilities of module n, which the log has"):
+        target_policy(str(path), log)
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ("item_id,probability\na,x\n", "policy.csv:2: Expected `float`"),
-        ("item_id,chance\na,1\n", "missing required field `probability`"),
-        ("item_id,probability\na,1.5\n", "policy.csv:2: Expected `float` <= 1.0"),
+        ("item_id,chance\na,1\n", "policy.csv:2: Object contains unknown field `chance`"),
+        ("item_id\na\n", "missing required field `probability`"),
+        ("item_id,probability\na,1.5\n", "policy.csv:2: Expected `float` <= 1.000001"),
+        ("item_id,probability,shelf\na,1,m\n", "policy.csv:2: Object contains unknown field `shelf`"),
+        ("item_id,module,probability\na,m,1\n", "no probabilities of no module, which the log has"),
         ("item_id,probability\na,nan\n", "policy.csv:2: Expected `float` >= 0.0"),
         ("item_id,position,probability\na,0,1\n", "no probabilities at position 1, which the log has"),
     ],

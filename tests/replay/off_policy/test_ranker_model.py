@@ -15,6 +15,7 @@ from replay.off_policy import ranker_model
 from replay.off_policy.policies import TargetPolicy, target_policy, without_replacement
 from replay.off_policy.ranker_model import RankerModel
 from replay.off_policy.rounds import read
+from replay.prequential import of_file
 from streams.core.join.events import Context
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
@@ -37,9 +38,9 @@ def log(flipped_from: int = 10**9, count: int = 150) -> list[LogRow]:
 
 
 def asked(rows: list[LogRow], policy: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, TargetPolicy]:
-    rounds = read(rows, SETTINGS, {}, lambda *_: None)
+    rounds = read(of_file(rows), SETTINGS, {}, lambda *_: None)
     found = target_policy(policy, rounds)
-    model = RankerModel(lambda: rows, {}, SETTINGS, LearnerSettings(), ModelSettings(), 1, lambda *_: None)
+    model = RankerModel(lambda: of_file(rows), {}, SETTINGS, LearnerSettings(), ModelSettings(), 1, lambda *_: None)
     q, (q_policy,) = model.predicted(rounds, found, [without_replacement(found, rounds)], "full_play")
     return q, q_policy, rounds.arm, found
 

@@ -32,7 +32,7 @@ WINDOW = PartitionSettings().join_window_ms
 
 def taken(*records: dict[str, Any], catalog: dict[str, Item] | None = None) -> Rounds:
     rows = [LogRow(n, msgspec.json.encode({"event_id": f"e{n}", "user_id": "u"} | record), None) for n, record in enumerate(records, 1)]
-    return read(rows, PartitionSettings(), catalog or {}, lambda *_: None)
+    return read(prequential.of_file(rows), PartitionSettings(), catalog or {}, lambda *_: None)
 
 
 def exposure(ts: int, request: str, *slots: tuple[str, float | None], **more: object) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def test_arms_are_those_of_the_log_and_of_the_catalog() -> None:
 @pytest.mark.parametrize(("value", "what"), [(0, "0"), (1.5, "below 0 or above 1"), (None, "no number"), ("x", "no number")])
 def test_propensities_that_are_none_are_counted_with_their_line(value: object, what: str) -> None:
     found = taken(act(T, "a", "impression", propensity=0.3), act(T, "b", "impression", propensity=value))
-    assert found.bad == {what: (1, 2)}
+    assert found.bad == {f"`propensity` is {what}": (1, 2)}
 
 
 def test_a_log_with_rejects_undo_and_strays_has_the_events_and_labels_of_replay() -> None:
@@ -146,7 +146,7 @@ def test_a_log_with_rejects_undo_and_strays_has_the_events_and_labels_of_replay(
         LogRow(n, msgspec.json.encode({"event_id": f"e{n}", "user_id": "u"} | record), arrival)
         for n, (record, arrival) in enumerate(log, 1)
     ]
-    found = read(rows, settings, {}, lambda *_: None)
+    found = read(prequential.of_file(rows), settings, {}, lambda *_: None)
     closed: list[Closed] = []
     learner = Learner(LearnerSettings(), Trainer(ModelSettings(), "cpu"), default_strategy_bandit())
     result = prequential.run(

@@ -13,13 +13,14 @@ from online_model import checkpoint
 from replay import logs
 from replay.log_rows import LogError
 from replay.off_policy import strategy_rounds
-from replay.off_policy.log_pass import apply_rows
+from replay.off_policy.log_pass import apply_records
 from replay.off_policy.strategy_policies import target_policy
+from replay.prequential import of_file
 from streams.core.join.settings import PartitionSettings
 from streams.core.learning.reward_queue import RewardQueue
 from streams.core.learning.strategy_bandit import StrategyBandit
 from tests.replay.off_policy.strategy_log import ARMS, FULL, written
-from tests.replay.off_policy.test_strategy_rounds import FEW, MANY, Rows, call, judged, taken
+from tests.replay.off_policy.test_strategy_rounds import FEW, MANY, Rows, call, evaluated, taken
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_the_posteriors_of_a_checkpoint_choose_by_their_own_segments(tmp_path: P
     reward_queue = RewardQueue(StrategyBandit({"page": ("tail", "new", "blend-0", "explore"), "list": ("a", "b")}, BanditSettings()))
     rows = logs.read([tmp_path / "log.jsonl"], logs.Format.JSONL, logs.Columns())
     reader = strategy_rounds.StrategyReader(PartitionSettings())
-    deque(apply_rows(rows, PartitionSettings(), [reader]), maxlen=0)
+    deque(apply_records(of_file(rows), PartitionSettings(), [reader]), maxlen=0)
     for reward in reader.rewards:
         if reward_queue.put(reward):
             reward_queue.learn()
@@ -74,7 +75,7 @@ def test_posteriors_of_linear_arms_choose_by_what_was_known_of_each_user(tmp_pat
 
     path = written(tmp_path / "log.jsonl", seen, n=FEW)
     reader = strategy_rounds.StrategyReader(PartitionSettings())
-    deque(apply_rows(logs.read([Path(path)], logs.Format.JSONL, logs.Columns()), PartitionSettings(), [reader]), maxlen=0)
+    deque(apply_records(of_file(logs.read([Path(path)], logs.Format.JSONL, logs.Columns())), PartitionSettings(), [reader]), maxlen=0)
     reward_queue = RewardQueue(StrategyBandit({"page": ARMS}, settings))
     for reward in reader.rewards:
         reward_queue.put(reward)
@@ -92,7 +93,7 @@ def test_posteriors_of_linear_arms_choose_by_what_was_known_of_each_user(tmp_pat
 def test_a_file_of_probabilities_by_segment(log: str, tmp_path: Path) -> None:
     policy = tmp_path / "policy.csv"
     policy.write_text("segment,arm,probability\n0,explore,1\n1,blend-0,0.9\n1,tail,0.1\n")
-    code, found = judged(log, str(policy), "--of", "strategies", "--estimators", "ips,dr")
+    code, found = evaluated(log, str(policy), "--of", "strategies", "--estimators", "ips,dr")
     truth = FULL * (0.6 + 0.9 * 0.5 + 0.1 * 0.3) / 2
     assert code == 0
     for each in found["families"][0]["estimates"]:

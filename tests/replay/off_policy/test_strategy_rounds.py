@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from replay import logs
 from replay.off_policy import strategy_rounds
 from replay.off_policy.strategy_rounds import StrategyRounds
+from replay.prequential import of_file
 from streams.cli.main import segue
 from streams.core.join.settings import PartitionSettings
 from tests.replay.off_policy.strategy_log import ARMS, CHANCES, FULL, RATES, REVENUE, records, written
@@ -24,22 +25,23 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(segue, arguments)
 
 
-def judged(log: str, policy: str, *arguments: str) -> tuple[int, dict[str, Any]]:
+def evaluated(log: str, policy: str, *arguments: str) -> tuple[int, dict[str, Any]]:
     done = call("evaluate", log, "--format", "jsonl", "--policy", policy, *arguments, "--json")
     assert done.exit_code in (0, 1), done.output
     return done.exit_code, json.loads(done.stdout)
 
 
 def refused(log: str, policy: str = "strategy:tail") -> list[str]:
-    code, found = judged(log, policy)
+    code, found = evaluated(log, policy)
     (family,) = found["families"]
-    assert (code, family["estimates"], found["answers"]) == (1, [], False)
-    return family["reasons"]
+    assert (code, found["answers"]) == (1, False)
+    assert all((each["interval"] is None) == bool(each["reasons"]) or each["name"] == "replay" for each in family["estimates"])
+    return list(family["reasons"])
 
 
 def taken(path: Path, n: int = FEW) -> StrategyRounds:
     rows = logs.read([Path(written(path, n=n))], logs.Format.JSONL, logs.Columns())
-    return strategy_rounds.read(rows, PartitionSettings(), {}, None, lambda *_: None)
+    return strategy_rounds.read(of_file(rows), PartitionSettings(), {}, None, lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_rounds_are_what_the_partition_says_was_earned(tmp_path: Path) -> None:
     [("strategy:explore", [[0, 0, 1]] * 2), ("uniform", [[1 / 3] * 3] * 2), ("logged", CHANCES)],
 )
 def test_every_estimator_without_bias_covers_what_is_true(log: str, policy: str, chance: object) -> None:
-    code, found = judged(log, policy, "--of", "strategies", "--estimators", "ips,snips,dr,sndr")
+    code, found = evaluated(log, policy, "--of", "strategies", "--estimators", "ips,snips,dr,sndr")
     truth = FULL * float((np.array(chance) * RATES).sum(1).mean())
     assert code == 0 and (found["surface"], found["reward"], found["rows"]) == ("page", "experience", MANY)
     for each in found["families"][0]["estimates"]:
@@ -72,7 +74,7 @@ def test_every_estimator_without_bias_covers_what_is_true(log: str, policy: str,
 
 
 def test_the_logged_chances_earn_what_the_log_earned(log: str) -> None:
-    _, found = judged(log, "logged", "--estimators", "ips,snips")
+    _, found = evaluated(log, "logged", "--estimators", "ips,snips")
     (family,) = found["families"]
     assert family["diagnostics"]["ess"] == pytest.approx(MANY)
     for each in family["estimates"]:
@@ -81,7 +83,7 @@ def test_the_logged_chances_earn_what_the_log_earned(log: str) -> None:
 
 
 def test_revenue_and_its_cross_fitted_model(log: str) -> None:
-    _, found = judged(log, "strategy:explore", "--reward", "revenue", "--q-hat", "cross-fitted", "--estimators", "dm,snips")
+    _, found = evaluated(log, "strategy:explore", "--reward", "revenue", "--q-hat", "cross-fitted", "--estimators", "dm,snips")
     dm, snips = (each["interval"] for each in found["families"][0]["estimates"])
     assert snips["value"] == pytest.approx(0.4)
     assert dm["value"] == pytest.approx(0.4, abs=0.02)  # drawn to the other arms by 100 rounds
@@ -92,8 +94,8 @@ def test_a_strategy_that_was_never_drawn(tmp_path: Path) -> None:
         rows[:] = [row for row in rows if row.get("strategy") != "explore"]
 
     path = written(tmp_path / "log.jsonl", change, n=FEW)
-    assert "100.0% of the policy's chance is on arms that the log never showed" in refused(path, "strategy:explore")
-    assert "100.0% of the policy's chance is on arms that the log never showed" in refused(path, "strategy:unheard-of")
+    assert "100.0% of the policy's probability is on arms that the log never showed" in refused(path, "strategy:explore")
+    assert "100.0% of the policy's probability is on arms that the log never showed" in refused(path, "strategy:unheard-of")
 
 
 def test_lists_without_a_choice_are_no_rounds(tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_lists_without_a_choice_are_no_rounds(tmp_path: Path) -> None:
             row.pop("choice", None)
 
     (said,) = refused(written(tmp_path / "log.jsonl", change, n=FEW))
-    assert said == "no exposure says how its strategy was chosen (`choice`): 400 lists name a strategy, but not the chance it had"
+    assert said == "no exposure says how its strategy was drawn (`choice`): 400 lists name a strategy, but not its propensity"
 
 
 def test_lists_of_which_nothing_is_known_are_left_out(tmp_path: Path) -> None:
@@ -111,7 +113,7 @@ def test_lists_of_which_nothing_is_known_are_left_out(tmp_path: Path) -> None:
 
     path = written(tmp_path / "log.jsonl", change, n=FEW)
     plays = sum(bool(row.get("full")) for row in records(FEW))
-    _, found = judged(path, "logged")
+    _, found = evaluated(path, "logged")
     assert (found["rows"], found["unseen"]) == (plays, FEW - plays)
 
     def nothing(rows: Rows) -> None:
@@ -121,7 +123,7 @@ def test_lists_of_which_nothing_is_known_are_left_out(tmp_path: Path) -> None:
     assert said.startswith("none of 400 lists was on a screen as far as is known")
 
 
-def test_a_chance_of_a_millionth_carries_most_of_the_weight(tmp_path: Path) -> None:
+def test_a_propensity_of_a_millionth_carries_most_of_the_weight(tmp_path: Path) -> None:
     def change(rows: Rows) -> None:
         at = next(n for n, row in enumerate(rows) if row.get("strategy") == "tail")
         rows[at]["choice"]["chances"] = [0.5, 1e-6, 0.5 - 1e-6]
@@ -133,9 +135,9 @@ def test_a_chance_of_a_millionth_carries_most_of_the_weight(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("key", "value", "what"),
     [
-        ("chances", [0.5, 0.3, 0.1], "chances that don't sum to 1"),
-        ("chances", [0.5, 0.5], "arms that are not one to a chance"),
-        ("chances", [0.5, 1.5, -1.0], "a chance that is none"),
+        ("chances", [0.5, 0.3, 0.1], "propensities that don't sum to 1"),
+        ("chances", [0.5, 0.5], "arms that are not one to a propensity"),
+        ("chances", [0.5, 1.5, -1.0], "a propensity that is none"),
         ("arms", ["x", "y", "z"], "a strategy that is not among its arms"),
     ],
 )
@@ -144,15 +146,15 @@ def test_a_choice_that_can_not_be_one(tmp_path: Path, key: str, value: object, w
         rows[4]["choice"][key] = rows[8]["choice"][key] = value
 
     (said,) = refused(written(tmp_path / "log.jsonl", change, n=FEW))
-    assert said.startswith(f"choices that can't be how a strategy was chosen: {what} (2 rows, first in line 5)")
+    assert said.startswith(f"`choice` can't be how a strategy was drawn: {what} (2 rows, first in line 5)")
 
 
-def test_a_strategy_that_had_no_chance(tmp_path: Path) -> None:
+def test_a_strategy_that_had_no_propensity(tmp_path: Path) -> None:
     def change(rows: Rows) -> None:
         rows[4]["choice"]["chances"] = [float(arm != rows[4]["strategy"]) / 2 for arm in ARMS]
 
     (said,) = refused(written(tmp_path / "log.jsonl", change, n=FEW))
-    assert "a strategy of chance 0 (1 rows, first in line 5)" in said
+    assert "a strategy of propensity 0 (1 rows, first in line 5)" in said
 
 
 def test_two_surfaces_are_told_apart(tmp_path: Path) -> None:
@@ -163,8 +165,8 @@ def test_two_surfaces_are_told_apart(tmp_path: Path) -> None:
 
     path = written(tmp_path / "log.jsonl", change, n=FEW)
     done = call("evaluate", path, "--format", "jsonl", "--policy", "logged")
-    assert done.exit_code == 2 and "the log has choices of pages and lists; pass --surface page" in " ".join(done.stderr.split())
-    assert judged(path, "logged", "--surface", "list")[1]["rows"] == FEW // 4
+    assert done.exit_code == 2 and "the log has draws of pages and lists; pass --surface page" in " ".join(done.stderr.split())
+    assert evaluated(path, "logged", "--surface", "list")[1]["rows"] == FEW // 4
 
 
 @pytest.mark.parametrize(
@@ -183,14 +185,14 @@ def test_wrong_call_ends_with_2_and_says_why(tmp_path: Path, arguments: tuple[st
     assert done.exit_code == 2 and said in " ".join(done.stderr.split()), done.stderr
 
 
-def test_items_of_pages_are_judged_by_their_own_propensities(tmp_path: Path) -> None:
+def test_items_of_pages_are_evaluated_by_their_own_propensities(tmp_path: Path) -> None:
     def change(rows: Rows) -> None:
         for row in rows[::2]:
             for slot in row["slots"]:
                 slot["propensity"] = 1 / (9 - slot["position"])  # of nine items, each given those above
 
     path = written(tmp_path / "log.jsonl", change, n=2_000)
-    _, found = judged(path, "uniform", "--q-hat", "cross-fitted", "--estimators", "ips,iips")
+    _, found = evaluated(path, "uniform", "--q-hat", "cross-fitted", "--estimators", "ips,iips")
     assert [family["of"] for family in found["families"]] == ["items", "slots"] and found["rows"] == 6_000
     assert found["families"][0]["diagnostics"]["mean_weight"] == pytest.approx(1)
 
@@ -208,7 +210,7 @@ def test_validate_says_beforehand(tmp_path: Path) -> None:
 
     said = call("validate", written(tmp_path / "log.jsonl", change, n=FEW), "--format", "jsonl").stdout
     kept = [row for row in records(FEW)[::2] if row["strategy"] != "explore"]
-    assert "evaluate: strategies: " in said and "chances sum to 1, the least 0.2; weights reach 3.333" in said
+    assert "evaluate: strategies: " in said and "propensities sum to 1, the least 0.2; weights reach 3.333" in said
     assert "strategies of a page that were never drawn: explore" in said
     assert f"of {len(kept)} pages were on no screen" in said
 
@@ -219,7 +221,7 @@ def test_lists_whose_request_named_the_strategy_are_left_out_and_counted(tmp_pat
             del row["choice"]
 
     path = written(tmp_path / "log.jsonl", change, n=1_000)
-    _, found = judged(path, "logged", "--q-hat", "cross-fitted")
+    _, found = evaluated(path, "logged", "--q-hat", "cross-fitted")
     assert (found["rows"], found["named"], found["unseen"]) == (900, 100, 0)
     done = call("evaluate", path, "--format", "jsonl", "--policy", "logged", "--q-hat", "cross-fitted")
     assert "of 100 the request named the strategy" in " ".join(done.stdout.split())
@@ -233,4 +235,4 @@ def test_validate_of_a_log_without_choices(tmp_path: Path) -> None:
             row.pop("choice", None)
 
     bare = call("validate", written(tmp_path / "log.jsonl", change, n=5), "--format", "jsonl").stdout
-    assert "strategies: no: no exposure says how its strategy was chosen" in bare
+    assert "strategies: no: no exposure says how its strategy was drawn" in bare

@@ -14,8 +14,9 @@ from streams.core.join.items import Item
 from streams.http.accept import Unusable, catalog, event_rows, events, item_rows, tombstone
 from streams.kafka_io.send import ARRAY_BYTES, ARRAY_RECORDS
 
-GOOD = {"ts": 1_000, "user_id": "u", "item_id": "i", "action": "play"}
-SHOWN = {"kind": "exposure", "ts": 1_000, "user_id": "u", "request_id": "r", "slots": [{"item_id": "i", "position": 0}]}
+T = 1_704_067_200_000
+GOOD = {"ts": T, "user_id": "u", "item_id": "i", "action": "play"}
+SHOWN = {"kind": "exposure", "ts": T, "user_id": "u", "request_id": "r", "slots": [{"item_id": "i", "position": 0}]}
 
 
 def body(*records: object) -> bytes:
@@ -33,14 +34,16 @@ BAD: list[tuple[object, Reason]] = [
     (GOOD | {"action": "stare"}, Reason.UNKNOWN_ACTION),
     (GOOD | {"played_ms": -1}, Reason.OUT_OF_BOUNDS),
     (GOOD | {"duration_ms": 10**15}, Reason.OUT_OF_BOUNDS),
+    (GOOD | {"ts": 1_704_067_200}, Reason.OUT_OF_BOUNDS),  # seconds
+    (SHOWN | {"ts": 946_684_799_999}, Reason.OUT_OF_BOUNDS),
     (GOOD | {"user_id": "u" * 257}, Reason.OUT_OF_BOUNDS),
     (GOOD | {"user_id": ""}, Reason.OUT_OF_BOUNDS),
     (7, Reason.WRONG_TYPE),
     ([GOOD], Reason.WRONG_TYPE),
     (None, Reason.WRONG_TYPE),
     (b'{"ts": NaN, "user_id": "u", "item_id": "i", "action": "play"}', Reason.MALFORMED),
-    (b'{"ts": 1000, "user_id": "\xff", "item_id": "i", "action": "play"}', Reason.MALFORMED),
-    (b'{"ts": 1000, "user_id": "\\ud800", "item_id": "i", "action": "play"}', Reason.MALFORMED),
+    (b'{"ts": 1704067200000, "user_id": "\xff", "item_id": "i", "action": "play"}', Reason.MALFORMED),
+    (b'{"ts": 1704067200000, "user_id": "\\ud800", "item_id": "i", "action": "play"}', Reason.MALFORMED),
     (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, Reason.TOO_DEEP),
     ({"kind": "tick", "ts": 9_000_000_000}, Reason.WRONG_TYPE),  # others can't say what time it is
     ({"kind": "log-begin", "ts": 0}, Reason.WRONG_TYPE),
@@ -60,7 +63,7 @@ def test_bad_event_between_good_ones_is_the_only_one_rejected(bad: object, reaso
 def test_bad_event_alone_is_a_refusal(bad: object, reason: Reason) -> None:
     with pytest.raises(Unusable) as refused:
         events(body(bad)[1:-1])
-    assert (refused.value.status, refused.value.reason) == (400, reason)
+    assert (refused.value.status, refused.value.reasons) == (400, [reason])
 
 
 UNREADABLE = [b"", b" ", b"[", b"{", b"\x00\x01", b"[{]", b"<xml/>", b"[" * 100_000, b'"' * 1_000, b"[,]", b"[nonsense"]
@@ -74,10 +77,10 @@ def test_body_of_which_nothing_can_be_read_is_a_refusal(unreadable: bytes) -> No
         assert refused.value.status == 400
 
 
-def test_array_of_bad_ones_alone_is_read_and_told_one_by_one() -> None:
-    found = events(body(*[bad for bad, _ in BAD]))
-    assert [(one.index, one.reason) for one in found.rejected] == [(n, reason) for n, (_, reason) in enumerate(BAD)]
-    assert found.good == []
+def test_array_of_bad_ones_alone_is_a_refusal_that_counts_each() -> None:
+    with pytest.raises(Unusable, match=f"none of {len(BAD)} can be used; the first: wrong_type: ") as refused:
+        events(body(*[bad for bad, _ in BAD]))
+    assert (refused.value.status, refused.value.reasons) == (400, [reason for _, reason in BAD])
 
 
 def test_empty_array_is_nothing() -> None:
@@ -132,3 +135,8 @@ def test_records_are_bounded_in_number_and_bytes() -> None:
 def test_item_row_is_what_the_catalog_reads() -> None:
     item = Item(item_id="i", categories=("a",), features={"bpm": 1.5})
     assert catalog(item_rows([item])[0].value).good == [item]
+
+
+def test_a_propensity_above_1_by_rounding_is_taken() -> None:
+    (found,) = events(body(GOOD | {"propensity": 1.0000001})).good
+    assert isinstance(found, Event) and found.propensity == 1.0000001  # whoever reads the record makes it 1

@@ -36,3 +36,12 @@ def test_items_are_put_and_deleted_in_order_and_what_is_no_item_is_left_out() ->
     assert (len(catalog), reader.rejected) == (1, 1)
     assert [ms for _, ms in serving.changes] == [1_000, 1_002, 1_003]
     assert serving.changes[2][0] == "a"
+
+
+def test_a_tombstone_whose_id_is_not_utf8_deletes_nothing() -> None:
+    catalog = Catalog()
+    reader = CatalogReader(TopicSettings(), catalog)
+    odd = record(1, None)
+    odd.key = b"\xff"
+    asyncio.run(reader._apply([record(0, msgspec.json.encode(Item(item_id="\ufffd"))), odd]))
+    assert (len(catalog), reader.rejected) == (1, 1)

@@ -2,11 +2,20 @@ from __future__ import annotations
 
 import json
 import struct
+from functools import partial
 
 import pytest
 
-from streams.core.join.events import Event, Reason, Rejected
-from streams.core.join.records import ARRIVAL, arrivals, original, pack_arrivals
+from streams.core.join import records
+from streams.core.join.catalog import Catalog
+from streams.core.join.events import Event, Exposure, Reason, Rejected
+from streams.core.join.partition import Partition
+from streams.core.join.records import ARRIVAL, original, pack_arrivals
+from streams.core.join.settings import PartitionSettings
+from streams.core.state.tables import Tables
+
+T = 1_704_067_200_000
+arrivals = partial(records.arrivals, earliest_ts=0)
 
 
 def _event(ts: int, **more: object) -> dict[str, object]:
@@ -64,3 +73,25 @@ def test_an_empty_value_is_one_rejection() -> None:
     (found,) = arrivals("t-0", 7, 99, [], None)
     assert isinstance(found.record, Rejected)
     assert found.record.reason is Reason.EMPTY
+
+
+def test_propensities_above_1_by_rounding_are_1_and_counted_wherever_they_stand() -> None:
+    slot = {"item_id": "i", "position": 0, "propensity": 1.0000001, "propensity_given_above": 1.000001, "module_propensity": 1.0}
+    draw = {"surface": "list", "arms": ["a", "b"], "chances": [1.0000001, 0.0], "segment": 0}
+    shown = {"kind": "exposure", "ts": T, "user_id": "u", "request_id": "r", "strategy": "a", "slots": [slot, slot], "choice": draw}
+    exposure, event, exact, beyond = arrivals(
+        "t-0",
+        7,
+        99,
+        [(ARRIVAL, b"")],
+        _value(shown, _event(T, propensity=1.0000001), _event(T, propensity=1.0), _event(T, propensity=1.000002)),
+    )
+    assert (exposure.rounded, event.rounded, exact.rounded) == (5, 1, 0)
+    assert isinstance(exposure.record, Exposure) and isinstance(event.record, Event) and exposure.record.arm_draw is not None
+    assert [each.propensity for each in exposure.record.slots] == [each.conditional_propensity for each in exposure.record.slots] == [1, 1]
+    assert (exposure.record.arm_draw.propensities, event.record.propensity) == ((1.0, 0.0), 1.0)
+    assert isinstance(beyond.record, Rejected) and beyond.record.reason is Reason.OUT_OF_BOUNDS
+    partition = Partition(PartitionSettings(), Tables.over(), Catalog())
+    effects = partition.apply([exposure, event, exact, beyond])
+    assert partition.progress.counted["rounded_propensities"] == 6 and len(effects.dead) == 1
+    assert effects.exposures == [exposure.record]
