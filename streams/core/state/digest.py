@@ -9,7 +9,7 @@ import xxhash
 from streams.core.state.rows import PROGRESS, Progress
 from streams.core.state.tables import Row
 
-MARKS = {"pending": (b"o", b"x"), "dedupe": (b"t",)}  # first bytes of their keys: they follow from the rows beside them
+MARKS = {"pending": (b"o", b"x", b"u"), "dedupe": (b"t",)}  # first bytes of their keys: they follow from the rows beside them
 
 
 def digest(rows: Mapping[str, Iterable[Row]], in_order: Collection[str] = ()) -> dict[str, str]:
