@@ -27,8 +27,7 @@ class Arms:
 
     def add(self, segment: Array, arm: Array, rewards: Array, memory: float) -> None:
         """Rounds [N] with rewards [2, N], oldest first; each fades what its segment has by 1 - 1/memory. All at once = one by one."""
-        segments = self.won.shape[1]
-        rounds = np.bincount(segment, minlength=segments)
+        rounds = self.fade(segment, memory)
         order = np.argsort(segment, kind="stable")
         starts = np.cumsum(rounds) - rounds
         later = np.empty(len(segment), np.int64)  # rounds of the same segment that come after
@@ -36,9 +35,15 @@ class Arms:
         kept = 1.0 - 1.0 / memory
         weight, place = kept**later, segment * self.won.shape[2] + arm
         for sums, values in ((self.won, rewards), (self.lost, 1.0 - rewards), (self.squares, rewards * rewards)):
-            sums *= (kept**rounds)[:, None]
             for objective, value in enumerate(values):
                 sums[objective] += np.bincount(place, weight * value, sums[objective].size).reshape(sums[objective].shape)
+
+    def fade(self, segment: Array, memory: float) -> Array:
+        """Rounds [N] fade what their segment has by 1 - 1/memory each; how many each segment [G] had."""
+        rounds = np.bincount(segment, minlength=self.won.shape[1])
+        for sums in (self.won, self.lost, self.squares):
+            sums *= ((1.0 - 1.0 / memory) ** rounds)[:, None]
+        return rounds
 
     def retain(self, segment: int, share: float) -> None:
         """Keep only a share of what a segment learned."""

@@ -37,7 +37,7 @@ class LinearArms:
         x, kept = self._x(segment, vector), 1.0 - 1.0 / memory
         weight = kept ** np.arange(len(x) - 1.0, -1.0, -1.0)
         for sums in (self.gram, self.by, self.squares):
-            sums *= kept ** len(x)
+            sums *= self.kept(len(x), memory)
         for k in np.unique(arm).tolist():
             of_arm = arm == k
             weighed, r = x[of_arm] * weight[of_arm, None], rewards[:, of_arm]
@@ -45,6 +45,11 @@ class LinearArms:
             self.by[:, k] += r @ weighed
             self.squares[:, k] += (r * r) @ weight[of_arm]
         self._solved = None
+
+    @staticmethod
+    def kept(n: int, memory: float) -> float:
+        """What is left of all sums after `n` rounds."""
+        return (1.0 - 1.0 / memory) ** n
 
     def retain(self, share: float) -> None:
         """Keep only a share of all that was learned: a segment's part can't be told from everybody's."""

@@ -17,6 +17,7 @@ from bandit import arms, quadrature
 from bandit.drift import ArmDrift, DetectorType
 from bandit.floor import Floor
 from bandit.linear import VECTOR, LinearArms
+from bandit.retired import RetiredArms, joined, taken
 from bandit.settings import BanditSettings
 from bandit.slates import pick
 
@@ -25,13 +26,14 @@ Array = np.ndarray
 _SUCCESSES = 50.0  # an arm, that a segment's memory must hold
 
 
-class Learned(msgspec.Struct, frozen=True, kw_only=True):
+class Learned(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the arrays of a checkpoint mean."""
 
     names: tuple[str, ...]  # of the arms, in their order
     segments: int
     arms: str  # settings that what is learned depends on
     revenue_most: float
+    retired: dict[str, int] = {}  # arms that left the grid, in their order: rounds since
 
 
 class Policy:
@@ -52,6 +54,7 @@ class Policy:
         self._rates = np.array([settings.experience_rate, settings.revenue_rate])
         linear = settings.arms == "linear"
         self.linear = LinearArms(segments, len(names), self._rates, settings.prior_rounds) if linear else None
+        self.retired = RetiredArms({}, {})
         self._probabilities: dict[int, tuple[int, Array]] = {}
 
     def probabilities(self, segment: int, vector: Sequence[float] = ()) -> Array:
@@ -111,7 +114,9 @@ class Policy:
         changed = sorted({g for objective, drift in self.drift.items() for g in drift.update(segment, arm, seen[objective])})
         for g in changed:
             self.arms.retain(g, s.retain_after_drift)
+        self.retired.retain(changed, s.retain_after_drift)
         self.arms.add(segment, arm, rewards, self.memory)
+        self.retired.fade(segment, self.memory, s.retired_rounds)
         if self.linear is not None:
             if changed:
                 self.linear.retain(s.retain_after_drift)
@@ -119,6 +124,7 @@ class Policy:
             if with_vector:
                 known = np.array([vectors[n] for n in with_vector], float)
                 self.linear.add(segment[with_vector], known, arm[with_vector], rewards[:, with_vector], s.linear_memory_rounds)
+                self.retired.fade_linear(len(with_vector), s.linear_memory_rounds)
         self.floor.update(revenue)
         self.version += 1
         return changed
@@ -136,35 +142,43 @@ class Policy:
 
     def learned(self) -> Learned:
         """What the arrays mean."""
-        return Learned(names=self.names, segments=self.segments, arms=self.settings.arms, revenue_most=self.settings.revenue_most)
+        s = self.settings
+        return Learned(names=self.names, segments=self.segments, arms=s.arms, revenue_most=s.revenue_most, retired=self.retired.rounds)
 
     def checkpoint(self) -> dict[str, Array]:
         """Everything; `learned` says what it means."""
-        return self.arrays() | {
-            f"drift.{objective}.{name}": a for objective, drift in self.drift.items() for name, a in drift.arrays().items()
-        }
+        drift = {f"drift.{objective}.{name}": a for objective, drift in self.drift.items() for name, a in drift.arrays().items()}
+        return self.arrays() | drift | {f"retired.{name}": array for name, array in self.retired.arrays().items()}
 
     def load(self, arrays: dict[str, Array], learned: Learned) -> None:
-        """What `checkpoint` (or, of the same arms, `arrays`) gave. Arms of the same name keep what they learned, new ones begin."""
+        """What `checkpoint` (or, of the same arms, `arrays`) gave. Arms of the same name keep what they learned, new ones begin.
+
+        What arms learned that are in the grid no more is kept for `retired_rounds`.
+        """
         current = self.learned()
         for name in ("segments", "arms", "revenue_most"):
             before, now = getattr(learned, name), getattr(current, name)
             if before != now:
                 raise ValueError(f"bandit.{name} was {before!r} when this was learned and is {now!r} now; set it back, or begin anew")
-        saved_arms = {name: k for k, name in enumerate(learned.names)}
-        old = [saved_arms.get(name) for name in self.names]
-        kept = [k for k, saved_arm in enumerate(old) if saved_arm is not None]
+        retired = _below("retired.", arrays)
+        rounds = dict.fromkeys(learned.names, 0) | (learned.retired if retired else {})
+        sums = joined(arrays, retired)
+        places = {name: k for k, name in enumerate(rounds)}
+        kept = [k for k, name in enumerate(self.names) if name in places]
         if not kept:
-            raise ValueError(f"none of the arms {list(self.names)} is among those learned, {list(learned.names)}; name one, or begin anew")
-        kept_from = [saved_arm for saved_arm in old if saved_arm is not None]
+            raise ValueError(f"none of the arms {list(self.names)} is among those learned, {list(rounds)}; name one, or begin anew")
+        kept_from = [places[self.names[k]] for k in kept]
         self.arms = arms.empty(self.segments, len(self.names))
-        for sums, name in ((self.arms.won, "won"), (self.arms.lost, "lost"), (self.arms.squares, "squares")):
-            sums[:, :, kept] = arrays[name][:, :, kept_from]
+        for own, name in ((self.arms.won, "won"), (self.arms.lost, "lost"), (self.arms.squares, "squares")):
+            own[:, :, kept] = sums[name][:, :, kept_from]
         if self.linear is not None:
-            self.linear.load(_below("linear.", arrays), kept_from, kept)
+            self.linear.load(_below("linear.", sums), kept_from, kept)
+        active = {name: k for k, name in enumerate(learned.names)}
         for objective, drift in self.drift.items():
             if saved := _below(f"drift.{objective}.", arrays):
-                drift.load(saved, old)
+                drift.load(saved, [active.get(name) for name in self.names])
+        left = {name: n for name, n in rounds.items() if name not in self.names and n < self.settings.retired_rounds}
+        self.retired = RetiredArms(left, taken(sums, [places[name] for name in left]))
         self.floor.load(arrays["floor"])
         self.version = int(arrays["version"])
         self._probabilities.clear()

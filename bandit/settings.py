@@ -29,6 +29,7 @@ class BanditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     alarm: Annotated[float, Meta(ge=0, lt=1)] = 0.002
     retain_after_drift: Share = 0.1  # of a segment's counts after an alarm: a prior, no longer a verdict
     memory_rounds: Rounds = 100_000.0  # of a segment, that count as new; only a far cap: any forgetting costs when nothing moves
+    retired_rounds: NotNegative = 100_000.0  # of a surface, that an arm taken out of the grid keeps what it learned, to be put back with it
     linear_memory_rounds: Rounds = 20_000.0  # of a surface, that count as new: the ranker moves on
     revenue_floor: NotNegative = 0.0  # mean revenue of a round that must be met; 0: none
     floor_rounds: Annotated[int, Meta(ge=1)] = 500  # between two steps of revenue's weight; shorter, it follows chance

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmarks.figure import Figure, table
 
-NAMES = ("ingest", "learning", "policy", "recommend", "serving")
+NAMES = ("ingest", "learning", "policy", "recommend", "serving", "store_size")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     baseline: str
     theirs: float
     budget: str = ""
+    interval: tuple[float, float] | None = None  # of the ratio, 95 %, where it was measured
 
     @property
     def ratio(self) -> float:
@@ -30,5 +31,6 @@ def table(figures: Iterable[Figure]) -> Table:
     for column in ("what", "ours", "baseline", "theirs", "ratio", "budget"):
         out.add_column(column, justify="left" if column in ("what", "baseline", "budget") else "right")
     for f in figures:
-        out.add_row(f.what, f"{f.ours:,.4g} {f.unit}", f.baseline, f"{f.theirs:,.4g} {f.unit}", f"{f.ratio:.2f}", f.budget)
+        within = f" [{f.interval[0]:.2f}, {f.interval[1]:.2f}]" if f.interval else ""
+        out.add_row(f.what, f"{f.ours:,.4g} {f.unit}", f.baseline, f"{f.theirs:,.4g} {f.unit}", f"{f.ratio:.2f}{within}", f.budget)
     return out

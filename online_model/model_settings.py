@@ -67,7 +67,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     clip_norm: Positive = 1.0  # of the dense gradient, a mean over examples
     id_capacity: Count = 1 << 20  # rows of the deep path
     wide_capacity: Count = 1 << 22  # rows of the linear path
-    expire_d: Positive = 14.0  # unused for so long, a row goes
+    expire_d: Positive = 14.0  # unused for so long, a row goes; a quarter of the most rows that a table ever had stay
     floor_h: NotNegative = 1.0  # used within it, a row does not go for another
     item_admission_events: Count = 3  # of an item, before it has a row; users have one at once
 

@@ -28,7 +28,7 @@ from online_model.pairs import TierWeights
 from online_model.platt import Platt
 from online_model.popularity_effect import MOVED, PopularityEffect
 from online_model.ranker import Ranker
-from online_model.rows import Rows
+from online_model.rows import KEPT_SHARE, Rows
 from online_model.saved import Saved, part, prefixed
 from online_model.wide import NumberWeights, PairKeys
 
@@ -59,7 +59,7 @@ class ModelState:
             for width, spread in ((id_cross.WIDTH, id_cross.SPREAD), (id_cross.FEED, id_cross.FEED**-0.5))
         )
         self.levels = Levels(self._rows(s.id_capacity), len(popularity_effect.INPUTS))
-        self.admission = Admission(self._rows(s.id_capacity))
+        self.admission = Admission(self._rows(s.id_capacity, kept_share=0.0))
         self.pair_keys = PairKeys()
         self.domains = Domains(s.domain_places)
 
@@ -81,8 +81,8 @@ class ModelState:
         self.looked_ms = 0  # event time at which the gates were last looked at
         self.last_good = LastGood(self.dense_arrays())
 
-    def _rows(self, capacity: int) -> Rows:
-        return Rows(capacity, int(self.settings.expire_d * DAY_MS), int(self.settings.floor_h * HOUR_MS))
+    def _rows(self, capacity: int, kept_share: float = KEPT_SHARE) -> Rows:
+        return Rows(capacity, int(self.settings.expire_d * DAY_MS), int(self.settings.floor_h * HOUR_MS), kept_share)
 
     def tables(self) -> dict[str, Table]:
         """By name."""
@@ -116,7 +116,7 @@ class ModelState:
         return dict.fromkeys(self.tables(), keys) | {"ids": np.concatenate([keys, own])}
 
     def expire(self, now_ms: int) -> dict[str, Array]:
-        """Drop rows that were not used for `expire_d`; their keys by table."""
+        """Drop rows that were not used for `expire_d`, as far as a table may shrink; their keys by table."""
         self.admission.rows.expire(now_ms)
         return {name: table.rows.expire(now_ms) for name, table in self.tables().items()}
 
@@ -160,9 +160,9 @@ class ModelState:
             saved_part.load(part(name, arrays))
 
     def digest(self) -> str:
-        """Of the whole state, 32 hex digits."""
+        """Of the whole state, 32 hex digits. How often rows were used is left out: the same steps say it as say when."""
         out = xxhash.xxh3_128(msgspec.msgpack.encode(self.meta(), order="sorted"))
-        for name, array in sorted(self.arrays().items()):
+        for name, array in sorted((n, a) for n, a in self.arrays().items() if not n.endswith(".uses")):
             out.update(f"{name} {array.dtype.str} {array.shape} ".encode())
             out.update(array.tobytes())
         return out.hexdigest()

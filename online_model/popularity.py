@@ -26,6 +26,8 @@ MASKS = POPULAR << 1
 
 Values = tuple[float, ...]
 
+_NEWEST = struct.Struct("<q")
+
 
 class Increment(msgspec.Struct, frozen=True, array_like=True):
     """What one event adds to an item's record: the value of the `popularity` topic.
@@ -78,14 +80,15 @@ class Decay:
             return tuple(values)
         return tuple(map(mul, values, self._factors(ts - newest)))
 
-    def newest(self, record: bytes) -> int:
-        """Event time of the newest event in a record: `read` gives the counts as of then, from any earlier time."""
-        at: int = self._layout.unpack_from(record)[0]
-        return at
-
     def _factors(self, elapsed_ms: int) -> tuple[float, ...]:
         factors: tuple[float, ...] = self._spread([exp2(elapsed_ms / h) for h in self._distinct])
         return factors
+
+
+def newest(record: bytes) -> int:
+    """Event time of the newest event in a record, whatever its columns: `read` gives the counts as of then, from any earlier time."""
+    at: int = _NEWEST.unpack_from(record)[0]
+    return at
 
 
 def of_item(rate_half_life_h: float = RATE_HALF_LIFE_H) -> Decay:

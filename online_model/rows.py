@@ -11,21 +11,24 @@ from online_model.key_index import KeyIndex
 Array = np.ndarray
 
 _FIRST_ROWS = 1024
+KEPT_SHARE = 0.25  # of the most rows there ever were: expiry leaves so many, since after a silence everything is old
 _EVICTED_SHARE = 64  # one eviction makes room for 1/64 of the capacity, since it sorts all rows by their last use
 
 
 class Rows:
     """At most `capacity` keys; unused ones expire, the least recently used make room.
 
-    A row used within the last `floor_ms` is never evicted: in a flood of new keys it is the new ones that wait (`refused`).
+    A row used within the last `floor_ms` is never evicted: in a flood of new keys it is the new ones that wait (`refused`). Expiry
+    leaves at least `kept_share` of the most rows there ever were: of the unused ones it keeps those that were used most often.
     """
 
-    def __init__(self, capacity: int, expire_ms: int, floor_ms: int) -> None:
-        self.capacity, self.expire_ms, self.floor_ms = capacity, expire_ms, floor_ms
+    def __init__(self, capacity: int, expire_ms: int, floor_ms: int, kept_share: float = 0.0) -> None:
+        self.capacity, self.expire_ms, self.floor_ms, self.kept_share = capacity, expire_ms, floor_ms, kept_share
         self.refused = 0  # births that found no room
         self._index = KeyIndex()
         self.keys = np.zeros(min(_FIRST_ROWS, capacity + 1), np.uint64)  # 0 = free
         self.used_ms = np.zeros(len(self.keys), np.int64)
+        self.uses = np.zeros(len(self.keys), np.int64)  # steps that used it
         self.free: list[int] = []  # given back, the newest last
         self.high = 1  # rows from here on were never used
 
@@ -37,8 +40,9 @@ class Rows:
         return np.maximum(self._index.find(keys), 0)
 
     def touch(self, rows: Array, now_ms: int) -> None:
-        """These rows were used now."""
+        """These distinct rows were used now."""
         self.used_ms[rows] = np.maximum(self.used_ms[rows], now_ms)
+        self.uses[rows] += 1
 
     def born(self, keys: Array, now_ms: int) -> tuple[Array, Array]:
         """Rows for new, distinct keys (0 where there was no room), and the keys that lost theirs for it."""
@@ -58,9 +62,10 @@ class Rows:
         while self.high > len(self.keys):
             more = min(len(self.keys), self.capacity + 1 - len(self.keys))
             self.keys = np.concatenate([self.keys, np.zeros(more, np.uint64)])
-            self.used_ms = np.concatenate([self.used_ms, np.zeros(more, np.int64)])
+            self.used_ms, self.uses = (np.concatenate([a, np.zeros(more, np.int64)]) for a in (self.used_ms, self.uses))
         self.keys[rows[:room]] = keys[:room]
         self.used_ms[rows[:room]] = now_ms
+        self.uses[rows[:room]] = 1
         self._index.insert(keys[:room], rows[:room])
         return rows, lost
 
@@ -70,14 +75,17 @@ class Rows:
         keys, rows = keys[rows >= 0], rows[rows >= 0]
         self._index.remove(keys)
         self.keys[rows] = 0
-        self.used_ms[rows] = 0
+        self.used_ms[rows] = self.uses[rows] = 0
         self.free.extend(rows.tolist())
         return rows
 
     def expire(self, now_ms: int) -> Array:
-        """Forget what was not used for `expire_ms`; its keys."""
-        old = self.used_ms[: self.high] < now_ms - self.expire_ms
-        gone = self.keys[: self.high][old & (self.keys[: self.high] != 0)]
+        """Forget what was not used for `expire_ms`, down to the share that stays; its keys."""
+        old = np.flatnonzero((self.used_ms[: self.high] < now_ms - self.expire_ms) & (self.keys[: self.high] != 0))
+        kept = int(self.kept_share * (self.high - 1)) - (len(self) - len(old))
+        if kept > 0:
+            old = np.sort(old[np.lexsort((self.used_ms[old], self.uses[old]))[:-kept]])
+        gone = self.keys[old]
         self.remove(gone)
         return gone
 
@@ -94,6 +102,7 @@ class Rows:
         return {
             "keys": self.keys[: self.high].copy(),
             "used_ms": self.used_ms[: self.high].copy(),
+            "uses": self.uses[: self.high].copy(),
             "free": np.array(self.free, np.int64),
             "refused": np.array([self.refused], np.int64),
         }
@@ -101,6 +110,7 @@ class Rows:
     def load(self, arrays: dict[str, Array]) -> None:
         """The state that `arrays` gave."""
         self.keys, self.used_ms = arrays["keys"].copy(), arrays["used_ms"].copy()
+        self.uses = arrays["uses"].copy() if "uses" in arrays else (self.keys != 0).astype(np.int64)  # checkpoints of earlier builds
         self.free, self.high, self.refused = arrays["free"].tolist(), len(self.keys), int(arrays["refused"][0])
         self._index = KeyIndex()
         live = np.flatnonzero(self.keys)

@@ -27,7 +27,9 @@ from streams.core.join.partition import Partition
 from streams.core.learning.learn import Learner
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.surfaces import arms
-from streams.core.state.tables import Tables
+from streams.core.state.tables import Overflow, RowStore, Tables
+
+IDS_IN_MEMORY = 1_000_000  # of events within the dedupe window
 
 
 class Source(NamedTuple):
@@ -58,12 +60,18 @@ class Outcome(NamedTuple):
         return brief.document(self.result) | ({"evidence": to_builtins(self.evidence)} if self.evidence else {})
 
 
-def replay(source: Source, settings: CoreSettings, options: ReplayOptions, progress: Progress) -> Outcome:
-    """Run a log through partition and learner. Raises LogError at a log that can't be replayed as asked."""
+def replay(
+    source: Source, settings: CoreSettings, options: ReplayOptions, progress: Progress, store: Callable[[], RowStore] | None = None
+) -> Outcome:  # fmt: skip
+    """Run a log through partition and learner. Raises LogError at a log that can't be replayed as asked.
+
+    `store` opens one on disk, for the ids of events beyond IDS_IN_MEMORY within the dedupe window; without it all stay in memory.
+    """
     devices.use_threads(settings.threads)
     catalog = Catalog()
     known = [catalog.put(item) for item in source.items]
-    partition = Partition(settings.partition, Tables.over(), catalog, options.partition)
+    tables = Tables.over(ids=Overflow(IDS_IN_MEMORY, store) if store else None)
+    partition = Partition(settings.partition, tables, catalog, options.partition)
     device = devices.chosen(options.device)
 
     def drive(learner: Learner, **hooks: Any) -> Result:

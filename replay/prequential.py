@@ -184,7 +184,9 @@ def _result(partition: Partition, learner: Learner, journal: _Journal, seconds: 
     metrics = task_metrics(learner.metrics.summary())
     rejected = dict(sorted(journal.counts.items()))
     counted = {k: v for k, v in (partition.progress.counted | learner.counted).items() if not k.startswith("rejected:")}
-    digests = digest({name: table.rows() for name, table in partition.tables.named().items()}) | learner.digest()
+    tables = partition.tables.named()
+    in_order = [name for name, table in tables.items() if table.overflowed]
+    digests = digest({name: table.rows() for name, table in tables.items()}, in_order) | learner.digest()
     return Result(
         rows=journal.rows,
         events=journal.rows - sum(rejected.values()),

@@ -125,11 +125,12 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
     """
     from replay import assembly
     from streams.kafka_io.topics import reaching
+    from streams.worker.stores import scratch
 
     wanted, source = options.checked(log), _source(log, options, loaded.settings)
     reached = reaching(loaded.settings.topics.bootstrap) if log.form == "topic" else nullcontext()
-    with reached, progress("rows") as update:
-        outcome = assembly.replay(source, _core(loaded.settings), wanted, update)
+    with reached, scratch(loaded.settings.stores) as store, progress("rows") as update:
+        outcome = assembly.replay(source, _core(loaded.settings), wanted, update, store)
     if options.report:
         name = f"{loaded.settings.topics.prefix}.events-{options.partition}" if log.form == "topic" else log.name
         click.echo(f"report: {assembly.write_report(options.report, outcome, loaded.values, name)}", err=True)

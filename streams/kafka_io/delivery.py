@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
@@ -48,19 +48,19 @@ class Delivery:
         """Send records; return when the broker has all."""
         await asyncio.gather(*await self.start_sending(rows))
 
-    async def append(self, row: Out) -> int:
+    async def append(self, row: Out, headers: Sequence[tuple[str, bytes]] = ()) -> int:
         """Send one record; return its offset."""
-        return (await (await self._send(row))).offset
+        return (await (await self._send(row, headers))).offset
 
     def partition(self, key: bytes) -> int:
         """The partition of a user's events. `key`: the user id."""
         return self._partition(key, self._settings.partitions)
 
-    async def _send(self, row: Out) -> asyncio.Future[RecordMetadata]:
+    async def _send(self, row: Out, headers: Sequence[tuple[str, bytes]] = ()) -> asyncio.Future[RecordMetadata]:
         if self._producer is None:
             raise ValueError("the producer is not started")
         partition = row.partition
         if partition < 0:
             partition = self.partition(row.key) if row.key is not None and row.topic in ("events", "exposures") else 0
         value = row.value or None  # a tombstone: compaction forgets nothing less
-        return await self._producer.send(getattr(self.topics, row.topic), value, key=row.key, partition=partition)
+        return await self._producer.send(getattr(self.topics, row.topic), value, key=row.key, partition=partition, headers=list(headers))

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 
 from streams.core.join.events import LogBegin, Tick
 from streams.core.join.items import Item
-from streams.core.join.records import ARRIVAL, pack_arrivals
+from streams.core.join.records import ARRIVAL, KIND, pack_arrivals
 from streams.kafka_io.topics import LARGEST_MESSAGE_BYTES, TopicSettings, names, partitioner
 
 ARRAY_RECORDS = 500  # of one Kafka record: as many as a flush takes
@@ -49,7 +49,7 @@ async def send(
     """Send a catalog and a log, and wait until the broker has them. `progress` gets the number of rows so far."""
     async with _sending(settings, array_records) as sender:
         n_items = await sender.items(items)
-        await sender.everywhere(msgspec.json.encode(LogBegin(ts=0, source=source[:256])))
+        await sender.everywhere(msgspec.json.encode(LogBegin(ts=0, source=source[:256])), "log-begin")
         n = 0
         for raw, arrival in rows:
             await sender.row(raw, arrival)
@@ -57,7 +57,7 @@ async def send(
             if progress is not None and n % 10_000 == 0:
                 progress(n)
         await sender.flush()
-        await sender.everywhere(msgspec.json.encode(Tick(ts=0, last=True)))
+        await sender.everywhere(msgspec.json.encode(Tick(ts=0, last=True)), "tick")
         if progress is not None:
             progress(n)
         return Sent(items=n_items, rows=n, records=sender.records, bytes=sender.bytes)
@@ -72,7 +72,7 @@ async def send_items(settings: TopicSettings, items: Iterable[Item]) -> int:
 async def send_closing(settings: TopicSettings) -> None:
     """Send the closing tick alone, into every partition: open joins close now, as at the end of a log."""
     async with _sending(settings) as sender:
-        await sender.everywhere(msgspec.json.encode(Tick(ts=0, last=True)))
+        await sender.everywhere(msgspec.json.encode(Tick(ts=0, last=True)), "tick")
 
 
 @asynccontextmanager
@@ -109,10 +109,10 @@ class _Sender:
         await self._wait(0)
         return n
 
-    async def everywhere(self, value: bytes) -> None:
-        """Send one record into every partition, and wait."""
+    async def everywhere(self, value: bytes, kind: str) -> None:
+        """Send one record of a kind into every partition, and wait."""
         for partition in range(self._settings.partitions):
-            await self._send(self._topics.events, partition, value)
+            await self._send(self._topics.events, partition, value, headers=[(KIND, kind.encode())])
         await self._wait(0)
 
     async def row(self, raw: bytes, arrival: int | None) -> None:

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,6 +78,7 @@ class Checkpointing:
             log.warning("a newer checkpoint was passed over: %s", refused)
         for line in checkpoint.differences(newest.conditions, self.conditions(), ("settings.model", *_fixed_settings(newest))):
             log.warning("the checkpoint was made under other conditions: %s", line)
+        _forget_redefined(newest, msgspec.to_builtins(c.presets))
         learner.load(newest.arrays, newest.meta)
         return Loaded(learner, newest.name, int(newest.meta["offset"]))
 
@@ -137,3 +139,11 @@ def _fixed_settings(newest: Checkpoint) -> list[str]:
         if strategy_bandit["counted"].get("list", {}).get("learned"):
             out += [f"settings.recommend.presets.{name}" for name in strategy_bandit["learned"]["list"]["names"]]
     return out
+
+
+def _forget_redefined(newest: Checkpoint, presets: Mapping[str, Any]) -> None:
+    """Retired strategies whose preset is another one now: their rounds are over."""
+    before = newest.conditions.settings.get("recommend", {}).get("presets", {})
+    learned = newest.meta.get("posteriors", {}).get("choosing", {}).get("learned", {})
+    retired = learned.get("list", {}).get("retired", {})
+    retired |= {name: sys.maxsize for name in retired if before.get(name) != presets.get(name)}

@@ -20,7 +20,7 @@ import msgspec
 from rocksdict import DbClosedError
 
 from online_model.features import POPULARITY_HALF_LIVES_H
-from online_model.popularity import POPULAR, Increment, of_item
+from online_model.popularity import POPULAR, Increment, newest, of_item
 from streams.core.join import co_listening, keys
 from streams.core.join.catalog import Catalog, CatalogItem
 from streams.core.join.events import Event, Exposure
@@ -160,7 +160,7 @@ class ServingThread:
         for key, row in co_listening_rows:
             parts.setdefault(int.from_bytes(key, "big"), []).append(row)
         for key, row in popularity_rows:
-            item, at = int.from_bytes(key, "big"), self._decay.newest(row)
+            item, at = int.from_bytes(key, "big"), newest(row)
             popularity = self._decay.read(row, at)[_DAY]
             before = sums.get(item)
             if before is not None:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import shutil
 import struct
+import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
+from rocksdict import BlockBasedIndexType, BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 Row = tuple[bytes, bytes]
 Change = tuple[bytes, bytes | None]  # None deletes
@@ -22,7 +24,8 @@ Change = tuple[bytes, bytes | None]  # None deletes
 ITEM_TABLES = ("popularity", "co_listening")
 TABLES = ("users", "pending", "dedupe", *ITEM_TABLES, "meta")  # what a digest covers
 FAMILIES = (*TABLES, "outbox")
-FORMAT = b"2"  # 1: co-listening rows among those of popularity, under longer keys
+# 1: co-listening rows among those of popularity, under longer keys. 2: users without a timer, so that none would ever expire
+FORMAT = b"3"
 
 _OFFSET, _ABOUT, _FORMAT = b"\x00offset", b"\x00about", b"\x00format"  # beside the core's own rows in `meta`
 _NEWEST, _NEXT = b"m", b"n"  # keys of a popularity store's sequence marks: newest folded offset of a source; next offset to read
@@ -62,6 +65,10 @@ class Family:
         """All rows, in the order of their keys."""
         return iter(self._db.items())
 
+    def number(self, name: str) -> int:
+        """A figure that RocksDB keeps of the column family, by its name there."""
+        return self._db.property_int_value(name) or 0
+
     def close(self) -> None:
         """Let go of the column family."""
         self._db.close()
@@ -91,6 +98,12 @@ class Store:
                 else:
                     batch.put(key, value, handle)
         self._db.write(batch, self._write)
+
+    @property
+    def compacting(self) -> bool:
+        """Whether files are being merged, or wait for it."""
+        busy = ("rocksdb.num-running-compactions", "rocksdb.num-running-flushes", "rocksdb.compaction-pending")
+        return any(family.number(name) for family in self.families.values() for name in busy)
 
     def close(self) -> None:
         """Close, so that another process may open it."""
@@ -150,6 +163,11 @@ class PartitionStore:
         """Forget outbox rows that are acknowledged."""
         self._store.write({"outbox": [(key, None) for key in keys]})
 
+    @property
+    def compacting(self) -> bool:
+        """Whether files are being merged, or wait for it: what a busy store does beside the work it is given."""
+        return self._store.compacting
+
     def rows(self) -> dict[str, Iterable[Row]]:
         """Every row of the tables that a digest covers."""
         return {name: self._store.families[name].items() for name in TABLES}
@@ -157,6 +175,35 @@ class PartitionStore:
     def close(self) -> None:
         """Close, so that another process may open it."""
         self._store.close()
+
+
+class TableStore:
+    """One table in a store of its own: where a replay keeps what it does not keep in memory."""
+
+    def __init__(self, path: Path, settings: StoreSettings) -> None:
+        self._store = Store(path, ("rows",), settings)
+        family = self._store.families["rows"]
+        self.get, self.scan, self.items = family.get, family.scan, family.items
+
+    def write(self, rows: Iterable[Change]) -> None:
+        """Set rows; None deletes."""
+        self._store.write({"rows": rows})
+
+    def close(self) -> None:
+        """Close, so that the folder may go."""
+        self._store.close()
+
+
+@contextmanager
+def scratch(settings: StoreSettings) -> Iterator[Callable[[], TableStore]]:
+    """Opens tables in a temporary folder that goes in the end; nothing is made before the first."""
+    with ExitStack() as opened:
+
+        def open_table() -> TableStore:
+            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="segue-"))
+            return opened.enter_context(closing(TableStore(Path(folder) / "rows", settings)))
+
+        yield open_table
 
 
 class PopularityStore:
@@ -261,12 +308,20 @@ def _of_another_format(path: Path, form: str) -> StoreError:
 def _options(settings: StoreSettings, cache: Cache) -> Options:
     table = BlockBasedOptions()
     table.set_block_cache(cache)
+    # Index and filters lie in the cache, which bounds them, in pieces of a block: whole ones, 2 MB a file, would not fit a shard of it,
+    # and each read would fetch one anew (10 to 180 us a key beyond 600,000).
     table.set_bloom_filter(10, False)
-    table.set_cache_index_and_filter_blocks(True)  # so that the cache bounds them too
+    table.set_cache_index_and_filter_blocks(True)
+    table.set_index_type(BlockBasedIndexType.two_level_index_search())
+    table.set_partition_filters(True)
+    table.set_metadata_block_size(4096)
+    table.set_pin_top_level_index_and_filter(True)
+    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
     out = Options(raw_mode=True)
     out.create_if_missing(True)
     out.create_missing_column_families(True)
     out.set_block_based_table_factory(table)
+    out.add_compact_on_deletion_collector_factory(1_000, 500, 0.5)  # files half of deletions go first, so that the disk has the room back
     out.set_write_buffer_size(settings.write_buffer_mb << 20)
     out.set_max_write_buffer_number(3)
     out.set_max_total_wal_size(settings.write_buffer_mb * 6 << 20)

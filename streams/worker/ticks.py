@@ -7,6 +7,7 @@ import time
 import msgspec
 
 from streams.core.join.events import Tick
+from streams.core.join.records import KIND
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.messages import Out
 from streams.watchdog import end
@@ -57,6 +58,6 @@ class Ticks:
 
     async def _write(self, owned: OwnedPartition, quiet_ms: int) -> None:
         tick = msgspec.json.encode(Tick(ts=owned.core.progress.watermark_ms + quiet_ms))
-        await self._delivery.append(Out("events", owned.number, None, tick))
+        await self._delivery.append(Out("events", owned.number, None, tick), [(KIND, b"tick")])
         owned.last_record_at = time.monotonic()  # the next one counts from here, also while this one is on its way
         self.written += 1

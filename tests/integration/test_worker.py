@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
+from kafka import KafkaConsumer, TopicPartition
 
 from online_model.features import Example, Reversal, Tick
 from replay.simulator.open_loop import simulate_log
@@ -24,14 +25,14 @@ from streams.core.join.decode import decode
 from streams.core.join.events import Reason
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition
-from streams.core.join.records import Arrived
+from streams.core.join.records import KIND, Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.state.digest import digest
 from streams.core.state.tables import Tables
 from streams.kafka_io import dead_letters, messages
 from streams.kafka_io.gaps import LogReader
 from streams.kafka_io.offset_guard import OffsetError
-from streams.kafka_io.send import send
+from streams.kafka_io.send import send, send_closing
 from streams.kafka_io.topics import TopicSettings, names
 from streams.learner.process import LearnerProcess
 from streams.worker.ingest import IngestSettings
@@ -253,6 +254,33 @@ def test_after_quiet_a_tick_closes_what_is_open_and_then_all_is_still(topic_sett
     assert isinstance(records[0], Example)
     assert isinstance(records[1], Tick)
     assert isinstance(records[-1], Tick)
+    # another consumer of `events` that waits for silence passes over what carries the header, without a look at the value
+    assert [kind for _, kind in _kinds(topics)] == [None, *[b"tick"] * later]
+
+
+def test_what_opens_and_closes_a_sent_log_says_so_in_a_header(topic_settings: MakeTopics) -> None:
+    topics = topic_settings(1)
+    asyncio.run(send(topics, [(_event(_now()), None)]))
+    asyncio.run(send_closing(topics))
+    kinds = [(json.loads(value).get("kind"), kind) for value, kind in _kinds(topics)]
+    assert kinds == [("log-begin", b"log-begin"), (None, None), ("tick", b"tick"), ("tick", b"tick")]
+
+
+def _kinds(topics: TopicSettings) -> list[tuple[bytes, bytes | None]]:
+    """Value and header of every record of `events`."""
+    at = TopicPartition(names(topics.prefix).events, 0)
+    consumer = KafkaConsumer(bootstrap_servers=topics.bootstrap, enable_auto_commit=False)
+    out: list[tuple[bytes, bytes | None]] = []
+    try:
+        consumer.assign([at])
+        consumer.seek_to_beginning(at)
+        end = consumer.end_offsets([at])[at]
+        while consumer.position(at) < end:
+            for records in consumer.poll(timeout_ms=1000).values():
+                out += [(r.value, dict(r.headers).get(KIND)) for r in records]
+    finally:
+        consumer.close()
+    return out
 
 
 def test_inside_of_a_log_the_worker_writes_no_ticks(topic_settings: MakeTopics, tmp_path: Path) -> None:

@@ -69,3 +69,18 @@ def test_users_have_a_row_in_each_domain_or_one_for_all() -> None:
         made.step(one, T0)
         assert len(np.flatnonzero(made.state.ids.rows.find(made.state.domains.own_rows(user)[0]))) in rows
         assert made.state.ids.rows.find(user)[0] != 0
+
+
+def test_after_a_silent_night_of_twice_the_expiry_a_quarter_of_the_ids_stays_the_most_used_ones() -> None:
+    made = Trainer(ModelSettings())
+    for at in range(8):
+        made.step(batch(64, at, users=400 if at % 2 else 8), T0 + at)  # eight users come back again and again
+    rows = made.state.ids.rows
+    before, often = len(rows), np.arange(1000, 1008, dtype=np.uint64)
+    assert (rows.find(often) != 0).all()
+    made.step(batch(2, 99, users=1), T0 + 28 * DAY)
+    assert len(rows) >= before // 4 > 60
+    assert (rows.find(often) != 0).all()
+    later = len(rows)
+    made.step(batch(2, 99, users=1), T0 + 60 * DAY)
+    assert len(rows) == later  # however long it is silent

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from online_model.rows import Rows
+from online_model.rows import KEPT_SHARE, Rows
 
 EXPIRE, FLOOR = 100, 10
 
@@ -45,6 +45,34 @@ def test_what_was_not_used_for_the_expiry_goes() -> None:
     made.touch(made.find(keys_of(2)), 1)
     assert made.expire(EXPIRE + 1).tolist() == [1]
     assert len(made) == 1
+
+
+def test_after_a_silence_a_quarter_of_the_rows_stays_the_most_used_and_goes_once_others_are_used() -> None:
+    made, keys = Rows(1_000, EXPIRE, FLOOR, KEPT_SHARE), np.arange(1, 401, dtype=np.uint64)
+    made.born(keys, 0)
+    for now in range(1, 5):  # key k is used in k % 5 steps more
+        made.touch(made.find(keys[keys % 5 >= now]), now)
+    often = set(keys[keys % 5 == 4].tolist())  # 80 of 400
+    gone = made.expire(10 * EXPIRE)
+    assert len(gone) == 300 and len(made) == 100
+    assert not often & set(gone.tolist())
+    assert (keys[np.isin(keys, gone)] % 5).max() == 3
+    assert len(made.expire(20 * EXPIRE)) == 0  # however long it lasts
+    made.born(np.arange(1_001, 1_091, dtype=np.uint64), 20 * EXPIRE)
+    gone = made.expire(20 * EXPIRE + 1)
+    assert len(gone) == 90 and len(often - set(gone.tolist())) == 10
+
+
+def test_uses_are_restored_and_a_checkpoint_that_lacks_them_counts_one_each() -> None:
+    made = Rows(8, EXPIRE, FLOOR, 0.5)
+    made.born(keys_of(1, 2, 3, 4), 0)
+    made.touch(made.find(keys_of(3, 4)), 0)
+    for arrays, stay in ((made.arrays(), [3, 4]), ({k: v for k, v in made.arrays().items() if k != "uses"}, [3, 4])):
+        again = Rows(8, EXPIRE, FLOOR, 0.5)
+        again.load(arrays)
+        again.touch(again.find(keys_of(3, 4)), 1)
+        again.expire(10 * EXPIRE)
+        assert [k for k in (1, 2, 3, 4) if again.find(keys_of(k))[0]] == stay
 
 
 def test_a_row_that_was_given_back_is_used_again() -> None:

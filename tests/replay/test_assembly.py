@@ -1,6 +1,7 @@
 """A replay as it is assembled: one pass, and what was asked for is measured beside it."""
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from replay.log_rows import LogError, LogRow
 from replay.options import CoreSettings, ReplayOptions
 from replay.prequential import Numbered
 from streams.core.join.items import Item
+from streams.core.join.settings import PartitionSettings
+from streams.worker.stores import StoreSettings, scratch
 
 CORE = CoreSettings(model=ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4))
 T = 1_704_067_200_000
@@ -57,6 +60,22 @@ def test_what_is_measured_beside_the_model_leaves_the_model_as_it_is(tmp_path: P
     assert plain.histogram[:, :2].sum() == 5 * 40  # five tasks, one of two labels each
     page = assembly.write_report(tmp_path, nexts, [], "log.jsonl")
     assert "What was played next" in page.read_text(encoding="utf-8")
+
+
+def test_ids_that_do_not_fit_in_memory_lie_on_disk_and_the_digest_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the dedupe window are 3 to 6 of this log's ids; every tenth comes twice."""
+    partition = PartitionSettings(allowed_lateness_ms=60_000, dedupe_window_ms=60_000, join_window_ms=60_000)
+    settings, log = msgspec.structs.replace(CORE, partition=partition), [event(n - n % 10 // 9, ts=T + n * 20_000) for n in range(40)]
+    wanted = assembly.replay(Source(lambda: arrivals(*log)), settings, ReplayOptions(), lambda rows, ts: None).result
+    monkeypatch.setattr(prequential, "BATCH", 5)
+    monkeypatch.setattr(assembly, "IDS_IN_MEMORY", 2)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch(StoreSettings()) as open_table:
+        found = assembly.replay(Source(lambda: arrivals(*log)), settings, ReplayOptions(), lambda rows, ts: None, open_table).result
+        assert [path.name for path in tmp_path.iterdir()] != []
+    assert (found.digests, found.rejected) == (wanted.digests, wanted.rejected)
+    assert found.rejected == {"duplicate": 4}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_holdout_log_whose_acts_come_in_rows_of_their_own_is_refused_before_the_pass() -> None:

@@ -18,7 +18,7 @@ class Admission:
 
     def __init__(self, settings: PartitionSettings, dedupe: Table[bytes], progress: Progress) -> None:
         self._settings, self._seen, self._progress = settings, dedupe, progress
-        self._forget = EventTimers(dedupe, b"t", step_ms=10 * MINUTE_MS)
+        self._forget = EventTimers(dedupe, b"t", step_ms=MINUTE_MS)  # of millions, those of one minute in memory
 
     def admit(self, record: Event | Exposure, arrived: Arrived) -> tuple[Reason, str] | None:
         """Why this record must not be used. None: it may, its id is remembered, and event time moves on to it.

@@ -17,6 +17,7 @@ from streams.core.join.events import EARLIEST_TS, Event, Exposure, Reason, Recor
 from streams.core.join.keys import RecordKeys, of_record
 
 ARRIVAL = "segue-arrival"  # header: int64 little-endian ms for each record of the array; empty: each at its own ts
+KIND = "segue-kind"  # header of what says nothing of users, so that other consumers of `events` can pass it over: tick, log-begin
 
 
 class Arrived(msgspec.Struct, frozen=True):

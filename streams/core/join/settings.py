@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from online_model.decay import DAY_MS
 from streams.core.join.events import EARLIEST_TS, EventTime
 from streams.core.join.keys import HOUR_MS
 from streams.core.join.rewards import RewardSettings
@@ -40,6 +41,8 @@ class PartitionSettings(msgspec.Struct, frozen=True, kw_only=True):
     shown_limit: Limit = 100  # of the last shown items kept a user, for the no-repeat window
     domain_limit: Limit = 16  # domains remembered a user
     category_limit: Limit = 64  # categories remembered a user
+    # without an act or a served list for so long, a user is forgotten: three years, since old likes still tell something
+    user_expire_d: Annotated[float, Meta(gt=0)] = 1_095.0
     reward: RewardSettings = RewardSettings()
 
     def __post_init__(self) -> None:
@@ -50,5 +53,15 @@ class PartitionSettings(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.join_retention_ms < self.join_window_ms:
             raise ValueError(f"join_retention_ms ({self.join_retention_ms:,}) must be at least join_window_ms ({self.join_window_ms:,})")
+        if self.user_expire_ms < self.join_retention_ms:
+            raise ValueError(
+                f"user_expire_d ({self.user_expire_d:,}) must be at least join_retention_ms ({self.join_retention_ms:,}): "
+                "else an act would find its exposure, and not its user"
+            )
         if not 0 < self.partial_play_ratio <= self.full_play_ratio:
             raise ValueError(f"0 < partial_play_ratio ({self.partial_play_ratio}) <= full_play_ratio ({self.full_play_ratio}) must hold")
+
+    @property
+    def user_expire_ms(self) -> int:
+        """`user_expire_d` in whole milliseconds."""
+        return int(self.user_expire_d * DAY_MS)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import msgspec
 
+from online_model import history, popularity
 from online_model.features import FIELDS, Features
 
 PROGRESS = b"progress"  # key of the one row of `meta`
@@ -23,6 +24,13 @@ class UserState(msgspec.Struct, array_like=True):
     def liked(self) -> list[bytes]:
         """What the user liked, packed, of each domain, in the order of `histories`."""
         return [positive for positive, _ in self.histories.values()]
+
+    @property
+    def last_ms(self) -> int:
+        """Event time of the newest act or exposure; -1 where none has left a trace."""
+        times = [history.newest(rows)[1] for both in self.histories.values() for rows in both if rows]
+        times += [int.from_bytes(self.exposed[-8:], "little")] if self.exposed else []  # served, seen or not
+        return max([*times, popularity.newest(self.counts)] if self.counts else times, default=-1)
 
 
 class PendingFeedback(msgspec.Struct, array_like=True):

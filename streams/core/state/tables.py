@@ -1,14 +1,14 @@
 """Tables: rows as objects by key, resident (replay) or a working set over a store (live).
 
 Live, rows are read on demand, and the changed ones leave as bytes in one batch. Which of the two makes no difference to what
-happens to an event, so there is one core for both.
+happens to an event, so there is one core for both. A resident table may overflow: beyond a bound it goes on over a store.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from itertools import islice
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -29,19 +29,46 @@ class Source(Protocol):
         """Keys from `first` up to `end`, without it."""
 
 
+class RowStore(Source, Protocol):
+    """A source that a table writes its own rows to."""
+
+    def write(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Set rows; None deletes."""
+
+    def items(self) -> Iterable[Row]:
+        """All rows, in the order of their keys."""
+
+
+class Overflow(NamedTuple):
+    """Where a resident table goes on when it has more rows than this."""
+
+    rows: int
+    open: Callable[[], RowStore]
+
+
 class Table(Generic[T]):
     """Rows of one kind by key. Objects may be changed in place, then `put` again.
 
-    Without a `source` everything stays resident (replay).
+    Without a `source` everything stays resident (replay), up to `overflow`.
     """
 
-    __slots__ = ("_changed", "_decode", "_encode", "_keep", "_rows", "source")
+    __slots__ = ("_changed", "_decode", "_encode", "_keep", "_overflow", "_rows", "_store", "source")
 
-    def __init__(self, decode: Callable[[bytes], T], encode: Callable[[T], bytes], source: Source | None = None, keep: int = 50_000):
+    def __init__(
+        self, decode: Callable[[bytes], T], encode: Callable[[T], bytes], source: Source | None = None, keep: int = 50_000,
+        overflow: Overflow | None = None,
+    ) -> None:  # fmt: skip
         self._decode, self._encode, self._keep = decode, encode, keep
         self._rows: dict[bytes, T | None] = {}
         self._changed: dict[bytes, None] = {}
+        self._overflow = overflow
+        self._store: RowStore | None = None
         self.source = source
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether the rows lie in a store that the table opened: then `rows` come in the order of their keys."""
+        return self._store is not None
 
     def get(self, key: bytes) -> T | None:
         """The row of a key, which is resident from then on; None where there is none."""
@@ -90,7 +117,12 @@ class Table(Generic[T]):
         return [(k, None if row is None else self._encode(row)) for k, row in rows]
 
     def settle(self) -> None:
-        """The changes are durable; drop resident rows that can be read again: deleted ones and marks, then the oldest."""
+        """The changes are durable; drop resident rows that can be read again: deleted ones and marks, then the oldest.
+
+        A table that may overflow writes its changes itself, once it has.
+        """
+        if self._overflow is not None:
+            self._write_overflow(self._overflow)
         if self.source is not None:
             for key in self._changed:
                 if not self._rows[key]:
@@ -102,9 +134,20 @@ class Table(Generic[T]):
 
     def rows(self) -> Iterator[Row]:
         """Every resident row as bytes: in replay, all there are."""
+        if self._store is not None:
+            self.settle()
+            yield from self._store.items()
+            return
         for key, row in self._rows.items():
             if row is not None:
                 yield key, self._encode(row)
+
+    def _write_overflow(self, overflow: Overflow) -> None:
+        if self._store is None and len(self._rows) > overflow.rows:
+            self.source = self._store = overflow.open()
+            self._changed = dict.fromkeys(self._rows)
+        if self._store is not None:
+            self._store.write(self.writes())
 
 
 def _pending(source: Source | None) -> Table[PendingSlate | bytes]:
@@ -137,12 +180,12 @@ class Tables:
     meta: Table[Progress]
 
     @classmethod
-    def over(cls, source: Callable[[str], Source | None] = lambda name: None) -> Tables:
-        """`source(name)` gives the column family of a table; None keeps it resident."""
+    def over(cls, source: Callable[[str], Source | None] = lambda name: None, ids: Overflow | None = None) -> Tables:
+        """`source(name)` gives the column family of a table; None keeps it resident. `ids`: where those that were seen overflow to."""
         return cls(
             users=Table(msgspec.msgpack.Decoder(UserState).decode, msgspec.msgpack.Encoder().encode, source("users")),
             pending=_pending(source("pending")),
-            dedupe=Table(bytes, bytes, source("dedupe")),
+            dedupe=Table(bytes, bytes, source("dedupe"), overflow=ids),
             popularity=Table(bytes, bytes, source("popularity")),
             co_listening=Table(bytes, bytes, source("co_listening")),
             meta=Table(msgspec.msgpack.Decoder(Progress).decode, msgspec.msgpack.Encoder().encode, source("meta")),

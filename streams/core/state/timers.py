@@ -25,6 +25,7 @@ class EventTimers:
 
     def add(self, due_ms: int, key: bytes) -> None:
         """Let a key come due at a moment of event time; it may have several."""
+        self._follow_table()
         mark = self._prefix + _DUE.pack(due_ms) + key
         if due_ms <= self._horizon_ms:
             heapq.heappush(self._heap, mark)
@@ -33,6 +34,7 @@ class EventTimers:
 
     def due(self, until_ms: int) -> Iterator[bytes]:
         """Take the keys due at or before `until_ms`, in order of time, then key; equal marks count once."""
+        self._follow_table()
         if until_ms > self._horizon_ms:
             self._read(self._horizon_ms, until_ms + self._step_ms)
             self._horizon_ms = until_ms + self._step_ms
@@ -40,8 +42,17 @@ class EventTimers:
 
     def all(self) -> Iterator[bytes]:
         """Take every key, in the same order."""
+        self._follow_table()
         self._read(self._horizon_ms, FOREVER)
         return self._take(FOREVER)
+
+    def _follow_table(self) -> None:
+        """Once the table has overflowed to a store, what was in memory are rows of it."""
+        if self._horizon_ms == FOREVER and self._table.source is not None:
+            for mark in self._heap:
+                self._table.put(mark, b"")
+            self._heap.clear()
+            self._horizon_ms = -1
 
     def _take(self, until_ms: int) -> Iterator[bytes]:
         end, last = self._prefix + _DUE.pack(until_ms + 1), b""

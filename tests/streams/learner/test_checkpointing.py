@@ -17,6 +17,7 @@ from online_model.features import Tick
 from streams.core.join.rewards import RewardSettings
 from streams.core.serving.recommend import Preset
 from streams.kafka_io.messages import Out
+from streams.learner.checkpointing import _forget_redefined
 from streams.watchdog import Watchdog
 from tests.streams.core.learning.test_learn import T0, reward
 from tests.streams.learner.test_loop import Slow, config, loop, save, turn
@@ -94,3 +95,15 @@ def test_an_event_is_acknowledged_once_its_checkpoint_is_on_disk(tmp_path: Path)
     assert acked == [checkpoint.name_of(1, 8)]
     again = made.checkpoints.load()
     assert (again.base, again.offset, again.learner.digest()) == (acked[0], 7, learner.digest())
+
+
+def test_a_retired_strategy_whose_preset_is_another_one_now_is_forgotten_and_no_other() -> None:
+    presets = {name: {"gamma_item": 0.5} for name in ("same", "redefined", "gone")}
+    learned: dict[str, Any] = {"list": {"retired": {"same": 3, "redefined": 3, "gone": 3, "popular": 3}}}
+    newest: Any = SimpleNamespace(
+        meta={"posteriors": {"choosing": {"learned": learned}}},
+        conditions=SimpleNamespace(settings={"recommend": {"presets": presets}}),
+    )
+    _forget_redefined(newest, {"same": {"gamma_item": 0.5}, "redefined": {"gamma_item": 0.7}})
+    kept = [name for name, rounds in learned["list"]["retired"].items() if rounds < BanditSettings().retired_rounds]
+    assert kept == ["same", "popular"]

@@ -45,8 +45,8 @@ def test_a_tick_is_due_where_something_is_open_and_all_was_read(changed: dict[st
 def test_a_ticks_time_is_the_watermark_and_the_quiet_behind_it() -> None:
     sent: list[Any] = []
 
-    async def append(row: Any) -> int:
-        sent.append(row)
+    async def append(row: Any, headers: Any) -> int:
+        sent.extend([row, headers])
         return 0
 
     made, partition = ticks(SimpleNamespace(append=append)), owned()
@@ -54,6 +54,7 @@ def test_a_ticks_time_is_the_watermark_and_the_quiet_behind_it() -> None:
     tick = json.loads(sent[0].value)
     assert (sent[0].topic, sent[0].partition, tick["kind"], tick["ts"], made.written) == ("events", 2, "tick", 5_250, 1)
     assert partition.last_record_at > 0
+    assert sent[1] == [("segue-kind", b"tick")]
 
 
 def test_ticks_before_they_could_be_due_are_refused() -> None:

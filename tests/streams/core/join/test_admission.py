@@ -4,12 +4,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.join.admission import Admission
+from streams.core.join.admission import SEEN, Admission
 from streams.core.join.events import Action, Event, Exposure, Reason
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.state.rows import Progress
-from streams.core.state.tables import Tables
+from streams.core.state.tables import Overflow, Tables
+from tests.streams.core.state.test_tables import Opened
 
 NOW = 1_700_000_000_000
 MINUTE, HOUR = 60_000, 3_600_000
@@ -18,8 +19,8 @@ MINUTE, HOUR = 60_000, 3_600_000
 class Case:
     """Admission as a partition uses it."""
 
-    def __init__(self, **changed: int) -> None:
-        self.tables, self.progress = Tables.over(), Progress()
+    def __init__(self, tables: Tables | None = None, **changed: int) -> None:
+        self.tables, self.progress = tables or Tables.over(), Progress()
         self._admission = Admission(PartitionSettings(**changed), self.tables.dedupe, self.progress)
 
     def verdict(self, ts: int, name: str, arrival_ms: int | None = None, *, given: str | None = None) -> Reason | None:
@@ -100,3 +101,18 @@ def test_no_id_is_admitted_twice_within_the_window_and_memory_holds_no_others(st
         if not repeated:
             now = admitted[name] = ts
         assert len(list(case.tables.dedupe.rows())) == sum(now - ts <= 20 * MINUTE for ts in admitted.values())
+
+
+@given(st.lists(st.tuples(st.integers(0, 10) | st.just(7), st.integers(0, 9)), min_size=1, max_size=40), st.integers(0, 4))
+def test_ids_beyond_a_bound_lie_in_a_store_and_nothing_else_changes(steps: list[tuple[int, int]], most: int) -> None:
+    opened = Opened()
+    window = {"allowed_lateness_ms": 20 * MINUTE, "dedupe_window_ms": 20 * MINUTE}
+    memory, disk, now = Case(**window), Case(Tables.over(ids=Overflow(most, lambda: opened)), **window), NOW
+    for wait, name in steps:
+        now += wait * MINUTE
+        assert memory.verdict(now, str(name)) == disk.verdict(now, str(name))
+        for case in (memory, disk):
+            case.tables.dedupe.settle()
+    rows = list(disk.tables.dedupe.rows())
+    assert sorted(r for r in rows if r[0][:1] == SEEN) == sorted(memory.tables.dedupe.rows())
+    assert rows == sorted(rows) or not disk.tables.dedupe.overflowed

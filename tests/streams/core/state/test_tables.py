@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.state.tables import Table
+from streams.core.state.tables import Overflow, Table
 from tests.streams.core.join.test_partition import Stored
 
 keys_ = st.sampled_from([b"a", b"b", b"c"])
@@ -72,3 +72,41 @@ def test_peek_sees_what_get_sees_and_makes_nothing_resident() -> None:
         assert {key: table.peek(key) for key in wanted} == wanted
     assert store.read == 4  # twice the two that are not resident: neither became so
     assert {key: table.get(key) for key in wanted} == wanted
+
+
+class Opened(Rows):
+    """A store that a table overflows to."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def write(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+        for key, raw in rows:
+            self.rows.pop(key, None) if raw is None else self.rows.update({key: raw})
+
+    def items(self) -> Iterable[tuple[bytes, bytes]]:
+        return sorted(self.rows.items())
+
+
+@given(steps, st.integers(0, 2))
+def test_a_table_that_overflows_answers_as_one_that_stays_in_memory(steps: list[tuple[str, bytes, bytes]], most: int) -> None:
+    opened: list[Opened] = []
+
+    def open_store() -> Opened:
+        opened.append(Opened())
+        return opened[-1]
+
+    tables = [Table(_same, _same, overflow=Overflow(most, open_store)), Table(_same, _same)]
+    for what, key, row in steps:
+        for table in tables:
+            match what:
+                case "put":
+                    table.put(key, row)
+                case "delete":
+                    table.delete(key)
+                case "settle":
+                    table.settle()
+        assert tables[0].get(key) == tables[1].get(key)
+    assert sorted(tables[0].rows()) == sorted(tables[1].rows())
+    assert tables[0].overflowed == bool(opened)
+    assert len(opened) <= 1

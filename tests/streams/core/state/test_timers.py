@@ -6,9 +6,10 @@ import heapq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.state.tables import Table
+from streams.core.state.tables import Overflow, Table
 from streams.core.state.timers import EventTimers
 from tests.streams.core.join.test_partition import Stored
+from tests.streams.core.state.test_tables import Opened
 
 keys_ = st.sampled_from([b"a", b"b", b"c"])
 
@@ -27,7 +28,7 @@ def test_marks_that_come_due_far_ahead_are_not_in_memory() -> None:
     assert len(marks._heap) == 10
 
 
-kinds = st.sampled_from(["resident", "stored", "restarted"])
+kinds = st.sampled_from(["resident", "stored", "restarted", "overflowed"])
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), keys_), max_size=30), st.integers(1, 20), kinds)
@@ -35,7 +36,10 @@ def test_marks_come_due_once_in_order_of_time_also_over_a_store_and_a_restart(
     added: list[tuple[int, bytes]], step_ms: int, kind: str
 ) -> None:
     store = Stored()
-    table = Table(_same, _same, None if kind == "resident" else store)
+    opened = Opened()
+    table = Table(_same, _same, None if kind in ("resident", "overflowed") else store, overflow=Overflow(1, lambda: opened))
+    if kind == "overflowed":
+        table.put(b"row", b"1")
     marks, heap, now = EventTimers(table, b"o", step_ms), list[tuple[int, bytes]](), 0
     for due_ms, key in added:
         now += 2
@@ -46,6 +50,9 @@ def test_marks_come_due_once_in_order_of_time_also_over_a_store_and_a_restart(
                 store.rows.pop(changed, None) if raw is None else store.rows.update({changed: raw})
             table = Table(_same, _same, store)
             marks = EventTimers(table, b"o", step_ms)
+        if kind == "overflowed":
+            table.put(b"row %d" % now, b"1")
+            table.settle()
         wanted = []
         while heap and heap[0][0] <= now:
             one = heapq.heappop(heap)
