@@ -164,7 +164,8 @@ def learner(loaded: Loaded) -> None:
     from streams.status import LearnerReporter
 
     s = loaded.settings
-    run_learner(settings.learner(s), [Exporter(s.exporter), LearnerReporter(s.status)])
+    up = lambda process: process.announce(lambda line: click.echo(line, err=True))  # noqa: E731 - a service
+    run_learner(settings.learner(s), [up, Exporter(s.exporter), LearnerReporter(s.status)])
 
 
 @verb("segue broker -- sh -c 'segue topics --create && segue metrics --seconds 1'")

@@ -18,7 +18,7 @@ from streams.core.join.settings import PartitionSettings
 from streams.core.state.tables import ItemTables, Tables
 from streams.kafka_io.offset_guard import OffsetGuard
 from streams.kafka_io.topics import TopicSettings, names
-from streams.worker.stores import PartitionStore, StoreError, StoreSettings, partition_path
+from streams.worker.stores import PartitionStore, StoreSettings, StoreUnfit, partition_path
 
 RECORD_OVERHEAD_BYTES = 1_000  # of a buffered Faust event beside its value
 FIXED = ("topic", "partition", "partitions", "events_partitioner")  # rows are meaningless under others
@@ -85,20 +85,20 @@ class PartitionOpener:
     def store(self, number: int, wait_s: float) -> PartitionStore:
         """Open the store. `wait_s`: how long another process may still hold it.
 
-        Raises StoreError where it was made under another topic or partitioning; other settings that differ are warned of.
+        Raises StoreUnfit where it was made under another topic or partitioning; other settings that differ are warned of.
         """
         about: dict[str, object] = {
             "topic": self.topic, "partition": number, "partitions": self.topics.partitions,
             "events_partitioner": self.topics.events_partitioner, **msgspec.to_builtins(self.partition),
         }  # fmt: skip
         store = PartitionStore(partition_path(self.stores, self.topic, number), self.stores, about, wait_s)
-        changed = store.differences()
-        fixed = [line for line in changed if line.split(":")[0] in FIXED]
+        changed = store.differences(msgspec.to_builtins(PartitionSettings()))
+        fixed = [changed.pop(name) for name in FIXED if name in changed]
         if fixed:
             store.close()
-            raise StoreError(f"{store.path} was made with other settings ({'; '.join(fixed)}): set them back, or replay into a new prefix")
-        for line in changed:
-            log.warning("partition %d: the state was begun with another setting: %s", number, line)
+            raise StoreUnfit(f"{store.path} was made with other settings ({'; '.join(fixed)}): set them back, or replay into a new prefix")
+        for line in changed.values():
+            log.warning("partition %d: the state was begun with another setting: partition.%s", number, line)
         return store
 
     def core(self, number: int, store: PartitionStore) -> Partition:

@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from streams.core.join.catalog import Catalog
+from streams.core.join.rewards import RewardSettings
 from streams.core.join.settings import PartitionSettings
 from streams.kafka_io.topics import TopicSettings
 from streams.worker.owned import RECORD_OVERHEAD_BYTES, OwnedPartition, PartitionOpener
-from streams.worker.stores import StoreError, StoreSettings
+from streams.worker.stores import StoreSettings, StoreUnfit
 
 
 def opener(folder: Path, partitions: int = 1, **changed: Any) -> PartitionOpener:
@@ -27,12 +28,26 @@ def test_a_store_of_another_partitioning_is_refused_and_another_setting_is_warne
     store = opener(tmp_path).store(0, 0.0)
     store.commit({}, [], 3)
     store.close()
-    with pytest.raises(StoreError, match=r"made with other settings \(partitions: 1 -> 2\)"):
+    with pytest.raises(StoreUnfit, match=r"made with other settings \(partitions: 1 -> 2\)"):
         opener(tmp_path, partitions=2).store(0, 0.0)
     with caplog.at_level(logging.WARNING):
-        store = opener(tmp_path, join_window_ms=5_000).store(0, 0.0)
-    assert (store.stored, "join_window_ms" in caplog.text) == (3, True)
+        store = opener(tmp_path, join_window_ms=5_000, reward=RewardSettings(collect=3.0)).store(0, 0.0)
+    said = "partition 0: the state was begun with another setting: partition."
+    assert caplog.messages == [said + "join_window_ms: 600000 -> 5000", said + "reward.collect: 2.0 -> 3.0"]
+    assert store.stored == 3
     store.close()
+
+
+def test_a_store_that_is_older_than_a_setting_had_its_default(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = opener(tmp_path).store(0, 0.0)
+    del store._about["join_window_ms"], store._about["reward"]
+    store.commit({}, [], 3)
+    store.close()
+    with caplog.at_level(logging.WARNING):
+        opener(tmp_path).store(0, 0.0).close()
+        assert caplog.messages == []
+        opener(tmp_path, join_window_ms=5_000).store(0, 0.0).close()
+    assert [text.rpartition("partition.")[2] for text in caplog.messages] == ["join_window_ms: 600000 -> 5000"]
 
 
 def test_the_buffer_gives_records_in_order_and_knows_its_size() -> None:
