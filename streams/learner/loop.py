@@ -56,6 +56,7 @@ class LearningLoop:
         self.config = config
         self.learner: Learner | None = None  # None: a standby
         self.applied = -1  # offset in `examples`
+        self._log_end = 0  # of `examples`, as far as it was heard of
         self.base = ""  # checkpoint that the learner goes on from; "" for a new one
         self.base_version = 0  # its version
         self.turns = 0
@@ -132,6 +133,11 @@ class LearningLoop:
             self._unacked.clear()
             self._queue.clear()
 
+    def lag(self, highwater: int | None) -> int:
+        """Records of `examples` that are not learned. `highwater`: what the consumer has heard; None before its first fetch."""
+        self._log_end = max(self._log_end, highwater or 0)
+        return max(self._log_end - self.applied - 1, 0)
+
     async def between_turns(self, read: Callable[[Learner], T]) -> T | None:
         """What `read` returns of the learner, which does not learn meanwhile; None of a standby."""
         async with self._lock:
@@ -152,6 +158,7 @@ class LearningLoop:
         if base != self.checkpoints.newest():  # a standby's: another learner has gone on since
             learner, base, applied = await self._in_thread(self.checkpoints.load)
         self.applied = await self.guard.resume(applied, self.checkpoints.root, new=not base and not committed) - 1
+        _, self._log_end = await self._log.bounds(self.guard.topic, PARTITION)
         await self.claim.claim(base, learner.version)
         self.publisher.begin_epoch(self.epoch, learner)
         self.learner, self.base, self.base_version = learner, base, learner.version

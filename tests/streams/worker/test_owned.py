@@ -50,6 +50,23 @@ def test_a_store_that_is_older_than_a_setting_had_its_default(tmp_path: Path, ca
     assert [text.rpartition("partition.")[2] for text in caplog.messages] == ["join_window_ms: 600000 -> 5000"]
 
 
+def test_a_state_is_catching_up_until_it_is_within_the_stated_lag_and_again_only_far_beyond_it() -> None:
+    """So a flush under way does not make the flag of a busy partition flicker."""
+    owned = OwnedPartition(0, None, SimpleNamespace(stored=9), None, None, 510)  # type: ignore[arg-type]
+    assert owned.catching_up
+    assert [owned.look(lag, 100) for lag in (500, 101, 100, 101, 999, 1_000, 1_001, 101, 100)] == [
+        True, True, False, False, False, False, True, True, False
+    ]  # fmt: skip
+
+
+def test_lag_is_known_before_the_first_fetch_and_never_from_an_older_end_of_the_log() -> None:
+    store = SimpleNamespace(stored=9)
+    owned = OwnedPartition(0, None, store, None, None, 510)  # type: ignore[arg-type]
+    assert [owned.lag(highwater) for highwater in (None, 0, 520, 515, None)] == [500, 500, 510, 510, 510]
+    store.stored = 519
+    assert owned.lag(520) == 0
+
+
 def test_the_buffer_gives_records_in_order_and_knows_its_size() -> None:
     owned = OwnedPartition(0, None, None, None, None)  # type: ignore[arg-type]
     for value in (b"abc", None, b"de"):
