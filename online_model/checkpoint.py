@@ -201,18 +201,28 @@ def load_newest(root: Path) -> Checkpoint | None:
     return None
 
 
-def differences(saved: Conditions, now: Conditions, fixed: Collection[str] = ()) -> list[str]:
+def changes(before: Any, after: Any, defaults: Any = None) -> dict[str, str]:
+    """What differs between two trees (structs, mappings), a line each by its name. What `before` lacks was as in `defaults`.
+
+    >>> changes({"deep": {"layers": (32, 32), "rate": 0.1}}, {"deep": {"layers": [32, 32], "rate": 0.2, "new": 1}}, {"deep": {"new": 1}})
+    {'deep.rate': 'deep.rate: 0.1 -> 0.2'}
+    """
+    was, now, default = (_flat(msgspec.msgpack.decode(_encode(tree or {}))) for tree in (before, after, defaults))
+    was, absent = default | was, "(not set)"  # all as read back: no tuples
+    return {
+        name: f"{name}: {was.get(name, absent)} -> {now.get(name, absent)}"
+        for name in sorted(was.keys() | now.keys())
+        if was.get(name, absent) != now.get(name, absent)
+    }
+
+
+def differences(saved: Conditions, now: Conditions, fixed: Collection[str] = (), defaults: Mapping[str, Any] | None = None) -> list[str]:
     """What changed since the checkpoint, a line each: `threads: 1 -> 2`, `settings.model.row_rate: 0.05 -> 0.1`.
 
-    Raises `Incompatible` if a name in `fixed`, or one below it (`settings.model`), is among them.
+    `defaults`: of settings, for those that the checkpoint lacks since it is older than they are.
+    Raises `Incompatible` if a name in `fixed`, or one below it (`settings.model`), is among the changes.
     """
-    before, after = (_flat(msgspec.msgpack.decode(_encode(conditions))) for conditions in (saved, now))  # both as read back: no tuples
-    absent = "(not set)"
-    changed = {
-        name: f"{name}: {before.get(name, absent)} -> {after.get(name, absent)}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name, absent) != after.get(name, absent)
-    }
+    changed = changes(saved, now, {"settings": defaults or {}})
     wrong = [line for name, line in changed.items() if any(name == f or name.startswith(f + ".") for f in fixed)]
     if wrong:
         raise Incompatible("the checkpoint was made with other settings, set them back or start anew: " + "; ".join(wrong))

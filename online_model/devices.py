@@ -11,10 +11,15 @@ _KEPT_BYTES = 1 << 28  # free memory at the heap's end that stays, and an alloca
 
 
 def chosen(device: str) -> str:
-    """`auto`: cuda where there is one, else cpu; any other name stays."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """`auto`: cuda where there is one, else cpu; any other name stays. Raises ValueError where torch can't compute there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        text = str(error).split("\n")[0]
+        raise ValueError(f"torch can't compute on the device {device!r} ({text}); use auto, cpu, or cuda where there is one") from None
+    return device
 
 
 def use_threads(n: int) -> None:

@@ -95,9 +95,9 @@ def recorded(settings: ModelSettings) -> dict[str, Any]:
 def differences(settings: ModelSettings, saved: Mapping[str, Any]) -> list[str]:
     """What differs between `recorded(settings)` and a saved record of it, a line each; a setting that it lacks had its default.
 
-    >>> differences(ModelSettings(), recorded(ModelSettings()) | {"row_rate": 0.5, "logit_clip": 10.0})
-    ['row_rate: 0.5 -> 0.05', 'logit_clip: 10.0 -> 15.0']
+    >>> differences(ModelSettings(), recorded(ModelSettings()) | {"row_rate": 0.5, "logit_clip": 10.0, "width": 3})
+    ['row_rate: 0.5 -> 0.05', 'logit_clip: 10.0 -> 15.0', 'width: 3 -> (no setting)']
     """
-    before = recorded(msgspec.convert({k: v for k, v in saved.items() if k not in FIXED}, ModelSettings))
-    before |= {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items() if k in FIXED}
-    return [f"{name}: {before[name]} -> {value}" for name, value in recorded(settings).items() if before[name] != value]
+    kept = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
+    before, now = recorded(ModelSettings()) | kept, recorded(settings)
+    return [f"{name}: {was} -> {now.get(name, '(no setting)')}" for name, was in before.items() if name not in now or was != now[name]]

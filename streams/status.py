@@ -42,6 +42,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     stored: int  # offset of the last record in the state; -1: none
     lag: int  # records that are in the log and not in the state
+    catching_up: bool = False  # it is large: slates are flagged
     watermark_ms: int
     open_lists: int  # whose join window has not closed
 
@@ -168,13 +169,13 @@ class WorkerReporter:
             await worker.delivery.append(Out("metrics", 0, b"worker", msgspec.json.encode(self._status(worker))))
 
     def _status(self, worker: Worker) -> WorkerStatus:
-        partitions, counted = {}, Counter[str]()
+        partitions, counted, behind = {}, Counter[str](), worker.ingest.catching_up()
         for number, owned in sorted(worker.ingest.owned.items()):
-            progress, stored = owned.core.progress, owned.store.stored
-            end = worker.app.consumer.highwater(owned.tp)
+            progress = owned.core.progress
             partitions[number] = PartitionStatus(
-                stored=stored, lag=max((end or 0) - stored - 1, 0), watermark_ms=progress.watermark_ms, open_lists=progress.open_lists
-            )
+                stored=owned.store.stored, lag=worker.ingest.lag(owned), catching_up=number in behind, watermark_ms=progress.watermark_ms,
+                open_lists=progress.open_lists,
+            )  # fmt: skip
             counted.update(progress.counted)
         model, freshness = self._model, list[int]()
         if model is not None:
@@ -201,11 +202,10 @@ class LearnerReporter:
             learner = process.loop.learner
             if learner is None or figures is None:
                 continue  # a standby
-            end = process.app.consumer.highwater(at)
             loop = process.loop
             status = LearnerStatus(
                 at_ms=now_ms(), slot=process.config.faust.slot, epoch=loop.epoch, version=learner.version, offset=loop.applied,
-                lag=max((end or 0) - loop.applied - 1, 0), acts=loop.publisher.acts, counted=dict(learner.counted), fading=figures[0],
-                surfaces=figures[1],
+                lag=loop.lag(process.app.consumer.highwater(at)), acts=loop.publisher.acts, counted=dict(learner.counted),
+                fading=figures[0], surfaces=figures[1],
             )  # fmt: skip
             await process.delivery.append(Out("metrics", 0, b"learner", msgspec.json.encode(status)))

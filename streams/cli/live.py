@@ -75,15 +75,22 @@ def broker(command: tuple[str, ...], folder: Path, port: int) -> None:
 @at_a_broker
 @as_json
 def send(log: Log, loaded: Loaded, as_json: bool) -> None:
-    """Send a log (and its catalog) into `events`: the same bytes that `segue replay` would read."""
+    """Send a log (and its catalog) into `events`: the same bytes that `segue replay` would read.
+
+    Nothing is sent of a log that the partitions would reject as late. Where a worker runs, the command waits until it has taken in
+    what was sent, and reports what became of the rows.
+    """
     import asyncio
 
-    from streams.kafka_io.send import send as send_log
+    from streams.send_report import outcome, send_log
 
+    s = loaded.settings
     with progress("rows") as update:
-        rows = ((row.raw, row.arrival_ms) for row in log.rows(loaded.settings.events.earliest_ts))
-        sent = asyncio.run(send_log(loaded.settings.topics, rows, log.items(), log.name, lambda n: update(n, -1)))
-    show(sent, [f"{sent.rows:,} rows and {sent.items:,} items in {sent.records:,} Kafka records ({sent.bytes:,} bytes)"], as_json)
+        rows = lambda: ((row.raw, row.arrival_ms) for row in log.rows(s.events.earliest_ts))  # noqa: E731
+        sent = asyncio.run(send_log(s.topics, s.partition, rows, log.items(), log.name, lambda n: update(n, -1)))
+    with progress("Kafka records wait for the workers") as update:
+        report = asyncio.run(outcome(s.topics, sent, lambda n: update(n, -1)))
+    show(report, report.lines(), as_json)
 
 
 class RunOptions(NamedTuple):
@@ -164,7 +171,8 @@ def learner(loaded: Loaded) -> None:
     from streams.status import LearnerReporter
 
     s = loaded.settings
-    run_learner(settings.learner(s), [Exporter(s.exporter), LearnerReporter(s.status)])
+    up = lambda process: process.announce(lambda line: click.echo(line, err=True))  # noqa: E731 - a service
+    run_learner(settings.learner(s), [up, Exporter(s.exporter), LearnerReporter(s.status)])
 
 
 @verb("segue broker -- sh -c 'segue topics --create && segue metrics --seconds 1'")

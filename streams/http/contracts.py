@@ -35,6 +35,7 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     waiting_for: list[str]
     catalog_items: int
     partitions: list[int]  # of `events`, owned by this worker: whose users it answers for
+    catching_up: dict[int, int]  # of these, those whose state is far behind the log, with the records to go: answers say so by a flag
     model_version: int | None
 
 
@@ -64,6 +65,7 @@ OPERATIONS = (
         (SlateRequest,), False,
         {"user_id": "ada", "k": 3, "domain": "song", "weights": {"skip": -1.0}, "gamma_item": 0.5},
         "`flags` say what to know of a list: `cold` (no model has learned yet, popularity orders), `guest`, `short` (fewer than k), "
+        "`catching_up` (after a restart the user's state still lacks much of the log: what it lacks may come again), "
         "`stale` (the learner was not heard of lately), `unlogged` (Kafka did not answer in time: its exposure may be lost). "
         "With `strategy` `auto` one of `recommend.chosen` is drawn, by what each has earned.",
     ),

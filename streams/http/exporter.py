@@ -32,7 +32,6 @@ from streams.http.contracts import PATHS
 from streams.http.entrance import Entrance, Refusal
 from streams.http.server import CantListen, address, bind, serve
 from streams.http.settings import ExporterSettings
-from streams.kafka_io.topics import names
 
 if TYPE_CHECKING:
     from streams.core.learning.learn import Learner
@@ -133,14 +132,16 @@ def _of_worker(worker: Worker, model: Replica) -> Iterator[Metric]:
     counted = {(at, what): n for (at,), p in progress.items() for what, n in sorted(p.counted.items())}
     rejected = {(at, what.removeprefix(REJECTED)): counted.pop((at, what)) for at, what in list(counted) if what.startswith(REJECTED)}
     log = {(at, what): n for at, owned in by_partition.items() for what, n in sorted(owned.counted.items())}
-    highwater = worker.app.consumer.highwater
-    lag = {(at,): max((highwater(owned.tp) or 0) - owned.store.stored - 1, 0) for at, owned in by_partition.items()}
+    lag = {(at,): worker.ingest.lag(owned) for at, owned in by_partition.items()}
+    behind = worker.ingest.catching_up()
+    catching_up = {(at,): owned.number in behind for at, owned in by_partition.items()}
     watermarks = {at: p.watermark_ms / 1000 for at, p in progress.items()}
     open_lists = {at: p.open_lists for at, p in progress.items()}
     yield _by(Counters, "segue_records", "records of events taken in, by what became of them", ["partition", "what"], counted)
     yield _by(Counters, "segue_rejected", "records of events that were not used", ["partition", "reason"], rejected)
     yield _by(Counters, "segue_log", "what was odd in the log itself", ["partition", "what"], log)
     yield _by(Gauges, "segue_lag_records", "records in the log and not in the state", ["partition"], lag)
+    yield _by(Gauges, "segue_catching_up", "1 while the state is far behind the log", ["partition"], catching_up)
     yield _by(Gauges, "segue_watermark_seconds", "event time of a partition", ["partition"], watermarks)
     yield _by(Gauges, "segue_open_lists", "lists whose join window has not closed", ["partition"], open_lists)
     yield Counters("segue_flushes", "flushes of state", worker.ingest.flushes)
@@ -161,14 +162,14 @@ def _of_learner(process: LearnerProcess) -> Iterator[Metric]:
     loop = process.loop
     learner = loop.learner
     learned = {(what,): n for what, n in sorted(learner.counted.items())} if learner is not None else {}
-    end = process.app.consumer.highwater(TP(names(process.config.topics.prefix).examples, 0)) if learner is not None else 0
+    lag = loop.lag(process.app.consumer.highwater(TP(loop.guard.topic, loop.guard.partition))) if learner is not None else 0
     log = {(str(loop.guard.partition), what): n for what, n in sorted(loop.guard.counted.items())}
     yield _by(Counters, "segue_learned", "records of examples, by what they were or what became of them", ["what"], learned)
     yield _by(Counters, "segue_log", "what was odd in the log itself", ["partition", "what"], log)
     yield Gauges("segue_learner", "1 of the learner, 0 of a standby", learner is not None)
     yield Gauges("segue_learner_epoch", "of its reign", loop.epoch)
     yield Gauges("segue_learner_version", "of the model; -1 of a standby", learner.version if learner is not None else -1)
-    yield Gauges("segue_learner_lag_records", "records of examples that are not learned", max((end or 0) - loop.applied - 1, 0))
+    yield Gauges("segue_learner_lag_records", "records of examples that are not learned", lag)
     yield Gauges("segue_learner_watermark_seconds", "event time", learner.watermark_ms / 1000 if learner is not None else -1)
     yield Counters("segue_learner_published", "deltas published", loop.publisher.deltas)
     yield Counters("segue_learner_acts", "acts in versions published", loop.publisher.acts)

@@ -43,6 +43,7 @@ from streams.worker.process import Worker
 from streams.worker.replica import Replica
 
 UNLOGGED = "unlogged"  # flag: Kafka did not say in time that it has the exposure
+CATCHING_UP = "catching_up"  # flag: the state lacks much of the log, as after a restart; what it lacks may come again
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +146,7 @@ class Service:
             if play.ts is not None and play.ts < earliest_ts:
                 raise Refusal(400, f"{play.ts}: {too_early(play.ts, earliest_ts)}", f"the body, $.plays[{n}].ts", way)
         partition = self._partition(request.user_id)
+        flags: set[str] = {CATCHING_UP} if partition.number in self._worker.ingest.catching_up() else set()
         try:
             made = await make(request, request.request_id or uuid.uuid4().hex, partition, now_ms())
         except RequestError as error:
@@ -154,7 +156,9 @@ class Service:
         served: A = made[0]
         exposure = made[1]
         if exposure is not None and not await self._logged(exposure):
-            served = msgspec.structs.replace(served, flags=sorted({*served.flags, STALE, UNLOGGED}))
+            flags |= {STALE, UNLOGGED}
+        if flags:
+            served = msgspec.structs.replace(served, flags=sorted({*served.flags, *flags}))
         for flag in served.flags:
             self._metrics.flags.labels(flag).inc()
         return served
@@ -247,8 +251,9 @@ class Service:
         whole, owned = worker.catalog_reader.reader.caught_up.is_set(), sorted(worker.ingest.owned)
         waiting = [what for what, there in (("the catalog", whole), ("partitions of events", bool(owned))) if not there]
         readiness = Readiness(
-            ready=not waiting, waiting_for=waiting, catalog_items=len(worker.catalog), partitions=owned, model_version=self.model.version
-        )
+            ready=not waiting, waiting_for=waiting, catalog_items=len(worker.catalog), partitions=owned,
+            catching_up=worker.ingest.catching_up(), model_version=self.model.version,
+        )  # fmt: skip
         return Json(readiness, 200 if readiness.ready else 503)
 
     async def _figures(self, request: Request) -> Response:

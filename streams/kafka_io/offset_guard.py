@@ -7,12 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from streams.kafka_io.gaps import LogReader
+from streams.watchdog import NeedsOperator
 
 log = logging.getLogger(__name__)
 
 
-class OffsetError(RuntimeError):
+class OffsetError(NeedsOperator):
     """A state and its log do not fit together; the message names both and says what to do."""
+
+
+class SkippedRecord(RuntimeError):
+    """A record was jumped over; from its state a restart reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,7 @@ class OffsetGuard:
     topic: str
     partition: int
     accept_loss: bool  # go on where the log no longer holds what the state needs
+    setting: str = "ingest.accept_loss"  # that says so
     counted: Counter[str] = field(default_factory=Counter)
 
     async def resume(self, applied: int, state: Path, new: bool) -> int:
@@ -46,7 +52,7 @@ class OffsetGuard:
         if not self.accept_loss:
             raise OffsetError(
                 f"{self.place}: offsets {due:,} to {first - 1:,} are lost: {state} needs them, the log no longer has them; "
-                "restore a newer one, or go on without them by --accept-loss"
+                f"restore a newer one, or go on without them by --set {self.setting}=true"
             )
         log.warning("%s: going on without offsets %d to %d", self.place, due, first - 1)
         self.counted["lost_offsets"] += first - due
@@ -55,7 +61,7 @@ class OffsetGuard:
     async def admits(self, offset: int, applied: int) -> bool:
         """Whether the record at `offset` comes next, behind `applied`; a repeated one does not.
 
-        Offsets may be left out where the log holds no record (transaction markers). Raises OffsetError where it holds one.
+        Offsets may be left out where the log holds no record (transaction markers). Raises SkippedRecord where it holds one.
         """
         if offset <= applied:
             self.counted["repeated_records"] += 1
@@ -63,7 +69,7 @@ class OffsetGuard:
         if offset != applied + 1:
             found = await self.log.first_record(self.topic, self.partition, applied + 1, offset)
             if found is not None:
-                raise OffsetError(f"{self.place}: offset {offset} came when {applied + 1} was due, and a record is at {found}")
+                raise SkippedRecord(f"{self.place}: offset {offset} came when {applied + 1} was due, and a record is at {found}")
             self.counted["empty_offsets"] += offset - applied - 1
         return True
 

@@ -12,7 +12,9 @@ from contextlib import asynccontextmanager
 
 import msgspec
 from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
 
+from streams.core.join.decode import decode
 from streams.core.join.events import LogBegin, Tick
 from streams.core.join.items import Item
 from streams.core.join.records import ARRIVAL, KIND, pack_arrivals
@@ -23,6 +25,7 @@ ARRAY_BYTES = 256 << 10
 IN_FLIGHT = 64  # Kafka records sent and not acknowledged
 
 Row = tuple[bytes, int | None]  # JSON of one record; its arrival, None = at its own ts
+Written = Callable[[int, int], None]  # gets partition and offset
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +33,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
 
     items: int
     rows: int
+    events: int  # in the rows: one that is an array holds several
     records: int  # Kafka records
     bytes: int
 
@@ -44,10 +48,13 @@ _peek = msgspec.json.Decoder(_Peek)
 async def send(
     settings: TopicSettings, rows: Iterable[Row], items: Iterable[Item] = (), source: str = "",
     progress: Callable[[int], None] | None = None,
-    array_records: int = ARRAY_RECORDS,
+    array_records: int = ARRAY_RECORDS, written: Written | None = None,
 ) -> Sent:  # fmt: skip
-    """Send a catalog and a log, and wait until the broker has them. `progress` gets the number of rows so far."""
-    async with _sending(settings, array_records) as sender:
+    """Send a catalog and a log, and wait until the broker has them.
+
+    `progress` gets the number of rows so far, `written` the place of each record in `events`.
+    """
+    async with _sending(settings, array_records, written) as sender:
         n_items = await sender.items(items)
         await sender.everywhere(msgspec.json.encode(LogBegin(ts=0, source=source[:256])), "log-begin")
         n = 0
@@ -60,7 +67,7 @@ async def send(
         await sender.everywhere(msgspec.json.encode(Tick(ts=0, last=True)), "tick")
         if progress is not None:
             progress(n)
-        return Sent(items=n_items, rows=n, records=sender.records, bytes=sender.bytes)
+        return Sent(items=n_items, rows=n, events=sender.events, records=sender.records, bytes=sender.bytes)
 
 
 async def send_items(settings: TopicSettings, items: Iterable[Item]) -> int:
@@ -76,14 +83,14 @@ async def send_closing(settings: TopicSettings) -> None:
 
 
 @asynccontextmanager
-async def _sending(settings: TopicSettings, array_records: int = ARRAY_RECORDS) -> AsyncIterator[_Sender]:
+async def _sending(settings: TopicSettings, array_records: int = ARRAY_RECORDS, written: Written | None = None) -> AsyncIterator[_Sender]:
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.bootstrap, enable_idempotence=True, linger_ms=5, max_batch_size=1 << 20,
         max_request_size=LARGEST_MESSAGE_BYTES,
     )  # fmt: skip
     await producer.start()
     try:
-        yield _Sender(producer, settings, array_records)
+        yield _Sender(producer, settings, array_records, written)
     finally:
         await producer.stop()
 
@@ -91,14 +98,14 @@ async def _sending(settings: TopicSettings, array_records: int = ARRAY_RECORDS) 
 class _Sender:
     """Sends rows in arrays, one open array a partition."""
 
-    def __init__(self, producer: AIOKafkaProducer, settings: TopicSettings, array_records: int) -> None:
-        self._producer, self._settings, self._array_records = producer, settings, array_records
+    def __init__(self, producer: AIOKafkaProducer, settings: TopicSettings, array_records: int, written: Written | None) -> None:
+        self._producer, self._settings, self._array_records, self._written = producer, settings, array_records, written
         self._topics = names(settings.prefix)
         self._partition = partitioner(settings.events_partitioner)
         self._open: list[list[Row]] = [[] for _ in range(settings.partitions)]
         self._sizes = [0] * settings.partitions
-        self._pending: set[asyncio.Future[object]] = set()
-        self.records = self.bytes = 0
+        self._pending: set[asyncio.Future[RecordMetadata]] = set()
+        self.events = self.records = self.bytes = 0
 
     async def items(self, items: Iterable[Item]) -> int:
         """Send a catalog, and wait; how many items."""
@@ -119,6 +126,7 @@ class _Sender:
         """Add a row to its user's array; what is not one valid record is sent alone, so that it can't spoil an array."""
         user = _user(raw)
         if user is None or len(raw) > ARRAY_BYTES:
+            self.events += len(decode(raw))
             await self._alone(raw, arrival, user or "")
             return
         at = self._partition(user.encode("utf-8", "surrogatepass"), self._settings.partitions)
@@ -127,6 +135,7 @@ class _Sender:
             await self._close(at)
             array = self._open[at]
         array.append((raw, arrival))
+        self.events += 1
         self._sizes[at] += len(raw) + 1
         if len(array) >= self._array_records:
             await self._close(at)
@@ -161,8 +170,10 @@ class _Sender:
         """Wait until no more than so many are under way; raises the error of one that failed."""
         while len(self._pending) > at_most:
             done, self._pending = await asyncio.wait(self._pending, return_when=asyncio.FIRST_COMPLETED)
-            for record in done:
-                record.result()
+            for sent in done:
+                record = sent.result()
+                if self._written is not None and record.topic == self._topics.events:
+                    self._written(record.partition, record.offset)
 
 
 def _user(raw: bytes) -> str | None:

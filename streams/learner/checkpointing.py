@@ -14,12 +14,12 @@ import numpy as np
 from faust.types import EventT
 
 from online_model import checkpoint
-from online_model.checkpoint import Checkpoint, Conditions
+from online_model.checkpoint import Checkpoint, Conditions, Corrupt
 from online_model.model_settings import recorded
 from streams.core.learning.learn import Learner
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.learner.settings import LearningSettings
-from streams.watchdog import Watchdog, end
+from streams.watchdog import NeedsOperator, Watchdog, end
 
 log = logging.getLogger(__name__)
 
@@ -62,25 +62,37 @@ class Checkpointing:
     def load(self) -> Loaded:
         """The learner of the newest checkpoint that can be read, or a new one.
 
-        Raises Incompatible where it was made under settings that give what was learned another meaning.
+        Raises NeedsOperator where no checkpoint can be read, where it was made under settings that give what was learned another
+        meaning, and where torch doesn't have the device.
         """
         from online_model import devices
         from online_model.trainer import Trainer
 
         c = self._config
         devices.use_threads(c.process.threads)
-        trainer = Trainer(c.model, devices.chosen(c.process.device))
+        try:
+            trainer = Trainer(c.model, devices.chosen(c.process.device))
+        except ValueError as error:
+            raise NeedsOperator(f"learner_process.device: {error}") from error
         learner = Learner(c.learner, trainer, StrategyBandit(c.arms, c.bandit), c.topics.partitions)
-        newest = checkpoint.load_newest(self.root)
-        if newest is None:
-            return Loaded(learner, "", -1)
+        try:
+            newest = checkpoint.load_newest(self.root)
+            if newest is None:
+                return Loaded(learner, "", -1)
+            self._load(learner, newest)
+        except (Corrupt, ValueError) as error:
+            raise NeedsOperator(f"{error} (checkpoints in {self.root}; to start anew, move them away)") from error
+        return Loaded(learner, newest.name, int(newest.meta["offset"]))
+
+    def _load(self, learner: Learner, newest: Checkpoint) -> None:
+        """Raises ValueError (Incompatible where it is known before) where the learner can't go on from what was saved."""
         for refused in newest.refused:
             log.warning("a newer checkpoint was passed over: %s", refused)
-        for line in checkpoint.differences(newest.conditions, self.conditions(), ("settings.model", *_fixed_settings(newest))):
+        fixed, defaults = ("settings.model", *_fixed_settings(newest)), _settings(LearningSettings())
+        for line in checkpoint.differences(newest.conditions, self.conditions(), fixed, defaults):
             log.warning("the checkpoint was made under other conditions: %s", line)
-        _forget_redefined(newest, msgspec.to_builtins(c.presets))
+        _forget_redefined(newest, msgspec.to_builtins(self._config.presets))
         learner.load(newest.arrays, newest.meta)
-        return Loaded(learner, newest.name, int(newest.meta["offset"]))
 
     def snapshot(self, learner: Learner, epoch: int, offset: int, updates_offset: int) -> Snapshot:
         """Copy all state. `offset`: of the last record of `examples` in it; `updates_offset`: where model-updates go on from it."""
@@ -112,9 +124,7 @@ class Checkpointing:
 
         c = self._config
         return Conditions(
-            versions=checkpoint.versions(), device=devices.chosen(c.process.device), threads=c.process.threads,
-            settings={"model": recorded(c.model)} | {name: msgspec.to_builtins(getattr(c, name)) for name in ("learner", "bandit", "arms")}
-            | {"partition": {"reward": msgspec.to_builtins(c.reward)}, "recommend": {"presets": msgspec.to_builtins(c.presets)}},
+            versions=checkpoint.versions(), device=devices.chosen(c.process.device), threads=c.process.threads, settings=_settings(c)
         )  # fmt: skip
 
     async def _write_and_acknowledge(self, snapshot: Snapshot, events: Iterable[EventT[Any]]) -> None:
@@ -126,6 +136,14 @@ class Checkpointing:
                 event.ack()
         except Exception as error:  # noqa: BLE001 - without durability there is no acknowledgement, and no going on
             end(f"saving checkpoint {snapshot.name} failed", error)
+
+
+def _settings(c: LearningSettings) -> dict[str, Any]:
+    """What the meaning and the bytes of a checkpoint depend on, by the keys of the settings."""
+    return {
+        "model": recorded(c.model), **{name: msgspec.to_builtins(getattr(c, name)) for name in ("learner", "bandit", "arms")},
+        "partition": {"reward": msgspec.to_builtins(c.reward)}, "recommend": {"presets": msgspec.to_builtins(c.presets)},
+    }  # fmt: skip
 
 
 def _fixed_settings(newest: Checkpoint) -> list[str]:

@@ -56,13 +56,17 @@ class LearningLoop:
         self.config = config
         self.learner: Learner | None = None  # None: a standby
         self.applied = -1  # offset in `examples`
+        self._log_end = 0  # of `examples`, as far as it was heard of
+        self.base = ""  # checkpoint that the learner goes on from; "" for a new one
+        self.base_version = 0  # its version
         self.turns = 0
         self.checkpoints = Checkpointing(config, watchdog)
         self.claim = EpochClaim(config.topics, delivery)
         self.publisher = Publisher(delivery, config.process.dense_every_s)
         self._watchdog = watchdog
         self._log = LogReader(config.topics.bootstrap)
-        self.guard = OffsetGuard(self._log, names(config.topics.prefix).examples, PARTITION, config.process.accept_loss)
+        topic = names(config.topics.prefix).examples
+        self.guard = OffsetGuard(self._log, topic, PARTITION, config.process.accept_loss, "learner_process.accept_loss")
         self._buffer: deque[EventT[Any]] = deque()
         self._queue: deque[QueuedRecord] = deque()
         self._unacked: deque[EventT[Any]] = deque()
@@ -81,6 +85,12 @@ class LearningLoop:
     def load(self) -> None:
         """Start to load the newest checkpoint; `assigned` waits for it."""
         self._loading = self._in_thread(self.checkpoints.load)
+        self._loading.add_done_callback(lambda done: done.cancelled() or done.exception())  # told where it is awaited
+
+    async def loaded(self) -> None:
+        """Wait for what `load` has begun. Raises what it raises: a standby must be able to take over, too."""
+        if self._loading is not None:
+            await asyncio.shield(self._loading)
 
     async def start(self) -> None:
         """Connect the log reader, and learn from what will be buffered."""
@@ -101,7 +111,7 @@ class LearningLoop:
     async def assigned(self, tps: Iterable[TP], committed: Mapping[TP, int | None]) -> dict[TP, int]:
         """Become the learner: load, claim the epoch, and read on behind what the checkpoint contains.
 
-        Raises OffsetError where the checkpoint does not fit the topic.
+        Raises NeedsOperator where the checkpoint does not fit the settings, or the topic (OffsetError).
         """
         tp = next((tp for tp in tps if tp.topic == self.guard.topic), None)
         if tp is None:
@@ -123,6 +133,11 @@ class LearningLoop:
             self._unacked.clear()
             self._queue.clear()
 
+    def lag(self, highwater: int | None) -> int:
+        """Records of `examples` that are not learned. `highwater`: what the consumer has heard; None before its first fetch."""
+        self._log_end = max(self._log_end, highwater or 0)
+        return max(self._log_end - self.applied - 1, 0)
+
     async def between_turns(self, read: Callable[[Learner], T]) -> T | None:
         """What `read` returns of the learner, which does not learn meanwhile; None of a standby."""
         async with self._lock:
@@ -143,9 +158,10 @@ class LearningLoop:
         if base != self.checkpoints.newest():  # a standby's: another learner has gone on since
             learner, base, applied = await self._in_thread(self.checkpoints.load)
         self.applied = await self.guard.resume(applied, self.checkpoints.root, new=not base and not committed) - 1
+        _, self._log_end = await self._log.bounds(self.guard.topic, PARTITION)
         await self.claim.claim(base, learner.version)
         self.publisher.begin_epoch(self.epoch, learner)
-        self.learner = learner
+        self.learner, self.base, self.base_version = learner, base, learner.version
         if not base:
             await self._checkpoint()  # what replicas begin with
             await self.checkpoints.settle()

@@ -13,6 +13,8 @@ from streams.learner.loop import LearningLoop
 from streams.learner.settings import LearningSettings
 from streams.watchdog import Watchdog
 
+LOOK_S = 0.1  # between two looks at what a person is told
+
 Service = Callable[["LearnerProcess"], Awaitable[None]]
 
 
@@ -39,7 +41,26 @@ class LearnerProcess:
         await self.app.start()
         gc.freeze()  # all that a collection would look through in vain from now on
         gc.enable()
-        self._tasks = apps.start_services(self, self._services)
+        self._tasks = apps.start_services(self, [lambda process: process.loop.loaded(), *self._services])
+
+    def describe(self) -> str:
+        """One line for people: learner or standby, on what, from which checkpoint. Empty until the group has said which."""
+        loop, process, topics = self.loop, self.config.process, self.config.topics
+        where = f"{names(topics.prefix).examples} at {topics.bootstrap}"
+        if loop.learner is not None:
+            begun = f"checkpoint {loop.base} (version {loop.base_version:,}) in {process.checkpoint_dir}" if loop.base else "nothing"
+            return f"learns {where} on {loop.learner.trainer.state.device}, from {begun}"
+        return f"stands by: another learner learns {where}" if self.app.unassigned else ""
+
+    async def announce(self, say: Callable[[str], None]) -> None:
+        """A service: say what `describe` says whenever that changes, for ever."""
+        announced = ""
+        while True:
+            line = self.describe()
+            if line and line != announced:
+                say(line)
+                announced = line
+            await asyncio.sleep(LOOK_S)
 
     async def stop(self) -> None:
         """Save, acknowledge, leave the group."""

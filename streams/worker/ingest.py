@@ -40,6 +40,7 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
     flush_ms: Annotated[float, Meta(ge=0)] = 5.0  # … so long after the first; measured: 10 ms from produce to processed at p50
     buffer_mb: Annotated[int, Meta(ge=1)] = 32  # of values read ahead; beyond it the partition is paused, below half it goes on
     accept_loss: bool = False  # go on where the log no longer holds what the state needs; counted
+    caught_up_lag: Annotated[int, Meta(ge=0)] = 100  # records; a state further behind its log is catching up: slates of it are flagged
     stall_s: Annotated[float, Meta(gt=0)] = 60.0  # a flush that takes longer ends the process
 
 
@@ -98,12 +99,22 @@ class Ingest:
             if due != store.stored + 1:
                 store.commit({}, [], due - 1)
             core = self.opener.core(tp.partition, store)
+            _, log_end = await self._log.bounds(tp.topic, tp.partition)
         except BaseException:
             store.close()
             raise
         if self.serving is not None and self._single:  # else it gets the parts of all partitions
             self.serving.seed_popularity(store.rows()["popularity"], store.rows()["co_listening"])
-        return OwnedPartition(tp.partition, tp, store, core, guard, tick_due=core.progress.open_lists > 0)
+        return OwnedPartition(tp.partition, tp, store, core, guard, log_end, tick_due=core.progress.open_lists > 0)
+
+    def lag(self, owned: OwnedPartition) -> int:
+        """Records of the partition that are in the log and not in the state."""
+        return owned.lag(self.consumer.highwater(owned.tp) if self.consumer is not None else None)
+
+    def catching_up(self) -> dict[int, int]:
+        """Partitions whose state is far behind the log (`IngestSettings.caught_up_lag`): how many records."""
+        lags = {number: self.lag(owned) for number, owned in sorted(self.owned.items())}
+        return {number: lag for number, lag in lags.items() if self.owned[number].look(lag, self.settings.caught_up_lag)}
 
     async def _resend(self, store: PartitionStore) -> None:
         left = store.outbox()
@@ -182,6 +193,7 @@ class Ingest:
                         table.settle()
                     self.flushes += 1
                     self.unsent += len(rows)
+                    owned.look(self.lag(owned), self.settings.caught_up_lag)
                     self._notify_serving(effects)
             sent = await self._delivery.start_sending(rows)
             before = owned.sending[-1] if owned.sending else None

@@ -18,9 +18,10 @@ from streams.core.join.settings import PartitionSettings
 from streams.core.state.tables import ItemTables, Tables
 from streams.kafka_io.offset_guard import OffsetGuard
 from streams.kafka_io.topics import TopicSettings, names
-from streams.worker.stores import PartitionStore, StoreError, StoreSettings, partition_path
+from streams.worker.stores import PartitionStore, StoreSettings, StoreUnfit, partition_path
 
 RECORD_OVERHEAD_BYTES = 1_000  # of a buffered Faust event beside its value
+AGAIN = 10  # a lag that is so many times the stated one is more than a flush under way
 FIXED = ("topic", "partition", "partitions", "events_partitioner")  # rows are meaningless under others
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ class OwnedPartition:
     store: PartitionStore
     core: Partition
     guard: OffsetGuard
+    log_end: int = 0  # behind the newest record of the log, as far as it was heard of
+    catching_up: bool = True  # the state lacks much of the log
     buffer: deque[EventT[Any]] = field(default_factory=deque)
     buffered_bytes: int = 0
     paused: bool = False
@@ -42,6 +45,16 @@ class OwnedPartition:
     sending: deque[asyncio.Task[None]] = field(default_factory=deque)  # steps 2 to 4 of flushes, each behind the one before
     last_record_at: float = field(default_factory=time.monotonic)
     tick_due: bool = False  # examples went out since the last tick: the learner's micro-batch may be open
+
+    def lag(self, highwater: int | None) -> int:
+        """Records that are in the log and not in the state. `highwater`: what the consumer has heard; None before its first fetch."""
+        self.log_end = max(self.log_end, highwater or 0)
+        return max(self.log_end - self.store.stored - 1, 0)
+
+    def look(self, lag: int, caught_up_lag: int) -> bool:
+        """Whether the state is far behind: since it was opened, until it is within `caught_up_lag`; again beyond ten times as much."""
+        self.catching_up = lag > (caught_up_lag if self.catching_up else AGAIN * caught_up_lag)
+        return self.catching_up
 
     @property
     def counted(self) -> Counter[str]:
@@ -85,20 +98,20 @@ class PartitionOpener:
     def store(self, number: int, wait_s: float) -> PartitionStore:
         """Open the store. `wait_s`: how long another process may still hold it.
 
-        Raises StoreError where it was made under another topic or partitioning; other settings that differ are warned of.
+        Raises StoreUnfit where it was made under another topic or partitioning; other settings that differ are warned of.
         """
         about: dict[str, object] = {
             "topic": self.topic, "partition": number, "partitions": self.topics.partitions,
             "events_partitioner": self.topics.events_partitioner, **msgspec.to_builtins(self.partition),
         }  # fmt: skip
         store = PartitionStore(partition_path(self.stores, self.topic, number), self.stores, about, wait_s)
-        changed = store.differences()
-        fixed = [line for line in changed if line.split(":")[0] in FIXED]
+        changed = store.differences(msgspec.to_builtins(PartitionSettings()))
+        fixed = [changed.pop(name) for name in FIXED if name in changed]
         if fixed:
             store.close()
-            raise StoreError(f"{store.path} was made with other settings ({'; '.join(fixed)}): set them back, or replay into a new prefix")
-        for line in changed:
-            log.warning("partition %d: the state was begun with another setting: %s", number, line)
+            raise StoreUnfit(f"{store.path} was made with other settings ({'; '.join(fixed)}): set them back, or replay into a new prefix")
+        for line in changed.values():
+            log.warning("partition %d: the state was begun with another setting: partition.%s", number, line)
         return store
 
     def core(self, number: int, store: PartitionStore) -> Partition:

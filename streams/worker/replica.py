@@ -28,7 +28,7 @@ from streams.kafka_io import messages
 from streams.kafka_io.messages import Beat, Claim, Delta
 from streams.kafka_io.reader import Reader
 from streams.kafka_io.topics import TopicSettings, names
-from streams.watchdog import end
+from streams.watchdog import NeedsOperator, end
 
 if TYPE_CHECKING:  # a worker takes in events before torch is there
     from online_model.attended import Attended
@@ -65,7 +65,9 @@ class Replica:
         """
         self._thread = thread
         self._arms = arms or by_default()
-        self._bandit = msgspec.structs.replace(bandit or BanditSettings(), alarm=0.0)  # the learner detects drift: it has the rewards
+        bandit = bandit or BanditSettings()
+        self._conditions = {"bandit": msgspec.to_builtins(bandit), "arms": {s: list(names) for s, names in self._arms.items()}}
+        self._bandit = msgspec.structs.replace(bandit, alarm=0.0)  # the learner detects drift: it has the rewards
         self._strategy_bandit: StrategyBandit | None = None
         self._topics, self._settings, self._model, self._device = topics, settings, model, device
         self._trainer: Trainer | None = None
@@ -218,6 +220,7 @@ class Replica:
             self._trainer, self.version, self.watermark_ms = trainer, int(meta["version"]), int(meta["watermark_ms"])
 
     def _read(self) -> tuple[Trainer, Checkpoint, StrategyBandit] | None:
+        """Raises NeedsOperator where the newest checkpoint does not fit the settings of this process."""
         root = Path(self._settings.checkpoint_dir)
         if not checkpoint.names(root):
             return None
@@ -225,12 +228,25 @@ class Replica:
         from online_model.trainer import Trainer
 
         devices.use_threads(self._settings.threads)
-        newest = checkpoint.load_newest(root)
-        if newest is None:
-            return None
-        trainer = Trainer(self._model, self._device)
-        trainer.load(newest.under("trainer."), newest.meta["trainer"])
-        strategy_bandit = StrategyBandit(self._arms, self._bandit)
-        if "posteriors" in newest.meta:
-            strategy_bandit.load(newest.under("posteriors.policy."), newest.meta["posteriors"]["choosing"])
+        trainer, strategy_bandit = Trainer(self._model, self._device), StrategyBandit(self._arms, self._bandit)
+        try:
+            newest = checkpoint.load_newest(root)
+            if newest is None:
+                return None
+            trainer.load(newest.under("trainer."), newest.meta["trainer"])
+            if "posteriors" in newest.meta:
+                strategy_bandit.load(newest.under("posteriors.policy."), newest.meta["posteriors"]["choosing"])
+        except ValueError as error:
+            way = "give worker and learner the same settings (replica.checkpoint_dir is where the learner writes)"
+            raise NeedsOperator(f"{error} (checkpoints in {root}); {way}") from error
+        self._warn_of_differences(newest)
         return trainer, newest, strategy_bandit
+
+    def _warn_of_differences(self, newest: Checkpoint) -> None:
+        """Name the options of the bandit that the learner has otherwise: strategies are drawn here, by other options than it learns by."""
+        recorded = newest.conditions.settings
+        if "bandit" not in recorded:
+            return
+        theirs = {name: recorded.get(name) for name in self._conditions}
+        for line in checkpoint.changes(theirs, self._conditions, {"bandit": msgspec.to_builtins(BanditSettings())}).values():
+            log.warning("%s was made by a learner with other settings than this worker's: %s", newest.path, line)

@@ -18,6 +18,9 @@ import msgspec
 from msgspec import Meta
 from rocksdict import BlockBasedIndexType, BlockBasedOptions, Cache, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
+from online_model.checkpoint import changes
+from streams.watchdog import NeedsOperator
+
 Row = tuple[bytes, bytes]
 Change = tuple[bytes, bytes | None]  # None deletes
 
@@ -43,6 +46,10 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 class StoreError(RuntimeError):
     """A store that can't be used; the message names it and says what to do."""
+
+
+class StoreUnfit(StoreError, NeedsOperator):
+    """A store that no restart makes usable: damaged, of another format, made with other settings."""
 
 
 class Family:
@@ -138,11 +145,9 @@ class PartitionStore:
         """The column family of a table of the core."""
         return self._store.families[name]
 
-    def differences(self) -> list[str]:
-        """Settings that the rows were made with and that have changed, as `name: was -> is`."""
-        names = sorted(set(self.kept_about) | set(self._about))
-        pairs = [(n, self.kept_about.get(n), self._about.get(n)) for n in names]
-        return [f"{n}: {was!r} -> {now!r}" for n, was, now in pairs if was != now]
+    def differences(self, defaults: Mapping[str, object] | None = None) -> dict[str, str]:
+        """What the rows were made with and has changed, by name, as `name: was -> is`; what was not kept was as in `defaults`."""
+        return changes(self.kept_about, self._about, defaults)
 
     def commit(self, tables: Mapping[str, Iterable[Change]], outbox: Iterable[bytes], offset: int) -> list[bytes]:
         """States, outbox and offset in one WriteBatch; the keys of the new outbox rows."""
@@ -294,13 +299,13 @@ def _open(path: Path, families: tuple[str, ...], settings: StoreSettings, wait_s
                     time.sleep(0.05)
                     continue
                 raise StoreError(f"{path} is in use by another process; stop it first") from error
-            raise StoreError(
+            raise StoreUnfit(
                 f"{path} can't be read: {message}. It is damaged, or not of this version: move it away, and it is built anew from the log"
             ) from error
 
 
-def _of_another_format(path: Path, form: str) -> StoreError:
-    return StoreError(
+def _of_another_format(path: Path, form: str) -> StoreUnfit:
+    return StoreUnfit(
         f"{path} has format {form}, this version reads {FORMAT.decode()}; use its version, or move it away: it is built anew from the log"
     )
 

@@ -502,7 +502,9 @@ def test_stalled_worker_is_not_alive_and_one_without_partitions_is_not_ready(top
     async def main() -> None:
         async with serving(topics, tmp_path) as (worker, _, client):
             async with client.get("/readyz") as answer:
-                ready = {"ready": True, "waiting_for": [], "catalog_items": 0, "partitions": [0], "model_version": None}
+                ready = {
+                    "ready": True, "waiting_for": [], "catalog_items": 0, "partitions": [0], "catching_up": {}, "model_version": None
+                }  # fmt: skip
                 assert (answer.status, await answer.json()) == (200, ready)
             worker.watchdog._started["a flush"] = time.monotonic() - worker.watchdog.limit_s - 0.1
             async with client.get("/healthz") as answer:

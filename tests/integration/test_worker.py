@@ -395,7 +395,7 @@ def test_lost_offsets_are_named_and_refused_until_accepted(topic_settings: MakeT
             await worker.ingest.stop()
             await worker.delivery.stop()
 
-    with pytest.raises(OffsetError, match=r"offsets \d to 7 are lost.*--accept-loss"):
+    with pytest.raises(OffsetError, match=r"offsets \d to 7 are lost.*--set ingest.accept_loss=true"):
         asyncio.run(again(False))
     assert asyncio.run(again(True)) == 8
 

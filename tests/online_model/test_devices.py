@@ -17,6 +17,12 @@ def test_auto_takes_cuda_where_there_is_one(there: bool, wanted: str, found: str
     assert devices.chosen(wanted) == found
 
 
+@pytest.mark.parametrize("wanted", ["gpu", "cuda:99", ""])
+def test_a_device_that_is_not_there_is_refused_by_name(wanted: str) -> None:
+    with pytest.raises(ValueError, match=f"^torch can't compute on the device '{wanted}'.*; use auto, cpu, or cuda where there is one$"):
+        devices.chosen(wanted)
+
+
 def test_threads_are_those_asked_for() -> None:
     before = torch.get_num_threads()
     devices.use_threads(1)

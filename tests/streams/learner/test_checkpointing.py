@@ -18,8 +18,8 @@ from streams.core.join.rewards import RewardSettings
 from streams.core.serving.recommend import Preset
 from streams.kafka_io.messages import Out
 from streams.learner.checkpointing import _forget_redefined
-from streams.watchdog import Watchdog
-from tests.streams.core.learning.test_learn import T0, reward
+from streams.watchdog import NeedsOperator, Watchdog
+from tests.streams.core.learning.test_learn import COUNT, T0, reward
 from tests.streams.learner.test_loop import Slow, config, loop, save, turn
 
 
@@ -72,11 +72,50 @@ def test_a_start_that_does_not_fit_what_was_learned_ends_by_the_name_of_the_sett
     assert loop(config(tmp_path, **changed)).learner is not None  # nothing was learned yet
     turn(made, [reward(1, 1), msgspec.structs.replace(reward(2, 2), surface="list", strategy="tail"), Tick(T0 + 3, False)], 0)
     save(made)
-    with pytest.raises(ValueError, match=named) as error:
+    with pytest.raises(NeedsOperator, match=rf"{named}.*checkpoints in {tmp_path}; to start anew, move them away") as error:
         loop(config(tmp_path, **changed))
-    assert isinstance(error.value, Incompatible) == ("arms" not in changed)
+    assert isinstance(error.value.__cause__, Incompatible) == ("arms" not in changed)
     for name in ("other", "fixed"):  # nothing was learned of the first; the second is an arm of pages, which presets are not
         assert loop(config(tmp_path, presets={name: Preset(gamma_item=0.5)})).learner is not None
+
+
+def test_a_model_of_other_settings_is_refused_by_those_that_differ_and_by_no_others(tmp_path: Path) -> None:
+    """Lists come back from disk as lists and are tuples in the settings: that is no difference."""
+    before = config(tmp_path)
+    made = loop(before)
+    save(made)
+    model = msgspec.structs.replace(before.model, row_rate=0.25, cin_layers=(7, 5))
+    with pytest.raises(NeedsOperator) as error:
+        loop(msgspec.structs.replace(before, model=model))
+    was = list(before.model.cin_layers)
+    assert str(error.value).partition(" (checkpoints in ")[0].partition("start anew: ")[2] == (
+        f"settings.model.cin_layers: {was} -> [7, 5]; settings.model.row_rate: {before.model.row_rate} -> 0.25"
+    )
+
+
+def test_a_checkpoint_that_is_older_than_a_setting_had_its_default(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = loop(config(tmp_path))
+    written = made.checkpoints.conditions
+    older = msgspec.structs.replace(written(), settings=written().settings | {"bandit": {}, "learner": {"micro_batch_examples": COUNT}})
+    made.checkpoints.conditions = lambda: older  # type: ignore[method-assign]
+    save(made)
+    with caplog.at_level(logging.WARNING):
+        assert loop(config(tmp_path)).learner is not None
+        assert caplog.messages == []
+        loop(config(tmp_path, bandit=BanditSettings(explore=0.1)))
+    assert [text.rpartition("conditions: ")[2] for text in caplog.messages] == ["settings.bandit.explore: 0.02 -> 0.1"]
+
+
+def test_a_start_without_a_whole_checkpoint_or_without_its_device_needs_an_operator(tmp_path: Path) -> None:
+    made = loop(config(tmp_path))
+    save(made)
+    for folder in tmp_path.iterdir():
+        (folder / checkpoint.ARRAYS).write_bytes(b"damaged")
+    with pytest.raises(NeedsOperator, match="no checkpoint is whole; remove the directory to start anew"):
+        made.checkpoints.load()
+    process = msgspec.structs.replace(made.config.process, device="gpu")
+    with pytest.raises(NeedsOperator, match=r"^learner_process.device: torch can't compute on the device 'gpu'"):
+        loop(msgspec.structs.replace(made.config, process=process))
 
 
 def test_an_event_is_acknowledged_once_its_checkpoint_is_on_disk(tmp_path: Path) -> None:

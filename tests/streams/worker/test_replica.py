@@ -2,23 +2,31 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from bandit.settings import BanditSettings
 from online_model import checkpoint
 from online_model.batch import Batch, of_records
+from online_model.features import Tick
+from online_model.model_settings import ModelSettings
 from streams.core.learning.learn import Learner
 from streams.kafka_io import messages
 from streams.kafka_io.messages import Beat, Claim, Delta
 from streams.kafka_io.topics import TopicSettings
+from streams.watchdog import NeedsOperator
 from streams.worker.replica import TOGETHER, Replica, ReplicaSettings
-from tests.streams.core.learning.test_learn import COUNT, SMALL, example, learner, numbered
+from tests.streams.core.learning.test_learn import COUNT, SMALL, T0, example, learner, numbered, reward
+from tests.streams.learner.test_loop import config, loop, turn
+from tests.streams.learner.test_loop import save as write
 
 EPOCH = 7
 N = 2 * TOGETHER + 3
@@ -91,6 +99,37 @@ def test_versions_that_came_together_wait_in_line_together_and_give_the_learners
     )
     assert (replica.measured, len(replica.freshness_ms)) == (2 * N, 2 * N)
     np.testing.assert_array_equal(replica.predict(asked()).logits, made.trainer.predict(asked()).logits)
+
+
+def test_a_checkpoint_of_another_model_or_other_arms_needs_an_operator(tmp_path: Path) -> None:
+    made = loop(config(tmp_path))
+    turn(made, [reward(1, 1), Tick(T0 + 3, False)], 0)
+    write(made)
+
+    def read(model: ModelSettings = SMALL, **bandit: Any) -> None:
+        settings = ReplicaSettings(checkpoint_dir=str(tmp_path))
+        Replica(TopicSettings(), settings, model, bandit=BanditSettings(**bandit))._read()
+
+    read()
+    with pytest.raises(NeedsOperator, match=rf"^model settings differ from the saved ones: row_rate: \S+ -> 0.25 \(.* in {tmp_path}\); "):
+        read(msgspec.structs.replace(SMALL, row_rate=0.25))
+    with pytest.raises(NeedsOperator, match=r"bandit.arms was 'beta' when this was learned and is 'gaussian' now"):
+        read(arms="gaussian")
+
+
+def test_options_of_the_bandit_that_the_learner_has_otherwise_are_named_and_no_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The worker draws strategies, the learner learns them: other options here are other propensities than the operator set there."""
+    write(loop(config(tmp_path, bandit=BanditSettings(explore=0.1, alarm=0.05))))
+    settings = ReplicaSettings(checkpoint_dir=str(tmp_path))
+    with caplog.at_level(logging.WARNING):
+        Replica(TopicSettings(), settings, SMALL, bandit=BanditSettings(explore=0.1, alarm=0.05))._read()
+        assert caplog.messages == []
+        Replica(TopicSettings(), settings, SMALL, arms={"list": ("ranked", "tail")})._read()
+    said = [text.partition("this worker's: ")[2] for text in caplog.messages]
+    assert [line.partition(":")[0] for line in said] == ["arms.list", "arms.page", "bandit.alarm", "bandit.explore"]
+    assert said[2:] == ["bandit.alarm: 0.05 -> 0.002", "bandit.explore: 0.1 -> 0.02"]
 
 
 def test_a_version_that_is_missing_is_found_in_a_checkpoint_or_the_replica_says_that_it_is_behind(tmp_path: Path) -> None:
