@@ -64,6 +64,7 @@ OPERATIONS = (
         (SlateRequest,), False,
         {"user_id": "ada", "k": 3, "domain": "song", "weights": {"skip": -1.0}, "gamma_item": 0.5},
         "`flags` say what to know of a list: `cold` (no model has learned yet, popularity orders), `guest`, `short` (fewer than k), "
+        "`repeats` (more was shown or played within the no-repeat window than is remembered, so items may come again), "
         "`stale` (the learner was not heard of lately), `unlogged` (Kafka did not answer in time: its exposure may be lost). "
         "With `strategy` `auto` one of `recommend.chosen` is drawn, by what each has earned.",
     ),

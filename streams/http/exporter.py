@@ -142,7 +142,11 @@ def _of_worker(worker: Worker, model: Replica) -> Iterator[Metric]:
     yield _by(Counters, "segue_log", "what was odd in the log itself", ["partition", "what"], log)
     yield _by(Gauges, "segue_lag_records", "records in the log and not in the state", ["partition"], lag)
     yield _by(Gauges, "segue_watermark_seconds", "event time of a partition", ["partition"], watermarks)
+    unapplied = {(at,): len(owned.unapplied) for at, owned in by_partition.items()}
+    forgotten = {(at,): owned.unapplied.forgotten for at, owned in by_partition.items()}
     yield _by(Gauges, "segue_open_lists", "lists whose join window has not closed", ["partition"], open_lists)
+    yield _by(Gauges, "segue_unapplied_records", "served or taken over HTTP, and not yet in the state", ["partition"], unapplied)
+    yield _by(Counters, "segue_unapplied_forgotten", "of these, those that were too many to be kept", ["partition"], forgotten)
     yield Counters("segue_flushes", "flushes of state", worker.ingest.flushes)
     yield Gauges("segue_unsent_records", "effects that Kafka has not acknowledged", worker.ingest.unsent)
     yield Counters("segue_ticks", "ticks written", worker.ticks.written)

@@ -51,6 +51,7 @@ MakeTopics = Callable[[int], TopicSettings]
 Client = aiohttp.ClientSession
 SONGS = [{"item_id": f"i{n}", "domain": "song", "categories": [f"c{n % 2}"], "monetization": n / 10} for n in range(5)]
 KEY = "a-bearer-token"
+MAY_REPEAT = RecommendSettings(explore_share=0.0, no_repeat_window_ms=0)
 
 
 def now_ms() -> int:
@@ -59,14 +60,15 @@ def now_ms() -> int:
 
 @asynccontextmanager
 async def serving(
-    topics: TopicSettings, folder: Path, slot: str = "0", bandit: BanditSettings | None = None, **service: Any
-) -> AsyncIterator[tuple[Worker, Service, Client]]:
+    topics: TopicSettings, folder: Path, slot: str = "0", bandit: BanditSettings | None = None, recommend: RecommendSettings = MAY_REPEAT,
+    **service: Any,
+) -> AsyncIterator[tuple[Worker, Service, Client]]:  # fmt: skip
     """A worker that answers, and a client of it. Its lists are without chance, and may repeat."""
     made = Service(
         ServingSettings(
             topics=topics, service=ServiceSettings(port=0, **service),
             replica=ReplicaSettings(checkpoint_dir=str(folder / "checkpoints"), stale_after_s=2.0),
-            recommend=RecommendSettings(explore_share=0.0, no_repeat_window_ms=0), bandit=bandit or BanditSettings(),
+            recommend=recommend, bandit=bandit or BanditSettings(),
         )
     )  # fmt: skip
     settings = WorkerSettings(topics=topics, stores=StoreSettings(data_dir=str(folder / "state")))

@@ -36,7 +36,7 @@ STRATEGIES = (RANKED, TAIL, EXPLORE_MORE, POPULAR)
 AUTO = "auto"  # requests one of `recommend.chosen`, drawn by the strategy bandit
 ALL = "all"  # stands for every strategy of a surface in figures, so no preset has this name
 MAX_PRESETS = 8
-COLD, GUEST, SHORT, STALE = "cold", "guest", "short", "stale"  # flags
+COLD, GUEST, REPEATS, SHORT, STALE = "cold", "guest", "repeats", "short", "stale"  # flags
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -77,7 +77,7 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
     explore_share_more: Share = 0.2  # the same of the strategy `explore`: ten times the usual, and four of five positions still ranked
     presets: dict[str, Preset] = {}  # further strategies by name: weights, gamma_user, gamma_item, explore_share; at most 8
     chosen: tuple[str, ...] = (RANKED, TAIL, EXPLORE_MORE)  # strategies that `auto` draws one of, by the strategy bandit
-    no_repeat_window_ms: Count = 6 * HOUR_MS  # shown or played within: not again; an evening. Bounded by partition.shown_limit
+    no_repeat_window_ms: Count = 6 * HOUR_MS  # shown or played within: not again; an evening. Flag `repeats` where a state forgets sooner
     max_k: Annotated[int, Meta(ge=1, le=MAX_SLOTS)] = 100  # items of one slate
     max_candidates: Annotated[int, Meta(ge=1, le=MAX_IDS)] = 500  # given in one request; more take longer than a request may
 
@@ -137,7 +137,9 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     items: list[SlateItem]
     strategy: str
-    flags: list[str]  # of cold (popularity orders, since no model has learned yet), guest, short (fewer than k), stale
+    # of cold (popularity orders, since no model has learned yet), guest, repeats (more was shown within the no-repeat window
+    # than is remembered, so items may come again), short (fewer than k), stale
+    flags: list[str]
     model_version: int | None
     model_age_ms: int
 
@@ -177,7 +179,10 @@ class Recommender:
             scored = self.scorer.score(candidates.items(), state, fusion, lambda _: request.module)
         arrangement = candidates.arrange([key for key in scored.order if key in candidates.sources], ranking.explore_share)
         items = self.scorer.slate_items(arrangement, scored, candidates.names)
-        flags = {COLD: model.cold, GUEST: state.guest, SHORT: len(items) < request.k, STALE: model.stale}
+        flags = {
+            COLD: model.cold, GUEST: state.guest, REPEATS: bool(items) and self.scorer.may_repeat(state), SHORT: len(items) < request.k,
+            STALE: model.stale,
+        }  # fmt: skip
         slate = Slate(
             request_id=request_id, items=items, strategy=strategy, flags=sorted(flag for flag, holds in flags.items() if holds),
             model_version=model.version, model_age_ms=model.age_ms,

@@ -111,6 +111,10 @@ class Scorer:
         """What may be shown to the user of a request; `exclude`: items that stand elsewhere in the page."""
         return EligibilityFilter(self.catalog_index, state.blocked(self.settings.no_repeat_window_ms).union(exclude))
 
+    def may_repeat(self, state: RequestState) -> bool:
+        """Whether `eligibility` may let through what was shown or played within the no-repeat window: more than is remembered."""
+        return state.may_repeat(self.settings.no_repeat_window_ms, self._partition)
+
     def fusion(self, request: ServingRequest, ranking: Ranking) -> Fusion:
         """What the request names, else what the strategy does. Raises RequestError."""
         defaults = {
