@@ -6,6 +6,7 @@ was accepted. Contracts, and the documentation at /docs, are the structs themsel
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
@@ -228,7 +229,10 @@ class Service:
         return Taken(accepted=len(found.good), rejected=found.rejected)
 
     async def _delete_item(self, request: Request) -> Response:
-        await self._send([accept.tombstone(path_id(request))])
+        (offset,) = await self._send([accept.tombstone(path_id(request))])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.service.acknowledged_within_s):
+                await self._worker.catalog_reader.reached(offset)
         self._metrics.taken.labels("tombstones").inc()
         return Response(status_code=204)
 

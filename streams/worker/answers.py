@@ -97,6 +97,10 @@ class ServingThread:
         """Index items that are new or have changed; a string is the id of a deleted one. Each with its record's time, ms."""
         self._submit(self._update_items, changes)
 
+    def note_catalog(self) -> None:
+        """A catalog has been written at some time, though nothing of it may be left."""
+        self._submit(setattr, self._index, "catalogued", True)
+
     def add_popularity(self, increments: Iterable[Increment]) -> None:
         """Add what events contributed to the popularity of items."""
         good = [i for i in increments if i.mask & POPULAR]

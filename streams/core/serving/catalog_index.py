@@ -6,8 +6,9 @@ index of its category, which is the first it has, as for the model, of both. Dec
 events (everything decays by the same factor), so an item's score is log2 p(t) + t / half-life: a constant until its next
 event. Co-listening is updated by the same events.
 
-Items that no catalog knows have an index of their own, which serves as long as there is no catalog at all: once there is
-one, what it doesn't hold was deleted, or is not for everybody. A request that names such an item still gets it.
+Items that no catalog knows have an index of their own, which serves as long as there is no catalog at all. Once anything was
+written to one, what it doesn't hold was deleted, or is not for everybody: a request that names such an item gets it only where
+it says so. Deletions are remembered beyond that, within bounds; after a restart their tombstones may be compacted away.
 """
 from __future__ import annotations
 
@@ -43,6 +44,7 @@ class CatalogIndex:
 
     def __init__(self) -> None:
         self.now_ms = -1
+        self.catalogued = False  # a catalog was written at some time, though it may be empty now
         self.co_listening = CoListening()
         self._half_life_ms = POPULAR_HALF_LIFE_H * keys.HOUR_MS
         self._scores: dict[int, float] = {}
@@ -62,7 +64,7 @@ class CatalogIndex:
 
     def of_domain(self, domain: int | None) -> CandidateIndex:
         """The index of a domain; None: of all. Without a catalog nothing is known of domains, and there is one index for all."""
-        return self._domains.get(domain, self._nothing) if self._entries else self._uncatalogued
+        return self._domains.get(domain, self._nothing) if self.catalogued else self._uncatalogued
 
     def categories(self, domain: int | None) -> Mapping[int | None, CandidateIndex]:
         """The indexes of all categories of a domain that are not empty; None: of all domains. Without a catalog there are none."""
@@ -70,6 +72,7 @@ class CatalogIndex:
 
     def put(self, known: CatalogItem, seen_ms: int) -> None:
         """An item is new or has changed; `seen_ms` (the record's time) stands in for an unknown time of publication."""
+        self.catalogued = True
         item, before = known.item, self._entries.get(known.key)
         published = item.published_ts
         if published is None:
@@ -84,6 +87,7 @@ class CatalogIndex:
 
     def delete(self, key: int) -> None:
         """A tombstone: not even a request that names the item gets it."""
+        self.catalogued = True
         self._withdraw(key)
         self._entries.pop(key, None)
         self._scores.pop(key, None)
@@ -95,7 +99,7 @@ class CatalogIndex:
 
     def add_uncatalogued(self, item_id: str) -> None:
         """An event named an item. Without a catalog, that is the only place where the id behind a key comes from."""
-        if self._entries:
+        if self.catalogued:
             return
         key = keys.key("item", item_id)
         if key not in self._names and key not in self._deleted:
@@ -139,9 +143,11 @@ class CatalogIndex:
             if entry is not None and entry.expires_ms == expires:
                 self._withdraw(key)
 
-    def available(self, key: int) -> bool:
-        """May this item be shown at all? What no catalog knows may (a request named it), unless it was deleted."""
-        return key in self._published if key in self._entries else key not in self._deleted
+    def available(self, key: int, unknown: bool = False) -> bool:
+        """May this item be shown at all? `unknown`: also one that the catalog does not hold, unless it is known as deleted."""
+        if key in self._entries:
+            return key in self._published
+        return (unknown or not self.catalogued) and key not in self._deleted
 
     def popularity(self, key: int, now_ms: int) -> float:
         """The decayed count that orders candidates."""

@@ -90,8 +90,8 @@ class ModuleBuilder:
             placed |= dict.fromkeys(items, name)
         if size.modules < len(CONTROL):
             return out, self._scored(placed, fusion)
-        eligibility = self._scorer.eligibility(self._state, placed)
-        for_you = pool(index, eligibility, self._quota.scaled(self._quota.total), size.per_module, self._share, self._rng)
+        eligibility, quota = self._eligibility.without(placed), self._quota.scaled(self._quota.total)
+        for_you = pool(index, eligibility, quota, size.per_module, self._share, self._rng)
         scored = self._scored(placed | dict.fromkeys(for_you.items(), FOR_YOU), fusion)
         ranked = [key for key in scored.order if key in for_you.sources]
         return [*out, DraftModule(FOR_YOU, None, for_you.arrange(ranked, self._share))], scored

@@ -3,14 +3,14 @@
 Pure: everything it depends on is an argument, and random numbers come from the seed, the request's id and its time. Given
 candidates in another order are the same request. What is shown, why and with which propensity leaves as an exposure.
 
-A slate is never filled up by what should not be in it: a short one has a flag. What is neither deleted nor in the catalog
-may be named by a request (a product may run without a catalog); otherwise it is a candidate only while there is no catalog.
+A slate is never filled up by what should not be in it: a short one has a flag. With a catalog, what it does not hold is in no
+slate, named or not, unless the request says so (`unknown`); without one, what events name is a candidate, and any item may be named.
 """
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -127,6 +127,7 @@ class SlateRequest(ServingRequest, frozen=True, kw_only=True):
 
     k: int = 10
     candidates: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] | None = None  # None = co-listened, popular, fresh and random ones
+    unknown: Literal["refuse", "allow"] = "refuse"  # candidates that the catalog does not hold; without a catalog all are taken
     strategy: ShortId | None = None  # ranked (default) | tail | explore | popular | a preset's name | auto: drawn by the bandit
     module: ShortId | None = None
 
@@ -199,7 +200,7 @@ class Recommender:
         return self.scorer.name(key)
 
     def _pool(self, request: SlateRequest, state: RequestState, explore_share: float) -> CandidatePool:
-        eligibility, rng = self.scorer.eligibility(state), state.rng()
+        eligibility, rng = self.scorer.eligibility(state, request.unknown == "allow"), state.rng()
         if request.candidates is not None:
             named = {keys.key("item", item_id): item_id for item_id in request.candidates}
             eligible = {key: item_id for key, item_id in named.items() if eligibility.eligible(key)}

@@ -107,9 +107,9 @@ class Scorer:
         user = guest_state(request.plays, self._partition, self.catalog, ts) if guest else user or NEVER
         return RequestState(request, request_id, user, item_counts, model, ts, seed)
 
-    def eligibility(self, state: RequestState, exclude: Iterable[int] = ()) -> EligibilityFilter:
-        """What may be shown to the user of a request; `exclude`: items that stand elsewhere in the page."""
-        return EligibilityFilter(self.catalog_index, state.blocked(self.settings.no_repeat_window_ms).union(exclude))
+    def eligibility(self, state: RequestState, unknown: bool = False) -> EligibilityFilter:
+        """What may be shown to the user of a request; `unknown`: also what the catalog does not hold."""
+        return EligibilityFilter(self.catalog_index, state.blocked(self.settings.no_repeat_window_ms), unknown)
 
     def may_repeat(self, state: RequestState) -> bool:
         """Whether `eligibility` may let through what was shown or played within the no-repeat window: more than is remembered."""

@@ -91,5 +91,5 @@ def test_the_model_sees_what_the_join_will_see() -> None:
 
 def test_slots_say_what_an_exposure_of_theirs_is_worth() -> None:
     house = House([Item(item_id="a", monetization=0.25), Item(item_id="b")])
-    _, exposure = house.ask(by_name("abx"), user_id="u", candidates=tuple("abx"))
+    _, exposure = house.ask(by_name("abx"), user_id="u", candidates=tuple("abx"), unknown="allow")
     assert exposure is not None and [s.monetization for s in exposure.slots] == [0.25, 0.0, None]  # None: no catalog knows it
