@@ -64,7 +64,7 @@ class PendingExposure(msgspec.Struct, array_like=True):
     made: bool = False  # the learner has its example, or does without it
     reversals: int = 0  # sent
     closed: bool = False  # its join window has passed
-    implied: bool = False  # made by an act that came without an exposure of its own
+    implied: bool = False  # made by a served slate, or by an act without an exposure of its own; until its impression has come
     followed: float = 0.0  # of what follows the user's last item, the share that is this item
 
     def features(self, part: UserPart) -> Features:
