@@ -2,7 +2,7 @@
 
 `CatalogIndex` is updated item by item and event by event, so that a request scans nothing. From its publication to its
 expiry an item is in the index of its domain and in that of the whole catalog, unless it is hidden or deleted; and in the
-index of its category, which is the first it has, as for the model, of both. Decayed popularity keeps its order between
+index of each of its categories, of both. Decayed popularity keeps its order between
 events (everything decays by the same factor), so an item's score is log2 p(t) + t / half-life: a constant until its next
 event. Co-listening is updated by the same events.
 
@@ -35,7 +35,7 @@ class _Entry:
     published_ms: int
     expires_ms: int | None
     domain: int
-    category: int  # 0 = none
+    categories: tuple[int, ...]
     hidden: bool
 
 
@@ -44,6 +44,7 @@ class CatalogIndex:
 
     def __init__(self) -> None:
         self.now_ms = -1
+        self.shared_items = 0  # available now in several categories
         self.catalogued = False  # a catalog was written at some time, though it may be empty now
         self.co_listening = CoListening()
         self._half_life_ms = POPULAR_HALF_LIFE_H * keys.HOUR_MS
@@ -79,7 +80,7 @@ class CatalogIndex:
             published = before.published_ms if before else seen_ms
         self._withdraw(known.key)
         self._deleted.pop(known.key, None)
-        self._entries[known.key] = _Entry(published, item.expires_ts, known.domain, known.category, item.hidden)
+        self._entries[known.key] = _Entry(published, item.expires_ts, known.domain, known.categories, item.hidden)
         if item.published_ts is not None and item.published_ts > self.now_ms:
             self._schedule(self._upcoming, item.published_ts, known.key)
         else:
@@ -169,8 +170,8 @@ class CatalogIndex:
         """The tables of indexes that an item belongs to, and its key in each."""
         for domain in (None, entry.domain):
             yield self._domains, domain
-            if entry.category:
-                yield self._categories.setdefault(domain, {}), entry.category
+            for category in entry.categories:
+                yield self._categories.setdefault(domain, {}), category
 
     def _indexes_of(self, key: int) -> list[CandidateIndex]:
         """The indexes that hold an item now."""
@@ -185,6 +186,7 @@ class CatalogIndex:
         if entry.expires_ms is not None:
             self._schedule(self._expiring, entry.expires_ms, key)
         self._published[key] = entry.published_ms
+        self.shared_items += len(entry.categories) > 1
         for table, at in self._tables(entry):
             if at not in table:
                 table[at] = self._index()
@@ -197,7 +199,9 @@ class CatalogIndex:
         if self._names.pop(key, None) is not None:
             self._uncatalogued.remove(key)
         else:
-            for table, at in self._tables(self._entries[key]):
+            entry = self._entries[key]
+            self.shared_items -= len(entry.categories) > 1
+            for table, at in self._tables(entry):
                 table[at].remove(key)
                 if at is not None and not table[at]:
                     del table[at]

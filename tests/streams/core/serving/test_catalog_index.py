@@ -96,10 +96,12 @@ def test_indexes_hold_what_may_be_shown_and_nothing_else(changes: list[Item | tu
             catalog_index.advance(naive.now)
     for unknown in (False, True):
         assert [name for name in IDS if catalog_index.available(k(name), unknown)] == [n for n in IDS if naive.available(n, unknown)]
+    several = [n for n, i in naive.items.items() if naive.available(n) and len(set(i.categories)) > 1]
+    assert catalog_index.shared_items == len(several)
     for domain, category in itertools.product((None, "song", "video"), (None, "x", "y")):
         wanted = [
             n for n, i in naive.items.items()
-            if naive.available(n) and domain in (None, i.domain) and category in (None, *i.categories[:1])
+            if naive.available(n) and domain in (None, i.domain) and category in (None, *i.categories)
         ]  # fmt: skip
         of = key("domain", domain) if domain else None
         if category is None:
