@@ -5,6 +5,7 @@ Labels are bounded: routes, reasons and partitions. No id ever becomes a label.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,12 +38,14 @@ from streams.kafka_io.topics import names
 if TYPE_CHECKING:
     from streams.core.learning.learn import Learner
     from streams.core.learning.strategy_bandit import StrategyBandit
+    from streams.core.serving.scoring import SlateItem
     from streams.learner.process import LearnerProcess
     from streams.worker.process import Worker
     from streams.worker.replica import Replica
 
 CONTENT_TYPE = "text/plain; version=0.0.4"  # of the format; the text is ASCII
 SECONDS = (0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # of a request; DESIGN section 10: 10 and 25 ms
+SPREAD = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of scores; by the default weights they are within 6 of each other
 FRESHNESS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 30.0)  # DESIGN section 10: 300 ms and 1 s
 REJECTED = "rejected:"  # begins the core's counts of rejections
 
@@ -64,6 +67,9 @@ class WorkerMetrics:
         self.answers = Counter("segue_answers", "lists served", ["strategy"], registry=r)
         self.pages = Counter("segue_pages", "pages served", ["strategy"], registry=r)
         self.flags = Counter("segue_answer_flags", "lists and pages served with a flag", ["flag"], registry=r)
+        self.spread = Histogram(
+            "segue_score_spread", "best less worst score of a model", ["surface"], buckets=SPREAD, registry=r
+        )
         self.taken = Counter("segue_taken", "accepted over HTTP", ["what"], registry=r)
         self.refused = Counter("segue_refused", "not accepted over HTTP, by reason", ["reason"], registry=r)
         self.freshness = Histogram("segue_freshness_seconds", "append of an act to a version with it", buckets=FRESHNESS, registry=r)
@@ -77,6 +83,12 @@ class WorkerMetrics:
         name = route(path)
         self.requests.labels(name, str(status)).inc()
         self.request_seconds.labels(name).observe(seconds)
+
+    def observe_spread(self, surface: str, items: Sequence[SlateItem]) -> None:
+        """A list, or a module of a page, has been made."""
+        scores = [item.score for item in items if item.probabilities is not None]
+        if len(scores) > 1:
+            self.spread.labels(surface).observe(max(scores) - min(scores))
 
     def text(self) -> bytes:
         """All metrics as Prometheus reads them."""
@@ -156,6 +168,9 @@ def _of_worker(worker: Worker, model: Replica) -> Iterator[Metric]:
     yield Gauges("segue_model_version", "version that answers; -1 without a model", -1 if model.version is None else model.version)
     yield Gauges("segue_model_age_seconds", "since the learner was last heard of", model.age_ms / 1000)
     yield Gauges("segue_model_stale", "1 if answers are flagged stale", model.version is not None and model.stale)
+    agreement = worker.ingest.serving.order_agreement if worker.ingest.serving is not None else None
+    says = "of the model's orders for different users, 1 = the same for all; NaN: too few were compared"
+    yield Gauges("segue_order_agreement", says, math.nan if agreement is None else agreement)
     yield Counters("segue_model_loads", "checkpoints loaded", model.loads)
     yield Counters("segue_model_deltas", "deltas applied", model.applied)
 

@@ -125,11 +125,14 @@ class Service:
     async def _recommend(self, request: Request) -> Response:
         slate = await self._served(await request.body(), _request, self._serving.slate, "list")
         self._metrics.answers.labels(slate.strategy).inc()
+        self._metrics.observe_spread("list", slate.items)
         return Json(slate)
 
     async def _page(self, request: Request) -> Response:
         page = await self._served(await request.body(), _page_request, self._serving.page, "page")
         self._metrics.pages.labels(page.strategy).inc()
+        for module in page.modules:
+            self._metrics.observe_spread("page", module.items)
         return Json(page)
 
     async def _served(

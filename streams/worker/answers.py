@@ -16,6 +16,7 @@ with them, 18 / 25 ms when made in the event loop itself, which then stands stil
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import Any, NamedTuple, TypeVar
@@ -44,6 +45,7 @@ from streams.worker.replica import Replica
 from streams.worker.unapplied import UnappliedRecord
 
 SEED = 0  # of the draws in slates; two slates differ by the id and the time of their requests
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 Served = TypeVar("Served", ServedSlate, ServedPage)
 _DAY = POPULARITY_HALF_LIVES_H.index(POPULAR_HALF_LIFE_H)
@@ -68,6 +70,12 @@ class ServingThread:
         self._model, self._thread, self._recent = model, thread, recent
         self._requests = asyncio.Lock()  # held by the request that is in the thread
         self._making: asyncio.Future[Any] | None = None
+        self._same_for_all = False  # as it was said
+
+    @property
+    def order_agreement(self) -> float | None:
+        """How alike the orders are that the model gives to different users: 1 = the same; None: not enough were compared."""
+        return self._recommender.scorer.order_watch.agreement
 
     async def slate(
         self, request: SlateRequest, request_id: str, owned: OwnedPartition, now_ms: int
@@ -151,7 +159,19 @@ class ServingThread:
         except DbClosedError as error:
             raise PartitionMovedError(f"partition {core.number} has just moved to another worker") from error
         self._recent.put(request_id, served.trace)
+        self._warn_of_one_order()
         return served
+
+    def _warn_of_one_order(self) -> None:
+        """Once, until orders differ again."""
+        same = self._recommender.scorer.order_watch.same_for_all
+        if same and not self._same_for_all:
+            log.warning(
+                "the model gives everybody the same order (segue_order_agreement is %.4f over the last requests of different users):"
+                " its scores of an item do not depend on the user; segue_score_spread says how far they lie apart",
+                self.order_agreement,
+            )
+        self._same_for_all = same
 
     def _view(self) -> ModelView:
         """The model as it is now."""
