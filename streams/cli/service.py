@@ -106,6 +106,10 @@ def _request(fields: dict[str, Any], kind: type[R]) -> R:
     "--candidate", "candidates", multiple=True, metavar="ITEM", callback=lambda context, parameter, items: items or None,
     help="rank these  [default: co-listened, popular, fresh and random ones]",
 )  # fmt: skip
+@click.option(
+    "--unknown", type=click.Choice(["refuse", "allow"]), default="refuse", show_default=True,
+    help="candidates that the catalog does not hold",
+)  # fmt: skip
 @click.option("--strategy", help="ranked, tail, explore, popular, a preset, or auto: one is drawn  [default: ranked]")
 @request_options
 def recommend(fields: dict[str, Any], place: Place, why: bool, wait: float, as_json: bool) -> None:

@@ -6,7 +6,7 @@ Bodies go through the core's own `decode`, so the service refuses exactly what w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -34,6 +34,13 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 
     accepted: int
     rejected: list[NotTaken]
+
+
+class EventRow(NamedTuple):
+    """A record for `events`, and what it holds, in order."""
+
+    out: Out
+    holds: list[Event | Exposure]
 
 
 class Unusable(Refusal):
@@ -74,21 +81,22 @@ def _of_others(record: Record | Rejected) -> Event | Exposure | Rejected:
     return Rejected(Reason.WRONG_TYPE, "ticks and the beginnings of logs come from workers and `segue send` alone - at `$.kind`", b"")
 
 
-def event_rows(records: Iterable[Event | Exposure], partition: Callable[[bytes], int], largest: int) -> list[Out]:
+def event_rows(records: Iterable[Event | Exposure], partition: Callable[[bytes], int], largest: int) -> list[EventRow]:
     """Records for `events`, in order: arrays of one partition each; one alone has its user for a key.
 
     `largest`: bytes of one record that the topic takes.
     """
     limit = min(ARRAY_BYTES, largest // 2)
-    rows: list[Out] = []
-    opened: dict[int, list[tuple[bytes, bytes]]] = {}  # partition -> (key, value) of what goes together
+    rows: list[EventRow] = []
+    opened: dict[int, list[tuple[bytes, bytes, Event | Exposure]]] = {}  # partition -> key, value and record of what goes together
 
     def close(at: int) -> None:
         together = opened.pop(at, [])
+        holds = [record for _, _, record in together]
         if len(together) == 1:
-            rows.append(Out("events", at, *together[0]))
+            rows.append(EventRow(Out("events", at, *together[0][:2]), holds))
         elif together:
-            rows.append(Out("events", at, None, b"[" + b",".join([value for _, value in together]) + b"]"))
+            rows.append(EventRow(Out("events", at, None, b"[" + b",".join([value for _, value, _ in together]) + b"]"), holds))
 
     sizes: dict[int, int] = {}
     for record in records:
@@ -97,7 +105,7 @@ def event_rows(records: Iterable[Event | Exposure], partition: Callable[[bytes],
         if len(opened.get(at, ())) >= ARRAY_RECORDS or sizes.get(at, 0) + len(value) > limit:
             close(at)
             sizes[at] = 0
-        opened.setdefault(at, []).append((key, value))
+        opened.setdefault(at, []).append((key, value, record))
         sizes[at] = sizes.get(at, 0) + len(value) + 1
     for at in sorted(opened):
         close(at)

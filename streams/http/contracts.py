@@ -66,7 +66,9 @@ OPERATIONS = (
         {"user_id": "ada", "k": 3, "domain": "song", "weights": {"skip": -1.0}, "gamma_item": 0.5},
         "`flags` say what to know of a list: `cold` (no model has learned yet, popularity orders), `guest`, `short` (fewer than k), "
         "`catching_up` (after a restart the user's state still lacks much of the log: what it lacks may come again), "
+        "`repeats` (more was shown or played within the no-repeat window than is remembered, so items may come again), "
         "`stale` (the learner was not heard of lately), `unlogged` (Kafka did not answer in time: its exposure may be lost). "
+        "Where there is a catalog, of `candidates` those that it does not hold are left out, unless `unknown` is `allow`. "
         "With `strategy` `auto` one of `recommend.chosen` is drawn, by what each has earned.",
     ),
     Operation(
@@ -101,7 +103,7 @@ OPERATIONS = (
     ),
     Operation(
         "delete", "/v1/items/{item_id}", "Take an item out of the catalog",
-        {204: ("Its tombstone is in Kafka; the item is in no list from then on.", None), 400: _REFUSED[400], **_BUSY},
+        {204: ("Its tombstone is in Kafka; the item is in no list of this worker from then on.", None), 400: _REFUSED[400], **_BUSY},
     ),
     Operation("get", "/healthz", "Alive?", {200: ("Yes.", Health), 503: ("It stands still; restart it.", Health)}),
     Operation("get", "/readyz", "Ready?", {200: ("Yes.", Readiness), 503: ("Not yet.", Readiness)}),

@@ -5,6 +5,7 @@ Labels are bounded: routes, reasons and partitions. No id ever becomes a label.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -36,12 +37,14 @@ from streams.http.settings import ExporterSettings
 if TYPE_CHECKING:
     from streams.core.learning.learn import Learner
     from streams.core.learning.strategy_bandit import StrategyBandit
+    from streams.core.serving.scoring import SlateItem
     from streams.learner.process import LearnerProcess
     from streams.worker.process import Worker
     from streams.worker.replica import Replica
 
 CONTENT_TYPE = "text/plain; version=0.0.4"  # of the format; the text is ASCII
 SECONDS = (0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # of a request; DESIGN section 10: 10 and 25 ms
+SPREAD = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of scores; by the default weights they are within 6 of each other
 FRESHNESS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 30.0)  # DESIGN section 10: 300 ms and 1 s
 REJECTED = "rejected:"  # begins the core's counts of rejections
 
@@ -63,6 +66,9 @@ class WorkerMetrics:
         self.answers = Counter("segue_answers", "lists served", ["strategy"], registry=r)
         self.pages = Counter("segue_pages", "pages served", ["strategy"], registry=r)
         self.flags = Counter("segue_answer_flags", "lists and pages served with a flag", ["flag"], registry=r)
+        self.spread = Histogram(
+            "segue_score_spread", "best less worst score of a model", ["surface"], buckets=SPREAD, registry=r
+        )
         self.taken = Counter("segue_taken", "accepted over HTTP", ["what"], registry=r)
         self.refused = Counter("segue_refused", "not accepted over HTTP, by reason", ["reason"], registry=r)
         self.freshness = Histogram("segue_freshness_seconds", "append of an act to a version with it", buckets=FRESHNESS, registry=r)
@@ -76,6 +82,12 @@ class WorkerMetrics:
         name = route(path)
         self.requests.labels(name, str(status)).inc()
         self.request_seconds.labels(name).observe(seconds)
+
+    def observe_spread(self, surface: str, items: Sequence[SlateItem]) -> None:
+        """A list, or a module of a page, has been made."""
+        scores = [item.score for item in items if item.probabilities is not None]
+        if len(scores) > 1:
+            self.spread.labels(surface).observe(max(scores) - min(scores))
 
     def text(self) -> bytes:
         """All metrics as Prometheus reads them."""
@@ -143,7 +155,11 @@ def _of_worker(worker: Worker, model: Replica) -> Iterator[Metric]:
     yield _by(Gauges, "segue_lag_records", "records in the log and not in the state", ["partition"], lag)
     yield _by(Gauges, "segue_catching_up", "1 while the state is far behind the log", ["partition"], catching_up)
     yield _by(Gauges, "segue_watermark_seconds", "event time of a partition", ["partition"], watermarks)
+    unapplied = {(at,): len(owned.unapplied) for at, owned in by_partition.items()}
+    forgotten = {(at,): owned.unapplied.forgotten for at, owned in by_partition.items()}
     yield _by(Gauges, "segue_open_lists", "lists whose join window has not closed", ["partition"], open_lists)
+    yield _by(Gauges, "segue_unapplied_records", "served or taken over HTTP, and not yet in the state", ["partition"], unapplied)
+    yield _by(Counters, "segue_unapplied_forgotten", "of these, those that were too many to be kept", ["partition"], forgotten)
     yield Counters("segue_flushes", "flushes of state", worker.ingest.flushes)
     yield Gauges("segue_unsent_records", "effects that Kafka has not acknowledged", worker.ingest.unsent)
     yield Counters("segue_ticks", "ticks written", worker.ticks.written)
@@ -153,6 +169,9 @@ def _of_worker(worker: Worker, model: Replica) -> Iterator[Metric]:
     yield Gauges("segue_model_version", "version that answers; -1 without a model", -1 if model.version is None else model.version)
     yield Gauges("segue_model_age_seconds", "since the learner was last heard of", model.age_ms / 1000)
     yield Gauges("segue_model_stale", "1 if answers are flagged stale", model.version is not None and model.stale)
+    agreement = worker.ingest.serving.order_agreement if worker.ingest.serving is not None else None
+    says = "of the model's orders for different users, 1 = the same for all; NaN: too few were compared"
+    yield Gauges("segue_order_agreement", says, math.nan if agreement is None else agreement)
     yield Counters("segue_model_loads", "checkpoints loaded", model.loads)
     yield Counters("segue_model_deltas", "deltas applied", model.applied)
 

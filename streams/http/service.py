@@ -6,6 +6,7 @@ was accepted. Contracts, and the documentation at /docs, are the structs themsel
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import uuid
@@ -20,13 +21,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from streams.clock import now_ms
+from streams.core.join import keys
 from streams.core.join.decode import too_early, validated
-from streams.core.join.events import Exposure, Rejected
-from streams.core.join.partition import Partition
+from streams.core.join.events import Event, Exposure, Rejected
 from streams.core.serving.explain import RecentTraces
 from streams.core.serving.fusion import RequestError
 from streams.core.serving.pages import Page, PageRequest
-from streams.core.serving.recommend import STALE, Slate, SlateRequest
+from streams.core.serving.recommend import REPEATS, STALE, Slate, SlateRequest
 from streams.core.serving.surfaces import arms
 from streams.http import accept
 from streams.http.accept import Decoded, Taken, Unusable
@@ -39,8 +40,10 @@ from streams.http.settings import ServingSettings
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.messages import Out
 from streams.worker.answers import PartitionMovedError, ServingThread
+from streams.worker.owned import OwnedPartition
 from streams.worker.process import Worker
 from streams.worker.replica import Replica
+from streams.worker.unapplied import UnappliedRecord
 
 UNLOGGED = "unlogged"  # flag: Kafka did not say in time that it has the exposure
 CATCHING_UP = "catching_up"  # flag: the state lacks much of the log, as after a restart; what it lacks may come again
@@ -124,16 +127,19 @@ class Service:
     async def _recommend(self, request: Request) -> Response:
         slate = await self._served(await request.body(), _request, self._serving.slate, "list")
         self._metrics.answers.labels(slate.strategy).inc()
+        self._metrics.observe_spread("list", slate.items)
         return Json(slate)
 
     async def _page(self, request: Request) -> Response:
         page = await self._served(await request.body(), _page_request, self._serving.page, "page")
         self._metrics.pages.labels(page.strategy).inc()
+        for module in page.modules:
+            self._metrics.observe_spread("page", module.items)
         return Json(page)
 
     async def _served(
-        self, body: bytes, read: Callable[[bytes], R], make: Callable[[R, str, Partition, int], Awaitable[tuple[A, Exposure | None, Any]]],
-        what: str,
+        self, body: bytes, read: Callable[[bytes], R],
+        make: Callable[[R, str, OwnedPartition, int], Awaitable[tuple[tuple[A, Exposure | None, Any], UnappliedRecord | None]]], what: str,
     ) -> A:  # fmt: skip
         """A slate or a page, once Kafka has its exposure."""
         request, way = validated(body, read), f"send a request for a {what}, as /docs describes"
@@ -145,18 +151,20 @@ class Service:
         for n, play in enumerate(request.plays):
             if play.ts is not None and play.ts < earliest_ts:
                 raise Refusal(400, f"{play.ts}: {too_early(play.ts, earliest_ts)}", f"the body, $.plays[{n}].ts", way)
-        partition = self._partition(request.user_id)
-        flags: set[str] = {CATCHING_UP} if partition.number in self._worker.ingest.catching_up() else set()
+        owned, now = self._partition(request.user_id), now_ms()
+        flags: set[str] = {CATCHING_UP} if owned.number in self._worker.ingest.catching_up() else set()
         try:
-            made = await make(request, request.request_id or uuid.uuid4().hex, partition, now_ms())
+            made, unapplied = await make(request, request.request_id or uuid.uuid4().hex, owned, now)
         except RequestError as error:
             raise Refusal(400, str(error), f"the body, $.{error.field}", way) from None
         except PartitionMovedError as error:
             raise Refusal(503, str(error), "this worker", "ask again", retry_after_s=1) from None
         served: A = made[0]
-        exposure = made[1]
-        if exposure is not None and not await self._logged(exposure):
-            flags |= {STALE, UNLOGGED}
+        exposure: Exposure | None = made[1]
+        if exposure is not None and unapplied is not None:
+            since_ms = now - self.config.recommend.no_repeat_window_ms
+            flags |= {REPEATS} if owned.unapplied.forgot(keys.key("user", exposure.user_id), since_ms) else set()
+            flags |= {STALE, UNLOGGED} if not await self._logged(exposure, unapplied) else set()
         if flags:
             served = msgspec.structs.replace(served, flags=sorted({*served.flags, *flags}))
         for flag in served.flags:
@@ -173,24 +181,28 @@ class Service:
             raise Refusal(404, error, "the path", way)
         return Json(found)
 
-    def _partition(self, user_id: str | None) -> Partition:
+    def _partition(self, user_id: str | None) -> OwnedPartition:
         """The user's; of a guest, any. Only its owner knows a user."""
         owned = self._worker.ingest.owned
         if user_id is None:
             if not owned:
                 raise Refusal(503, "this worker owns no partition of events yet", "this worker", "ask again", retry_after_s=1)
-            return owned[min(owned)].core
+            return owned[min(owned)]
         number = self._delivery.partition(user_id.encode())
         if number not in owned:
             has = f"this worker owns {', '.join(map(str, sorted(owned))) or 'none'}"
             way = "ask the worker whose /readyz lists the partition; where none does, ask again"
             raise Refusal(503, f"the user is of partition {number}, and {has}", "this worker", way, retry_after_s=1)
-        return owned[number].core
+        return owned[number]
 
-    async def _logged(self, exposure: Exposure) -> bool:
+    async def _logged(self, exposure: Exposure, unapplied: UnappliedRecord) -> bool:
         """Write down what is about to be shown; False where Kafka doesn't say in time that it has it. It is still tried then."""
         row = Out("events", -1, exposure.user_id.encode(), msgspec.json.encode(exposure))
-        sending = asyncio.ensure_future(self._delivery.append(row))
+
+        async def append() -> None:
+            unapplied.place = await self._delivery.append(row), 0
+
+        sending = asyncio.ensure_future(append())
         try:
             async with asyncio.timeout(self.config.service.acknowledged_within_s):
                 await asyncio.shield(sending)
@@ -207,14 +219,15 @@ class Service:
             log.warning("an exposure is lost: %s", sending.exception())
 
     async def _take_events(self, request: Request) -> Response:
-        partition, largest, earliest_ts = self._delivery.partition, self.config.topics.max_event_bytes, self.config.events.earliest_ts
-        body, decode = await request.body(), functools.partial(accept.events, earliest_ts=earliest_ts)
-        return Json(await self._take("events", body, decode, lambda good: accept.event_rows(good, partition, largest)), 202)
+        decode = functools.partial(accept.events, earliest_ts=self.config.events.earliest_ts)
+        return Json(await self._take("events", await request.body(), decode, self._send_events), 202)
 
     async def _take_items(self, request: Request) -> Response:
-        return Json(await self._take("items", await request.body(), accept.catalog, accept.item_rows))
+        return Json(await self._take("items", await request.body(), accept.catalog, lambda good: self._send(accept.item_rows(good))))
 
-    async def _take(self, what: str, body: bytes, decode: Callable[[bytes], Decoded[T]], rows: Callable[[list[T]], list[Out]]) -> Taken:
+    async def _take(
+        self, what: str, body: bytes, decode: Callable[[bytes], Decoded[T]], send: Callable[[list[T]], Awaitable[Any]]
+    ) -> Taken:
         """Send what of a body can be used. It is decoded in a thread: a broken array of the largest size takes long to search."""
         try:
             found = await asyncio.to_thread(decode, body)
@@ -222,21 +235,35 @@ class Service:
             for reason in error.reasons:
                 self._metrics.refused.labels(reason).inc()
             raise
-        await self._send(rows(found.good))
+        await send(found.good)
         self._metrics.taken.labels(what).inc(len(found.good))
         for one in found.rejected:
             self._metrics.refused.labels(one.reason).inc()
         return Taken(accepted=len(found.good), rejected=found.rejected)
 
     async def _delete_item(self, request: Request) -> Response:
-        await self._send([accept.tombstone(path_id(request))])
+        (offset,) = await self._send([accept.tombstone(path_id(request))])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.service.acknowledged_within_s):
+                await self._worker.catalog_reader.reached(offset)
         self._metrics.taken.labels("tombstones").inc()
         return Response(status_code=204)
 
-    async def _send(self, rows: Iterable[Out]) -> None:
+    async def _send_events(self, records: list[Event | Exposure]) -> None:
+        """Send them; those of this worker's users count for the next request, wherever the state is by then."""
+        rows = accept.event_rows(records, self._delivery.partition, self.config.topics.max_event_bytes)
+        offsets, now = await self._send([row.out for row in rows]), now_ms()
+        for row, offset in zip(rows, offsets, strict=True):
+            owned = self._worker.ingest.owned.get(row.out.partition)
+            if owned is not None:
+                for index, record in enumerate(row.holds):
+                    owned.unapplied.put(record, now, (offset, index))
+
+    async def _send(self, rows: Iterable[Out]) -> list[int]:
+        """Send records; their offsets."""
         try:
             async with asyncio.timeout(self.config.service.acknowledged_within_s):
-                await self._delivery.send(rows)
+                return await self._delivery.send(rows)
         except (TimeoutError, KafkaError) as error:
             problem = f"Kafka did not acknowledge it: {str(error) or 'no answer in time'}"
             way = "send it again (events with an event_id count once)"

@@ -44,9 +44,9 @@ class Delivery:
         """Hand records to the producer in order; each future is done when the broker has its record."""
         return [await self._send(row) for row in rows]
 
-    async def send(self, rows: Iterable[Out]) -> None:
-        """Send records; return when the broker has all."""
-        await asyncio.gather(*await self.start_sending(rows))
+    async def send(self, rows: Iterable[Out]) -> list[int]:
+        """Send records; return their offsets when the broker has all."""
+        return [sent.offset for sent in await asyncio.gather(*await self.start_sending(rows))]
 
     async def append(self, row: Out, headers: Sequence[tuple[str, bytes]] = ()) -> int:
         """Send one record; return its offset."""

@@ -21,6 +21,7 @@ class Reader:
         self._at = [TopicPartition(topic, p) for p in range(partitions)]
         self._offsets = dict(offsets or {})
         self.caught_up = asyncio.Event()
+        self.ends: dict[int, int] = {}  # of the partitions, when reading began
         self.topic = topic
 
     async def run(self) -> None:
@@ -34,9 +35,9 @@ class Reader:
             try:
                 consumer.assign(self._at)
                 await self._seek(consumer)
-                ends = await consumer.end_offsets(self._at)
+                self.ends = {at.partition: end for at, end in (await consumer.end_offsets(self._at)).items()}
                 while True:
-                    if not self.caught_up.is_set() and all([await consumer.position(at) >= ends[at] for at in self._at]):
+                    if not self.caught_up.is_set() and all([await consumer.position(at) >= self.ends[at.partition] for at in self._at]):
                         self.caught_up.set()
                     polled = await consumer.getmany(timeout_ms=1000 if self.caught_up.is_set() else 50)
                     for records in polled.values():

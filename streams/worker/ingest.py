@@ -22,6 +22,7 @@ from streams.kafka_io.offset_guard import OffsetGuard
 from streams.watchdog import Watchdog, end
 from streams.worker.owned import OwnedPartition, PartitionOpener
 from streams.worker.stores import PartitionStore
+from streams.worker.unapplied import LAST, UnappliedRecords
 
 if TYPE_CHECKING:
     from streams.worker.answers import ServingThread
@@ -105,7 +106,8 @@ class Ingest:
             raise
         if self.serving is not None and self._single:  # else it gets the parts of all partitions
             self.serving.seed_popularity(store.rows()["popularity"], store.rows()["co_listening"])
-        return OwnedPartition(tp.partition, tp, store, core, guard, log_end, tick_due=core.progress.open_lists > 0)
+        unapplied = UnappliedRecords((store.stored, LAST), self.opener.partition.shown_limit)
+        return OwnedPartition(tp.partition, tp, store, core, guard, log_end, unapplied=unapplied, tick_due=core.progress.open_lists > 0)
 
     def lag(self, owned: OwnedPartition) -> int:
         """Records of the partition that are in the log and not in the state."""
@@ -249,6 +251,7 @@ class Ingest:
             for first in range(0, len(arrived), size):
                 piece = arrived[first : first + size]
                 effects.add(message.offset, owned.core.apply(piece), arrived, value or b"")
+                owned.unapplied.applied = message.offset, piece[-1].index
                 applied += len(piece)
                 if applied // size != (applied - len(piece)) // size:
                     await asyncio.sleep(0)

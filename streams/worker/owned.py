@@ -19,6 +19,7 @@ from streams.core.state.tables import ItemTables, Tables
 from streams.kafka_io.offset_guard import OffsetGuard
 from streams.kafka_io.topics import TopicSettings, names
 from streams.worker.stores import PartitionStore, StoreSettings, StoreUnfit, partition_path
+from streams.worker.unapplied import UnappliedRecords
 
 RECORD_OVERHEAD_BYTES = 1_000  # of a buffered Faust event beside its value
 AGAIN = 10  # a lag that is so many times the stated one is more than a flush under way
@@ -44,6 +45,7 @@ class OwnedPartition:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by a flush
     sending: deque[asyncio.Task[None]] = field(default_factory=deque)  # steps 2 to 4 of flushes, each behind the one before
     last_record_at: float = field(default_factory=time.monotonic)
+    unapplied: UnappliedRecords = field(default_factory=UnappliedRecords)  # served or taken over HTTP here, and not yet in `core`
     tick_due: bool = False  # examples went out since the last tick: the learner's micro-batch may be open
 
     def lag(self, highwater: int | None) -> int:

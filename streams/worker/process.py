@@ -103,7 +103,7 @@ class Worker:
 
     async def _ready(self) -> None:
         self.ingest.consumer = self.app.consumer
-        await self.catalog_reader.reader.caught_up.wait()  # an example's item features are those of the catalog as it stands
+        await self.catalog_reader.whole()  # an example's item features are those of the catalog as it stands
 
 
 def run_worker(settings: WorkerSettings, services: Sequence[Service] = ()) -> None:

@@ -51,6 +51,7 @@ MakeTopics = Callable[[int], TopicSettings]
 Client = aiohttp.ClientSession
 SONGS = [{"item_id": f"i{n}", "domain": "song", "categories": [f"c{n % 2}"], "monetization": n / 10} for n in range(5)]
 KEY = "a-bearer-token"
+MAY_REPEAT = RecommendSettings(explore_share=0.0, no_repeat_window_ms=0)
 
 
 def now_ms() -> int:
@@ -59,14 +60,15 @@ def now_ms() -> int:
 
 @asynccontextmanager
 async def serving(
-    topics: TopicSettings, folder: Path, slot: str = "0", bandit: BanditSettings | None = None, **service: Any
-) -> AsyncIterator[tuple[Worker, Service, Client]]:
+    topics: TopicSettings, folder: Path, slot: str = "0", bandit: BanditSettings | None = None, recommend: RecommendSettings = MAY_REPEAT,
+    **service: Any,
+) -> AsyncIterator[tuple[Worker, Service, Client]]:  # fmt: skip
     """A worker that answers, and a client of it. Its lists are without chance, and may repeat."""
     made = Service(
         ServingSettings(
             topics=topics, service=ServiceSettings(port=0, **service),
             replica=ReplicaSettings(checkpoint_dir=str(folder / "checkpoints"), stale_after_s=2.0),
-            recommend=RecommendSettings(explore_share=0.0, no_repeat_window_ms=0), bandit=bandit or BanditSettings(),
+            recommend=recommend, bandit=bandit or BanditSettings(),
         )
     )  # fmt: skip
     settings = WorkerSettings(topics=topics, stores=StoreSettings(data_dir=str(folder / "state")))
@@ -229,11 +231,13 @@ def test_deleted_item_is_in_no_list_even_where_a_request_names_it(topic_settings
             await send(client, play("ada", odd))
             await until(lambda: len(worker.catalog) == 3 and taken(worker) == 1)
             named = ["i1", "i2", odd, "nobody-knows-it"]
-            assert set(ids(await ask(client, user_id="bob", candidates=named))) == {odd, "i1", "nobody-knows-it"}
+            assert set(ids(await ask(client, user_id="bob", candidates=named))) == {odd, "i1"}
+            assert set(ids(await ask(client, user_id="bob", candidates=named, unknown="allow"))) == {odd, "i1", "nobody-knows-it"}
             async with client.delete(URL("/v1/items/%2Fa%20b%3Fc=%252F%2F%C3%B6", encoded=True)) as answer:
                 assert (answer.status, await answer.read()) == (204, b"")
-            await until(lambda: len(worker.catalog) == 2)
-            assert set(ids(await ask(client, user_id="bob", candidates=named))) == {"i1", "nobody-knows-it"}
+            assert len(worker.catalog) == 2  # at once
+            assert ids(await ask(client, user_id="bob", candidates=named)) == ["i1"]
+            assert set(ids(await ask(client, user_id="bob", candidates=named, unknown="allow"))) == {"i1", "nobody-knows-it"}
             assert ids(await ask(client, user_id="bob")) == ["i1"]
             for path in ("/v1/items/%ff", f"/v1/items/{'x' * 257}"):
                 async with client.delete(URL(path, encoded=True)) as answer:
@@ -301,6 +305,7 @@ BAD_REQUESTS: list[tuple[bytes, str]] = [
     (b'{"candidates": ["' + b'","'.join([b"x"] * 1_001) + b'"]}', "out_of_bounds"),
     (b'{"candidates": ["' + b'","'.join([b"x%d" % n for n in range(501)]) + b'"]}', "$.candidates"),
     (b'{"candidates": [["x"]]}', "wrong_type"),
+    (b'{"candidates": ["x"], "unknown": "perhaps"}', "$.unknown"),
     (b'{"user_id": "u", "plays": [{"item_id": "i"}]}', "$.plays"),
     (b'{"weights": {"fame": 1}}', "$.weights"),
     (b'{"weights": {"skip": 1e999}}', ""),

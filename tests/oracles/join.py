@@ -55,7 +55,7 @@ class Shown:
     item: str
     list_: str
     ts: int
-    implied: bool  # no impression said so: an act did
+    implied: bool  # no impression has said so: an act did, or who served it
     known: Known | None = None
     labels: Labels = frozenset()
     example: tuple[Labels, int, int] | None = None  # labels, ts, arrival of the act (0: none)
@@ -277,7 +277,7 @@ class Story:
                 self.earnings.append(earning)
                 self.earning[record.user_id, list_] = earning
         items = dict.fromkeys(slot.item_id for slot in record.slots if slot.item_id not in known)
-        self.show(record.user_id, record.domain or "", list_, list(items), record.ts, False, record.seen)
+        self.show(record.user_id, record.domain or "", list_, list(items), record.ts, True, record.seen)
         self.count_noticed(record.ts)
         self.earned()  # at once where its items were there, and have closed
 
@@ -333,6 +333,7 @@ class Story:
             list_ = f"request {event.request_id}"
             for one in same:
                 if one.list_ == list_:
+                    one.implied = one.implied and not impression
                     return one, list_
             may_show = impression
         else:

@@ -14,8 +14,8 @@ class CatalogItem:
     item: Item
     key: int
     artist: int  # 0 = unknown, as all keys here
-    category: int  # of the first category
-    categories: tuple[int, ...]
+    category: int  # of the first category: the model has a row of it
+    categories: tuple[int, ...]  # all, each once: modules, preferences, rates and related behaviours are of them
     domain: int
     features: bytes  # packed keys, see keys.bag
 
@@ -28,7 +28,7 @@ class Catalog(dict[int, CatalogItem]):
 
     def put(self, item: Item) -> CatalogItem:
         """Take an item in, new or changed."""
-        categories = tuple([keys.key("category", c) for c in item.categories])
+        categories = tuple(dict.fromkeys([keys.key("category", c) for c in item.categories]))
         entry = CatalogItem(
             item=item,
             key=keys.key("item", item.item_id),

@@ -6,8 +6,8 @@ serving scores every candidate at position 0, since its own is not known yet.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, reduce
 from itertools import islice
 
 from online_model import history
@@ -65,6 +65,15 @@ class ItemSignals:
         return merge([parts[n] for n in sorted(parts)])
 
 
+def mean(rows: Sequence[Values]) -> Values:
+    """Of counts, column by column; of one row the row itself.
+
+    >>> mean([(2.0, 1.0), (0.0, 0.0)])
+    (1.0, 0.5)
+    """
+    return rows[0] if len(rows) == 1 else tuple([sum(column) / len(rows) for column in zip(*rows, strict=True)])
+
+
 class FeatureView:
     """Builds the user's half of features. Stateless but for the decay constants."""
 
@@ -90,19 +99,20 @@ class FeatureView:
 
 
 class UserMoment:
-    """A user at one moment, for one candidate after another: what several of them have in common is made once."""
+    """A user at one moment, for one candidate after another: what several of them have in common is made once.
 
-    __slots__ = ("_hour", "_in_category", "_in_domain", "_related", "_shares", "_ts", "_user")
+    Counts of an item's categories are their mean: a feedback on an item of two categories counts in both, and so not twice here.
+    """
+
+    __slots__ = ("_hour", "_in_categories", "_in_domain", "_related", "_shares", "_ts", "_user")
 
     def __init__(self, view: FeatureView, user: int, state: UserState, ts: int, co_listened: bytes = b"") -> None:
         """`co_listened`: the co-listening row of the user's last item."""
         read, related = view.scopes.read, state.related
         self._user, self._ts, self._hour = user, ts, keys.hour_of_week(ts // keys.HOUR_MS)
         self._in_domain = cache(lambda domain: read(state.by_domain.get(domain), ts))
-        self._in_category = cache(lambda category: read(state.by_category.get(category), ts))
-        self._related = cache(
-            lambda artist, category: history.distinct(related.get(artist, b""), related.get(category, b""), RELATED_LIMIT)
-        )
+        self._in_categories = cache(lambda categories: mean([read(state.by_category.get(c), ts) for c in categories or (0,)]))
+        self._related = cache(lambda *of: reduce(lambda rows, key: history.distinct(rows, related.get(key, b""), RELATED_LIMIT), of, b""))
         self._shares = co_listening.shares(co_listened, ts) if co_listened else {}
 
     def exposure(
@@ -110,7 +120,7 @@ class UserMoment:
     ) -> PendingExposure:
         """The other half, of one candidate; `id` is left to the join. `module`: a key, 0 where there is none."""
         ts = self._ts
-        artist, category = (known.artist, known.category) if known else (0, 0)
+        artist, category, categories = (known.artist, known.category, known.categories) if known else (0, 0, ())
         counts = item_counts(item, ts)
         published = known.item.published_ts if known else None
         return PendingExposure(
@@ -122,8 +132,8 @@ class UserMoment:
                 module, keys.position(position) if position is not None else 0,
             ),
             item_features=known.features if known else b"",
-            related=self._related(artist, category),
-            counts=_ITEM_COUNTS.pack(*counts[_POPULARITIES:], *self._in_domain(domain), *self._in_category(category)),
+            related=self._related(artist, *categories),
+            counts=_ITEM_COUNTS.pack(*counts[_POPULARITIES:], *self._in_domain(domain), *self._in_categories(categories)),
             popularity=_POPULARITY.pack(*counts[:_POPULARITIES]),
             age_s=max(0.0, (ts - published) / 1000.0) if published is not None else -1.0,
             followed=self._shares.get(item, 0.0),

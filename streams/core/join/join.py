@@ -10,7 +10,8 @@ request an item is exposed once, and a second report of it is the same exposure.
 
 An act finds its slate by the request id where it carries one, else by the last slate in which this user was shown this
 item. An act with a request id whose exposure is not there waits until its own window closes, then counts as unjoined.
-An act without a request id, outside of any open slate, implies its own impression.
+An act without a request id, outside of any open slate, implies its own impression. An impression without a request id is the one
+of an open exposure that has had none yet (served, or implied by an act); otherwise it is an exposure of its own: shown again.
 
 What the ranker makes of an exposure is predicted when it comes, and never with what later acts taught: `Exposed` leaves then. Where one
 event is exposure and act, its Example is both.
@@ -96,10 +97,9 @@ class FeedbackJoin:
         exposure = slate.exposure(item) if slate else None
         if slate is None or exposure is None:
             return None
-        if not by_request:
-            if not feedback.delayed and (exposure.closed or (feedback.impression and not exposure.implied)):
-                return None
-            exposure.implied = exposure.implied and not feedback.impression
+        if not by_request and not feedback.delayed and (exposure.closed or (feedback.impression and not exposure.implied)):
+            return None
+        exposure.implied = exposure.implied and not feedback.impression
         return ExposureRef(key, slate, exposure)
 
     def show(

@@ -195,6 +195,7 @@ class Partition:
                 at = Interaction(state, item, known, keys.domain or (known.domain if known else 0), exposure.ts)
                 interactions.append(at)
                 exposures.append(moment.exposure(item, known, at.domain, module, slot.position, self.item_counts))
+                exposures[-1].implied = True  # by who served it; the client's impression, with a request id or without, is still to come
         reward = pending_reward(exposure, keys.items, self.catalog) if exposure.arm_draw is not None and exposure.slots else None
         if exposure.arm_draw is not None and exposure.slots and reward is None:
             self.progress.count("unusable_choices")

@@ -65,8 +65,8 @@ class StateUpdate:
             negative = history.append(negative, at.item, at.ts, at.domain, feedback.negative, settings.history_limit)
         state.histories[at.domain] = (positive, negative)
         _trim(state.histories, settings.domain_limit)
-        # Related: the behaviours with this artist and this category, both families together.
-        for key in dict.fromkeys((at.known.artist, at.known.category)) if at.known else ():
+        # Related: the behaviours with this artist and each of these categories, both families together.
+        for key in dict.fromkeys((at.known.artist, *at.known.categories)) if at.known else ():
             if not key:
                 continue
             rows = state.related.pop(key, b"")
@@ -88,10 +88,9 @@ class StateUpdate:
         state.counts = scopes.add(state.counts, at.ts, row)
         state.by_domain[at.domain] = scopes.add(state.by_domain.pop(at.domain, None), at.ts, row)
         _trim(state.by_domain, self._settings.domain_limit)
-        category = at.known.category if at.known else 0
-        if category:
+        for category in at.known.categories if at.known else ():
             state.by_category[category] = scopes.add(state.by_category.pop(category, None), at.ts, row)
-            _trim(state.by_category, self._settings.category_limit)
+        _trim(state.by_category, self._settings.category_limit)
         key = at.item.to_bytes(8, "big")
         self._popularity.put(key, self._view.items.add(self._popularity.get(key), at.ts, increments(mask, sign)))
         self.increments.append(Increment(at.item, at.ts, mask, sign, after))

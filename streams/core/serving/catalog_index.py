@@ -2,12 +2,13 @@
 
 `CatalogIndex` is updated item by item and event by event, so that a request scans nothing. From its publication to its
 expiry an item is in the index of its domain and in that of the whole catalog, unless it is hidden or deleted; and in the
-index of its category, which is the first it has, as for the model, of both. Decayed popularity keeps its order between
+index of each of its categories, of both. Decayed popularity keeps its order between
 events (everything decays by the same factor), so an item's score is log2 p(t) + t / half-life: a constant until its next
 event. Co-listening is updated by the same events.
 
-Items that no catalog knows have an index of their own, which serves as long as there is no catalog at all: once there is
-one, what it doesn't hold was deleted, or is not for everybody. A request that names such an item still gets it.
+Items that no catalog knows have an index of their own, which serves as long as there is no catalog at all. Once anything was
+written to one, what it doesn't hold was deleted, or is not for everybody: a request that names such an item gets it only where
+it says so. Deletions are remembered beyond that, within bounds; after a restart their tombstones may be compacted away.
 """
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ class _Entry:
     published_ms: int
     expires_ms: int | None
     domain: int
-    category: int  # 0 = none
+    categories: tuple[int, ...]
     hidden: bool
 
 
@@ -43,6 +44,8 @@ class CatalogIndex:
 
     def __init__(self) -> None:
         self.now_ms = -1
+        self.shared_items = 0  # available now in several categories
+        self.catalogued = False  # a catalog was written at some time, though it may be empty now
         self.co_listening = CoListening()
         self._half_life_ms = POPULAR_HALF_LIFE_H * keys.HOUR_MS
         self._scores: dict[int, float] = {}
@@ -62,7 +65,7 @@ class CatalogIndex:
 
     def of_domain(self, domain: int | None) -> CandidateIndex:
         """The index of a domain; None: of all. Without a catalog nothing is known of domains, and there is one index for all."""
-        return self._domains.get(domain, self._nothing) if self._entries else self._uncatalogued
+        return self._domains.get(domain, self._nothing) if self.catalogued else self._uncatalogued
 
     def categories(self, domain: int | None) -> Mapping[int | None, CandidateIndex]:
         """The indexes of all categories of a domain that are not empty; None: of all domains. Without a catalog there are none."""
@@ -70,13 +73,14 @@ class CatalogIndex:
 
     def put(self, known: CatalogItem, seen_ms: int) -> None:
         """An item is new or has changed; `seen_ms` (the record's time) stands in for an unknown time of publication."""
+        self.catalogued = True
         item, before = known.item, self._entries.get(known.key)
         published = item.published_ts
         if published is None:
             published = before.published_ms if before else seen_ms
         self._withdraw(known.key)
         self._deleted.pop(known.key, None)
-        self._entries[known.key] = _Entry(published, item.expires_ts, known.domain, known.category, item.hidden)
+        self._entries[known.key] = _Entry(published, item.expires_ts, known.domain, known.categories, item.hidden)
         if item.published_ts is not None and item.published_ts > self.now_ms:
             self._schedule(self._upcoming, item.published_ts, known.key)
         else:
@@ -84,6 +88,7 @@ class CatalogIndex:
 
     def delete(self, key: int) -> None:
         """A tombstone: not even a request that names the item gets it."""
+        self.catalogued = True
         self._withdraw(key)
         self._entries.pop(key, None)
         self._scores.pop(key, None)
@@ -95,7 +100,7 @@ class CatalogIndex:
 
     def add_uncatalogued(self, item_id: str) -> None:
         """An event named an item. Without a catalog, that is the only place where the id behind a key comes from."""
-        if self._entries:
+        if self.catalogued:
             return
         key = keys.key("item", item_id)
         if key not in self._names and key not in self._deleted:
@@ -139,9 +144,11 @@ class CatalogIndex:
             if entry is not None and entry.expires_ms == expires:
                 self._withdraw(key)
 
-    def available(self, key: int) -> bool:
-        """May this item be shown at all? What no catalog knows may (a request named it), unless it was deleted."""
-        return key in self._published if key in self._entries else key not in self._deleted
+    def available(self, key: int, unknown: bool = False) -> bool:
+        """May this item be shown at all? `unknown`: also one that the catalog does not hold, unless it is known as deleted."""
+        if key in self._entries:
+            return key in self._published
+        return (unknown or not self.catalogued) and key not in self._deleted
 
     def popularity(self, key: int, now_ms: int) -> float:
         """The decayed count that orders candidates."""
@@ -163,8 +170,8 @@ class CatalogIndex:
         """The tables of indexes that an item belongs to, and its key in each."""
         for domain in (None, entry.domain):
             yield self._domains, domain
-            if entry.category:
-                yield self._categories.setdefault(domain, {}), entry.category
+            for category in entry.categories:
+                yield self._categories.setdefault(domain, {}), category
 
     def _indexes_of(self, key: int) -> list[CandidateIndex]:
         """The indexes that hold an item now."""
@@ -179,6 +186,7 @@ class CatalogIndex:
         if entry.expires_ms is not None:
             self._schedule(self._expiring, entry.expires_ms, key)
         self._published[key] = entry.published_ms
+        self.shared_items += len(entry.categories) > 1
         for table, at in self._tables(entry):
             if at not in table:
                 table[at] = self._index()
@@ -191,7 +199,9 @@ class CatalogIndex:
         if self._names.pop(key, None) is not None:
             self._uncatalogued.remove(key)
         else:
-            for table, at in self._tables(self._entries[key]):
+            entry = self._entries[key]
+            self.shared_items -= len(entry.categories) > 1
+            for table, at in self._tables(entry):
                 table[at].remove(key)
                 if at is not None and not table[at]:
                     del table[at]

@@ -9,8 +9,16 @@ from dataclasses import dataclass
 from itertools import islice
 
 from bandit.strategies import Strategy, order, scores
+from streams.core.join import keys
 from streams.core.serving.fusion import Fusion
-from streams.core.serving.preference import CategoryQuota, category_scores, liked_categories, likely_categories, rank_by_category
+from streams.core.serving.preference import (
+    CategoryQuota,
+    category_scores,
+    liked_categories,
+    likely_categories,
+    own_share,
+    rank_by_category,
+)
 from streams.core.serving.requests import RequestState
 from streams.core.serving.retrieval import FRESH, POPULAR_NOW, Arrangement, CandidatePool, pool
 from streams.core.serving.scoring import ScoredCandidates, Scorer
@@ -51,22 +59,40 @@ class ModuleBuilder:
         self._eligibility, self._rng = scorer.eligibility(state), state.rng()
 
     def considered(self, categories: int) -> dict[int, CandidatePool]:
-        """Up to `categories` by key, each with what may stand in it: together about as many candidates as of a slate."""
+        """Up to `categories` by key, each with what may stand in it: together about as many candidates as of a slate.
+
+        An item of several of them is a candidate in one. The smallest category comes first, since it has the least choice, and takes
+        no more than its share of what others could show too, unless it needs them to fill its module.
+        """
         size, indexes = self._size, self._catalog_index.categories(self._state.domain)
         fewest = size.modules + size.single_item_modules
         quota = CategoryQuota(max(fewest, min(categories, self._quota.total // size.per_module)), fewest, size.per_module)
-        popular = (known.category for key in self._index.popular() if (known := self._scorer.catalog.get(key)))
+        catalog = self._scorer.catalog
+        popular = (category for key in self._index.popular() if (known := catalog.get(key)) for category in known.categories)
         liked = liked_categories(self._state.user, self._scorer.view.scopes, self._state.ts)
         likely = likely_categories(indexes, liked, popular, self._eligibility, quota, self._rng)
-        each = self._quota.scaled(max(size.per_module, self._quota.total // max(1, len(likely))))
-        return {c: pool(indexes[c], self._eligibility, each, size.per_module, self._share, self._rng) for c in likely}
+        each = max(size.per_module, self._quota.total // max(1, len(likely)))
+        eligibility, pools = self._eligibility, dict[int, CandidatePool]()
+        shared = self._catalog_index.shared_items > 0
+        left = sorted(likely, key=lambda c: (len(indexes[c]), c)) if shared else likely
+        for n, c in enumerate(left):
+            most = each
+            if shared:
+                share = own_share(indexes[c], left[n:], catalog)
+                most = min(each, max(size.per_module, int(share * eligibility.count(indexes[c]))))
+            pools[c] = pool(indexes[c], eligibility, self._quota.scaled(most), size.per_module, self._share, self._rng)
+            if shared:
+                eligibility = eligibility.without(pools[c].items())
+        full = [c for c in likely if pools[c].size >= size.per_module]
+        small = [c for c in likely if 0 < pools[c].size < size.per_module]
+        return {c: pools[c] for c in sorted(full + small[: max(0, fewest - len(full))])}
 
     def by_category(
         self, pools: Mapping[int, CandidatePool], strategy: Strategy, fusion: Fusion
     ) -> tuple[list[DraftModule], ScoredCandidates]:
         """One module a category, in the strategy's order, up to the size of the page; behind them the modules of a single item."""
         size, state = self._size, self._state
-        names = {c: self._category_name(p) for c, p in pools.items()}
+        names = {c: self._category_name(c, p) for c, p in pools.items()}
         scored = self._scored({key: _module_name(names[c], c) for c, p in pools.items() for key in p.items()}, fusion)
         ranked = rank_by_category(pools, scored)
         figures = category_scores(ranked.values(), scored, size.per_module, self._scorer.catalog, self._catalog_index, state.ts)
@@ -90,8 +116,8 @@ class ModuleBuilder:
             placed |= dict.fromkeys(items, name)
         if size.modules < len(CONTROL):
             return out, self._scored(placed, fusion)
-        eligibility = self._scorer.eligibility(self._state, placed)
-        for_you = pool(index, eligibility, self._quota.scaled(self._quota.total), size.per_module, self._share, self._rng)
+        eligibility, quota = self._eligibility.without(placed), self._quota.scaled(self._quota.total)
+        for_you = pool(index, eligibility, quota, size.per_module, self._share, self._rng)
         scored = self._scored(placed | dict.fromkeys(for_you.items(), FOR_YOU), fusion)
         ranked = [key for key in scored.order if key in for_you.sources]
         return [*out, DraftModule(FOR_YOU, None, for_you.arrange(ranked, self._share))], scored
@@ -99,12 +125,12 @@ class ModuleBuilder:
     def _scored(self, module: Mapping[int, str], fusion: Fusion) -> ScoredCandidates:
         return self._scorer.score(module, self._state, fusion, module.get)
 
-    def _category_name(self, candidates: CandidatePool) -> str:
+    def _category_name(self, category: int, candidates: CandidatePool) -> str:
         key = next(iter(candidates.sources))
         known = self._scorer.catalog.get(key)
         if known is None:
             raise ValueError(f"item {key:016x} of a category is not in the catalog: each change goes to the catalog and to its index")
-        return known.item.categories[0]
+        return next(name for name in known.item.categories if keys.key("category", name) == category)
 
 
 def _module_name(category: str, key: int) -> str:

@@ -1,7 +1,8 @@
 """The categories that a page is made of, and what each is worth to this user.
 
 Half of the categories are the user's own, by their positive feedback; a quarter are those of the most popular items; the others are
-drawn at random, since a category that is never considered can't be preferred. Shapes: C categories.
+drawn at random, since a category that is never considered can't be preferred. An item counts in all of its categories.
+Shapes: C categories.
 """
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from streams.core.state.rows import UserState
 
 Array = np.ndarray
 
+SAMPLE = 64  # items of a category that are looked at: a share to within a few hundredths
 _GOOD = [COUNTS.index(name) for name in ("full_play", "collect", "share")]
 _DISLIKE = COUNTS.index("dislike")
 
@@ -71,6 +73,16 @@ def likely_categories(
                 if items:
                     (full if items >= quota.items else small).append(category)
     return sorted(full + small[: max(0, quota.fewest - len(full))])
+
+
+def own_share(index: CandidateIndex, categories: Iterable[int], catalog: Catalog) -> float:
+    """Share of a category's items that falls to it where each goes to any of its categories among these alike; of up to SAMPLE of them.
+
+    `categories`: that of the index among them.
+    """
+    among, sample = set(categories), index.items[:SAMPLE]
+    alike = [len(among.intersection(known.categories)) if (known := catalog.get(key)) else 1 for key in sample]
+    return _mean([1.0 / n for n in alike])
 
 
 def rank_by_category(pools: Mapping[int, CandidatePool], scored: ScoredCandidates) -> dict[int, list[int]]:

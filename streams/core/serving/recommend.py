@@ -3,14 +3,14 @@
 Pure: everything it depends on is an argument, and random numbers come from the seed, the request's id and its time. Given
 candidates in another order are the same request. What is shown, why and with which propensity leaves as an exposure.
 
-A slate is never filled up by what should not be in it: a short one has a flag. What is neither deleted nor in the catalog
-may be named by a request (a product may run without a catalog); otherwise it is a candidate only while there is no catalog.
+A slate is never filled up by what should not be in it: a short one has a flag. With a catalog, what it does not hold is in no
+slate, named or not, unless the request says so (`unknown`); without one, what events name is a candidate, and any item may be named.
 """
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -36,7 +36,7 @@ STRATEGIES = (RANKED, TAIL, EXPLORE_MORE, POPULAR)
 AUTO = "auto"  # requests one of `recommend.chosen`, drawn by the strategy bandit
 ALL = "all"  # stands for every strategy of a surface in figures, so no preset has this name
 MAX_PRESETS = 8
-COLD, GUEST, SHORT, STALE = "cold", "guest", "short", "stale"  # flags
+COLD, GUEST, REPEATS, SHORT, STALE = "cold", "guest", "repeats", "short", "stale"  # flags
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -77,7 +77,7 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
     explore_share_more: Share = 0.2  # the same of the strategy `explore`: ten times the usual, and four of five positions still ranked
     presets: dict[str, Preset] = {}  # further strategies by name: weights, gamma_user, gamma_item, explore_share; at most 8
     chosen: tuple[str, ...] = (RANKED, TAIL, EXPLORE_MORE)  # strategies that `auto` draws one of, by the strategy bandit
-    no_repeat_window_ms: Count = 6 * HOUR_MS  # shown or played within: not again; an evening. Bounded by partition.shown_limit
+    no_repeat_window_ms: Count = 6 * HOUR_MS  # shown or played within: not again; an evening. Flag `repeats` where a state forgets sooner
     max_k: Annotated[int, Meta(ge=1, le=MAX_SLOTS)] = 100  # items of one slate
     max_candidates: Annotated[int, Meta(ge=1, le=MAX_IDS)] = 500  # given in one request; more take longer than a request may
 
@@ -127,6 +127,7 @@ class SlateRequest(ServingRequest, frozen=True, kw_only=True):
 
     k: int = 10
     candidates: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] | None = None  # None = co-listened, popular, fresh and random ones
+    unknown: Literal["refuse", "allow"] = "refuse"  # candidates that the catalog does not hold; without a catalog all are taken
     strategy: ShortId | None = None  # ranked (default) | tail | explore | popular | a preset's name | auto: drawn by the bandit
     module: ShortId | None = None
 
@@ -137,7 +138,9 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     items: list[SlateItem]
     strategy: str
-    flags: list[str]  # of cold (popularity orders, since no model has learned yet), guest, short (fewer than k), stale
+    # of cold (popularity orders, since no model has learned yet), guest, repeats (more was shown within the no-repeat window
+    # than is remembered, so items may come again), short (fewer than k), stale
+    flags: list[str]
     model_version: int | None
     model_age_ms: int
 
@@ -177,7 +180,10 @@ class Recommender:
             scored = self.scorer.score(candidates.items(), state, fusion, lambda _: request.module)
         arrangement = candidates.arrange([key for key in scored.order if key in candidates.sources], ranking.explore_share)
         items = self.scorer.slate_items(arrangement, scored, candidates.names)
-        flags = {COLD: model.cold, GUEST: state.guest, SHORT: len(items) < request.k, STALE: model.stale}
+        flags = {
+            COLD: model.cold, GUEST: state.guest, REPEATS: bool(items) and self.scorer.may_repeat(state), SHORT: len(items) < request.k,
+            STALE: model.stale,
+        }  # fmt: skip
         slate = Slate(
             request_id=request_id, items=items, strategy=strategy, flags=sorted(flag for flag, holds in flags.items() if holds),
             model_version=model.version, model_age_ms=model.age_ms,
@@ -194,7 +200,7 @@ class Recommender:
         return self.scorer.name(key)
 
     def _pool(self, request: SlateRequest, state: RequestState, explore_share: float) -> CandidatePool:
-        eligibility, rng = self.scorer.eligibility(state), state.rng()
+        eligibility, rng = self.scorer.eligibility(state, request.unknown == "allow"), state.rng()
         if request.candidates is not None:
             named = {keys.key("item", item_id): item_id for item_id in request.candidates}
             eligible = {key: item_id for key, item_id in named.items() if eligibility.eligible(key)}

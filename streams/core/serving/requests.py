@@ -22,7 +22,7 @@ from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.serving.model_view import ModelView
-from streams.core.state.rows import UserState
+from streams.core.state.rows import PROGRESS, Progress, UserState
 from streams.core.state.tables import Tables
 
 MAX_IDS = 1_000  # given candidates or excluded items of a request, whatever the settings say
@@ -97,6 +97,20 @@ class RequestState:
             blocked.update(rows["item"][rows["ts"] > self.ts - window_ms].tolist())
         return blocked
 
+    def may_repeat(self, window_ms: int, settings: PartitionSettings) -> bool:
+        """Whether more was shown or played within the window than a user's state keeps, so that `blocked` may miss some of it.
+
+        Exposed rows come in the order of arrival: what was forgotten is newer than any row kept by no more than the allowed
+        lateness. Histories are in time order.
+        """
+        if self.guest or window_ms <= 0:
+            return False
+        start, exposed = self.ts - window_ms, np.frombuffer(self.user.exposed, _SHOWN)["ts"]
+        if len(exposed) >= settings.shown_limit and int(exposed.min()) + settings.allowed_lateness_ms > start:
+            return True
+        times = [np.frombuffer(history, BEHAVIOUR)["ts"] for pair in self.user.histories.values() for history in pair]
+        return any(len(ts) >= settings.history_limit and int(ts[0]) > start for ts in times)
+
     def choose_strategy(self, surface: str, view: FeatureView) -> tuple[str, ArmDraw]:
         """One of a surface's strategies, drawn by the bandit of the model view, which must have one."""
         bandit = self.model.bandit
@@ -115,16 +129,31 @@ class RequestState:
 
 
 def guest_state(events: Sequence[GuestEvent], settings: PartitionSettings, catalog: Catalog, ts: int) -> UserState:
-    """A guest's events go through a partition of their own, which is dropped: the code that makes a user's state makes theirs."""
+    """The state that a guest's events make."""
     if not events:
         return NEVER
     records = [
         Event(ts=min(ts, e.ts if e.ts is not None else ts), user_id=_GUEST, item_id=e.item_id, action=e.action, full=e.full) for e in events
     ]
     records.sort(key=lambda event: event.ts)
-    partition = Partition(settings, Tables.over(), catalog)
-    partition.apply([Arrived(n, 0, event.ts, event, str(n)) for n, event in enumerate(records)])
-    return partition.user(keys.key("user", _GUEST)) or NEVER
+    arrived = [Arrived(n, 0, event.ts, event, str(n)) for n, event in enumerate(records)]
+    return applied(keys.key("user", _GUEST), None, arrived, settings, catalog) or NEVER
+
+
+def applied(
+    user: int, state: UserState | None, records: Sequence[Arrived], settings: PartitionSettings, catalog: Catalog, watermark_ms: int = -1
+) -> UserState | None:
+    """A user's state with more of their records in it. `state` is changed, so it is a copy where another is to stay as it is.
+
+    The records go through a partition of their own, which is dropped: the code that makes every user's state makes this one.
+    """
+    tables = Tables.over()
+    tables.meta.put(PROGRESS, Progress(watermark_ms=watermark_ms))
+    if state is not None:
+        tables.users.put(user.to_bytes(8, "big"), state)
+    partition = Partition(settings, tables, catalog)
+    partition.apply(records)
+    return partition.user(user)
 
 
 def activity_and_domain(user: UserState, view: FeatureView, ts: int) -> tuple[float, int]:

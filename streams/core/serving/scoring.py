@@ -15,6 +15,7 @@ import numpy as np
 
 from online_model.batch import of_candidates
 from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
+from online_model.order_watch import OrderWatch
 from streams.core.join import co_listening, keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import ArmDraw, ExposedItem, Exposure
@@ -82,12 +83,13 @@ class ScoredCandidates:
 
 
 class Scorer:
-    """Scores candidates by explicit state; changes nothing but the time of the catalog index."""
+    """Scores candidates by explicit state; changes nothing but the time of the catalog index, and what is watched of the orders."""
 
     def __init__(self, settings: RecommendSettings, partition: PartitionSettings, catalog: Catalog, catalog_index: CatalogIndex) -> None:
         self.settings, self.catalog, self.catalog_index = settings, catalog, catalog_index
         self.view = FeatureView(partition)
         self._partition = partition
+        self.order_watch = OrderWatch()
 
     def state(
         self,
@@ -107,9 +109,13 @@ class Scorer:
         user = guest_state(request.plays, self._partition, self.catalog, ts) if guest else user or NEVER
         return RequestState(request, request_id, user, item_counts, model, ts, seed)
 
-    def eligibility(self, state: RequestState, exclude: Iterable[int] = ()) -> EligibilityFilter:
-        """What may be shown to the user of a request; `exclude`: items that stand elsewhere in the page."""
-        return EligibilityFilter(self.catalog_index, state.blocked(self.settings.no_repeat_window_ms).union(exclude))
+    def eligibility(self, state: RequestState, unknown: bool = False) -> EligibilityFilter:
+        """What may be shown to the user of a request; `unknown`: also what the catalog does not hold."""
+        return EligibilityFilter(self.catalog_index, state.blocked(self.settings.no_repeat_window_ms), unknown)
+
+    def may_repeat(self, state: RequestState) -> bool:
+        """Whether `eligibility` may let through what was shown or played within the no-repeat window: more than is remembered."""
+        return state.may_repeat(self.settings.no_repeat_window_ms, self._partition)
 
     def fusion(self, request: ServingRequest, ranking: Ranking) -> Fusion:
         """What the request names, else what the strategy does. Raises RequestError."""
@@ -125,7 +131,7 @@ class Scorer:
         return Fusion(merged_weights(self.settings.weights, {**ranking.weights, **(request.weights or {})}), **parameters)
 
     def by_popularity(self, candidates: Iterable[int], state: RequestState) -> ScoredCandidates:
-        """By the decayed count of a day, then the newest."""
+        """By the decayed count of a day, then the newest; of equal ones the smallest key."""
         score = {key: state.item_counts(key, state.ts)[_POPULAR_COLUMN] for key in candidates}
         return ScoredCandidates(sorted(score, key=lambda key: (-score[key], -self.catalog_index.published_ms(key), key)), score)
 
@@ -134,6 +140,7 @@ class Scorer:
     ) -> ScoredCandidates:
         """By the model, as one batch in the order of keys; while the model is cold, by popularity.
 
+        Of equal scores the smallest key comes first. Keys are hashes of the ids, so that is an order like any, and everybody's.
         `module`: name of the module that a candidate would stand in. It is scored in the first position there: its own isn't known yet.
         """
         predict, ordered = state.model.predict, sorted(candidates)
@@ -152,8 +159,11 @@ class Scorer:
         prediction = predict(of_candidates([exposure.features(part) for exposure in exposures]), fusion.gamma_user, fusion.gamma_item)
         multiplied = values(prediction, fusion.rank_scale)
         fused = fuse(multiplied, fusion.weights)
+        order = [ordered[n] for n in np.argsort(-fused, kind="stable").tolist()]
+        if state.user.histories and not state.guest:
+            self.order_watch.observe(user, order)
         return ScoredCandidates(
-            order=[ordered[n] for n in np.argsort(-fused, kind="stable").tolist()],
+            order=order,
             score=dict(zip(ordered, fused.tolist(), strict=True)),
             model=ModelScores({key: n for n, key in enumerate(ordered)}, prediction, multiplied, part, exposures),
         )

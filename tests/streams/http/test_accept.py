@@ -111,7 +111,9 @@ made = st.builds(
 
 @given(st.lists(made, max_size=40), st.sampled_from([600, 1_500, 1 << 20]))
 def test_records_hold_what_was_accepted_each_in_its_users_partition_and_in_order(records: list[Event | Exposure], largest: int) -> None:
-    rows = event_rows(records, three, largest)
+    made = event_rows(records, three, largest)
+    assert all(decode(row.out.value) == row.holds for row in made)
+    rows = [row.out for row in made]
     for partition in range(3):
         mine = [row for row in rows if row.partition == partition]
         told = [record for row in mine for record in decode(row.value)]
@@ -125,9 +127,9 @@ def test_records_hold_what_was_accepted_each_in_its_users_partition_and_in_order
 
 def test_records_are_bounded_in_number_and_bytes() -> None:
     small = [Event(ts=n, user_id="u", item_id="i", action=Action.PLAY) for n in range(1_200)]
-    assert [len(decode(row.value)) for row in event_rows(small, three, 1 << 20)] == [ARRAY_RECORDS, ARRAY_RECORDS, 200]
+    assert [len(decode(row.value)) for row, _ in event_rows(small, three, 1 << 20)] == [ARRAY_RECORDS, ARRAY_RECORDS, 200]
     wide = [Event(ts=n, user_id="u", item_id="i", action=Action.PLAY, context={f"k{k}": "v" * 256 for k in range(64)}) for n in range(40)]
-    rows = event_rows(wide, three, 1 << 20)
+    rows = [row.out for row in event_rows(wide, three, 1 << 20)]
     assert len(rows) > 1 and max(len(row.value) for row in rows) <= ARRAY_BYTES + 42
     assert [record for row in rows for record in decode(row.value)] == wide
 

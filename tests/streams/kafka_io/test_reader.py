@@ -67,6 +67,8 @@ def test_reading_begins_at_the_given_offsets_or_the_first_that_is_left_and_tells
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
+        assert made.ends == END
+
     asyncio.run(main())
     assert sorted(read) == [(0, 5), (0, 6), (0, 7), (1, 1), (1, 2), (1, 3)]
 

@@ -30,3 +30,8 @@ def test_a_deleted_item_is_unknown_and_an_unknown_one_can_be_deleted() -> None:
     assert [catalog.delete("i"), catalog.delete("i"), catalog.delete("never")] == [True, False, False]
     assert catalog.get(keys.key("item", "i")) is None
     assert len(catalog) == 0
+
+
+def test_a_category_named_twice_is_one() -> None:
+    known = Catalog().put(Item(item_id="i", categories=("b", "a", "b")))
+    assert known.categories == (keys.key("category", "b"), keys.key("category", "a")) and known.category == known.categories[0]

@@ -1,7 +1,10 @@
 """Features of a candidate: what the catalog, the context, item counts and co-listening put into them."""
 from __future__ import annotations
 
-from online_model.features import Example
+import numpy as np
+
+from online_model import history
+from online_model.features import COUNTS, Example
 from online_model.popularity import of_item
 from streams.core.join import co_listening, keys
 from streams.core.join.catalog import Catalog
@@ -79,3 +82,31 @@ def test_the_co_listening_row_is_that_of_the_last_item_over_all_partitions() -> 
     followed = [moment.exposure(item, None, 0, 0, None, counts).followed for item in (8, 9, 10)]
     assert followed == [0.25, 0.25, 0.0]
     assert signals.co_listened(liked, LOG_START + co_listening.WITHIN_MS + 1) == b""  # too long ago
+
+
+def test_rates_and_behaviours_of_an_items_categories_are_of_all_of_them() -> None:
+    catalog, own = Catalog(), keys.key("category", "c")
+    for name, categories in (("i", ("b", "c")), ("j", ("c",)), ("k", ("d", "b"))):
+        catalog.put(Item(item_id=name, categories=categories))
+    acts = [at(0, "impression", "i"), at(1, "play", "i", full=True), at(2, "impression", "j"), at(3, "skip", "k")]
+    partition, _ = applied(log_of(*acts), PartitionSettings(), catalog)
+    state = partition.user(keys.key("user", "u"))
+    assert state is not None
+    now = LOG_START + 4 * 60_000
+    moment = UserMoment(partition.view, 1, state, now)
+
+    def of(*categories: str) -> tuple[list[float], list[int]]:
+        """Impressions and full plays in the categories of a new item, and the items of related behaviours, newest first."""
+        known = catalog.put(Item(item_id="new", categories=categories))
+        exposure = moment.exposure(known.key, known, 0, 0, None, partition.item_counts)
+        in_category = np.frombuffer(exposure.counts, "<f4")[2 * len(COUNTS) :]
+        related = np.frombuffer(exposure.related, history.BEHAVIOUR)["item"][::-1].tolist()
+        return [round(float(in_category[COUNTS.index(column)]), 2) for column in (COUNTS[0], "full_play")], related
+
+    i, k = keys.key("item", "i"), keys.key("item", "k")
+    assert of("c") == ([2.0, 1.0], [i]) and own in state.by_category
+    assert of("b") == ([2.0, 1.0], [k, i])  # i and k
+    assert of("d") == ([1.0, 0.0], [k])
+    assert of("c", "d") == of("d", "c") == ([1.5, 0.5], [k, i])  # means; a behaviour once
+    assert of("b", "c") == ([2.0, 1.0], [k, i])
+    assert of() == ([0.0, 0.0], [])

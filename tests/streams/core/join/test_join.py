@@ -390,3 +390,37 @@ def test_an_impression_may_come_behind_its_act_once() -> None:
     partition, effects = applied(log_of(at(0, "play"), at(1, "impression"), at(2, "impression"), Tick(ts=LOG_START, last=True)))
     assert [s.ts - LOG_START for s in heard(effects.examples)] == [0, 2 * MINUTE]
     assert (partition.progress.counted["implied_impressions"], partition.progress.counted["impressions"]) == (1, 1)
+
+
+# min  0 list r: i j k   1 impressions of all, without a request: of the list   2 i and j again: shown again   11.5 k: r has closed
+@pytest.mark.parametrize("request_id", [None, "r"])
+def test_the_impression_of_an_item_just_served_is_its_exposures_and_the_next_one_another(request_id: str | None) -> None:
+    served = Exposure(
+        ts=LOG_START, user_id="u", request_id="r", slots=tuple(ExposedItem(item_id=i, position=n) for n, i in enumerate("ijk"))
+    )
+    first = [at(1, "impression", item, request_id=request_id) for item in "ijk"]
+    again, late = [at(2, "impression", item) for item in "ij"], at(11.5, "impression", "k")
+    for several, shown in (((), 3), (first, 3), ((*first, *again), 5), ((*first, late), 4)):
+        partition, effects = applied(log_of(served, *several, Tick(ts=LOG_START, last=True)))
+        assert partition.progress.counted["impressions"] == shown == len(heard(effects.examples))
+        assert sum(bool(i.mask & EXPOSURE) for i in effects.popularity) == shown
+        state = partition.user(keys.key("user", "u"))
+        assert state is not None and len(state.exposed) == shown * EXPOSED_ROW.size
+
+
+def test_an_impression_before_its_act_joins_a_served_item_and_so_does_one_behind_it() -> None:
+    served = Exposure(ts=LOG_START, user_id="u", request_id="r", slots=(ExposedItem(item_id="i", position=0),))
+    for acts in ((at(1, "impression"), at(2, "play", full=True)), (at(1, "play", full=True), at(2, "impression"))):
+        partition, effects = applied(log_of(served, *acts, Tick(ts=LOG_START, last=True)))
+        (one,) = heard(effects.examples)
+        assert one.example is not None and one.example[0] == {"full_play"} and one.ts == LOG_START
+        assert partition.progress.counted["impressions"] == 1
+
+
+def test_an_impression_without_a_request_says_that_the_list_was_on_a_screen() -> None:
+    slots = tuple(ExposedItem(item_id=i, position=n, monetization=1.0) for n, i in enumerate("ijk"))
+    served = Exposure(ts=LOG_START, user_id="u", request_id="r", slots=slots, strategy="a", arm_draw=strategies.CHOICE)
+    for acts, revenue in (((), 0.0), ((at(1, "impression", "j"),), 2.0)):
+        _, effects = applied(log_of(served, *acts, Tick(ts=LOG_START, last=True)))
+        (reward,) = [o.record for o in effects.examples if isinstance(o.record, Reward)]
+        assert (reward.seen, reward.revenue) == (bool(acts), revenue)

@@ -52,3 +52,21 @@ def test_a_collect_that_is_taken_back_leaves_no_behaviour_and_no_count() -> None
     assert update.increments == [
         Increment(7, START, EXPOSURE), Increment(7, START, collect | POPULAR, 1, 5), Increment(7, START, collect, -1),
     ]  # fmt: skip
+
+
+def test_all_categories_of_an_item_count_whichever_comes_first() -> None:
+    of: dict[str, list[bytes]] = {}
+    for categories in (("b", "c"), ("c", "b"), ("c", "b", "c")):
+        catalog = Catalog()
+        catalog.put(Item(item_id="i", artist_id="a", categories=categories))
+        partition = Partition(PartitionSettings(), Tables.over(), catalog)
+        partition.apply(arrived([event(0, "impression"), event(0, "collect")]))
+        state = partition.user(keys.key("user", "u"))
+        assert state is not None
+        for name in "bc":
+            category = keys.key("category", name)
+            counts = dict(zip(COUNTS, partition.view.scopes.read(state.by_category[category], START), strict=True))
+            assert (counts[COUNTS[0]], counts["collect"]) == (1.0, 1.0)
+            of.setdefault(name, []).append(state.related[category])
+        assert set(state.by_category) == {keys.key("category", name) for name in "bc"}
+    assert len({row for rows in of.values() for row in rows}) == 1  # the same behaviour, in both, each time

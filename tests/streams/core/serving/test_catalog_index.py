@@ -43,10 +43,10 @@ class Naive:
         self.plays: dict[str, list[int]] = {}
         self.now = -1
 
-    def available(self, item_id: str) -> bool:
+    def available(self, item_id: str, unknown: bool = False) -> bool:
         item = self.items.get(item_id)
         if item is None:
-            return item_id not in self.deleted
+            return item_id not in self.deleted and (unknown or not (self.items or self.deleted))
         published = item.published_ts is None or item.published_ts <= self.now
         return published and not item.hidden and (item.expires_ts is None or self.now < item.expires_ts)
 
@@ -94,11 +94,14 @@ def test_indexes_hold_what_may_be_shown_and_nothing_else(changes: list[Item | tu
         else:
             naive.now = max(naive.now, int(change[1]))  # type: ignore[call-overload]
             catalog_index.advance(naive.now)
-    assert {name for name in IDS if catalog_index.available(k(name))} == {name for name in IDS if naive.available(name)}
+    for unknown in (False, True):
+        assert [name for name in IDS if catalog_index.available(k(name), unknown)] == [n for n in IDS if naive.available(n, unknown)]
+    several = [n for n, i in naive.items.items() if naive.available(n) and len(set(i.categories)) > 1]
+    assert catalog_index.shared_items == len(several)
     for domain, category in itertools.product((None, "song", "video"), (None, "x", "y")):
         wanted = [
             n for n, i in naive.items.items()
-            if naive.available(n) and domain in (None, i.domain) and category in (None, *i.categories[:1])
+            if naive.available(n) and domain in (None, i.domain) and category in (None, *i.categories)
         ]  # fmt: skip
         of = key("domain", domain) if domain else None
         if category is None:
@@ -152,19 +155,21 @@ def test_known_popularity_is_seeded() -> None:
 
 def test_without_a_catalog_what_events_name_may_be_shown_with_one_it_may_not() -> None:
     catalog_index = CatalogIndex()
-    for name in ("a", "b", "gone"):
+    for name in ("a", "b"):
         catalog_index.add_uncatalogued(name)
     catalog_index.add(play("b"))
     catalog_index.add(play("never named"))
-    catalog_index.delete(k("gone"))
+    assert catalog_index.available(k("a")) and catalog_index.available(k("never named"))
     for domain in (None, key("domain", "song")):
         assert sorted(catalog_index.of_domain(domain).items) == sorted([k("a"), k("b")])
     assert list(catalog_index.of_domain(None).popular()) == [k("b")]
     assert catalog_index.name(k("b")) == "b" and catalog_index.name(k("gone")) is None
+    catalog_index.delete(k("gone"))
     catalog_index.put(Catalog().put(Item(item_id="b", domain="song")), START)
     catalog_index.add_uncatalogued("c")
     assert catalog_index.of_domain(None).items == [k("b")] == list(catalog_index.of_domain(key("domain", "song")).popular())
-    assert catalog_index.available(k("a")) and not catalog_index.available(k("gone"))  # when a request names them
+    assert not catalog_index.available(k("a")) and not catalog_index.available(k("gone"))  # not even when a request names them
+    assert catalog_index.available(k("a"), unknown=True) and not catalog_index.available(k("gone"), unknown=True)
 
 
 def test_what_is_remembered_of_uncatalogued_items_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +178,21 @@ def test_what_is_remembered_of_uncatalogued_items_is_bounded(monkeypatch: pytest
     for n in range(100):
         catalog_index.add_uncatalogued(f"i{n}")
         catalog_index.add(play(f"i{n}"))
-        catalog_index.delete(k(f"d{n}"))
     assert len(catalog_index.of_domain(None)) == 10 and k("i99") in catalog_index.of_domain(None)
     assert len(list(catalog_index.of_domain(None).popular())) <= 10
-    assert [catalog_index.available(k(f"d{n}")) for n in (0, 89, 90, 99)] == [True, True, False, False]
+    for n in range(100):
+        catalog_index.delete(k(f"d{n}"))
+    assert [catalog_index.available(k(f"d{n}"), unknown=True) for n in (0, 89, 90, 99)] == [True, True, False, False]
+    assert not any(catalog_index.available(k(f"d{n}")) for n in range(100))
+
+
+def test_a_catalog_that_is_empty_again_is_still_one() -> None:
+    catalog_index = catalog_index_of(Item(item_id="a"))
+    catalog_index.delete(k("a"))
+    restarted = CatalogIndex()
+    restarted.catalogued = True  # nothing is left of its log, but it was written
+    for one in (catalog_index, restarted):
+        one.add_uncatalogued("a")
+        one.add_uncatalogued("b")
+        one.add(play("b"))
+        assert len(one.of_domain(None)) == 0 and not one.available(k("a")) and not one.available(k("b"))

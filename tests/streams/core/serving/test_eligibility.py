@@ -1,4 +1,4 @@
-"""What is blocked, deleted, hidden or expired is not eligible; what no catalog knows is."""
+"""What is blocked, deleted, hidden or expired is not eligible; what a catalog does not hold only where that is allowed."""
 from __future__ import annotations
 
 from streams.core.join.items import Item
@@ -12,6 +12,8 @@ def test_eligible_is_what_is_available_and_not_blocked() -> None:
     catalog_index.delete(k("deleted"))
     eligibility = EligibilityFilter(catalog_index, {k("b"), k("blocked")})
     names = ("a", "b", "hidden", "old", "deleted", "blocked", "unknown")
-    assert [name for name in names if eligibility.eligible(k(name))] == ["a", "unknown"]
+    assert [name for name in names if eligibility.eligible(k(name))] == ["a"]
+    allowing = EligibilityFilter(catalog_index, {k("b"), k("blocked")}, unknown=True)
+    assert [name for name in names if allowing.eligible(k(name))] == ["a", "unknown"]
     assert eligibility.count(catalog_index.of_domain(None)) == 1
     assert EligibilityFilter(catalog_index, set()).count(catalog_index.of_domain(None)) == 2

@@ -112,3 +112,37 @@ def test_names_of_modules_fit_where_they_go() -> None:
     page, exposure, _ = PageHouse([Item(item_id="a", categories=(long,))]).page(judged(lambda item: 0.5), user_id="u", strategy="blend-0")
     assert (page.modules[0].category, page.modules[0].name) == (long, f"category:{key('category', long):016x}")
     assert msgspec.json.decode(msgspec.json.encode(exposure), type=Exposure) == exposure
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_an_item_makes_the_module_of_any_of_its_categories_and_stands_once_in_a_page(share: float) -> None:
+    """Both kinds of items are in both modules: which category comes first says nothing. Items of several are shared out."""
+    several = [Item(item_id=f"cb{n}", categories=("c", "b")) for n in range(12)]
+    several += [Item(item_id=f"bc{n}", categories=("b", "c")) for n in range(12)]
+    house = PageHouse(several, RecommendSettings(explore_share=share))
+    met: dict[str, set[str]] = {}
+    for seed in range(20):
+        page, exposure, _ = house.page(judged(lambda item: item % 97 / 97), user_id="u", strategy="blend-0", modules=2, seed=seed)
+        shown = [name for module in ids(page) for name in module]
+        assert sorted(names(page)) == ["category:b", "category:c"] and page.flags == []
+        assert len(shown) == 12 == len(set(shown)) and exposure is not None
+        for module in page.modules:
+            met.setdefault(str(module.category), set()).update(item.item_id[:2] for item in module.items)
+    assert met == {"b": {"bc", "cb"}, "c": {"bc", "cb"}}
+
+
+def test_a_small_category_keeps_its_items_from_the_large_one_that_holds_them_too() -> None:
+    songs = [Item(item_id=f"both{n}", categories=("large", "small")) for n in range(6)]
+    songs += [Item(item_id=f"large{n}", categories=("large",)) for n in range(200)]
+    house = PageHouse(songs, RecommendSettings(explore_share=0.0))
+    house.take(*(event("play", f"both{n}", user=u) for u in "vwx" for n in range(6)))  # what is popular, `large` would take first
+    page, *_ = house.page(worth({f"both{n}": 0.9 for n in range(6)}), user_id="u", strategy="blend-0", modules=2)
+    by_name = dict(zip(names(page), ids(page), strict=True))
+    assert sorted(by_name["category:small"]) == [f"both{n}" for n in range(6)]
+    assert len(by_name["category:large"]) == 6 and page.flags == []
+
+
+def test_categories_whose_items_all_went_to_others_make_no_empty_module() -> None:
+    songs = [Item(item_id=f"i{n}", categories=("a", "b", "c")) for n in range(6)]
+    page, *_ = PageHouse(songs, RecommendSettings(explore_share=0.0)).page(judged(lambda item: 0.5), strategy="blend-0", modules=3)
+    assert [len(module) for module in ids(page)] == [6] and page.flags == ["guest", "short"]

@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import pytest
 
-from streams.core.join.keys import HOUR_MS
+from streams.core.join.items import Item
+from streams.core.join.keys import HOUR_MS, key
 from streams.core.serving.pages import PageSettings
+from streams.core.serving.preference import own_share
 from tests.streams.core.serving.test_pages import PageHouse, catalog_of, ids, names, worth
 from tests.streams.core.serving.test_recommend import START, event, judged
 
@@ -46,3 +48,26 @@ def test_categories_that_fill_their_module_come_before_others() -> None:
     assert sorted(names(house.page(score, strategy="blend-0", modules=2, per_module=2)[0])) == ["category:folk", "category:jazz"]
     page, *_ = house.page(score, strategy="blend-0", modules=3, per_module=2)
     assert names(page)[0] == "category:rock" and "short" in page.flags
+
+
+def test_an_items_share_of_categories_is_one_over_those_that_could_show_it() -> None:
+    house = PageHouse([Item(item_id=f"i{n}", categories=("a", "b") if n % 4 else ("a",)) for n in range(8)])
+    a, b, c = (key("category", name) for name in "abc")
+    index = house.catalog_index.categories(None)
+    assert own_share(index[a], [a, c], house.catalog) == 1.0
+    assert own_share(index[a], [a, b, c], house.catalog) == pytest.approx((2 * 1.0 + 6 * 0.5) / 8)
+    assert own_share(index[b], [b, a], house.catalog) == 0.5
+
+
+def test_a_category_is_liked_and_popular_by_items_that_name_it_second() -> None:
+    songs = [Item(item_id=f"{c}{n}", categories=(f"first{c}{n}", c)) for c in ("liked", "popular") for n in range(8)]
+    house = PageHouse(
+        [*songs, *catalog_of(*(f"c{n}" for n in range(40)), each=6)], pages=PageSettings(categories=4, modules=2, per_module=3)
+    )
+    house.take(event("play", "liked0", full=True, at=START - 50 * HOUR_MS))
+    house.take(*(event("play", f"popular{n}", user=u) for u in "vwx" for n in range(3)))
+    for seed in range(10):
+        page, *_ = house.page(
+            worth({f"{c}{n}": 0.9 for c in ("liked", "popular") for n in range(8)}), user_id="u", strategy="blend-0", seed=seed
+        )
+        assert {m.category for m in page.modules} == {"liked", "popular"}

@@ -130,11 +130,12 @@ acts = st.tuples(st.sampled_from(NAMES), st.sampled_from(["play", "skip", "disli
     share=st.sampled_from([0.0, 0.3, 1.0]),
     with_model=st.booleans(),
     strategy=st.sampled_from([None, "popular"]),
+    unknown=st.sampled_from(["refuse", "allow"]),
     seed=st.integers(0, 99),
 )
 def test_a_list_holds_all_it_may_hold_up_to_k_and_nothing_else(
     items: list[Item], deleted: set[str], done: list[tuple[str, str, int]], excluded: list[str], offered: list[str] | None,
-    domain: str | None, k_wanted: int, share: float, with_model: bool, strategy: str | None, seed: int,
+    domain: str | None, k_wanted: int, share: float, with_model: bool, strategy: str | None, unknown: str, seed: int,
 ) -> None:  # fmt: skip
     house = House(items, RecommendSettings(explore_share=share, popular_candidates=2, fresh_candidates=2, explore_candidates=1))
     for name in deleted:
@@ -144,7 +145,7 @@ def test_a_list_holds_all_it_may_hold_up_to_k_and_nothing_else(
     answer, exposure = house.ask(
         judged(lambda item: item % 1000 / 1000) if with_model else None,
         user_id="u", k=k_wanted, domain=domain, candidates=None if offered is None else tuple(offered), exclude=tuple(excluded),
-        seed=seed, strategy=strategy,
+        seed=seed, strategy=strategy, unknown=unknown,
     )  # fmt: skip
 
     known = {item.item_id: item for item in items if item.item_id not in deleted}
@@ -152,8 +153,10 @@ def test_a_list_holds_all_it_may_hold_up_to_k_and_nothing_else(
 
     def allowed(name: str) -> bool:
         item = known.get(name)
-        now = item is None or (
-            not item.hidden and (item.published_ts or START) <= START and (item.expires_ts is None or item.expires_ts > START)
+        now = (
+            (unknown == "allow" or not (items or deleted))
+            if item is None
+            else (not item.hidden and (item.published_ts or START) <= START and (item.expires_ts is None or item.expires_ts > START))
         )
         return now and name not in deleted and name not in excluded and name not in repeated
 
@@ -251,17 +254,21 @@ def test_domains_keep_apart_but_given_candidates_are_taken_as_they_are() -> None
     assert house.ids(score, domain="song", candidates=("v", "s")) == ["s", "v"]
 
 
-def test_what_is_not_in_the_catalog_is_served_where_it_is_named_unless_it_was_deleted() -> None:
+def test_what_is_not_in_the_catalog_is_served_where_it_is_named_and_allowed_unless_it_was_deleted() -> None:
     house = House([Item(item_id="a"), Item(item_id="gone")])
     house.catalog_index.delete(k("gone"))
     house.catalog.delete("gone")
-    assert house.ids(by_name(["stranger", "a"]), candidates=("a", "gone", "stranger")) == ["stranger", "a"]
-    assert house.ids(by_name(["a"])) == ["a"]
+    named: dict[str, object] = {"candidates": ("a", "gone", "stranger"), "k": 3}
+    answer, _ = house.ask(by_name(["a"]), **named)
+    assert ([item.item_id for item in answer.items], answer.flags) == (["a"], ["guest", "short"])
+    assert house.ids(by_name(["stranger", "a"]), unknown="allow", **named) == ["stranger", "a"]
+    assert house.ids(by_name(["a"])) == ["a"] == house.ids(by_name(["a"]), unknown="allow")
     without = House()
     for name in ("b", "c"):
         without.catalog_index.add_uncatalogued(name)
         without.take(event("play", name, user="v"))
     assert sorted(without.ids(None, user_id="u", domain="song")) == ["b", "c"]
+    assert without.ids(by_name(["stranger", "b"]), candidates=("b", "stranger")) == ["stranger", "b"]
     assert without.ids(by_name("cb"), user_id="u") == ["c", "b"]
 
 

@@ -1,6 +1,7 @@
 """What a request is served from: activity by hand, what is blocked, guests as users who did the same, the user vector."""
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -19,13 +20,17 @@ from streams.core.join.settings import PartitionSettings
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.model_view import ModelView
 from streams.core.serving.recommend import RecommendSettings, SlateRequest
-from streams.core.serving.requests import GuestEvent, activity_and_domain
+from streams.core.serving.requests import GuestEvent, activity_and_domain, applied
 from streams.core.state.digest import digest
 from streams.core.state.rows import UserState
 from streams.core.state.tables import Tables
 from tests.streams.core.serving.test_recommend import ITEM, PRESETS, START, House, by_name, event, judged, k, strategy_bandit
 
 WEEK = 168 * HOUR_MS
+
+
+def k_user(user_id: str) -> int:
+    return keys.key("user", user_id)
 
 
 def of(*acts: tuple[int, str, str | None]) -> Partition:
@@ -136,3 +141,68 @@ def test_a_guest_is_chosen_for_as_somebody_who_did_the_same_and_leaves_nothing()
     of_guest = recommend(SlateRequest(plays=plays, strategy="auto"), "r", None, counts, model, later, 1)
     assert of_guest.slate.items == of_user.slate.items and of_guest.exposure is None
     assert of_guest.trace.choice == of_user.trace.choice is not None and of_guest.trace.choice.activity > 0
+
+
+def test_more_shown_or_played_within_the_window_than_is_remembered_is_flagged_until_the_window_has_passed() -> None:
+    names = [f"i{n}" for n in range(140)]
+    house = House([Item(item_id=name) for name in names])
+    for n, name in enumerate(names[:99]):
+        house.take(event("impression", name, at=START + n))
+    assert house.ask(user_id="u", k=1, ts=START + 100)[0].flags == ["cold"]
+    house.take(event("impression", "i99", at=START + 99))  # 100 are remembered: the next would be forgotten
+    assert house.ask(user_id="u", k=1, ts=START + 100)[0].flags == ["cold", "repeats"]
+    assert house.ask(user_id="v", k=1, ts=START + 100)[0].flags == ["cold"]
+    # a record may come late by an hour: until then, what was forgotten may be within the window
+    assert house.ask(user_id="u", k=1, ts=START + 7 * HOUR_MS - 1)[0].flags == ["cold", "repeats"]
+    assert house.ask(user_id="u", k=1, ts=START + 7 * HOUR_MS)[0].flags == ["cold"]
+    anew = House([Item(item_id=name) for name in names], RecommendSettings(explore_share=0.0, no_repeat_window_ms=0))
+    for name in names:
+        anew.take(event("impression", name))
+    assert anew.ask(user_id="u", k=1)[0].flags == ["cold"]  # nothing is promised
+
+
+def test_plays_beyond_the_history_are_flagged_too_though_little_was_shown() -> None:
+    house = House([Item(item_id=f"i{n}") for n in range(60)])
+    for n in range(50):
+        assert house.ask(user_id="u", k=1, ts=START + n)[0].flags == ["cold"]
+        house.take(event("play", f"i{n}", at=START + n, request_id=f"unheard-of-{n}"))
+    assert house.ask(user_id="u", k=1, ts=START + 6 * HOUR_MS - 1)[0].flags == ["cold", "repeats"]
+    assert house.ask(user_id="u", k=1, ts=START + 6 * HOUR_MS)[0].flags == ["cold"]
+
+
+def test_an_empty_list_repeats_nothing_and_a_guests_is_whole() -> None:
+    house = House([Item(item_id="i0")])
+    for n in range(120):
+        house.take(event("impression", f"i{n}", at=START + n))
+    assert house.ask(user_id="u", k=1, ts=START + 200)[0].flags == ["cold", "repeats"]  # i0 was forgotten
+    house.take(event("impression", "i0", at=START + 200))
+    assert house.ask(user_id="u", k=1, ts=START + 201)[0].flags == ["cold", "short"]
+    plays = tuple(GuestEvent(item_id=f"g{n}", ts=START) for n in range(50))
+    assert house.ask(plays=plays, k=1, ts=START + 1)[0].flags == ["cold", "guest"]
+
+
+def test_records_on_their_way_make_the_state_that_they_will_make_and_change_nothing_else() -> None:
+    house = House([Item(item_id=name, domain="song", artist_id=f"artist-{name}", categories=("c",)) for name in "abcd"])
+    house.take(event("play", "a", full=True, domain="song"))
+    asked = house.made(by_name("abcd"), user_id="u", k=2, ts=START + 1)
+    assert asked.exposure is not None
+    records = [
+        asked.exposure,
+        event("play", "b", at=START + 2, full=True, request_id="r"),
+        event("skip", "c", at=START + 3, request_id="r"),
+    ]
+    before = digest({name: table.rows() for name, table in house.partition.tables.named().items()})
+    state = house.user("u")
+    assert state is not None
+    copied = msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=UserState)
+    arrived = [Arrived(0, n, record.ts, record, f"x{n}") for n, record in enumerate(records)]
+    ahead = applied(k_user("u"), copied, arrived, PartitionSettings(), house.catalog, house.partition.progress.watermark_ms)
+    assert digest({name: table.rows() for name, table in house.partition.tables.named().items()}) == before
+    house.take(*records)
+    assert ahead is not None and msgspec.msgpack.encode(ahead) == msgspec.msgpack.encode(house.user("u"))
+
+
+def test_a_record_on_its_way_that_will_be_refused_counts_for_nothing() -> None:
+    late, future = event("play", "a", at=START - 2 * HOUR_MS), event("play", "b", at=START + HOUR_MS)
+    arrived = [Arrived(0, n, START, record, f"x{n}") for n, record in enumerate((late, future))]
+    assert applied(k_user("u"), None, arrived, PartitionSettings(), Catalog(), watermark_ms=START) is None

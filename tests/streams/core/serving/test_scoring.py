@@ -12,7 +12,8 @@ from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS, key
 from streams.core.serving.fusion import Weights
 from streams.core.serving.recommend import RecommendSettings
-from tests.streams.core.serving.test_recommend import ITEM, START, House, by_name, event, k, said
+from streams.core.serving.requests import GuestEvent
+from tests.streams.core.serving.test_recommend import ITEM, NAMES, START, House, by_name, event, judged, k, said
 
 
 def test_the_order_is_the_sum_of_weights_times_probabilities_which_a_request_may_change() -> None:
@@ -91,5 +92,32 @@ def test_the_model_sees_what_the_join_will_see() -> None:
 
 def test_slots_say_what_an_exposure_of_theirs_is_worth() -> None:
     house = House([Item(item_id="a", monetization=0.25), Item(item_id="b")])
-    _, exposure = house.ask(by_name("abx"), user_id="u", candidates=tuple("abx"))
+    _, exposure = house.ask(by_name("abx"), user_id="u", candidates=tuple("abx"), unknown="allow")
     assert exposure is not None and [s.monetization for s in exposure.slots] == [0.25, 0.0, None]  # None: no catalog knows it
+
+
+def test_ties_have_one_order_by_key_the_same_for_everybody() -> None:
+    house = House([Item(item_id=name) for name in NAMES])
+    by_key = sorted(NAMES, key=k)
+    for user in ("u", "v", None):
+        assert house.ids(judged(lambda item: 0.25), user_id=user, k=len(NAMES)) == by_key
+        assert house.ids(judged(lambda item: 0.25), user_id=user, k=len(NAMES), candidates=tuple(NAMES[::-1])) == by_key
+
+
+def test_orders_of_users_with_behaviours_are_watched_and_only_those_that_a_model_made() -> None:
+    house = House([Item(item_id=name) for name in NAMES] + [Item(item_id=f"more{n}") for n in range(9)])
+    for n in range(60):
+        house.take(event("play", NAMES[0], user=f"u{n}", full=True))
+    watch = house.recommender.scorer.order_watch
+    for n in range(60):
+        house.ids(judged(lambda item: item % 97 / 97), user_id=f"nobody{n}", k=5)
+        house.ids(judged(lambda item: item % 97 / 97), k=5, plays=(GuestEvent(item_id=f"more{n % 9}"),))
+        house.ids(None, user_id=f"u{n}", k=5)
+        house.ids(judged(lambda item: item % 97 / 97), user_id=f"u{n}", k=5, strategy="popular")
+    assert watch.agreement is None
+    for n in range(60):
+        house.ids(judged(lambda item: item % 97 / 97), user_id=f"u{n}", k=5)
+    assert watch.same_for_all
+    for n in range(60):
+        house.ids(judged(lambda item, n=n: (item * (n + 1)) % 97 / 97), user_id=f"u{n}", k=5)  # type: ignore[misc]
+    assert not watch.same_for_all
