@@ -61,8 +61,8 @@ class LearningLoop:
         self.claim = EpochClaim(config.topics, delivery)
         self.publisher = Publisher(delivery, config.process.dense_every_s)
         self._watchdog = watchdog
-        self._log = LogReader(config.topics.bootstrap)
-        self.guard = OffsetGuard(self._log, names(config.topics.prefix).examples, PARTITION, config.process.accept_loss)
+        self.log = LogReader(config.topics.bootstrap)
+        self.guard = OffsetGuard(self.log, names(config.topics.prefix).examples, PARTITION, config.process.accept_loss)
         self._buffer: deque[EventT[Any]] = deque()
         self._queue: deque[QueuedRecord] = deque()
         self._unacked: deque[EventT[Any]] = deque()
@@ -78,13 +78,18 @@ class LearningLoop:
         """Of this learner's claim; -1 before it."""
         return self.claim.epoch
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """The topic and partition that it reads."""
+        return self.guard.topic, self.guard.partition
+
     def load(self) -> None:
         """Start to load the newest checkpoint; `assigned` waits for it."""
         self._loading = self._in_thread(self.checkpoints.load)
 
     async def start(self) -> None:
         """Connect the log reader, and learn from what will be buffered."""
-        await self._log.start()
+        await self.log.start()
         self._running = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
@@ -95,7 +100,7 @@ class LearningLoop:
             await self._running
         await self.revoked()
         self.claim.stop()
-        await self._log.stop()
+        await self.log.stop()
         self._thread.shutdown()
 
     async def assigned(self, tps: Iterable[TP], committed: Mapping[TP, int | None]) -> dict[TP, int]:

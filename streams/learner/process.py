@@ -5,9 +5,13 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
+from faust.types import TP
+
 from streams.kafka_io import app as apps
 from streams.kafka_io import topics as topics_of
 from streams.kafka_io.delivery import Delivery
+from streams.kafka_io.gaps import LogEnds
 from streams.kafka_io.topics import names
 from streams.learner.loop import LearningLoop
 from streams.learner.settings import LearningSettings
@@ -20,12 +24,14 @@ class LearnerProcess:
     """One learner process; its parts are for services to look at. Made inside of a running loop."""
 
     def __init__(self, config: LearningSettings, services: Sequence[Service] = ()) -> None:
+        config = msgspec.structs.replace(config, faust=apps.with_slot(config.faust, config.process.checkpoint_dir))
         self.config = config
         self._services = services
         self._tasks: list[asyncio.Task[None]] = []
         self.watchdog = Watchdog(config.process.stall_s)
         self.delivery = Delivery(config.topics)
         self.loop = LearningLoop(config, self.delivery, self.watchdog)
+        self.log_ends = LogEnds(self.loop.log, lambda: [self.loop.place])
         self.app = apps.build_app("learner", config.topics, config.faust, names(config.topics.prefix).examples, self.loop)
 
     async def start(self) -> None:
@@ -39,7 +45,12 @@ class LearnerProcess:
         await self.app.start()
         gc.freeze()  # all that a collection would look through in vain from now on
         gc.enable()
-        self._tasks = apps.start_services(self, self._services)
+        self._tasks = [*apps.start_services(self, self._services), asyncio.create_task(self.log_ends.run())]
+
+    def lag(self) -> int | None:
+        """Records of `examples` that are not learned; None where the log's end can't be read."""
+        topic, partition = self.loop.place
+        return self.log_ends.lag(self.loop.place, self.loop.applied, self.app.consumer.highwater(TP(topic, partition)))
 
     async def stop(self) -> None:
         """Save, acknowledge, leave the group."""
