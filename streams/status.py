@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
-from faust.types import TP
 
 from bandit.arms import EXPERIENCE
 from streams.clock import now_ms
 from streams.core.learning.reward_queue import RewardQueue
 from streams.kafka_io.messages import Out
-from streams.kafka_io.topics import names
 from streams.learner.process import LearnerProcess
 from streams.worker.process import Worker
 from streams.worker.replica import Replica
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from bandit.policy import Policy
 
 Histogram = dict[int, int]
+UNKNOWN = -1  # of a lag
 
 
 class StatusSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +40,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A partition of `events` at its owner."""
 
     stored: int  # offset of the last record in the state; -1: none
-    lag: int  # records that are in the log and not in the state
+    lag: int  # records that are in the log and not in the state; UNKNOWN: the log's end can't be read
     catching_up: bool = False  # it is large: slates are flagged
     watermark_ms: int
     open_lists: int  # whose join window has not closed
@@ -87,7 +86,7 @@ class LearnerStatus(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
     epoch: int
     version: int
     offset: int  # of the last record of `examples` learned; -1: none
-    lag: int  # records there that are not learned
+    lag: int  # records there that are not learned; UNKNOWN: the log's end can't be read
     acts: int  # feedback in versions published since the start of the process: what replicas measure the freshness of
     counted: dict[str, int]  # examples, reversals, scored, unscored, uncompared, sampled_out
     fading: Mapping[int, Mapping[str, Mapping[str, float | None]]]  # half-life, ms of event time -> task -> figures
@@ -171,10 +170,10 @@ class WorkerReporter:
     def _status(self, worker: Worker) -> WorkerStatus:
         partitions, counted, behind = {}, Counter[str](), worker.ingest.catching_up()
         for number, owned in sorted(worker.ingest.owned.items()):
-            progress = owned.core.progress
+            progress, lag = owned.core.progress, worker.lag(owned)
             partitions[number] = PartitionStatus(
-                stored=owned.store.stored, lag=worker.ingest.lag(owned), catching_up=number in behind, watermark_ms=progress.watermark_ms,
-                open_lists=progress.open_lists,
+                stored=owned.store.stored, lag=UNKNOWN if lag is None else lag, catching_up=number in behind,
+                watermark_ms=progress.watermark_ms, open_lists=progress.open_lists,
             )  # fmt: skip
             counted.update(progress.counted)
         model, freshness = self._model, list[int]()
@@ -195,17 +194,16 @@ class LearnerReporter:
         self._every_s = settings.every_s
 
     async def __call__(self, process: LearnerProcess) -> None:
-        at = TP(names(process.config.topics.prefix).examples, 0)
         while True:
             await asyncio.sleep(self._every_s)
             figures = await process.loop.between_turns(lambda learner: (learner.metrics.fading(), surfaces(learner.reward_queue)))
             learner = process.loop.learner
             if learner is None or figures is None:
                 continue  # a standby
-            loop = process.loop
+            lag, loop = process.lag(), process.loop
             status = LearnerStatus(
                 at_ms=now_ms(), slot=process.config.faust.slot, epoch=loop.epoch, version=learner.version, offset=loop.applied,
-                lag=loop.lag(process.app.consumer.highwater(at)), acts=loop.publisher.acts, counted=dict(learner.counted),
-                fading=figures[0], surfaces=figures[1],
+                lag=UNKNOWN if lag is None else lag, acts=loop.publisher.acts, counted=dict(learner.counted), fading=figures[0],
+                surfaces=figures[1],
             )  # fmt: skip
             await process.delivery.append(Out("metrics", 0, b"learner", msgspec.json.encode(status)))

@@ -236,10 +236,11 @@ def _status_line(record: dict[str, Any]) -> str:
     """The status of a worker or the learner."""
     kind, learns = record["kind"], record["kind"] == "learner"
     version = record["version" if learns else "model_version"]
-    lag = record["lag"] if learns else sum(partition["lag"] for partition in record["partitions"].values())
+    lags = [record["lag"]] if learns else [partition["lag"] for partition in record["partitions"].values()]
+    lag = "unknown" if min(lags, default=0) < 0 else f"{sum(lags):,}"
     counts = "  ".join(f"{name} {n:,}" for name, n in sorted(record["counted"].items()))
     at = utc(record["at_ms"], "%Y-%m-%d %H:%M:%S")
-    return f"{at} {kind} {record['slot']}  lag {lag:,}  version {'–' if version is None else version}  {counts}"
+    return f"{at} {kind} {record['slot']}  lag {lag}  version {'–' if version is None else version}  {counts}"
 
 
 @verb("segue broker -- sh -c 'segue topics --create && segue dead-letters'")

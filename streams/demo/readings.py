@@ -14,7 +14,7 @@ from streams.core.learning.live_value import StrategyValue
 from streams.core.serving.recommend import ALL
 from streams.core.serving.surfaces import Varieties
 from streams.kafka_io.topics import TopicSettings, names
-from streams.status import Histogram, LearnerStatus, ProcessStatus, StrategyStatus, SurfaceStatus, WorkerStatus, quantile
+from streams.status import UNKNOWN, Histogram, LearnerStatus, ProcessStatus, StrategyStatus, SurfaceStatus, WorkerStatus, quantile
 
 RATE_MS = 5_000  # a rate is over so long: a second of 200 events is noise
 RECENT_MS = 60_000  # freshness "now" is that of the last minute
@@ -130,10 +130,11 @@ class Readings:
 
     @property
     def lag(self) -> int | None:
-        """Records that a worker or the learner has yet to take; None until both have reported."""
+        """Records that a worker or the learner has yet to take; None until both have reported, and where one doesn't know."""
         if self.learner is None or not self.workers:
             return None
-        return self.learner.lag + sum(p.lag for w in self.workers.values() for p in w.partitions.values())
+        lags = [self.learner.lag, *(p.lag for w in self.workers.values() for p in w.partitions.values())]
+        return None if UNKNOWN in lags else sum(lags)
 
     @property
     def unmeasured(self) -> int:

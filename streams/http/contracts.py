@@ -22,10 +22,16 @@ from streams.http.router import LONGEST
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """Does the process get on with its work?"""
+    """Does the process get on with its work? 503 where it does not, though Kafka answers: a restart may mend it."""
 
     alive: bool
     stalled: list[str]  # what has taken longer than it may
+    waiting_for: list[str]  # Kafka, where it does not answer: then a restart mends nothing
+
+    @classmethod
+    def of(cls, stalled: list[str], kafka_silent: bool) -> Health:
+        """Of a process where this stalls."""
+        return cls(alive=kafka_silent or not stalled, stalled=stalled, waiting_for=["Kafka"] if kafka_silent else [])
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):

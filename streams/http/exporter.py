@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from faust.types import TP
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -29,8 +28,8 @@ from starlette.types import Receive, Scope, Send
 from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
 from online_model.gate_watch import GATES
 from streams.core.join.events import Reason
-from streams.http.contracts import PATHS
-from streams.http.entrance import Entrance, Refusal
+from streams.http.contracts import PATHS, Health
+from streams.http.entrance import Entrance, Json, Refusal
 from streams.http.server import CantListen, address, bind, serve
 from streams.http.settings import ExporterSettings
 
@@ -144,7 +143,7 @@ def _of_worker(worker: Worker, model: Replica) -> Iterator[Metric]:
     counted = {(at, what): n for (at,), p in progress.items() for what, n in sorted(p.counted.items())}
     rejected = {(at, what.removeprefix(REJECTED)): counted.pop((at, what)) for at, what in list(counted) if what.startswith(REJECTED)}
     log = {(at, what): n for at, owned in by_partition.items() for what, n in sorted(owned.counted.items())}
-    lag = {(at,): worker.ingest.lag(owned) for at, owned in by_partition.items()}
+    lag = {(at,): lag for at, owned in by_partition.items() if (lag := worker.lag(owned)) is not None}
     behind = worker.ingest.catching_up()
     catching_up = {(at,): owned.number in behind for at, owned in by_partition.items()}
     watermarks = {at: p.watermark_ms / 1000 for at, p in progress.items()}
@@ -181,14 +180,15 @@ def _of_learner(process: LearnerProcess) -> Iterator[Metric]:
     loop = process.loop
     learner = loop.learner
     learned = {(what,): n for what, n in sorted(learner.counted.items())} if learner is not None else {}
-    lag = loop.lag(process.app.consumer.highwater(TP(loop.guard.topic, loop.guard.partition))) if learner is not None else 0
+    lag = process.lag() if learner is not None else 0
     log = {(str(loop.guard.partition), what): n for what, n in sorted(loop.guard.counted.items())}
     yield _by(Counters, "segue_learned", "records of examples, by what they were or what became of them", ["what"], learned)
     yield _by(Counters, "segue_log", "what was odd in the log itself", ["partition", "what"], log)
     yield Gauges("segue_learner", "1 of the learner, 0 of a standby", learner is not None)
     yield Gauges("segue_learner_epoch", "of its reign", loop.epoch)
     yield Gauges("segue_learner_version", "of the model; -1 of a standby", learner.version if learner is not None else -1)
-    yield Gauges("segue_learner_lag_records", "records of examples that are not learned", lag)
+    if lag is not None:
+        yield Gauges("segue_learner_lag_records", "records of examples that are not learned", lag)
     yield Gauges("segue_learner_watermark_seconds", "event time", learner.watermark_ms / 1000 if learner is not None else -1)
     yield Counters("segue_learner_published", "deltas published", loop.publisher.deltas)
     yield Counters("segue_learner_acts", "acts in versions published", loop.publisher.acts)
@@ -244,7 +244,8 @@ class Exporter:
                 case "/metrics":
                     response = Response(generate_latest(registry), media_type=CONTENT_TYPE)
                 case "/healthz":
-                    response = Response(b"{}", 503 if process.watchdog.stalled() else 200, media_type="application/json")
+                    health = Health.of(process.watchdog.stalled(), process.log_ends.silent)
+                    response = Json(health, 200 if health.alive else 503)
                 case path:
                     response = Refusal(404, f"there is nothing at {path}", "the path", "read /metrics or /healthz").response()
             await response(scope, receive, send)

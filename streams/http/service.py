@@ -270,8 +270,8 @@ class Service:
             raise Refusal(503, problem, "Kafka", way, retry_after_s=1) from error
 
     async def _healthz(self, request: Request) -> Response:
-        stalled = self._worker.watchdog.stalled()
-        return Json(Health(alive=not stalled, stalled=stalled), 503 if stalled else 200)
+        health = Health.of(self._worker.stalled(), self._worker.log_ends.silent)
+        return Json(health, 200 if health.alive else 503)
 
     async def _readyz(self, request: Request) -> Response:
         worker = self._worker

@@ -6,24 +6,32 @@ import atexit
 import gc
 import logging
 import os
+import re
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import faust
 import msgspec
+import xxhash
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from faust.types import TP, EventT
 
-from streams.kafka_io import drain
-from streams.kafka_io.drain import DrainedConsumer
+from streams.kafka_io import stored_consumer
 from streams.kafka_io.topics import TopicSettings
-from streams.watchdog import end
+from streams.watchdog import NeedsOperator, end
 
+ANSWER_S = 5.0  # for the description of the group, where this member may have been fenced
 STOP_S = 8.0  # of settling at the end: Ctrl-C has to stop all within 10 s
+
+PROCESS = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(3).hex()}"  # no other has this name
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +43,82 @@ class FaustSettings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_s: float = 1.0
     commit_interval_s: float = 0.5  # commits only shorten what is read again: the store is the truth
     stream_buffer_records: int = 65_536  # below it, pausing and resuming partitions costs half of the rate
-    slot: str = "0"  # of this process: unique among live ones of a group, the same after a restart (then it rejoins in 2 s)
+    slot: str = ""  # unique among live processes of a group, the same after a restart (then it rejoins in 2 s); "": host and data folder
+
+
+def with_slot(settings: FaustSettings, folder: str) -> FaustSettings:
+    """The settings with a slot; the default one is no other host's, and on this one no other folder's.
+
+    >>> [with_slot(FaustSettings(), folder).slot == with_slot(FaustSettings(), "run").slot for folder in ("./run", "other")]
+    [True, False]
+    """
+    host = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:64]
+    folder_hash = xxhash.xxh3_64_hexdigest(os.fsencode(Path(folder).resolve()))[:8]
+    return msgspec.structs.replace(settings, slot=settings.slot or f"{host}-{folder_hash}")
+
+
+class SlotTakenError(NeedsOperator):
+    """Another process is the member that this one would be; the message says which, and what to set."""
+
+
+class NamedAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
+    """aiokafka's own; each member's subscription names its process. (The client id would not do: of a member that is replaced,
+    Kafka keeps the first one's.)"""
+
+    @classmethod
+    def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+        """What a member tells the group."""
+        return ConsumerProtocolMemberMetadata(cls.version, list(topics), PROCESS.encode())
+
+
+setattr(faust.transport.drivers.aiokafka, "RoundRobinPartitionAssignor", NamedAssignor)  # noqa: B010 - what Faust's consumers take
+
+
+@dataclass
+class Membership:
+    """Which member of its consumer group a process is.
+
+    A member with a static id is replaced by the next one that joins under the same id: Kafka fences it without saying by whom. Two
+    live processes of one slot would so evict each other for ever; the one that is fenced says by whom, and ends.
+    """
+
+    bootstrap: str
+    group: str
+    slot: str
+    joined: bool = False
+    process: str = PROCESS
+
+    @property
+    def instance(self) -> str:
+        """The static id."""
+        return f"{self.group}-{self.slot}"
+
+    async def check(self) -> None:
+        """Raises SlotTakenError where another process has joined under this one's id since."""
+        if not self.joined:
+            return  # whoever is there was there before: most likely this one's predecessor, which was killed
+        try:
+            members = await asyncio.wait_for(asyncio.to_thread(self._members), ANSWER_S)
+        except Exception as error:  # noqa: BLE001 - whatever it is, to be fenced is not what ends the process then
+            log.warning("the members of %s are not known: %s", self.group, str(error) or "no answer in time")
+            return
+        for member in members:
+            told = member["member_metadata"]  # nothing while the group rebalances, or of an earlier version
+            other = told["user_data"] if isinstance(told, dict) else ""
+            if member["group_instance_id"] == self.instance and other and other != self.process:
+                raise SlotTakenError(
+                    f"{other} joined {self.group} as slot {self.slot!r}, which is this process's ({self.process}), and fenced it: "
+                    "give each process a faust.slot of its own"
+                )
+
+    def _members(self) -> list[dict[str, Any]]:
+        from kafka import KafkaAdminClient
+
+        admin = KafkaAdminClient(bootstrap_servers=self.bootstrap.split(","), request_timeout_ms=int(ANSWER_S * 1000))
+        try:
+            return list(admin.describe_groups([self.group])[self.group]["members"])
+        finally:
+            admin.close()
 
 
 class PartitionHandler(Protocol):
@@ -63,6 +146,7 @@ def build_app(
 
     async def positions(assigned: Iterable[TP], committed: Mapping[TP, int | None]) -> Mapping[TP, int]:
         try:
+            membership.joined = True
             if ready is not None:
                 await ready()
             return await handler.assigned(assigned, committed)
@@ -71,32 +155,37 @@ def build_app(
 
     async def revoked(app: faust.App, revoked: Iterable[TP], **kwargs: Any) -> None:
         await handler.revoked(revoked)
+        try:
+            await membership.check()
+        except SlotTakenError as error:
+            end(str(error), error)
 
     async def agent(stream: Any) -> None:
         async for event in stream.noack().events():
             handler.buffer(event)
 
-    app = _app(name, topics, settings)
-    setattr(app.transport, "Consumer", _consumer(positions))  # noqa: B010 - a class variable for mypy
+    membership = Membership(topics.bootstrap, f"{topics.prefix}-{name}", settings.slot)
+    app = _app(membership, topics, settings)
+    setattr(app.transport, "Consumer", stored_consumer.consumer(positions))  # noqa: B010 - a class variable for mypy
     app.agent(app.topic(topic, key_serializer="raw", value_serializer="raw"))(agent)
     app.on_partitions_revoked.connect(revoked)  # type: ignore[arg-type]
     _quiet("aiokafka")
     return app
 
 
-def _app(name: str, topics: TopicSettings, settings: FaustSettings) -> faust.App:
-    group = f"{topics.prefix}-{name}"
-    folder = Path(tempfile.gettempdir()) / f"segue-faust-{group}-{settings.slot}"  # Faust wants one; nothing is kept in it
+def _app(membership: Membership, topics: TopicSettings, settings: FaustSettings) -> faust.App:
+    folder = Path(tempfile.gettempdir()) / f"segue-faust-{membership.instance}"  # Faust wants one; nothing is kept in it
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return faust.App(
-        group,
+        membership.group,
         broker=[f"kafka://{at}" for at in topics.bootstrap.split(",")],
         datadir=str(folder),
+        broker_client_id=membership.process,
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=settings.heartbeat_s,
         broker_rebalance_timeout=settings.session_timeout_s,
         broker_commit_interval=settings.commit_interval_s,
-        consumer_group_instance_id=f"{group}-{settings.slot}",
+        consumer_group_instance_id=membership.instance,
         consumer_auto_offset_reset="earliest",
         stream_buffer_maxsize=settings.stream_buffer_records,
         stream_wait_empty=False,  # with one record not acknowledged a stop would hang
@@ -115,28 +204,6 @@ def _quiet(package: str) -> None:
         logger = logging.getLogger(name)
         if not any(isinstance(f, Throttle) for f in logger.filters):
             logger.addFilter(Throttle())
-
-
-Positions = Callable[[Iterable[TP], Mapping[TP, int | None]], Awaitable[Mapping[TP, int]]]
-
-
-def _consumer(positions: Positions) -> type[faust.transport.drivers.aiokafka.Consumer]:
-    differs = drain.unknown()
-    if differs:
-        log.warning("Faust runs at half of its speed: its drain is not changed, since %s", "; ".join(differs))
-    base: Any = faust.transport.drivers.aiokafka.Consumer if differs else DrainedConsumer
-
-    class StoredConsumer(base):  # type: ignore[misc]
-        """Reads from where the store stands, not from where the group has committed."""
-
-        async def perform_seek(self) -> None:
-            await super().perform_seek()
-            assigned = self.assignment()
-            for tp, offset in (await positions(assigned, {tp: self._committed_offset[tp] for tp in assigned})).items():
-                await self.seek(tp, offset)
-                self._committed_offset[tp] = offset  # else the first acknowledgement would look like a gap
-
-    return StoredConsumer
 
 
 class Process(Protocol):

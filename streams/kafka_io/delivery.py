@@ -1,14 +1,55 @@
-"""Sends the rows of an outbox, and knows when the broker has them."""
+"""Sends the rows of an outbox, and knows when the broker has them, however long it answers nothing."""
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaTimeoutError, RequestTimedOutError, UnknownTopicOrPartitionError
 from aiokafka.structs import RecordMetadata
 
 from streams.kafka_io.messages import Out
 from streams.kafka_io.topics import LARGEST_MESSAGE_BYTES, TopicSettings, names, partitioner
+
+log = logging.getLogger(__name__)
+_send = AIOKafkaClient.send
+
+
+async def _send_or_time_out(client: AIOKafkaClient, node_id: int, request: Any, **options: Any) -> Any:
+    """As aiokafka's, for its consumers too. A request that times out closes its connection, and looks for it by its key: where
+    another request has dropped it already, that is a KeyError, which ends fetching, sending or the membership in the group."""
+    try:
+        return await _send(client, node_id, request, **options)
+    except KeyError as error:
+        raise RequestTimedOutError from error
+
+
+AIOKafkaClient.send = _send_or_time_out
+
+
+class PatientProducer(AIOKafkaProducer):  # type: ignore[misc]
+    """A producer that waits for its broker as long as it takes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # A batch that is older than this while its partition has no leader fails, and leaves a gap in the sequence numbers: the
+        # broker then refuses all that follows.
+        self._message_accumulator._batch_ttl = math.inf
+
+    async def send(
+        self, topic: str, value: bytes | None, key: bytes | None, partition: int, headers: list[tuple[str, bytes]]
+    ) -> asyncio.Future[Any]:  # fmt: skip
+        """As aiokafka's, but where a full batch is not taken within its limit, or the topic's metadata don't come, it goes on waiting:
+        nothing was appended yet. (All topics were there at the start.)"""
+        while True:
+            try:
+                return await super().send(topic, value, key=key, partition=partition, headers=headers)
+            except (KafkaTimeoutError, UnknownTopicOrPartitionError):
+                log.warning("%s-%d: the broker takes nothing; waiting", topic, partition)
 
 
 class Delivery:
@@ -22,11 +63,11 @@ class Delivery:
         self._settings = settings
         self.topics = names(settings.prefix)
         self._partition = partitioner(settings.events_partitioner)
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: PatientProducer | None = None
 
     async def start(self) -> None:
         """Connect to the broker."""
-        self._producer = AIOKafkaProducer(
+        self._producer = PatientProducer(
             bootstrap_servers=self._settings.bootstrap,
             enable_idempotence=True,
             max_request_size=LARGEST_MESSAGE_BYTES,

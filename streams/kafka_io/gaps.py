@@ -2,10 +2,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streams.kafka_io.topics import LARGEST_MESSAGE_BYTES
+
+RETRY_S = 0.5
+ASK_S = 1.0  # between two looks where a log ends
+KNOWN_S = 3.0  # an end that the broker has not told since is unknown
+
+Place = tuple[str, int]  # topic and partition
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class LogReader:
@@ -31,11 +45,20 @@ class LogReader:
             self._consumer = None
 
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
-        """The first offset that is there, and the one that comes next."""
+        """The first offset that is there, and the one that comes next; however long the broker takes to say it."""
         at = TopicPartition(topic, partition)
         consumer = self._started()
-        first, after = await asyncio.gather(consumer.beginning_offsets([at]), consumer.end_offsets([at]))
-        return first[at], after[at]
+
+        async def ask() -> tuple[int, int]:
+            first, after = await asyncio.gather(consumer.beginning_offsets([at]), consumer.end_offsets([at]))
+            return first[at], after[at]
+
+        return await patiently(f"the bounds of {topic}-{partition}", ask)
+
+    async def end(self, topic: str, partition: int) -> int:
+        """The offset that comes next. Raises KafkaError where the broker does not say it."""
+        at = TopicPartition(topic, partition)
+        return int((await self._started().end_offsets([at]))[at])
 
     async def first_record(self, topic: str, partition: int, first: int, end: int) -> int | None:
         """The first offset in [first, end) that holds a record; None where none does."""
@@ -54,3 +77,59 @@ class LogReader:
         if self._consumer is None:
             raise ValueError("the log reader is not started")
         return self._consumer
+
+
+class LogEnds:
+    """Where partitions end now, asked again and again beside their reading: so lag is known before the first record comes, and is
+    known to be unknown. `places`: which partitions, asked each time; others' ends are forgotten."""
+
+    def __init__(self, log: LogReader, places: Callable[[], Iterable[Place]]) -> None:
+        self._log, self._places = log, places
+        self._asked: list[Place] = []
+        self._ends: dict[Place, tuple[int, float]] = {}
+
+    def end(self, place: Place) -> int | None:
+        """The offset that comes next; None where the broker has not told it lately."""
+        end, at = self._ends.get(place, (0, -KNOWN_S))
+        return end if time.monotonic() - at < KNOWN_S else None
+
+    def told(self, place: Place) -> bool:
+        """Whether the broker has told it since this place is asked for."""
+        return place in self._ends
+
+    @property
+    def silent(self) -> bool:
+        """Whether ends are asked for and none is known: the broker does not answer."""
+        return bool(self._asked) and all(self.end(place) is None for place in self._asked)
+
+    def lag(self, place: Place, applied: int, heard: int | None) -> int | None:
+        """Records behind `applied`, None: unknown. `heard`: the end as the last fetch told it, which may be newer, or long ago."""
+        end = self.end(place)
+        return None if end is None else max(max(end, heard or 0) - applied - 1, 0)
+
+    async def run(self) -> None:
+        """Ask, for ever; each partition by itself, so that one without a leader leaves the others' known."""
+        while True:
+            self._asked = list(self._places())
+            self._ends = {place: self._ends[place] for place in self._asked if place in self._ends}
+            await asyncio.gather(*(self._ask(place) for place in self._asked))
+            await asyncio.sleep(ASK_S)
+
+    async def _ask(self, place: Place) -> None:
+        try:
+            async with asyncio.timeout(KNOWN_S):
+                self._ends[place] = await self._log.end(*place), time.monotonic()
+        except (KafkaError, TimeoutError):
+            pass  # `end` says that it is unknown
+
+
+async def patiently(what: str, ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask until the broker answers. Raises what it answers where that is not for now only."""
+    while True:
+        try:
+            return await ask()
+        except KafkaError as error:
+            if not (error.retriable or isinstance(error, KafkaTimeoutError)):
+                raise
+            log.warning("%s: %s; asking again", what, error)
+        await asyncio.sleep(RETRY_S)

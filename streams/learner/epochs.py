@@ -25,6 +25,7 @@ class EpochClaim:
 
     async def claim(self, base: str, version: int) -> None:
         """Begin an epoch, from checkpoint `base` ("": from nothing) at `version`; replicas drop lower epochs from here on."""
+        self.stop()  # else it may read this claim before its offset is known here, and take it for another's
         claim = Claim(base, version, f"{socket.gethostname()}:{os.getpid()}")
         self.epoch = await self._delivery.append(Out("model_updates", 0, None, messages.encode(claim)))
 

@@ -64,9 +64,9 @@ class LearningLoop:
         self.claim = EpochClaim(config.topics, delivery)
         self.publisher = Publisher(delivery, config.process.dense_every_s)
         self._watchdog = watchdog
-        self._log = LogReader(config.topics.bootstrap)
+        self.log = LogReader(config.topics.bootstrap)
         topic = names(config.topics.prefix).examples
-        self.guard = OffsetGuard(self._log, topic, PARTITION, config.process.accept_loss, "learner_process.accept_loss")
+        self.guard = OffsetGuard(self.log, topic, PARTITION, config.process.accept_loss, "learner_process.accept_loss")
         self._buffer: deque[EventT[Any]] = deque()
         self._queue: deque[QueuedRecord] = deque()
         self._unacked: deque[EventT[Any]] = deque()
@@ -82,6 +82,11 @@ class LearningLoop:
         """Of this learner's claim; -1 before it."""
         return self.claim.epoch
 
+    @property
+    def place(self) -> tuple[str, int]:
+        """The topic and partition that it reads."""
+        return self.guard.topic, self.guard.partition
+
     def load(self) -> None:
         """Start to load the newest checkpoint; `assigned` waits for it."""
         self._loading = self._in_thread(self.checkpoints.load)
@@ -94,7 +99,7 @@ class LearningLoop:
 
     async def start(self) -> None:
         """Connect the log reader, and learn from what will be buffered."""
-        await self._log.start()
+        await self.log.start()
         self._running = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
@@ -105,7 +110,7 @@ class LearningLoop:
             await self._running
         await self.revoked()
         self.claim.stop()
-        await self._log.stop()
+        await self.log.stop()
         self._thread.shutdown()
 
     async def assigned(self, tps: Iterable[TP], committed: Mapping[TP, int | None]) -> dict[TP, int]:
@@ -158,7 +163,7 @@ class LearningLoop:
         if base != self.checkpoints.newest():  # a standby's: another learner has gone on since
             learner, base, applied = await self._in_thread(self.checkpoints.load)
         self.applied = await self.guard.resume(applied, self.checkpoints.root, new=not base and not committed) - 1
-        _, self._log_end = await self._log.bounds(self.guard.topic, PARTITION)
+        _, self._log_end = await self.log.bounds(self.guard.topic, PARTITION)
         await self.claim.claim(base, learner.version)
         self.publisher.begin_epoch(self.epoch, learner)
         self.learner, self.base, self.base_version = learner, base, learner.version

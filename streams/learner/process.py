@@ -5,9 +5,13 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
+from faust.types import TP
+
 from streams.kafka_io import app as apps
 from streams.kafka_io import topics as topics_of
 from streams.kafka_io.delivery import Delivery
+from streams.kafka_io.gaps import LogEnds
 from streams.kafka_io.topics import names
 from streams.learner.loop import LearningLoop
 from streams.learner.settings import LearningSettings
@@ -22,12 +26,14 @@ class LearnerProcess:
     """One learner process; its parts are for services to look at. Made inside of a running loop."""
 
     def __init__(self, config: LearningSettings, services: Sequence[Service] = ()) -> None:
+        config = msgspec.structs.replace(config, faust=apps.with_slot(config.faust, config.process.checkpoint_dir))
         self.config = config
         self._services = services
         self._tasks: list[asyncio.Task[None]] = []
         self.watchdog = Watchdog(config.process.stall_s)
         self.delivery = Delivery(config.topics)
         self.loop = LearningLoop(config, self.delivery, self.watchdog)
+        self.log_ends = LogEnds(self.loop.log, lambda: [self.loop.place])
         self.app = apps.build_app("learner", config.topics, config.faust, names(config.topics.prefix).examples, self.loop)
 
     async def start(self) -> None:
@@ -42,6 +48,7 @@ class LearnerProcess:
         gc.freeze()  # all that a collection would look through in vain from now on
         gc.enable()
         self._tasks = apps.start_services(self, [lambda process: process.loop.loaded(), *self._services])
+        self._tasks.append(asyncio.create_task(self.log_ends.run()))
 
     def describe(self) -> str:
         """One line for people: learner or standby, on what, from which checkpoint. Empty until the group has said which."""
@@ -61,6 +68,13 @@ class LearnerProcess:
                 say(line)
                 announced = line
             await asyncio.sleep(LOOK_S)
+
+    def lag(self) -> int | None:
+        """Records of `examples` that are not learned; None where the log's end can't be read."""
+        topic, partition = self.loop.place
+        if not self.log_ends.told(self.loop.place):
+            return self.loop.lag(None)  # by the end that was read when it became the learner, just now
+        return self.log_ends.lag(self.loop.place, self.loop.applied, self.app.consumer.highwater(TP(topic, partition)))
 
     async def stop(self) -> None:
         """Save, acknowledge, leave the group."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +22,7 @@ from streams.kafka_io.messages import Increments, Out
 from streams.kafka_io.offset_guard import OffsetGuard
 from streams.watchdog import Watchdog, end
 from streams.worker.owned import OwnedPartition, PartitionOpener
-from streams.worker.stores import PartitionStore
+from streams.worker.stores import PartitionStore, StoreInUseError
 from streams.worker.unapplied import LAST, UnappliedRecords
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 SLICE = 200  # records applied between two looks at the event loop: about 3 ms
 SHORT_SLICE = 50  # the same where slates are made too: they don't wait for more than 1 ms
+LOOK_S = 0.05  # between two looks whether a store is free
 SENDING = 8  # flushes that are committed and not acknowledged; beyond it ingest waits for the broker
 
 log = logging.getLogger(__name__)
@@ -61,18 +63,19 @@ class Ingest:
         self.serving: ServingThread | None = None  # gets all that is durable
         self._single = opener.topics.partitions == 1
         self._delivery, self._watchdog = delivery, watchdog
-        self._log = LogReader(opener.topics.bootstrap)
+        self.log = LogReader(opener.topics.bootstrap)
+        self._pacing = asyncio.Lock()  # one slice between two looks at the event loop, of however many partitions
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Connect the log reader."""
-        await self._log.start()
+        await self.log.start()
 
     async def stop(self) -> None:
         """Give all partitions up."""
         await self.revoked([o.tp for o in self.owned.values()])
-        await self._log.stop()
+        await self.log.stop()
 
     async def assigned(self, tps: Iterable[TP], committed: Mapping[TP, int | None]) -> dict[TP, int]:
         """Open what is newly owned, and return where to read on, by partition.
@@ -92,15 +95,15 @@ class Ingest:
 
     async def _open(self, tp: TP, committed: int | None) -> OwnedPartition:
         """Send what may not have been sent, then find the place in the log, then read the state."""
-        store = await asyncio.to_thread(self.opener.store, tp.partition, self.settings.stall_s / 2)
-        guard = OffsetGuard(self._log, tp.topic, tp.partition, self.settings.accept_loss)
+        store = await self._store(tp.partition)
+        guard = OffsetGuard(self.log, tp.topic, tp.partition, self.settings.accept_loss)
         try:
             await self._resend(store)
             due = await guard.resume(store.stored, store.path, new=store.new and not committed)
             if due != store.stored + 1:
                 store.commit({}, [], due - 1)
             core = self.opener.core(tp.partition, store)
-            _, log_end = await self._log.bounds(tp.topic, tp.partition)
+            _, log_end = await self.log.bounds(tp.topic, tp.partition)
         except BaseException:
             store.close()
             raise
@@ -117,6 +120,23 @@ class Ingest:
         """Partitions whose state is far behind the log (`IngestSettings.caught_up_lag`): how many records."""
         lags = {number: self.lag(owned) for number, owned in sorted(self.owned.items())}
         return {number: lag for number, lag in lags.items() if self.owned[number].look(lag, self.settings.caught_up_lag)}
+
+    async def _store(self, number: int) -> PartitionStore:
+        """Open the store once no other process holds it. Cut off, it leaves none open: a thread can't be cancelled, only awaited."""
+        deadline = time.monotonic() + self.settings.stall_s / 2
+        while True:
+            opening = asyncio.ensure_future(asyncio.to_thread(self.opener.store, number, 0.0))
+            try:
+                return await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                await asyncio.wait({opening})
+                if opening.exception() is None:
+                    opening.result().close()
+                raise
+            except StoreInUseError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(LOOK_S)
 
     async def _resend(self, store: PartitionStore) -> None:
         left = store.outbox()
@@ -156,20 +176,30 @@ class Ingest:
             self._timer = asyncio.get_running_loop().call_later(self.settings.flush_ms / 1000, self._wake.set)
 
     async def run(self) -> None:
-        """Flush what is buffered, for ever."""
+        """Flush what is buffered, for ever, each partition by itself: one that stalls leaves the others going."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            for owned in self.owned.values():
+                if owned.buffer and (owned.flushing is None or owned.flushing.done()):
+                    owned.flushing = asyncio.create_task(self._flush(owned))
+
+    async def _flush(self, owned: OwnedPartition) -> None:
+        """Flush until nothing is buffered, or the partition is given up."""
         try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                if self._timer is not None:
-                    self._timer.cancel()
-                    self._timer = None
-                while any(o.buffer for o in self.owned.values()):
-                    for owned in list(self.owned.values()):
-                        if owned.buffer:
-                            await self.commit(owned)
+            while owned.buffer and self.owned.get(owned.number) is owned:
+                await self.commit(owned)
         except Exception as error:  # noqa: BLE001 - an agent that raises loses events; a process that ends does not
             end("taking in events failed", error)
+
+    def stalled(self, limit_s: float) -> list[str]:
+        """Partitions whose flush has not ended, or whose effects Kafka has not acknowledged, for so long."""
+        late, owned = time.monotonic() - limit_s, self.owned.values()
+        flushing = [f"flush of partition {o.number}" for o in owned if o.lock.locked() and o.flush_began_at < late]
+        return flushing + [f"acknowledgement of what partition {o.number} sends" for o in owned if o.sending and o.settled_at < late]
 
     async def commit(self, owned: OwnedPartition) -> None:
         """Flush one partition: apply what is buffered, then in this order
@@ -182,6 +212,7 @@ class Ingest:
         Waiting in step 2, and steps 3 and 4, go on beside later flushes; records leave, and are forgotten, in order.
         """
         async with owned.lock:
+            owned.flush_began_at = time.monotonic()
             with self._watchdog.busy(f"flush of partition {owned.number}"):
                 events, effects, last = await self._apply(owned)
                 if self.owned.get(owned.number) is not owned:
@@ -199,6 +230,8 @@ class Ingest:
                     self._notify_serving(effects)
             sent = await self._delivery.start_sending(rows)
             before = owned.sending[-1] if owned.sending else None
+            if before is None:
+                owned.settled_at = time.monotonic()
             owned.sending.append(asyncio.create_task(self._settle(owned, before, sent, keys, events)))
             if len(owned.sending) > SENDING:
                 await asyncio.shield(owned.sending[0])
@@ -225,6 +258,7 @@ class Ingest:
             for event in events:
                 event.ack()
             owned.sending.popleft()
+            owned.settled_at = time.monotonic()
         except Exception as error:  # noqa: BLE001 - as in `run`
             end(f"sending the effects of partition {owned.number} failed", error)
 
@@ -254,7 +288,8 @@ class Ingest:
                 owned.unapplied.applied = message.offset, piece[-1].index
                 applied += len(piece)
                 if applied // size != (applied - len(piece)) // size:
-                    await asyncio.sleep(0)
+                    async with self._pacing:
+                        await asyncio.sleep(0)
                     if self.serving is not None:
                         await self.serving.turn()
             last = message.offset

@@ -43,7 +43,10 @@ class OwnedPartition:
     buffered_bytes: int = 0
     paused: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by a flush
+    flush_began_at: float = 0.0
+    flushing: asyncio.Task[None] | None = None  # flushes what is buffered; ends when nothing is
     sending: deque[asyncio.Task[None]] = field(default_factory=deque)  # steps 2 to 4 of flushes, each behind the one before
+    settled_at: float = field(default_factory=time.monotonic)  # when the newest of them ended, or the oldest of `sending` began
     last_record_at: float = field(default_factory=time.monotonic)
     unapplied: UnappliedRecords = field(default_factory=UnappliedRecords)  # served or taken over HTTP here, and not yet in `core`
     tick_due: bool = False  # examples went out since the last tick: the learner's micro-batch may be open

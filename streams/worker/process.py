@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,19 +14,24 @@ from streams.core.join.features_view import NO_PARTS
 from streams.core.join.settings import EventSettings, PartitionSettings
 from streams.kafka_io import app as apps
 from streams.kafka_io import topics as topics_of
-from streams.kafka_io.app import FaustSettings
+from streams.kafka_io.app import FaustSettings, SlotTakenError
 from streams.kafka_io.delivery import Delivery
+from streams.kafka_io.gaps import LogEnds
 from streams.kafka_io.topics import TopicSettings, names
 from streams.watchdog import Watchdog
 from streams.worker.catalog_reader import CatalogReader
+from streams.worker.hold import HeldError, hold
 from streams.worker.ingest import Ingest, IngestSettings
-from streams.worker.owned import PartitionOpener
+from streams.worker.owned import OwnedPartition, PartitionOpener
 from streams.worker.signals_reader import PopularityReader
-from streams.worker.stores import PopularityStore, StoreSettings
+from streams.worker.stores import PopularityStore, StoreInUseError, StoreSettings
 from streams.worker.ticks import Ticks, TickSettings
 
 if TYPE_CHECKING:
     from streams.worker.answers import ServingThread
+
+
+STALLED_S = 8.0  # health says it within 10 s
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +53,9 @@ class Worker:
     """One worker; its parts are for services to look at. Made inside of a running loop."""
 
     def __init__(self, settings: WorkerSettings, services: Sequence[Service] = ()) -> None:
-        self.settings = s = settings
+        self.settings = s = msgspec.structs.replace(settings, faust=apps.with_slot(settings.faust, settings.stores.data_dir))
+        own = f"worker-{settings.faust.slot or '0'}"  # what is of this worker alone, in its folder
+        self._slot_lock, self._lock = Path(s.stores.data_dir) / f"{s.topics.prefix}.{own}.lock", -1
         self._services = services
         self.catalog = Catalog()
         self.watchdog = Watchdog(s.ingest.stall_s)
@@ -56,12 +64,16 @@ class Worker:
         self.popularity: PopularityReader | None = None
         self._popularity_store: PopularityStore | None = None
         if s.topics.partitions > 1:  # else one's own part is all there is
-            path = Path(s.stores.data_dir) / names(s.topics.prefix).popularity / f"worker-{s.faust.slot}"
-            self._popularity_store = PopularityStore(path, s.stores)
+            path = Path(s.stores.data_dir) / names(s.topics.prefix).popularity / own
+            try:
+                self._popularity_store = PopularityStore(path, s.stores)
+            except StoreInUseError as error:
+                raise SlotTakenError(f"{error}, or {self._slot_way}") from None
             self.popularity = PopularityReader(s.topics, s.partition, self._popularity_store)
         parts = self.popularity.parts if self.popularity else NO_PARTS
         opener = PartitionOpener(s.topics, s.stores, s.partition, self.catalog, parts)
         self.ingest = Ingest(opener, s.ingest, self.delivery, self.watchdog, s.events.earliest_ts)
+        self.log_ends = LogEnds(self.ingest.log, lambda: [(opener.topic, number) for number in self.ingest.owned or (0,)])
         self.ticks = Ticks(s.ticks, self.ingest, self.delivery)
         self.app = apps.build_app("worker", s.topics, s.faust, opener.topic, self.ingest, self._ready)
         self._tasks: list[asyncio.Task[None]] = []
@@ -71,6 +83,21 @@ class Worker:
         """The catalog is whole and partitions are assigned."""
         return self.catalog_reader.reader.caught_up.is_set() and bool(self.ingest.owned)
 
+    @property
+    def _slot_way(self) -> str:
+        return f"give each worker a slot of its own (this one's is {self.settings.faust.slot!r}; --set faust.slot=1)"
+
+    def stalled(self) -> list[str]:
+        """What has not got on for `STALLED_S`; beyond `ingest.stall_s` the watchdog ends the process."""
+        return self.watchdog.stalled() or self.ingest.stalled(STALLED_S)
+
+    def lag(self, owned: OwnedPartition) -> int | None:
+        """Records of a partition that are in the log and not in its state; None where the log's end can't be read."""
+        place = owned.tp.topic, owned.number
+        if not self.log_ends.told(place):
+            return self.ingest.lag(owned)  # by the end that was read when it was opened, just now
+        return self.log_ends.lag(place, owned.store.stored, self.app.consumer.highwater(owned.tp))
+
     def serve(self, serving: ServingThread) -> None:
         """Have it get every item and event. A service calls this before it waits for anything: then none is missed."""
         self.catalog_reader.serving = self.ingest.serving = serving
@@ -79,14 +106,23 @@ class Worker:
             self.popularity.serving = serving
 
     async def start(self) -> None:
-        """In this order: topics checked, producer, services, readers, agent."""
+        """In this order: slot held, topics checked, producer, services, readers, agent.
+
+        Raises SlotTakenError where another worker of the folder is the same member of the group.
+        """
+        try:
+            self._lock = hold(self._slot_lock)
+        except HeldError as holder:
+            folder = self.settings.stores.data_dir
+            raise SlotTakenError(f"{holder} is a worker in {folder} already, as this one would be: stop it, or {self._slot_way}") from None
         await asyncio.to_thread(topics_of.create, self.settings.topics)
         self.watchdog.start()
         await self.delivery.start()
         await self.ingest.start()
         self._tasks = apps.start_services(self, self._services)
         readers = [self.catalog_reader.reader] + ([self.popularity.reader] if self.popularity else [])
-        self._tasks += [asyncio.create_task(run()) for run in (*(r.run for r in readers), self.ingest.run, self.ticks.run)]
+        runs = [*(r.run for r in readers), self.ingest.run, self.ticks.run, self.log_ends.run]
+        self._tasks += [asyncio.create_task(run()) for run in runs]
         self.app.finalize()
         await self.app.start()
         self.ingest.consumer = self.app.consumer
@@ -100,6 +136,8 @@ class Worker:
         if self._popularity_store is not None:
             self._popularity_store.close()
         self.watchdog.stop()
+        if self._lock >= 0:
+            os.close(self._lock)
 
     async def _ready(self) -> None:
         self.ingest.consumer = self.app.consumer

@@ -5,6 +5,7 @@ crash is that at exactly this offset, and the outbox holds what may not have bee
 """
 from __future__ import annotations
 
+import os
 import shutil
 import struct
 import tempfile
@@ -20,6 +21,7 @@ from rocksdict import BlockBasedIndexType, BlockBasedOptions, Cache, Options, Rd
 
 from online_model.checkpoint import changes
 from streams.watchdog import NeedsOperator
+from streams.worker.hold import HeldError, hold
 
 Row = tuple[bytes, bytes]
 Change = tuple[bytes, bytes | None]  # None deletes
@@ -50,6 +52,10 @@ class StoreError(RuntimeError):
 
 class StoreUnfit(StoreError, NeedsOperator):
     """A store that no restart makes usable: damaged, of another format, made with other settings."""
+
+
+class StoreInUseError(StoreError):
+    """Another process, or this one, holds the store."""
 
 
 class Family:
@@ -88,7 +94,12 @@ class Store:
         """Open, made where it is missing. `wait_s`: how long another process may still hold it."""
         self.path = path
         names = tuple(families)
-        self._db = _open(path, names, settings, wait_s)
+        self._lock = _hold(path, wait_s)
+        try:
+            self._db = _open(path, names, settings)
+        except BaseException:
+            os.close(self._lock)
+            raise
         self._write = WriteOptions()
         self._write.sync = settings.sync
         self._handles = {n: self._db.get_column_family_handle(n) for n in names}
@@ -119,6 +130,7 @@ class Store:
             family.close()
         self.families.clear()
         self._db.close()
+        os.close(self._lock)
 
 
 class PartitionStore:
@@ -280,28 +292,33 @@ def discard(path: Path) -> None:
 _caches: dict[int, Cache] = {}
 
 
-def _open(path: Path, families: tuple[str, ...], settings: StoreSettings, wait_s: float) -> Rdict:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cache = _caches.setdefault(settings.cache_mb, Cache(settings.cache_mb << 20))
+def _hold(path: Path, wait_s: float) -> int:
+    """Lock the store by a file beside it: RocksDB moves and removes files of whoever has it, before it looks at its own lock."""
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            kept = set(Rdict.list_cf(str(path))) - {"default"} if (path / "CURRENT").exists() else set()
-            if kept and not kept >= set(families):
-                raise _of_another_format(path, "1")  # before it is opened: opening would add what is missing
-            return Rdict(str(path), _options(settings, cache), column_families={n: _options(settings, cache) for n in families})
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
-            message = str(error)
-            if "lock" in message.lower():
-                if time.monotonic() < deadline:
-                    time.sleep(0.05)
-                    continue
-                raise StoreError(f"{path} is in use by another process; stop it first") from error
-            raise StoreUnfit(
-                f"{path} can't be read: {message}. It is damaged, or not of this version: move it away, and it is built anew from the log"
-            ) from error
+            return hold(path.with_name(f"{path.name}.lock"))
+        except HeldError as holder:
+            if time.monotonic() >= deadline:
+                raise StoreInUseError(f"{path} is in use by {holder}; stop it first") from None
+        time.sleep(0.05)
+
+
+def _open(path: Path, families: tuple[str, ...], settings: StoreSettings) -> Rdict:
+    cache = _caches.setdefault(settings.cache_mb, Cache(settings.cache_mb << 20))
+    try:
+        kept = set(Rdict.list_cf(str(path))) - {"default"} if (path / "CURRENT").exists() else set()
+        if kept and not kept >= set(families):
+            raise _of_another_format(path, "1")  # before it is opened: opening would add what is missing
+        return Rdict(str(path), _options(settings, cache), column_families={n: _options(settings, cache) for n in families})
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001 - rocksdict raises nothing narrower
+        if "LOCK:" in str(error):  # an earlier version has it
+            raise StoreInUseError(f"{path} is in use by another process; stop it first") from error
+        raise StoreUnfit(
+            f"{path} can't be read: {error}. It is damaged, or not of this version: move it away, and it is built anew from the log"
+        ) from error
 
 
 def _of_another_format(path: Path, form: str) -> StoreUnfit:

@@ -90,6 +90,22 @@ class Process:
         """Its exit code, None while it runs."""
         return self._process.poll()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ended(self, limit_s: float = 60.0) -> int:
+        """Wait until it ends by itself; its exit code."""
+        self._process.wait(limit_s)
+        return self._end()
+
+    def clear(self) -> None:
+        """End it where it still runs."""
+        if self.poll() is None:
+            self.kill()
+        else:
+            self._end()
+
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
         self._end()

@@ -32,7 +32,7 @@ def _worker(settings: bytes) -> None:
             _say(
                 flushes=worker.ingest.flushes, unsent=worker.ingest.unsent, stored={o.number: o.store.stored for o in owned},
                 ended=bool(owned) and all(o.core.progress.watermark_ms >= 0 and not o.core.progress.in_log for o in owned),
-                torch="torch" in sys.modules,
+                torch="torch" in sys.modules, lag={o.number: worker.lag(o) for o in owned}, silent=worker.log_ends.silent,
             )  # fmt: skip
             await asyncio.sleep(EVERY_S)
 

@@ -513,8 +513,12 @@ def test_stalled_worker_is_not_alive_and_one_without_partitions_is_not_ready(top
                 assert (answer.status, await answer.json()) == (200, ready)
             worker.watchdog._started["a flush"] = time.monotonic() - worker.watchdog.limit_s - 0.1
             async with client.get("/healthz") as answer:
-                assert (answer.status, await answer.json()) == (503, {"alive": False, "stalled": ["a flush"]})
+                assert (answer.status, await answer.json()) == (503, {"alive": False, "stalled": ["a flush"], "waiting_for": []})
             del worker.watchdog._started["a flush"]
+            async with worker.ingest.owned[0].lock:
+                worker.ingest.owned[0].flush_began_at = time.monotonic() - 9
+                async with client.get("/healthz") as answer:
+                    assert (answer.status, (await answer.json())["stalled"]) == (503, ["flush of partition 0"])
             async with client.get("/healthz") as answer:
                 assert answer.status == 200
             await worker.ingest.revoked([owned.tp for owned in worker.ingest.owned.values()])

@@ -55,9 +55,11 @@ def test_status_is_a_line_with_lag_over_all_partitions_and_the_version() -> None
         "counted": {"events": 1_234}, "model_version": None,
     }  # fmt: skip
     learner = worker | {"kind": "learner", "lag": 5, "version": 9}
-    assert [line for record in (worker, learner, ["else"]) for line in _metric_lines(record)] == [
+    unknown = worker | {"partitions": {"0": {"lag": 3}, "1": {"lag": -1}}}
+    assert [line for record in (worker, learner, unknown, ["else"]) for line in _metric_lines(record)] == [
         "2023-11-14 23:00:00 worker a  lag 7  version –  events 1,234",
         "2023-11-14 23:00:00 learner a  lag 5  version 9  events 1,234",
+        "2023-11-14 23:00:00 worker a  lag unknown  version –  events 1,234",
         "['else']",
     ]
 

@@ -5,7 +5,7 @@ import pytest
 
 from streams.core.learning.live_value import StrategyValue
 from streams.demo.readings import FADING_MS, Readings, bars, shares, squeezed
-from streams.status import LearnerStatus, PartitionStatus, StrategyStatus, SurfaceStatus, WorkerStatus
+from streams.status import UNKNOWN, LearnerStatus, PartitionStatus, StrategyStatus, SurfaceStatus, WorkerStatus
 
 
 def worker(
@@ -62,6 +62,8 @@ def test_lag_is_of_all_workers_and_the_learner_and_unknown_until_both_have_spoke
     assert readings.lag is None
     readings.take(learner(1, 0, lag=5))
     assert readings.lag == 3 + 4 + 5
+    readings.take(worker(2, 0, "b", lag=UNKNOWN))
+    assert readings.lag is None
 
 
 def test_unlearned_acts_are_infinitely_old() -> None:

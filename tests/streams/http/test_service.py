@@ -20,7 +20,7 @@ def service() -> Any:
     made = Service(ServingSettings(service=ServiceSettings(port=0)))
     made._worker = SimpleNamespace(  # type: ignore[assignment]
         catalog={}, catalog_reader=SimpleNamespace(reader=SimpleNamespace(caught_up=asyncio.Event())),
-        ingest=SimpleNamespace(owned={}), watchdog=SimpleNamespace(stalled=lambda: ["a flush"]),
+        ingest=SimpleNamespace(owned={}), stalled=lambda: ["a flush"], log_ends=SimpleNamespace(silent=False),
     )  # fmt: skip
     yield made
     made._socket.close()
@@ -47,6 +47,13 @@ def test_before_the_catalog_and_partitions_are_there_it_is_not_ready_and_says_wh
 def test_a_worker_that_stands_still_is_not_alive_and_says_in_what(service: Service) -> None:
     response = asyncio.run(service._healthz(Request({"type": "http"})))
     assert (response.status_code, msgspec.json.decode(response.body, type=Health).stalled) == (503, ["a flush"])
+
+
+def test_while_kafka_is_silent_health_says_so_and_asks_for_no_restart() -> None:
+    """A restart would wait for Kafka too, and serve nobody meanwhile."""
+    assert Health.of([], kafka_silent=False) == Health(alive=True, stalled=[], waiting_for=[])
+    assert Health.of(["a flush"], kafka_silent=False) == Health(alive=False, stalled=["a flush"], waiting_for=[])
+    assert Health.of(["a flush"], kafka_silent=True) == Health(alive=True, stalled=["a flush"], waiting_for=["Kafka"])
 
 
 def test_address_is_known_at_once(service: Service) -> None:

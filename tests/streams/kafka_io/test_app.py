@@ -1,12 +1,17 @@
-"""A process ends in time when it is asked to, wherever it stands."""
+"""A process ends in time when it is asked to, wherever it stands; one whose slot another takes says who it was."""
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
+import pytest
+
+from streams.kafka_io.app import PROCESS, FaustSettings, Membership, SlotTakenError, with_slot
 from tests.paths import ROOT
 
 NEVER_STARTS = """
@@ -37,3 +42,37 @@ def test_asked_to_stop_while_it_starts_a_process_ends_as_in_a_kill() -> None:
             assert made.stdout.read() == ""  # nothing to settle: what has not begun is not stopped
         finally:
             made.kill()
+
+
+def member(instance: str, process: str | None) -> dict[str, Any]:
+    """As Kafka describes one; while its group rebalances it tells nothing of the process."""
+    return {"group_instance_id": instance, "member_metadata": "" if process is None else {"topics": [], "user_data": process}}
+
+
+@pytest.mark.parametrize(
+    ("joined", "members", "fenced"),
+    [
+        (True, [member("x-worker-a", PROCESS), member("x-worker-b", "host:1:ab")], False),
+        (True, [member("x-worker-a", "host:1:ab")], True),
+        (False, [member("x-worker-a", "host:1:ab")], False),  # its predecessor, which was killed
+        (True, [member("x-worker-a", None)], False),
+        (True, [member("x-worker-a", "")], False),  # of an earlier version
+        (True, [], False),  # a broker that stood still for longer than the session has dropped it
+    ],
+)
+def test_a_member_is_fenced_where_another_process_is_in_its_slot_since(joined: bool, members: list[dict[str, Any]], fenced: bool) -> None:
+    made = Membership("127.0.0.1:1", "x-worker", "a", joined=joined)
+    made._members = lambda: members  # type: ignore[method-assign]
+    if fenced:
+        with pytest.raises(SlotTakenError, match="host:1:ab joined x-worker as slot 'a', which is this process's"):
+            asyncio.run(made.check())
+    else:
+        asyncio.run(made.check())
+
+
+def test_a_slot_that_is_set_stays_and_the_default_one_differs_by_host_and_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    slots = [with_slot(FaustSettings(), folder).slot for folder in ("run/state", "run/../run/state", "other")]
+    assert slots[0] == slots[1] != slots[2]
+    monkeypatch.setattr("socket.gethostname", lambda: "another.host")
+    assert with_slot(FaustSettings(), "run/state").slot not in slots
+    assert with_slot(FaustSettings(slot="7"), "run/state").slot == "7"

@@ -6,8 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.errors import KafkaTimeoutError, RequestTimedOutError, UnknownTopicOrPartitionError
 
-from streams.kafka_io.delivery import Delivery
+from streams.kafka_io.delivery import Delivery, PatientProducer
 from streams.kafka_io.messages import Out
 from streams.kafka_io.topics import TopicSettings, partitioner
 
@@ -61,6 +64,54 @@ def test_sending_is_done_when_the_broker_has_all_and_fails_with_what_it_refused(
         return early, await appending
 
     assert asyncio.run(main()) == (False, 41)
+
+
+def test_what_a_silent_broker_does_not_take_in_time_is_waited_for_and_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka appends nothing then."""
+    tries = [KafkaTimeoutError(), UnknownTopicOrPartitionError(), None]
+
+    async def send(self: Any, topic: str, value: bytes, **options: Any) -> str:
+        if error := tries.pop(0):
+            raise error
+        return f"{topic} {value!r} {options}"
+
+    monkeypatch.setattr(AIOKafkaProducer, "send", send)
+    sent: Any = asyncio.run(object.__new__(PatientProducer).send("t", b"v", b"k", 2))
+    assert (sent, tries) == ("t b'v' {'key': b'k', 'partition': 2}", [])
+
+
+def test_a_batch_never_grows_too_old_to_be_sent() -> None:
+    async def main() -> bool:
+        producer = PatientProducer(bootstrap_servers="127.0.0.1:1", enable_idempotence=True)
+        accumulator = producer._message_accumulator
+        batch = accumulator._append_batch(accumulator.create_builder(), TopicPartition("t", 0))
+        batch._ctime -= 1e9
+        expired: bool = batch.expired()
+        producer._closed = True
+        return expired
+
+    assert asyncio.run(main()) is False
+
+
+def test_a_request_that_times_out_on_a_connection_that_is_dropped_already_has_timed_out() -> None:
+    """Two requests wait on one connection; between the two timeouts it is dropped."""
+
+    async def main() -> None:
+        client = AIOKafkaClient(bootstrap_servers="127.0.0.1:1")
+
+        async def ready(node_id: int, *, group: Any) -> bool:
+            return True
+
+        async def times_out() -> None:
+            client._conns.clear()
+            raise TimeoutError
+
+        client.ready = ready
+        client._conns[0, ConnectionGroup.DEFAULT] = SimpleNamespace(send=lambda request, expect_response: times_out())
+        with pytest.raises(RequestTimedOutError):
+            await client.send(0, "request")
+
+    asyncio.run(main())
 
 
 def test_before_its_start_nothing_is_sent() -> None:

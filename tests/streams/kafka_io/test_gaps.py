@@ -5,9 +5,11 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from aiokafka.errors import KafkaTimeoutError, LeaderNotAvailableError, TopicAuthorizationFailedError
 
+from streams.kafka_io import gaps
 from streams.kafka_io.delivery import Delivery
-from streams.kafka_io.gaps import LogReader
+from streams.kafka_io.gaps import LogEnds, LogReader, patiently
 from streams.kafka_io.messages import Out
 from streams.kafka_io.topics import TopicSettings, names
 
@@ -15,6 +17,58 @@ from streams.kafka_io.topics import TopicSettings, names
 def test_a_reader_that_was_not_started_says_so() -> None:
     with pytest.raises(ValueError, match="not started"):
         asyncio.run(LogReader("127.0.0.1:1").bounds("t", 0))
+
+
+class ScriptedEnds:
+    """A log whose ends are told, or not."""
+
+    def __init__(self, **ends: int) -> None:
+        self.ends = ends
+
+    async def end(self, topic: str, partition: int) -> int:
+        if topic not in self.ends:
+            raise LeaderNotAvailableError
+        return self.ends[topic]
+
+
+def test_a_lag_is_unknown_where_the_end_of_the_log_cant_be_read_and_right_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not 0: that would say that all is well. What was heard longer ago than `KNOWN_S` is no knowledge."""
+    monkeypatch.setattr(gaps, "ASK_S", 0.01)
+    monkeypatch.setattr(gaps, "KNOWN_S", 0.1)
+
+    async def main() -> None:
+        log = ScriptedEnds(a=10)
+        ends = LogEnds(log, lambda: [("a", 0), ("b", 0)])  # type: ignore[arg-type]
+        assert (ends.lag(("a", 0), 3, 10), ends.silent) == (None, False)  # before the first question
+        asking = asyncio.create_task(ends.run())
+        await asyncio.sleep(0.05)
+        assert (ends.lag(("a", 0), 3, None), ends.lag(("a", 0), 3, 12), ends.lag(("a", 0), 20, 12)) == (6, 8, 0)
+        assert (ends.lag(("b", 0), 3, 12), ends.silent) == (None, False)
+        log.ends.clear()
+        await asyncio.sleep(0.2)
+        assert (ends.lag(("a", 0), 3, 12), ends.silent) == (None, True)
+        log.ends |= {"a": 11, "b": 5}
+        await asyncio.sleep(0.05)
+        assert (ends.lag(("a", 0), 3, None), ends.lag(("b", 0), 3, None), ends.silent) == (7, 1, False)
+        asking.cancel()
+
+    asyncio.run(main())
+
+
+def test_a_question_is_asked_until_the_broker_answers_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gaps, "RETRY_S", 0.0)
+    answers: list[Exception | int] = [KafkaTimeoutError(), LeaderNotAvailableError(), 7, TopicAuthorizationFailedError()]
+
+    async def ask() -> int:
+        match answers.pop(0):
+            case Exception() as error:
+                raise error
+            case number:
+                return number
+
+    assert asyncio.run(patiently("a question", ask)) == 7
+    with pytest.raises(TopicAuthorizationFailedError):
+        asyncio.run(patiently("another", ask))
 
 
 @pytest.mark.broker

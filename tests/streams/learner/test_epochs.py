@@ -44,3 +44,16 @@ def test_a_later_claim_ends_the_process_and_nothing_else_does(offset: int, ends:
     records = [SimpleNamespace(offset=at, value=messages.encode(update)) for at, update in updates]
     asyncio.run(claimed()._check(records))
     assert ended == ([f"another learner (the other) claimed epoch {offset}, ours is 41"] if ends else [])
+
+
+def test_a_learner_that_claims_again_does_not_take_its_own_claim_for_anothers() -> None:
+    """After a pause of the broker, say: the watch for claims behind the first epoch would read the second one before it is known."""
+
+    async def main() -> bool:
+        made = EpochClaim(TopicSettings(), ScriptedDelivery())  # type: ignore[arg-type]
+        watching = made._watching = asyncio.create_task(asyncio.sleep(60))
+        await made.claim("base", 4)
+        await asyncio.wait({watching}, timeout=1)
+        return watching.cancelled()
+
+    assert asyncio.run(main())

@@ -68,12 +68,31 @@ def test_settings_that_changed_are_listed(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_store_in_use_is_refused_by_name(tmp_path: Path) -> None:
+def _files(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Every file: its inode, the time it was written, its content (but of RocksDB's lock, which a process loses by reading it)."""
+    content = lambda path: b"" if path.name == "LOCK" else path.read_bytes()  # noqa: E731
+    files = [(path, path.stat()) for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): (stat.st_ino, stat.st_mtime_ns, content(path)) for path, stat in files}
+
+
+def test_a_store_in_use_is_refused_with_who_has_it_and_not_a_file_is_touched(tmp_path: Path) -> None:
+    """RocksDB by itself moves the log file of whoever has the store, and removes older ones."""
     store = _open(tmp_path / "p")
-    with pytest.raises(StoreError, match="p is in use by another process") as error:
+    store.commit({"users": [(b"u", b"1")]}, [], 1)
+    before = _files(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from streams.worker.stores import *\nPartitionStore(Path(sys.argv[1]), StoreSettings(), {})"
+    )
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "p")], capture_output=True, text=True, cwd=ROOT, check=False)
+        said = done.stderr.rstrip().rpartition("\n")[2]
+        assert said.startswith(f"streams.worker.stores.StoreInUseError: {tmp_path / 'p'} is in use by process {os.getpid()} on "), said
+    with pytest.raises(StoreError, match=f"p is in use by process {os.getpid()} on .*; stop it first") as error:
         _open(tmp_path / "p")
     assert not isinstance(error.value, StoreUnfit)  # the other one may end: a restart can mend it
+    assert _files(tmp_path) == before
     store.close()
+    _open(tmp_path / "p").close()
 
 
 def test_a_store_of_the_first_format_is_refused_by_name_and_left_as_it_was(tmp_path: Path) -> None:
