@@ -139,7 +139,7 @@ def test_over_http_and_in_kafka_seconds_are_refused_and_the_watermark_stays(
             await _produce(topics, msgspec.json.encode(seconds))
             progress = worker.ingest.owned[0].core.progress
             await until(lambda: progress.counted.get("rejected:out_of_bounds", 0) == 1)
-            assert (progress.watermark_ms, progress.counted["events"]) == (MS, 1)
+            assert MS <= progress.watermark_ms < MS + 60_000 and progress.counted["events"] == 1  # ticks go on from the good one
 
     asyncio.run(main())
     (letter,) = dead_letters.read(topics)

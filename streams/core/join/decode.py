@@ -5,7 +5,6 @@ as `Rejected`, a value: the stream goes on and the original goes to the dead-let
 """
 from __future__ import annotations
 
-import datetime
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -175,8 +174,7 @@ def _one(raw: bytes, earliest_ts: int) -> Record | Rejected:
 
 def too_early(ts: int, earliest_ts: int) -> str:
     """What is wrong with a time before `earliest_ts`."""
-    day = datetime.datetime.fromtimestamp(earliest_ts / 1000, datetime.UTC).date()
-    return f"Expected ms UTC from {day} on (events.earliest_ts){_looks_like(ts)}"
+    return f"Expected ms UTC from {str(np.datetime64(earliest_ts, 'ms'))[:10]} on (events.earliest_ts){_looks_like(ts)}"
 
 
 def _looks_like(ts: int) -> str:
@@ -187,7 +185,7 @@ def _looks_like(ts: int) -> str:
     """
     for unit, per_s in (("seconds", 1), ("microseconds", 10**6), ("nanoseconds", 10**9)):
         if EARLIEST_TS <= ts * 1000 // per_s <= LATEST_TS:
-            return f"; it looks like {unit}: {datetime.datetime.fromtimestamp(ts // per_s, datetime.UTC).date()}"
+            return f"; it looks like {unit}: {str(np.datetime64(ts // per_s, 's'))[:10]}"
     return ""
 
 

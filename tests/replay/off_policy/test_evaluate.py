@@ -108,9 +108,9 @@ def test_a_log_without_propensities(tmp_path: Path) -> None:
     code, found = evaluated(table(tmp_path / "log.csv", change), "--estimators", "dm")
     (family,) = found["families"]
     assert code == 0 and family["own"]["low"] < 0.34 < family["own"]["high"]
-    assert family["estimates"][0]["interval"]["low"] < 0.4 < family["estimates"][0]["interval"]["high"]
+    assert family["estimates"][0]["interval"]["value"] == pytest.approx(0.4, abs=0.03)  # its interval leaves out the error of q̂
     done = call("evaluate", table(tmp_path / "log.csv", change), "--format", "csv", "--policy", "uniform", "--q-hat", "cross-fitted")
-    assert done.exit_code == 1 and "nan" not in done.stdout and "cannot answer (ips, snips, dr, sndr" in done.stdout
+    assert done.exit_code == 1 and "nan" not in done.stdout and "cannot answer (ips, snips, dr, sndr" in " ".join(done.stdout.split())
 
 
 def test_a_log_with_propensities_in_part(tmp_path: Path) -> None:

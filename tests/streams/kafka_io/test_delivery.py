@@ -76,7 +76,7 @@ def test_what_a_silent_broker_does_not_take_in_time_is_waited_for_and_sent_once(
         return f"{topic} {value!r} {options}"
 
     monkeypatch.setattr(AIOKafkaProducer, "send", send)
-    sent: Any = asyncio.run(object.__new__(PatientProducer).send("t", b"v", b"k", 2))
+    sent: Any = asyncio.run(object.__new__(PatientProducer).send("t", b"v", b"k", 2, []))
     assert (sent, tries) == ("t b'v' {'key': b'k', 'partition': 2}", [])
 
 
