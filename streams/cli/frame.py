@@ -43,9 +43,11 @@ class Verbs(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:  # noqa: BLE001 - sorted here; what isn't meant for the user is raised again
+            from streams.watchdog import NeedsOperator
+
             origin = type(error).__module__.partition(".")[0]
             if origin in PACKAGES:  # our exception classes carry messages for the user
-                raise (CallError if isinstance(error, ValueError) else NoError)(str(error)) from error
+                raise (CallError if isinstance(error, ValueError | NeedsOperator) else NoError)(str(error)) from error
             if isinstance(error, OSError) and error.filename is not None:
                 raise CallError(f"{error.filename}: {error.strerror}") from error
             raise

@@ -27,6 +27,11 @@ from streams.worker.ticks import Ticks, TickSettings
 if TYPE_CHECKING:
     from streams.worker.answers import ServingThread
 
+NEEDS = {
+    "events": ("READ", "WRITE"), "catalog": ("READ", "WRITE"), "popularity": ("READ", "WRITE"), "model_updates": ("READ",),
+    "exposures": ("WRITE",), "examples": ("WRITE",), "metrics": ("WRITE",), "dead_letter": ("WRITE",),
+}  # fmt: skip
+
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """All that a worker runs by."""
@@ -57,7 +62,7 @@ class Worker:
         if s.topics.partitions > 1:  # else one's own part is all there is
             path = Path(s.stores.data_dir) / names(s.topics.prefix).popularity / f"worker-{s.faust.slot}"
             self._popularity_store = PopularityStore(path, s.stores)
-            self.popularity = PopularityReader(s.topics, s.partition, self._popularity_store)
+            self.popularity = PopularityReader(s.topics, s.partition, self._popularity_store, self.delivery)
         parts = self.popularity.parts if self.popularity else NO_PARTS
         opener = PartitionOpener(s.topics, s.stores, s.partition, self.catalog, parts)
         self.ingest = Ingest(opener, s.ingest, self.delivery, self.watchdog)
@@ -79,7 +84,7 @@ class Worker:
 
     async def start(self) -> None:
         """In this order: topics checked, producer, services, readers, agent."""
-        await asyncio.to_thread(topics_of.create, self.settings.topics)
+        await asyncio.to_thread(topics_of.await_created, self.settings.topics, NEEDS)
         self.watchdog.start()
         await self.delivery.start()
         await self.ingest.start()
