@@ -89,6 +89,11 @@ def _broker(settings: TopicSettings) -> Iterator[Finding]:
         )  # fmt: skip
         return
     yield Finding(what=f"broker {settings.bootstrap}", ok=True, found="answers")
-    problems = topics.check(settings)
+    try:
+        with topics.reaching(settings.bootstrap):
+            problems = topics.check(settings, topics.PATIENCE)
+    except (topics.Unreachable, topics.Refused) as error:
+        yield Finding(what=f"topics {settings.prefix}.*", ok=False, found=str(error), remedy="ask whoever runs the broker")
+        return
     found = "; ".join(problems) or "as they must be"
     yield Finding(what=f"topics {settings.prefix}.*", ok=not problems, found=found, remedy="segue topics --create")

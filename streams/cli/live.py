@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from streams.cli.console import emit_line, progress, show, utc
-from streams.cli.frame import CallError, NoError, as_json, at_a_broker, bundled, verb, with_settings
+from streams.cli.frame import CallError, NoError, as_json, at_a_broker, bundled, verb
 from streams.cli.log_options import FORMATS, Log, with_log
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ PAGE_SHARE = 0.5  # of `segue run`: a minute then closes some 50 pages a strateg
 def topics(create: bool, loaded: Loaded, as_json: bool) -> None:
     """Show Segue's topics and whether the broker has them with the right settings; exit 1 if not."""
     from streams.kafka_io import topics as kafka_topics
-    from streams.kafka_io.follow import PATIENCE
+    from streams.kafka_io.topics import PATIENCE
 
     settings = loaded.settings.topics
     created = kafka_topics.create(settings, PATIENCE) if create else []
@@ -82,9 +82,11 @@ def send(log: Log, loaded: Loaded, as_json: bool) -> None:
     """
     import asyncio
 
+    from streams.kafka_io.topics import PATIENCE, require
     from streams.send_report import outcome, send_log
 
     s = loaded.settings
+    require(s.topics, {"events": ("WRITE",), "catalog": ("WRITE",)}, PATIENCE)
     with progress("rows") as update:
         rows = lambda: ((row.raw, row.arrival_ms) for row in log.rows(s.events.earliest_ts))  # noqa: E731
         sent = asyncio.run(send_log(s.topics, s.partition, rows, log.items(), log.name, lambda n: update(n, -1)))
@@ -162,7 +164,7 @@ def worker(loaded: Loaded) -> None:
 
 
 @verb("segue broker -- sh -c 'segue topics --create && timeout 5 segue learner; true'")
-@with_settings
+@at_a_broker
 def learner(loaded: Loaded) -> None:
     """Learn from examples, publish every version of the model, keep checkpoints; until Ctrl-C."""
     from streams import settings
@@ -188,7 +190,7 @@ def metrics(seconds: float | None, new: bool, width: str | None, loaded: Loaded,
     """
     from streams.kafka_io.follow import metrics as follow
 
-    for record in follow(loaded.settings.topics, not new, seconds):
+    for record in follow(loaded.settings.topics, not new, seconds, _tell_skipped):
         if not _has_width(record, width):
             continue
         if as_json:
@@ -203,8 +205,20 @@ def _has_width(record: Any, width: str | None) -> bool:
     return width is None or not windowed or record["width_ms"] == WINDOWS[width]
 
 
-def _metric_lines(record: Any) -> Iterator[str]:
-    """A record of the topic `metrics` for people; of a window of tasks a line a task."""
+def _tell_skipped(line: str) -> None:
+    """Of a record in a topic of ours that is none of ours; what is printed is without it."""
+    click.echo(f"segue: {line}; skipped", err=True)
+
+
+def _metric_lines(record: Any) -> list[str]:
+    """A record of the topic `metrics` for people; of a window of tasks a line a task. What only looks like one is printed as it is."""
+    try:
+        return list(_known_lines(record))
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError):
+        return [str(record)]
+
+
+def _known_lines(record: Any) -> Iterator[str]:
     match record:
         case {"tasks": tasks, "start_ms": start_ms, "width_ms": width_ms}:
             yield from (f"{utc(start_ms)} +{width_ms // 60_000} min  {_task_line(task, m)}" for task, m in tasks.items() if m["n"])
@@ -251,9 +265,9 @@ def _status_line(record: dict[str, Any]) -> str:
 def dead_letters(reason: str | None, raw: bool, loaded: Loaded, as_json: bool) -> None:
     """Print every record that was not used, with its place, reason and content. With --json a line a record."""
     from streams.kafka_io.dead_letters import read
-    from streams.kafka_io.follow import PATIENCE
+    from streams.kafka_io.topics import PATIENCE
 
-    for letter in read(loaded.settings.topics, PATIENCE):
+    for letter in read(loaded.settings.topics, _tell_skipped, PATIENCE):
         if reason and letter.reason != reason:
             continue
         if as_json:

@@ -13,7 +13,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streams.core.learning.live_value import StrategyValue
 from streams.core.serving.recommend import ALL
 from streams.core.serving.surfaces import Varieties
-from streams.kafka_io.topics import TopicSettings, names
+from streams.kafka_io.messages import NOT_DECODED
+from streams.kafka_io.topics import ISOLATION, TopicSettings, names
 from streams.status import UNKNOWN, Histogram, LearnerStatus, ProcessStatus, StrategyStatus, SurfaceStatus, WorkerStatus, quantile
 
 RATE_MS = 5_000  # a rate is over so long: a second of 200 events is noise
@@ -54,7 +55,7 @@ class Readings:
     async def follow(self, topics: TopicSettings) -> None:
         """Read `metrics` from its beginning, for ever."""
         at = TopicPartition(names(topics.prefix).metrics, 0)
-        consumer = AIOKafkaConsumer(bootstrap_servers=topics.bootstrap, group_id=None, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(bootstrap_servers=topics.bootstrap, group_id=None, enable_auto_commit=False, isolation_level=ISOLATION)
         await consumer.start()
         try:
             consumer.assign([at])
@@ -70,7 +71,7 @@ class Readings:
         """One record; windows of event time are passed over."""
         try:
             record = _decoder.decode(value)
-        except msgspec.DecodeError:
+        except NOT_DECODED:
             return
         match record:
             case WorkerStatus():

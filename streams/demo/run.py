@@ -37,7 +37,6 @@ from streams.http.contracts import Readiness
 from streams.interrupts import Interrupted, Signals
 from streams.kafka_io import topics
 from streams.kafka_io.broker import EmbeddedBroker, free_ports
-from streams.kafka_io.follow import PATIENCE
 from streams.kafka_io.send import send_closing, send_items
 from streams.settings import Loaded, Settings, changed, toml, values
 
@@ -108,14 +107,14 @@ def run(plan: Plan, audience: Audience, say: Callable[[str], None]) -> Summary:
                 broker.start()
                 settings = changed(settings, {"topics.bootstrap": broker.bootstrap})
             settings = _placed(settings, plan)
-            created = topics.create(settings.topics, PATIENCE)
+            created = topics.create(settings.topics, topics.PATIENCE)
             summary = asyncio.run(_Live(plan, settings, broker, signals).run(audience, say))
             succeeded = True
             return summary
         finally:
             signals.ignore()
             if succeeded and broker is None and created:
-                topics.delete(settings.topics, created, PATIENCE)
+                topics.delete(settings.topics, created, topics.PATIENCE)
             if broker is not None:
                 broker.stop(BROKER_STOP_S)
             if (succeeded or signals.seen) and not plan.keep:

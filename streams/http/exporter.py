@@ -45,6 +45,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4"  # of the format; the text is ASCII
 SECONDS = (0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # of a request; DESIGN section 10: 10 and 25 ms
 SPREAD = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of scores; by the default weights they are within 6 of each other
 FRESHNESS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 30.0)  # DESIGN section 10: 300 ms and 1 s
+SKIPPED = "records of Segue's own topics that are none of Segue's"
 REJECTED = "rejected:"  # begins the core's counts of rejections
 
 log = logging.getLogger(__name__)
@@ -159,6 +160,8 @@ def _of_worker(worker: Worker, model: Replica) -> Iterator[Metric]:
     yield _by(Gauges, "segue_open_lists", "lists whose join window has not closed", ["partition"], open_lists)
     yield _by(Gauges, "segue_unapplied_records", "served or taken over HTTP, and not yet in the state", ["partition"], unapplied)
     yield _by(Counters, "segue_unapplied_forgotten", "of these, those that were too many to be kept", ["partition"], forgotten)
+    skipped = {(own.topic,): own.skipped for own in ([worker.popularity.own] if worker.popularity else []) + [model.own]}
+    yield _by(Counters, "segue_skipped", SKIPPED, ["topic"], skipped)
     yield Counters("segue_flushes", "flushes of state", worker.ingest.flushes)
     yield Gauges("segue_unsent_records", "effects that Kafka has not acknowledged", worker.ingest.unsent)
     yield Counters("segue_ticks", "ticks written", worker.ticks.written)
@@ -184,6 +187,8 @@ def _of_learner(process: LearnerProcess) -> Iterator[Metric]:
     log = {(str(loop.guard.partition), what): n for what, n in sorted(loop.guard.counted.items())}
     yield _by(Counters, "segue_learned", "records of examples, by what they were or what became of them", ["what"], learned)
     yield _by(Counters, "segue_log", "what was odd in the log itself", ["partition", "what"], log)
+    skipped = {(own.topic,): own.skipped for own in (loop.own, loop.claim.own)}
+    yield _by(Counters, "segue_skipped", SKIPPED, ["topic"], skipped)
     yield Gauges("segue_learner", "1 of the learner, 0 of a standby", learner is not None)
     yield Gauges("segue_learner_epoch", "of its reign", loop.epoch)
     yield Gauges("segue_learner_version", "of the model; -1 of a standby", learner.version if learner is not None else -1)

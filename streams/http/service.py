@@ -87,6 +87,7 @@ class Service:
         s = self.config.service
         self._entrance = Entrance(application(self._routes()), s.token, s.max_body_bytes, s.max_in_flight, self._metrics.seen)
         await self._delivery.start()
+        self.model.own.delivery = self._delivery
         following = asyncio.create_task(self._follow())
         try:
             await serve(self._entrance, self._socket)

@@ -25,7 +25,8 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from faust.types import TP, EventT
 
 from streams.kafka_io import stored_consumer
-from streams.kafka_io.topics import TopicSettings
+from streams.kafka_io.gaps import EmptyOffsets
+from streams.kafka_io.topics import TopicSettings, refused
 from streams.watchdog import NeedsOperator, end
 
 ANSWER_S = 5.0  # for the description of the group, where this member may have been fenced
@@ -124,6 +125,10 @@ class Membership:
 class PartitionHandler(Protocol):
     """What stands behind an agent: `Ingest` of events, `LearningLoop` of examples."""
 
+    @property
+    def empty(self) -> EmptyOffsets:
+        """What the consumer tells of offsets without a record."""
+
     async def assigned(self, tps: Iterable[TP], committed: Mapping[TP, int | None]) -> Mapping[TP, int]:
         """Open these partitions; where to read each from."""
 
@@ -166,7 +171,7 @@ def build_app(
 
     membership = Membership(topics.bootstrap, f"{topics.prefix}-{name}", settings.slot)
     app = _app(membership, topics, settings)
-    setattr(app.transport, "Consumer", stored_consumer.consumer(positions))  # noqa: B010 - a class variable for mypy
+    setattr(app.transport, "Consumer", stored_consumer.consumer(positions, handler.empty))  # noqa: B010 - a class variable for mypy
     app.agent(app.topic(topic, key_serializer="raw", value_serializer="raw"))(agent)
     app.on_partitions_revoked.connect(revoked)  # type: ignore[arg-type]
     _quiet("aiokafka")
@@ -271,7 +276,8 @@ async def _run(build: Callable[[], Process]) -> None:
 
 async def _crashed(app: faust.App) -> None:
     await app.wait_until_stopped()
-    end("Faust stopped by itself", app.crash_reason)
+    error = app.crash_reason
+    end("Faust stopped by itself", refused(", ".join(map(str, app.conf.broker)), error) or error)
 
 
 class Throttle(logging.Filter):

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,24 +10,31 @@ import msgspec
 
 from streams.core.join.events import EARLIEST_TS
 from streams.core.join.records import Arrived, arrivals
-from streams.kafka_io.topics import ClientOptions, TopicSettings, names
+from streams.kafka_io.messages import NOT_DECODED
+from streams.kafka_io.topics import ISOLATION, PATIENCE, READ, ClientOptions, TopicSettings, names, require
 
 POLL_MS = 200
-PATIENCE: ClientOptions = {"bootstrap_timeout_ms": 5_000}  # a person waits for the answer; the client's own is 30 s
 
 
 class RangeError(ValueError):
     """Offsets that the topic doesn't hold."""
 
 
-def metrics(settings: TopicSettings, from_start: bool, seconds: float | None) -> Iterator[Any]:
-    """Records of `metrics`, decoded: those that are there, if `from_start`, and those that come within the seconds (None: for ever)."""
+def metrics(settings: TopicSettings, from_start: bool, seconds: float | None, skipped: Callable[[str], None]) -> Iterator[Any]:
+    """Records of `metrics`, decoded: those that are there, if `from_start`, and those that come within the seconds (None: for ever).
+
+    `skipped` gets a line about each record that is not JSON.
+    """
     with consumer(settings, names(settings.prefix).metrics, 0, PATIENCE) as (client, at):
         (client.seek_to_beginning if from_start else client.seek_to_end)(at)
         until = None if seconds is None else time.monotonic() + seconds
         end = client.end_offsets([at])[at]
         while client.position(at) < end or until is None or time.monotonic() < until:
-            yield from (msgspec.json.decode(record.value) for record in poll(client))
+            for record in poll(client):
+                try:
+                    yield msgspec.json.decode(record.value or b"")
+                except NOT_DECODED as error:
+                    skipped(f"{record.topic}-{record.partition}:{record.offset}: not JSON: {error}")
 
 
 def events(
@@ -56,10 +63,15 @@ def events(
 
 @contextmanager
 def consumer(settings: TopicSettings, topic: str, partition: int, options: ClientOptions) -> Iterator[tuple[Any, Any]]:
-    """A kafka-python consumer of one partition, without a group, and the partition as its methods name it; closed at the end."""
+    """A kafka-python consumer of one partition, without a group, and the partition as its methods name it; closed at the end.
+
+    Raises TopicProblem where there is no such topic, or it may not be read.
+    """
     from kafka import KafkaConsumer, TopicPartition
 
-    client = KafkaConsumer(bootstrap_servers=settings.bootstrap.split(","), enable_auto_commit=False, **options)
+    require(settings, {topic.removeprefix(f"{settings.prefix}.").replace("-", "_"): READ}, PATIENCE)
+    servers = settings.bootstrap.split(",")
+    client = KafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False, isolation_level=ISOLATION, **options)
     at = TopicPartition(topic, partition)
     try:
         client.assign([at])

@@ -3,29 +3,77 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-from streams.kafka_io.topics import LARGEST_MESSAGE_BYTES
+from streams.kafka_io.topics import ISOLATION, LARGEST_MESSAGE_BYTES
 
 RETRY_S = 0.5
 ASK_S = 1.0  # between two looks where a log ends
 KNOWN_S = 3.0  # an end that the broker has not told since is unknown
 
-Place = tuple[str, int]  # topic and partition
+Place = tuple[str, int]  # topic and partition, as every Kafka client's own pair of them
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 
+class EmptyOffsets:
+    """Offsets that hold no record, as a consumer passed them; asked from another thread.
+
+    What is said of a range holds for its part that was not read before: a consumer that goes back reads all of it again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due: dict[Place, int] = {}  # behind the last record that came
+        self._positions: dict[Place, int] = {}  # where the consumer is, which passes what holds no record
+        self._ranges: dict[Place, deque[tuple[int, int]]] = {}  # between records that came, [first, end)
+
+    def begin(self, offsets: Iterable[tuple[Place, int]]) -> None:
+        """A consumer begins at these offsets, where it has not read before."""
+        with self._lock:
+            for at, offset in offsets:
+                self._due.setdefault(at, offset)
+
+    def passed(self, at: Place, records: Iterable[int], position: int) -> None:
+        """A consumer, reading on, got the records at these offsets, and is at `position`."""
+        with self._lock:
+            ranges, due = self._ranges.setdefault(at, deque()), self._due.get(at)
+            for offset in records:
+                if due is not None and offset < due:
+                    ranges.clear()  # it went back
+                elif due is not None and offset > due:
+                    ranges.append((due, offset))
+                due = self._due[at] = offset + 1
+            self._positions[at] = position
+
+    def covers(self, at: Place, first: int, end: int) -> bool:
+        """Whether [first, end) is known to hold no record. What is before is forgotten."""
+        with self._lock:
+            ranges = self._ranges.get(at) or deque()
+            while ranges and ranges[0][1] <= first:
+                ranges.popleft()
+            return bool(ranges) and ranges[0][0] <= first and end <= ranges[0][1]
+
+    def end(self, at: Place, end: int) -> int:
+        """Behind the last record, where the log ends at `end` and a consumer has read all of it; else `end`."""
+        with self._lock:
+            due = self._due.get(at)
+            return end if due is None or self._positions.get(at, -1) < end else min(due, end)
+
+
 class LogReader:
-    """One consumer without a group, moved to where something is to be read."""
+    """One consumer without a group, moved to where something is to be read. `empty`: what need not be read for that."""
 
     def __init__(self, bootstrap: str) -> None:
+        self.empty = EmptyOffsets()
         self._bootstrap = bootstrap
         self._consumer: AIOKafkaConsumer | None = None
         self._lock = asyncio.Lock()
@@ -34,7 +82,7 @@ class LogReader:
         """Connect to the broker."""
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest",
-            max_partition_fetch_bytes=LARGEST_MESSAGE_BYTES,
+            isolation_level=ISOLATION, max_partition_fetch_bytes=LARGEST_MESSAGE_BYTES,
         )  # fmt: skip
         await self._consumer.start()
 
@@ -63,6 +111,8 @@ class LogReader:
     async def first_record(self, topic: str, partition: int, first: int, end: int) -> int | None:
         """The first offset in [first, end) that holds a record; None where none does."""
         at = TopicPartition(topic, partition)
+        if self.empty.covers(at, first, end):
+            return None
         consumer = self._started()
         async with self._lock:
             consumer.assign([at])
@@ -105,7 +155,7 @@ class LogEnds:
     def lag(self, place: Place, applied: int, heard: int | None) -> int | None:
         """Records behind `applied`, None: unknown. `heard`: the end as the last fetch told it, which may be newer, or long ago."""
         end = self.end(place)
-        return None if end is None else max(max(end, heard or 0) - applied - 1, 0)
+        return None if end is None else max(max(self._log.empty.end(place, end), heard or 0) - applied - 1, 0)
 
     async def run(self) -> None:
         """Ask, for ever; each partition by itself, so that one without a leader leaves the others' known."""

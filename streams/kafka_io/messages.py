@@ -7,6 +7,7 @@ from online_model.popularity import Increment
 from streams.core.join.events import Reason
 from streams.core.join.records import Outgoing
 
+NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # of bytes that are not such a record
 CHUNK_BYTES = 1 << 20  # of one record of `examples`: far below the topic's limit, and one record for most flushes
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from streams.kafka_io.topics import LARGEST_MESSAGE_BYTES
+from streams.kafka_io.topics import ISOLATION, LARGEST_MESSAGE_BYTES
 from streams.watchdog import end
 
 Handle = Callable[[list[ConsumerRecord]], Awaitable[None]]
@@ -28,7 +28,7 @@ class Reader:
         """Read, and pass what came to the handler, one partition at a time. An error ends the process."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest",
-            max_partition_fetch_bytes=LARGEST_MESSAGE_BYTES,
+            isolation_level=ISOLATION, max_partition_fetch_bytes=LARGEST_MESSAGE_BYTES,
         )  # fmt: skip
         try:
             await consumer.start()

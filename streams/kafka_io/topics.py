@@ -5,8 +5,11 @@ split them. To grow, replay into a new prefix.
 """
 from __future__ import annotations
 
+import logging
+import re
+import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -14,11 +17,22 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from streams.watchdog import NeedsOperator
+
 HOUR_MS = 3_600_000
+ISOLATION = "read_committed"  # of every reader: what a producer aborted was never said
 LARGEST_MESSAGE_BYTES = 32 << 20  # of what workers and learner write among themselves: dense parameters of a wide model fit
+
+UNKNOWN_TOPIC, TOPIC_AUTHORIZATION_FAILED = 3, 29  # error codes of Kafka's protocol
+READ = ("READ",)
+AGAIN_S = 0.5  # between two tries to reach a broker
 
 Partitioner = Literal["murmur2", "crc32"]
 ClientOptions = dict[str, str | int | None]
+Needs = Mapping[str, tuple[str, ...]]  # field of `Topics` to the operations that this process needs there: READ, WRITE
+PATIENCE: ClientOptions = {"bootstrap_timeout_ms": 3_000}  # a person waits for the answer; the client's own is 30 s
+
+log = logging.getLogger(__name__)
 
 
 class TopicSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,8 +46,12 @@ class TopicSettings(msgspec.Struct, frozen=True, kw_only=True):
     events_retention_h: float = 168.0  # a week: what a lost store can be rebuilt from
     retention_h: float = 24.0  # of the topics in between; readers follow within seconds
     max_event_bytes: int = 1 << 20  # of one record of `events`; the broker's own default
+    skip: tuple[str, ...] = ()  # records to go on without, as the error about them names each: "segue.examples-0:123"
 
     def __post_init__(self) -> None:
+        for place in self.skip:
+            if not re.fullmatch(r".+-\d+:\d+", place):
+                raise ValueError(f"skip must name records as TOPIC-PARTITION:OFFSET, got {place!r}")
         if not self.prefix or not all(c.isalnum() or c in "._-" for c in self.prefix) or len(self.prefix) > 200:
             raise ValueError(f"prefix must be letters, digits, '.', '_' or '-', got {self.prefix!r}")
 
@@ -67,17 +85,33 @@ class Unreachable(RuntimeError):
     """No broker answers there; the message says what to do."""
 
 
+class Refused(NeedsOperator):
+    """A broker answers, and refuses what is asked for; the message says what to do."""
+
+
 @contextmanager
 def reaching(bootstrap: str) -> Iterator[None]:
-    """Turns errors of the Kafka clients into `Unreachable`, which says what to do."""
-    from aiokafka.errors import KafkaConnectionError
-    from kafka.errors import KafkaError
+    """Turns errors of the Kafka clients into `Unreachable` and `Refused`, which say what to do."""
+    from aiokafka import errors as of_aiokafka
+    from kafka import errors as of_kafka
 
     try:
         yield
-    except (KafkaConnectionError, KafkaError) as error:
-        way = "start a broker with `segue broker`, or name yours with --broker HOST:PORT"
-        raise Unreachable(f"{bootstrap}: {error}; {way}") from error
+    except (of_aiokafka.KafkaError, of_kafka.KafkaError) as error:
+        raise refused(bootstrap, error) or Unreachable(
+            f"{bootstrap}: {str(error) or type(error).__name__}; start a broker with `segue broker`, or name yours with --broker HOST:PORT"
+        ) from error
+
+
+def refused(bootstrap: str, error: BaseException | None) -> Refused | None:
+    """What a Kafka client's error says, where a broker has answered with it and would do so again."""
+    from aiokafka import errors as of_aiokafka
+    from kafka import errors as of_kafka
+
+    if not isinstance(error, of_aiokafka.BrokerResponseError | of_kafka.BrokerResponseError) or error.retriable:
+        return None
+    way = "; grant this user what it needs (kafka-acls.sh)" if "Authorization" in type(error).__name__ else ""
+    return Refused(f"{bootstrap}: the broker refuses: {error}{way}")
 
 
 def names(prefix: str) -> Topics:
@@ -92,8 +126,9 @@ def names(prefix: str) -> Topics:
 def wanted(settings: TopicSettings) -> list[Wanted]:
     """All topics of a prefix, as they must be."""
     t = names(settings.prefix)
-    hours = {"retention.ms": str(int(settings.retention_h * HOUR_MS))}
-    long = {"retention.ms": str(int(settings.events_retention_h * HOUR_MS))}
+    kept = {"cleanup.policy": "delete"}  # compacted, all but the newest act of a user would go, and no tick could be written: it has no key
+    hours = kept | {"retention.ms": str(int(settings.retention_h * HOUR_MS))}
+    long = kept | {"retention.ms": str(int(settings.events_retention_h * HOUR_MS))}
     append = {"message.timestamp.type": "LogAppendTime"}
     own = {"max.message.bytes": str(LARGEST_MESSAGE_BYTES)}
     events = {"max.message.bytes": str(settings.max_event_bytes)}
@@ -110,10 +145,10 @@ def wanted(settings: TopicSettings) -> list[Wanted]:
     ]
 
 
-def create(settings: TopicSettings, client: ClientOptions | None = None) -> list[str]:
+def create(settings: TopicSettings, client: ClientOptions | None = None, needs: Needs | None = None) -> list[str]:
     """Make the topics that are missing, check the others; the names of those made.
 
-    Raises TopicProblem where one is not as it must be.
+    Raises TopicProblem where one is not as it must be, or does not permit what is needed.
     """
     from kafka.errors import TopicAlreadyExistsError
 
@@ -129,10 +164,35 @@ def create(settings: TopicSettings, client: ClientOptions | None = None) -> list
                 made.append(topic.name)
             except TopicAlreadyExistsError:
                 pass  # another process was quicker
-        found = problems(admin, settings)
+        found = problems(admin, settings, needs)
     if found:
         raise TopicProblem("\n".join(found))
     return made
+
+
+def await_created(settings: TopicSettings, needs: Needs) -> None:
+    """`create`, once a broker answers: whoever starts all at once need not order it. A line says that it waits."""
+    told = False
+    while True:
+        try:
+            with reaching(settings.bootstrap):
+                create(settings, PATIENCE, needs)
+            return
+        except Unreachable as error:
+            if not told:
+                log.warning("waiting for a broker: %s", error)
+                told = True
+            time.sleep(AGAIN_S)
+
+
+def require(settings: TopicSettings, needs: Needs, client: ClientOptions | None = None) -> None:
+    """Raises TopicProblem where one of these topics is missing, has another number of partitions, or does not permit what is needed."""
+    t = names(settings.prefix)
+    chosen = [w for w in wanted(settings) if w.name in {getattr(t, topic) for topic in needs}]
+    with _admin(settings, client) as admin:
+        found = list(_unfit(admin, settings, chosen, needs))
+    if found:
+        raise TopicProblem("\n".join(found))
 
 
 def delete(settings: TopicSettings, made: list[str], client: ClientOptions | None = None) -> None:
@@ -151,6 +211,7 @@ def check(settings: TopicSettings, client: ClientOptions | None = None) -> list[
 def _admin(settings: TopicSettings, client: ClientOptions | None) -> Iterator[Any]:
     from kafka import KafkaAdminClient
 
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what it logs of a broker that is away, its error says, too
     admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap.split(","), **(client or {}))
     try:
         yield admin
@@ -158,29 +219,46 @@ def _admin(settings: TopicSettings, client: ClientOptions | None) -> Iterator[An
         admin.close()
 
 
-def problems(admin: Any, settings: TopicSettings) -> list[str]:
+def problems(admin: Any, settings: TopicSettings, needs: Needs | None = None) -> list[str]:
     """As `check`, over an open kafka-python admin client."""
     from kafka.admin import ConfigResource, ConfigResourceType
 
     existing = set(admin.list_topics())
-    out = [f"topic {w.name} is missing; `segue topics --create` makes it" for w in wanted(settings) if w.name not in existing]
+    out = list(_unfit(admin, settings, wanted(settings), needs or {}))
     present = [w for w in wanted(settings) if w.name in existing]
     if not present:
         return out
-    counts = {t["name"]: len(t["partitions"]) for t in admin.describe_topics([w.name for w in present])}
     resources = [ConfigResource(ConfigResourceType.TOPIC, w.name) for w in present]
     configs = admin.describe_configs(resources, config_filter="all")["topic"]
     for w in present:
-        if counts[w.name] != w.partitions:
-            out.append(
-                f"topic {w.name}: {counts[w.name]} partitions, wanted {w.partitions}; the count is fixed for a prefix: "
-                "set partitions back, or replay into a new prefix"
-            )
         for key, value in w.config.items():
             found = configs[w.name].get(key, {}).get("value")
             if found != value and not _suffices(key, found, value):
                 out.append(f"topic {w.name}: {key} is {found}, wanted {value}; change it by `kafka-configs.sh --alter`, or the setting")
     return out
+
+
+def _unfit(admin: Any, settings: TopicSettings, chosen: list[Wanted], needs: Needs) -> Iterator[str]:
+    """What is missing, has another number of partitions, or does not permit what is needed."""
+    t = names(settings.prefix)
+    operations = {getattr(t, topic): given for topic, given in needs.items()}
+    found = {topic["name"]: topic for topic in admin.describe_topics([w.name for w in chosen])}
+    for w in chosen:
+        topic = found.get(w.name, {})
+        permitted = topic.get("authorized_operations")  # None of a broker that does not tell
+        lacking = [o for o in operations.get(w.name, ()) if permitted is not None and o not in permitted]
+        if topic.get("error_code") == TOPIC_AUTHORIZATION_FAILED:
+            yield f"topic {w.name}: this user may not even describe it; grant it by `kafka-acls.sh --add --operation Describe`"
+        elif topic.get("error_code", UNKNOWN_TOPIC):
+            yield f"topic {w.name} is missing; `segue topics --create` makes it"
+        elif len(topic["partitions"]) != w.partitions and operations.get(w.name) != READ:  # whoever only reads names the partition
+            yield (
+                f"topic {w.name}: {len(topic['partitions'])} partitions, wanted {w.partitions}; the count is fixed for a prefix: "
+                "set partitions back, or replay into a new prefix"
+            )
+        elif lacking:
+            options = " ".join(f"--operation {o.title()}" for o in lacking)
+            yield f"topic {w.name}: this user may not {' and '.join(lacking).lower()}; grant it by `kafka-acls.sh --add {options}`"
 
 
 def _suffices(key: str, found: str | None, value: str) -> bool:

@@ -10,6 +10,7 @@ from aiokafka.structs import ConsumerRecord
 from streams.kafka_io import messages
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.messages import Claim, Out
+from streams.kafka_io.own_records import OwnRecords
 from streams.kafka_io.reader import Reader
 from streams.kafka_io.topics import TopicSettings, names
 from streams.watchdog import end
@@ -20,6 +21,7 @@ class EpochClaim:
 
     def __init__(self, topics: TopicSettings, delivery: Delivery) -> None:
         self.epoch = -1  # none claimed
+        self.own = OwnRecords(topics, "model_updates", messages.update, "learner", delivery)
         self._topics, self._delivery = topics, delivery
         self._watching: asyncio.Task[None] | None = None
 
@@ -41,6 +43,6 @@ class EpochClaim:
 
     async def _check(self, records: list[ConsumerRecord]) -> None:
         for record in records:
-            update = messages.update(record.value)
+            update = await self.own.read(record)
             if isinstance(update, Claim) and record.offset > self.epoch:
                 end(f"another learner ({update.writer}) claimed epoch {record.offset}, ours is {self.epoch}")

@@ -14,9 +14,10 @@ from faust.types import TP, EventT
 from streams.core.learning.learn import Learner, Step
 from streams.kafka_io import messages
 from streams.kafka_io.delivery import Delivery
-from streams.kafka_io.gaps import LogReader
+from streams.kafka_io.gaps import EmptyOffsets, LogReader
 from streams.kafka_io.messages import Delta, Examples
 from streams.kafka_io.offset_guard import OffsetGuard
+from streams.kafka_io.own_records import Foreign, OwnRecords
 from streams.kafka_io.topics import names
 from streams.learner.checkpointing import Checkpointing, Loaded
 from streams.learner.epochs import EpochClaim
@@ -40,13 +41,7 @@ class QueuedRecord:
     event: EventT[Any]
     applied: int = 0  # of its elements
     done: bool = False
-    _part: Examples | None = None
-
-    def part(self) -> Examples:
-        """Its elements, decoded once."""
-        if self._part is None:
-            self._part = messages.examples(self.event.message.value or b"")
-        return self._part
+    part: Examples | Foreign | None = None  # its elements, once they are decoded
 
 
 class LearningLoop:
@@ -67,6 +62,7 @@ class LearningLoop:
         self.log = LogReader(config.topics.bootstrap)
         topic = names(config.topics.prefix).examples
         self.guard = OffsetGuard(self.log, topic, PARTITION, config.process.accept_loss, "learner_process.accept_loss")
+        self.own = OwnRecords(config.topics, "examples", messages.examples, "learner", delivery)
         self._buffer: deque[EventT[Any]] = deque()
         self._queue: deque[QueuedRecord] = deque()
         self._unacked: deque[EventT[Any]] = deque()
@@ -86,6 +82,11 @@ class LearningLoop:
     def place(self) -> tuple[str, int]:
         """The topic and partition that it reads."""
         return self.guard.topic, self.guard.partition
+
+    @property
+    def empty(self) -> EmptyOffsets:
+        """What the consumer tells of offsets without a record."""
+        return self.log.empty
 
     def load(self) -> None:
         """Start to load the newest checkpoint; `assigned` waits for it."""
@@ -204,7 +205,10 @@ class LearningLoop:
             delta = await self._in_thread(self._learn, learner)
         self.turns += 1
         while self._queue and self._queue[0].done:
-            event = self._queue.popleft().event
+            record = self._queue.popleft()
+            event = record.event
+            if isinstance(record.part, Foreign):
+                await self.own.skip(event.message, record.part.detail)
             self.applied = event.message.offset
             event.message.value = None  # kept only to be acknowledged
             self._unacked.append(event)
@@ -231,7 +235,10 @@ class LearningLoop:
         until = time.monotonic() + TURN_S
         steps: list[Step] = []
         for record in self._queue:
-            part = record.part()
+            part = record.part = record.part or self._decoded(record)
+            if isinstance(part, Foreign):
+                record.done = True
+                continue
             while record.applied < len(part.records):
                 steps += learner.apply(part.source, part.records[record.applied : record.applied + SLICE])
                 record.applied += SLICE
@@ -241,6 +248,12 @@ class LearningLoop:
             if not record.done or time.monotonic() > until:
                 break
         return self.publisher.delta(self.epoch, learner, steps)
+
+    def _decoded(self, record: QueuedRecord) -> Examples | Foreign:
+        part, sources = self.own.decoded(record.event.message), self.config.topics.partitions
+        if isinstance(part, Examples) and not 0 <= part.source < sources:
+            return Foreign(f"examples of partition {part.source}, there are {sources}")
+        return part
 
     async def _beat(self) -> None:
         if self.learner is None:

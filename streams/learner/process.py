@@ -18,6 +18,7 @@ from streams.learner.settings import LearningSettings
 from streams.watchdog import Watchdog
 
 LOOK_S = 0.1  # between two looks at what a person is told
+NEEDS = {"examples": ("READ",), "model_updates": ("READ", "WRITE"), "metrics": ("WRITE",), "dead_letter": ("WRITE",)}
 
 Service = Callable[["LearnerProcess"], Awaitable[None]]
 
@@ -39,7 +40,7 @@ class LearnerProcess:
     async def start(self) -> None:
         """In this order: topics checked, producer, agent; beside them the learner is loaded, which takes longest."""
         self.loop.load()
-        await asyncio.to_thread(topics_of.create, self.config.topics)
+        await asyncio.to_thread(topics_of.await_created, self.config.topics, NEEDS)
         self.watchdog.start()
         await self.delivery.start()
         await self.loop.start()

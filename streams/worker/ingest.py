@@ -17,7 +17,7 @@ from streams.core.join.events import EARLIEST_TS
 from streams.core.join.records import Arrived, Effects, Outgoing, arrivals, original
 from streams.kafka_io import dead_letters, messages
 from streams.kafka_io.delivery import Delivery
-from streams.kafka_io.gaps import LogReader
+from streams.kafka_io.gaps import EmptyOffsets, LogReader
 from streams.kafka_io.messages import Increments, Out
 from streams.kafka_io.offset_guard import OffsetGuard
 from streams.watchdog import Watchdog, end
@@ -67,6 +67,11 @@ class Ingest:
         self._pacing = asyncio.Lock()  # one slice between two looks at the event loop, of however many partitions
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def empty(self) -> EmptyOffsets:
+        """What the consumer tells of offsets without a record."""
+        return self.log.empty
 
     async def start(self) -> None:
         """Connect the log reader."""

@@ -30,6 +30,11 @@ from streams.worker.ticks import Ticks, TickSettings
 if TYPE_CHECKING:
     from streams.worker.answers import ServingThread
 
+NEEDS = {
+    "events": ("READ", "WRITE"), "catalog": ("READ", "WRITE"), "popularity": ("READ", "WRITE"), "model_updates": ("READ",),
+    "exposures": ("WRITE",), "examples": ("WRITE",), "metrics": ("WRITE",), "dead_letter": ("WRITE",),
+}  # fmt: skip
+
 
 STALLED_S = 8.0  # health says it within 10 s
 
@@ -69,7 +74,7 @@ class Worker:
                 self._popularity_store = PopularityStore(path, s.stores)
             except StoreInUseError as error:
                 raise SlotTakenError(f"{error}, or {self._slot_way}") from None
-            self.popularity = PopularityReader(s.topics, s.partition, self._popularity_store)
+            self.popularity = PopularityReader(s.topics, s.partition, self._popularity_store, self.delivery)
         parts = self.popularity.parts if self.popularity else NO_PARTS
         opener = PartitionOpener(s.topics, s.stores, s.partition, self.catalog, parts)
         self.ingest = Ingest(opener, s.ingest, self.delivery, self.watchdog, s.events.earliest_ts)
@@ -115,7 +120,7 @@ class Worker:
         except HeldError as holder:
             folder = self.settings.stores.data_dir
             raise SlotTakenError(f"{holder} is a worker in {folder} already, as this one would be: stop it, or {self._slot_way}") from None
-        await asyncio.to_thread(topics_of.create, self.settings.topics)
+        await asyncio.to_thread(topics_of.await_created, self.settings.topics, NEEDS)
         self.watchdog.start()
         await self.delivery.start()
         await self.ingest.start()

@@ -26,6 +26,7 @@ from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.surfaces import by_default
 from streams.kafka_io import messages
 from streams.kafka_io.messages import Beat, Claim, Delta
+from streams.kafka_io.own_records import OwnRecords
 from streams.kafka_io.reader import Reader
 from streams.kafka_io.topics import TopicSettings, names
 from streams.watchdog import NeedsOperator, end
@@ -69,6 +70,7 @@ class Replica:
         self._conditions = {"bandit": msgspec.to_builtins(bandit), "arms": {s: list(names) for s, names in self._arms.items()}}
         self._bandit = msgspec.structs.replace(bandit, alarm=0.0)  # the learner detects drift: it has the rewards
         self._strategy_bandit: StrategyBandit | None = None
+        self.own = OwnRecords(topics, "model_updates", messages.update, "worker")
         self._topics, self._settings, self._model, self._device = topics, settings, model, device
         self._trainer: Trainer | None = None
         self._lock = threading.Lock()
@@ -142,7 +144,9 @@ class Replica:
         """Apply deltas that came together in one go: a slate or a page that is being made delays each go."""
         due: list[Delta] = []
         for record in records:
-            update = messages.update(record.value)
+            update = await self.own.read(record)
+            if update is None:
+                continue
             self._update_at = time.monotonic()
             match update:
                 case Claim():

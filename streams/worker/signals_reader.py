@@ -10,7 +10,9 @@ from streams.core.join import co_listening
 from streams.core.join.settings import PartitionSettings
 from streams.core.state.tables import ItemTables, Table
 from streams.kafka_io import messages
+from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.messages import Increments
+from streams.kafka_io.own_records import OwnRecords
 from streams.kafka_io.reader import Reader
 from streams.kafka_io.topics import TopicSettings, names
 from streams.worker.stores import ITEM_TABLES, PopularityStore
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
 class PopularityReader:
     """Every source partition's part, folded in the order of its offsets, written together with its sequence mark."""
 
-    def __init__(self, topics: TopicSettings, partition: PartitionSettings, store: PopularityStore) -> None:
+    def __init__(
+        self, topics: TopicSettings, partition: PartitionSettings, store: PopularityStore, delivery: Delivery | None = None
+    ) -> None:  # fmt: skip
         self._store = store
+        self.own = OwnRecords(topics, "popularity", messages.increments, "worker", delivery)
         self.serving: ServingThread | None = None  # gets what is durable
         self._decay = of_item(partition.rate_half_life_h)
         self.parts = {p: ItemTables(*(Table(bytes, bytes, store.part(name, p)) for name in ITEM_TABLES)) for p in range(topics.partitions)}
@@ -33,7 +38,11 @@ class PopularityReader:
         newest: dict[int, int] = {}
         folded: list[Increment] = []
         for record in records:
-            folded += self._fold(messages.increments(record.value), newest)
+            part = await self.own.read(record)
+            if part is not None and part.source != record.partition:
+                await self.own.skip(record, f"increments of partition {part.source}, which are not written here")
+            elif part is not None:
+                folded += self._fold(part, newest)
         changes = {name: {source: getattr(self.parts[source], name).writes() for source in newest} for name in ITEM_TABLES}
         self._store.write(changes, newest, {records[-1].partition: records[-1].offset + 1})
         for source in newest:

@@ -50,6 +50,7 @@ class Reason(enum.StrEnum):
     LATE = "late"
     FUTURE = "future"
     DUPLICATE = "duplicate"
+    UNREADABLE = "unreadable"  # in a topic that Segue alone writes
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -28,8 +28,11 @@ def test_a_letter_names_reason_and_place_and_keeps_the_first_64_kib() -> None:
     assert found.hash == xxhash.xxh3_64_hexdigest(original)
 
 
-def test_a_letter_that_was_sent_twice_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = [letter(1), letter(2), letter(1), letter(3)]
+def test_a_letter_that_was_sent_twice_is_read_once_and_what_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, skipped = [letter(1), letter(2), letter(1), letter(3), b"[]", letter(3)], list[str]()
+
+    def record(offset: int, value: bytes) -> Any:
+        return SimpleNamespace(topic="x.dead-letter", partition=0, offset=offset, value=value)
 
     class Log:
         """Two records a poll."""
@@ -47,7 +50,7 @@ def test_a_letter_that_was_sent_twice_is_read_once(monkeypatch: pytest.MonkeyPat
 
         def poll(self, timeout_ms: int) -> dict[object, list[Any]]:
             self.at += 2
-            return {0: [SimpleNamespace(value=value) for value in values[self.at - 2 : self.at]]}
+            return {0: [record(at, values[at]) for at in range(self.at - 2, self.at)]}
 
     @contextmanager
     def consumer(settings: TopicSettings, topic: str, partition: int, options: object) -> Iterator[tuple[Log, int]]:
@@ -55,4 +58,5 @@ def test_a_letter_that_was_sent_twice_is_read_once(monkeypatch: pytest.MonkeyPat
         yield Log(), 0
 
     monkeypatch.setattr(dead_letters, "consumer", consumer)
-    assert [found.offset for found in dead_letters.read(TopicSettings(prefix="x"))] == [1, 2, 3]
+    assert [found.offset for found in dead_letters.read(TopicSettings(prefix="x"), skipped.append)] == [1, 2, 3]
+    assert skipped == ["x.dead-letter-0:4: not a dead letter: Expected `object`, got `array`"]

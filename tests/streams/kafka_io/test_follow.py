@@ -47,5 +47,5 @@ def test_events_of_a_range_come_in_order_and_offsets_outside_are_refused(topic_s
 def test_figures_that_are_there_come_from_the_start_and_else_none(topic_settings: Callable[[int], TopicSettings]) -> None:
     topics = topic_settings(1)
     _send(topics, [Out("metrics", 0, b"window", b'{"n": %d}' % n) for n in range(3)])
-    assert list(follow.metrics(topics, from_start=True, seconds=0.0)) == [{"n": 0}, {"n": 1}, {"n": 2}]
-    assert list(follow.metrics(topics, from_start=False, seconds=0.0)) == []
+    assert list(follow.metrics(topics, True, 0.0, pytest.fail)) == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert list(follow.metrics(topics, False, 0.0, pytest.fail)) == []

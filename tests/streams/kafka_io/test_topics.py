@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaConnectionError, KafkaTimeoutError, TopicAuthorizationFailedError
 
 from streams.kafka_io import topics
 from streams.kafka_io.broker import EmbeddedBroker
-from streams.kafka_io.topics import TopicProblem, TopicSettings
+from streams.kafka_io.topics import Refused, TopicProblem, TopicSettings
 
 
 def test_murmur2_chooses_the_partitions_of_the_java_client() -> None:
@@ -37,6 +39,25 @@ def test_only_catalog_is_compacted_and_all_append_their_own_time() -> None:
     assert {c["message.timestamp.type"] for c in configs.values()} == {"LogAppendTime"}
 
 
+def test_whoever_waits_for_a_broker_says_so_once_and_a_refusal_is_not_waited_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors: list[Exception | None] = [KafkaConnectionError("nobody"), KafkaTimeoutError(), None, TopicAuthorizationFailedError("events")]
+
+    def create(settings: TopicSettings, client: object, needs: object) -> None:
+        if error := errors.pop(0):
+            raise error
+
+    monkeypatch.setattr(topics, "create", create)
+    monkeypatch.setattr(topics, "AGAIN_S", 0.0)
+    topics.await_created(TopicSettings(bootstrap="b:1"), {})
+    assert [r.getMessage() for r in caplog.records] == [
+        "waiting for a broker: b:1: KafkaConnectionError: nobody; start a broker with `segue broker`, or name yours with --broker HOST:PORT"
+    ]
+    with pytest.raises(Refused, match=r"b:1: the broker refuses: .*events; grant this user what it needs"):
+        topics.await_created(TopicSettings(bootstrap="b:1"), {})
+
+
 @pytest.mark.parametrize("prefix", ["", "a b", "x/y"])
 def test_a_prefix_that_kafka_would_refuse_is_refused_at_once(prefix: str) -> None:
     with pytest.raises(ValueError, match="prefix must be"):
@@ -51,6 +72,21 @@ def test_topics_are_made_once_and_a_changed_partition_count_is_refused(topic_set
     other = TopicSettings(bootstrap=settings.bootstrap, prefix=settings.prefix, partitions=3)
     with pytest.raises(TopicProblem, match=r"events: 2 partitions, wanted 3; the count is fixed"):
         topics.create(other)
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("policy", ["compact", "compact,delete"])
+def test_a_compacted_topic_other_than_the_catalog_is_refused_by_name(topic_settings: Callable[[int], TopicSettings], policy: str) -> None:
+    """It would lose all but a user's newest act; and it takes no tick, which has no key."""
+    settings = topic_settings(1)
+    events = topics.names(settings.prefix).events
+    admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, events, configs={"cleanup.policy": policy})])
+    admin.close()
+    line = f"topic {events}: cleanup.policy is {policy}, wanted delete; change it by `kafka-configs.sh --alter`, or the setting"
+    assert line in topics.check(settings)
+    with pytest.raises(TopicProblem, match=line):
+        topics.create(settings)
 
 
 @pytest.mark.broker
