@@ -29,7 +29,7 @@ from streams.core.join.settings import PartitionSettings
 from streams.core.state.rows import Progress
 from streams.core.state.tables import Tables
 from streams.kafka_io.send import Row, Sent, send
-from streams.kafka_io.topics import LARGEST_MESSAGE_BYTES, TopicSettings, names, partitioner
+from streams.kafka_io.topics import ISOLATION, LARGEST_MESSAGE_BYTES, TopicSettings, names, partitioner
 
 TAIL = 50  # newest records of a partition that are looked at: its newest times, which no worker may have told yet
 TOLD = 2_000  # newest records of `metrics` among which the status of workers is looked for
@@ -308,7 +308,7 @@ async def _records(consumer: AIOKafkaConsumer, begin: Mapping[TopicPartition, in
 async def _consuming(topics: TopicSettings) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group, for a look."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=topics.bootstrap, group_id=None, enable_auto_commit=False, isolation_level="read_committed",
+        bootstrap_servers=topics.bootstrap, group_id=None, enable_auto_commit=False, isolation_level=ISOLATION,
         max_partition_fetch_bytes=LARGEST_MESSAGE_BYTES,
     )  # fmt: skip
     await consumer.start()
