@@ -142,6 +142,6 @@ def test_over_http_and_in_kafka_seconds_are_refused_and_the_watermark_stays(
             assert MS <= progress.watermark_ms < MS + 60_000 and progress.counted["events"] == 1  # ticks go on from the good one
 
     asyncio.run(main())
-    (letter,) = dead_letters.read(topics)
+    (letter,) = dead_letters.read(topics, pytest.fail)
     assert (letter.reason, letter.original) == (Reason.OUT_OF_BOUNDS, msgspec.json.encode(seconds))
     assert "it looks like seconds: 2024-03-31" in letter.detail

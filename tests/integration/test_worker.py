@@ -200,7 +200,7 @@ def test_every_bad_record_is_a_dead_letter_once_and_every_good_one_is_learned(to
     assert asyncio.run(main())["events"] == 1 + 3 * len(bad)
     learned = [r for r in example_records(topics)[0] if isinstance(r, Example)]
     assert len({r.features.fields for r in learned}) == len(learned) == 1 + 3 * len(bad)
-    letters = list(dead_letters.read(topics))
+    letters = list(dead_letters.read(topics, pytest.fail))
     assert {(letter.topic, letter.partition) for letter in letters} == {(names(topics.prefix).events, 0)}
     assert [(letter.offset, letter.index, letter.reason, letter.original) for letter in letters] == [
         (offset, index, reason, raw[: 64 << 10]) for offset, index, reason, raw in wanted
@@ -224,7 +224,7 @@ def test_20_mb_in_one_record_is_a_dead_letter_alone_and_between_good_ones(topic_
             return worker.ingest.owned[0].core.progress.counted["events"]
 
     assert asyncio.run(main()) == 3
-    letters = list(dead_letters.read(wide))
+    letters = list(dead_letters.read(wide, pytest.fail))
     assert [(letter.offset, letter.index) for letter in letters] == [(0, 0), (2, 1)]
     for letter in letters:
         assert (letter.reason, letter.length, len(letter.original)) == (Reason.OVERSIZED, len(huge), 64 << 10)

@@ -52,6 +52,7 @@ def batch(n: int, seed: int, length: int = 3, users: int = 20, items: int = 10) 
         ids=np.arange(n).astype(np.uint64),
         slate=np.full(n, -1, np.int64),
         tier=np.zeros(n, np.int64),
+        foreseen=np.zeros(n, bool),
     )
 
 

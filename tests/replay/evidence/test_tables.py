@@ -128,7 +128,7 @@ def test_tail_is_predicted_by_what_was_known_when_it_began() -> None:
     """As if the log had ended there: the same model and state, asked about the rest; labels are those of the whole log."""
     rows, from_ms = log(), T + 8 * 3_600_000
     head = rows[: 8 * 40]
-    assert logs.time_of(rows[320]) == from_ms
+    assert logs.time_of(rows[320], T) == from_ms
 
     def asked(first: list[LogRow]) -> tuple[Evidence, list[np.ndarray]]:
         question = Question(ablate=True, gammas=(0.0, 1.0), frozen_from_ms=from_ms, resamples=5)
