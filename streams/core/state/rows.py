@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import msgspec
 
-from online_model.features import Features
+from online_model.features import NO_FEEDBACK, Features
 
 PROGRESS = b"progress"  # key of the one row of `meta`
 
@@ -66,6 +66,7 @@ class PendingExposure(msgspec.Struct, array_like=True):
     closed: bool = False  # its join window has passed
     implied: bool = False  # made by an act that came without an exposure of its own
     followed: float = 0.0  # of what follows the user's last item, the share that is this item
+    artist_feedback: bytes = NO_FEEDBACK
 
     def features(self, part: UserPart) -> Features:
         """The features of the exposure; `part` is the user's half, of the same moment."""
@@ -73,7 +74,7 @@ class PendingExposure(msgspec.Struct, array_like=True):
             fields=self.fields, context=part.context, user_attributes=part.user_attributes, item_features=self.item_features,
             positive=part.positive, negative=part.negative, related=self.related, domains=part.domains,
             counts=part.counts + self.counts, popularity=self.popularity,
-            age_s=self.age_s, shown_ms=self.shown_ms, followed=self.followed,
+            age_s=self.age_s, shown_ms=self.shown_ms, followed=self.followed, artist_feedback=self.artist_feedback,
         )  # fmt: skip
 
 

@@ -1,7 +1,10 @@
 """Features of a candidate: what the catalog, the context, item counts and co-listening put into them."""
 from __future__ import annotations
 
-from online_model.features import Example
+from pytest import approx
+
+from online_model.features import NO_FEEDBACK, Example
+from online_model.history import COLLECT, DISLIKE
 from online_model.popularity import of_item
 from streams.core.join import co_listening, keys
 from streams.core.join.catalog import Catalog
@@ -79,3 +82,20 @@ def test_the_co_listening_row_is_that_of_the_last_item_over_all_partitions() -> 
     followed = [moment.exposure(item, None, 0, 0, None, counts).followed for item in (8, 9, 10)]
     assert followed == [0.25, 0.25, 0.0]
     assert signals.co_listened(liked, LOG_START + co_listening.WITHIN_MS + 1) == b""  # too long ago
+
+
+def test_what_a_user_said_of_an_artist_is_in_the_features_of_that_artists_songs_alone() -> None:
+    # minute     0           10080 = a week, the half-life of rates       10081
+    # song "i"   dislike     collect                                      b, of the same artist, and c, of another, are seen
+    catalog = Catalog()
+    for item_id, artist in (("i", "x"), ("b", "x"), ("c", "y")):
+        catalog.put(Item(item_id=item_id, artist_id=artist, categories=("rock",), domain="song"))
+    log = log_of(at(0, "dislike"), at(10_080, "collect"), at(10_081, "play", item="b"), at(10_081, "play", item="c"))
+    _, effects = applied(log, catalog=catalog)
+    features = {o.record.features.fields[8:16]: o.record.features for o in effects.examples if isinstance(o.record, Example)}
+    by_item = {name: features[keys.key("item", name).to_bytes(8, "little")].artist_feedback for name in "bc"}
+    wanted = [0.0] * 6
+    fade = 0.5 ** (1 / 10_080)
+    wanted[DISLIKE - 1], wanted[COLLECT - 1] = 0.5 * fade, fade
+    assert memoryview(by_item["b"]).cast("f").tolist() == approx(wanted, rel=1e-6)
+    assert by_item["c"] == NO_FEEDBACK
