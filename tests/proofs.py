@@ -30,6 +30,9 @@ REASONS = {  # why a proof that did not hold at its last run did not
     "replay/evidence/test_acceptance.py::test_every_task_is_ranked_and_calibrated_as_well_as_by_the_strongest_alternative": (
         "One line: skip's AUC within users on the frozen last 30 % is .0037 below Vowpal Wabbit's, with an interval that holds 0."
     ),
+    "replay/proofs/test_first_feedback.py::test_first_feedback_over_ten_seeds": (
+        "A rare taste is not found within 40 exposures: songs of a category that all others skip start too low for what few plays add."
+    ),
 }
 _SECTION = re.compile(r"^## (\S+)\n.*?(?=^##? |\Z)", re.MULTILINE | re.DOTALL)
 _OUTCOME = re.compile(r"^(passed|failed) in (\d+) s", re.MULTILINE)

@@ -4,10 +4,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from replay.proofs import cross_domain, debias, id_cross, late_labels, page_report, pages
+from replay.proofs import cross_domain, debias, first_feedback, id_cross, late_labels, page_report, pages
 from replay.proofs.claims import Proof, figures_by_name, proof
 
-PROOFS = ("debias", "cross-domain", "id-cross", "late-labels", "pages")
+PROOFS = ("debias", "cross-domain", "first-feedback", "id-cross", "late-labels", "pages")
 Progress = Callable[[int, int], None]  # worlds done, and -1: worlds have no time in common
 
 
@@ -25,6 +25,8 @@ def prove(name: str, seeds: Sequence[int], progress: Progress = lambda done, _: 
             figures, claims = lambda seed: debias.figures(seed, debias.Sizes()), debias.claims
         case "cross-domain":
             figures, claims = lambda seed: cross_domain.figures(seed, cross_domain.Sizes()), cross_domain.claims
+        case "first-feedback":
+            figures, claims = lambda seed: first_feedback.figures(seed, first_feedback.Sizes()), first_feedback.claims
         case "id-cross":
             figures, claims = lambda seed: id_cross.figures(seed, id_cross.Sizes()), id_cross.claims
         case "late-labels":

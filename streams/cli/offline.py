@@ -27,7 +27,7 @@ Q_HATS = ("cross-fitted", "out-of-time", "ranker")  # of replay/off_policy/evalu
 LEVELS = ("items", "strategies")  # of the same
 MAX_SLOTS = 200  # of an exposure, as in streams/core/join/events.py
 EVERY = 20  # as in replay/options.py
-PROOFS = ("debias", "cross-domain", "id-cross", "late-labels", "pages")  # of replay/proofs/prove.py, which loads torch
+PROOFS = ("debias", "cross-domain", "first-feedback", "id-cross", "late-labels", "pages")  # of replay/proofs/prove.py, which loads torch
 REPORT = click.Path(path_type=Path, file_okay=False)
 
 

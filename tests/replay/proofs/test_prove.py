@@ -6,10 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from replay.proofs import cross_domain, debias, id_cross, late_labels, page_report, pages, prove
+from replay.proofs import cross_domain, debias, first_feedback, id_cross, late_labels, page_report, pages, prove
 from replay.proofs.claims import Claim, Figures, Proof, claim
 
-MODULES = {"debias": debias, "cross-domain": cross_domain, "id-cross": id_cross, "late-labels": late_labels}
+MODULES = {
+    "debias": debias,
+    "cross-domain": cross_domain,
+    "first-feedback": first_feedback,
+    "id-cross": id_cross,
+    "late-labels": late_labels,
+}
 
 
 def claims(found: Figures) -> list[Claim]:
@@ -46,5 +52,6 @@ def test_pages_write_the_runs_that_their_claims_are_made_of(tmp_path: Path, monk
 
 
 def test_an_unknown_name_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(ValueError, match="no proof 'everything'; there are debias, cross-domain, id-cross, late-labels, pages"):
+    there_are = "debias, cross-domain, first-feedback, id-cross, late-labels, pages"
+    with pytest.raises(ValueError, match=f"no proof 'everything'; there are {there_are}"):
         prove.prove("everything", [1, 2])
