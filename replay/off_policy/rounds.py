@@ -268,9 +268,8 @@ class RoundReader:
             self._marginal = True
             conditional = self._propensity(GIVEN_ABOVE, item.conditional_propensity, arrived, line)
             if item.module_propensity is not None and module not in self._modules.get(request, {}):
-                conditional *= self._propensity(
-                    OF_MODULE, item.module_propensity, arrived, line
-                )  # the first item brings the module with it
+                # the first item brings the module with it
+                conditional *= self._propensity(OF_MODULE, item.module_propensity, arrived, line)
         place = 0
         if module is not None:
             modules = self._modules.setdefault(request, {})

@@ -301,7 +301,7 @@ def test_a_catalog_sent_before_the_log_is_known_to_the_first_event(topic_setting
     items = [Item(item_id="i", artist_id="a", categories=("jazz",)), Item(item_id="gone")]
 
     async def main() -> tuple[int, bool]:
-        await send(topics, [(_event(1_000), None)], items)
+        await send(topics, [(_event(1_700_000_000_000), None)], items)
         producer = AIOKafkaProducer(bootstrap_servers=topics.bootstrap)
         await producer.start()
         await producer.send_and_wait(names(topics.prefix).catalog, None, key=b"gone")

@@ -17,7 +17,7 @@ def lists() -> Rounds:
     return taken(
         exposure(T, "r", ("a", 0.5), ("b", 0.25), ("c", 0.5)),
         exposure(T + 1, "s", ("c", 0.5), ("a", 0.25)),
-        act(T + 2, "b", "impression", propensity=0.5),
+        act(T + 2, "b", "impression", propensity=0.5, user_id="v"),
     )
 
 
@@ -86,7 +86,7 @@ def test_file_by_module(tmp_path: Path, suffix: str) -> None:
     page = exposure(T, "r", ("a", 0.5), ("b", 0.25), ("c", 0.5))
     for slot, (module, position) in zip(page["slots"], [("m", 0), ("m", 1), ("n", 0)], strict=True):
         slot |= {"module": module, "position": position}
-    log, path = taken(page, act(T + 1, "b", "impression", propensity=0.5, module="m")), tmp_path / f"policy.{suffix}"
+    log, path = taken(page, act(T + 1, "b", "impression", propensity=0.5, module="m", user_id="v")), tmp_path / f"policy.{suffix}"
     rows = [("m", "a", 0.75), ("m", "b", 0.25), ("n", "c", 1.0)]
     if suffix == "csv":
         path.write_text("item_id,module,probability\n" + "".join(f"{item},{module},{p}\n" for module, item, p in rows))
