@@ -440,10 +440,11 @@ def test_a_record_in_the_wrong_partition_is_counted(topic_settings: MakeTopics, 
 def test_popularity_is_exchanged_and_ends_as_one_partition_has_it(topic_settings: MakeTopics, tmp_path: Path) -> None:
     topics = topic_settings(2)
     users = [f"u{n}" for n in range(40)]
-    log = [(_event(1_000_000 + 1_000 * n, user=user, event_id=user), None) for n, user in enumerate(users)]
+    first = 1_700_000_000_000
+    log = [(_event(first + 1_000 * n, user=user, event_id=user), None) for n, user in enumerate(users)]
     from streams.core.join import keys
 
-    item, at = keys.key("item", "i"), 1_100_000
+    item, at = keys.key("item", "i"), first + 100_000
 
     async def main() -> list[tuple[float, ...]]:
         await send(topics, log)
@@ -456,7 +457,7 @@ def test_popularity_is_exchanged_and_ends_as_one_partition_has_it(topic_settings
             return [tuple(o.core.item_counts(item, at)) for o in worker.ingest.owned.values()]
 
     # 40 plays, one a second, half-life of an hour: sum of 2^-((at - t) / 3,600,000)
-    wanted = sum(2.0 ** (-(at - (1_000_000 + 1_000 * n)) / 3_600_000) for n in range(40))
+    wanted = sum(2.0 ** (-(at - (first + 1_000 * n)) / 3_600_000) for n in range(40))
     both = asyncio.run(main())
     assert both[0] == pytest.approx(both[1], rel=1e-9)
     assert both[0][0] == pytest.approx(wanted, rel=1e-9)
