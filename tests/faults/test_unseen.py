@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -106,12 +107,13 @@ def test_what_is_seen_only_after_its_window_is_learned_then_once() -> None:
 )
 def test_a_request_goes_before_the_setting(setting: bool, asked: bool | None, seen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service(ServingSettings(service=ServiceSettings(port=0, served_is_seen=setting)))
-    monkeypatch.setattr(service, "_partition", lambda user_id: None)
+    monkeypatch.setattr(service, "_partition", lambda user_id: SimpleNamespace(number=0))
+    service._worker = SimpleNamespace(ingest=SimpleNamespace(catching_up=dict))  # type: ignore[assignment]
     got: list[SlateRequest] = []
 
     async def make(request: SlateRequest, *_: Any) -> Any:
         got.append(request)
-        return Slate(request_id="r", items=[], strategy="ranked", model_version=None, model_age_ms=0, flags=[]), None, None
+        return (Slate(request_id="r", items=[], strategy="ranked", model_version=None, model_age_ms=0, flags=[]), None, None), None
 
     body = msgspec.json.encode({"user_id": "ada"} | ({} if asked is None else {"seen": asked}))
     asyncio.run(service._served(body, lambda raw: msgspec.json.decode(raw, type=SlateRequest), make, "list"))

@@ -24,7 +24,7 @@ class ScriptedProducer:
         self.sent: list[tuple[str, int, bytes | None, bytes | None]] = []
         self.acks: list[asyncio.Future[Any]] = []
 
-    async def send(self, topic: str, value: bytes | None, key: bytes | None, partition: int) -> asyncio.Future[Any]:
+    async def send(self, topic: str, value: bytes | None, key: bytes | None, partition: int, headers: object) -> asyncio.Future[Any]:
         self.sent.append((topic, partition, key, value))
         self.acks.append(asyncio.get_running_loop().create_future())
         return self.acks[-1]
@@ -77,7 +77,7 @@ def test_what_a_silent_broker_does_not_take_in_time_is_waited_for_and_sent_once(
 
     monkeypatch.setattr(AIOKafkaProducer, "send", send)
     sent: Any = asyncio.run(object.__new__(PatientProducer).send("t", b"v", b"k", 2, []))
-    assert (sent, tries) == ("t b'v' {'key': b'k', 'partition': 2}", [])
+    assert (sent, tries) == ("t b'v' {'key': b'k', 'partition': 2, 'headers': []}", [])
 
 
 def test_a_batch_never_grows_too_old_to_be_sent() -> None:

@@ -11,6 +11,7 @@ from aiokafka.errors import IllegalStateError
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
 
+from streams.kafka_io.gaps import EmptyOffsets
 from streams.kafka_io.stored_consumer import consumer
 
 AT = [TP("x.events", 0), TP("x.events", 1)]
@@ -62,7 +63,7 @@ def sought(monkeypatch: pytest.MonkeyPatch) -> dict[TP, int]:
 
 
 def made(opener: Opener) -> Any:
-    kind: Any = consumer(opener)
+    kind: Any = consumer(opener, EmptyOffsets())
     out = object.__new__(kind)
     out._placed, out._placing, out._revoked, out._committed_offset = set(), None, False, defaultdict(lambda: None)
     return out
@@ -155,4 +156,4 @@ def test_the_end_of_a_log_is_unknown_where_the_partition_is_not_assigned_any_mor
         raise AssertionError("Partition is not assigned")
 
     monkeypatch.setattr(Consumer, "highwater", gone)
-    assert object.__new__(consumer(Opener())).highwater(AT[0]) is None  # type: ignore[arg-type]
+    assert object.__new__(consumer(Opener(), EmptyOffsets())).highwater(AT[0]) is None  # type: ignore[arg-type]
