@@ -18,7 +18,7 @@ from streams.kafka_io.app import FaustSettings, SlotTakenError
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.gaps import LogEnds
 from streams.kafka_io.topics import TopicSettings, names
-from streams.watchdog import Watchdog
+from streams.watchdog import NeedsOperator, Watchdog, unmendable
 from streams.worker.catalog_reader import CatalogReader
 from streams.worker.hold import HeldError, hold
 from streams.worker.ingest import Ingest, IngestSettings
@@ -113,13 +113,16 @@ class Worker:
     async def start(self) -> None:
         """In this order: slot held, topics checked, producer, services, readers, agent.
 
-        Raises SlotTakenError where another worker of the folder is the same member of the group.
+        Raises SlotTakenError where another worker of the folder is the same member of the group, NeedsOperator where the folder is in
+        the way.
         """
         try:
             self._lock = hold(self._slot_lock)
         except HeldError as holder:
             folder = self.settings.stores.data_dir
             raise SlotTakenError(f"{holder} is a worker in {folder} already, as this one would be: stop it, or {self._slot_way}") from None
+        except OSError as error:
+            raise NeedsOperator(unmendable(error) or str(error)) from error
         await asyncio.to_thread(topics_of.await_created, self.settings.topics, NEEDS)
         self.watchdog.start()
         await self.delivery.start()

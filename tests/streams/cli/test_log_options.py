@@ -23,7 +23,7 @@ def test_columns_constants_actions_and_unit_come_from_the_options(tmp_path: Path
     table.write_text("who,when,what\nada,2,click\n")
     fields = {"user_id": "who", "ts": "when", "action": "what"}
     log = LOG._replace(paths=(table,), fields=fields, constants={"item_id": "i"}, actions={"click": "play"}, time="s")
-    (row,) = log.rows()
+    (row,) = log.rows(0)
     record = msgspec.json.decode(row.raw)
     assert {name: record[name] for name in ("user_id", "ts", "action", "item_id")} == {
         "user_id": "ada", "ts": 2_000, "action": "play", "item_id": "i",
@@ -33,7 +33,7 @@ def test_columns_constants_actions_and_unit_come_from_the_options(tmp_path: Path
 
 def test_no_file_is_a_wrong_call_and_has_no_catalog() -> None:
     with pytest.raises(CallError, match="LOGS: name at least one file"):
-        LOG.rows()
+        LOG.rows(0)
     assert list(LOG.items()) == [] == list(LOG._replace(form="topic").items())
 
 

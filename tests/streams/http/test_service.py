@@ -20,7 +20,7 @@ def service() -> Any:
     made = Service(ServingSettings(service=ServiceSettings(port=0)))
     made._worker = SimpleNamespace(  # type: ignore[assignment]
         catalog={}, catalog_reader=SimpleNamespace(reader=SimpleNamespace(caught_up=asyncio.Event())),
-        ingest=SimpleNamespace(owned={}), stalled=lambda: ["a flush"], log_ends=SimpleNamespace(silent=False),
+        ingest=SimpleNamespace(owned={}, catching_up=dict), stalled=lambda: ["a flush"], log_ends=SimpleNamespace(silent=False),
     )  # fmt: skip
     yield made
     made._socket.close()
