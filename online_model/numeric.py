@@ -10,13 +10,13 @@ from torch import Tensor
 
 from online_model.batch import Batch
 from online_model.decay import DAY_MS
-from online_model.features import CODES, COUNTS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
+from online_model.features import COUNTS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
 
 Array = np.ndarray
 
 _RECENCY_S = np.array([600.0, 3_600.0, 86_400.0], np.float32)  # a mood, a sitting, a day
 ITEM_LIFTS = slice(SCOPES.index("item") * len(TASKS), (SCOPES.index("item") + 1) * len(TASKS))  # an item's own rates among the numbers
-WIDTH = len(SCOPES) * len(COUNTS) + len(POPULARITY_HALF_LIVES_H) + 2 + 2 * (1 + len(_RECENCY_S)) + CODES + 1 + 2
+WIDTH = len(SCOPES) * len(COUNTS) + len(POPULARITY_HALF_LIVES_H) + 2 + 2 * (1 + len(_RECENCY_S)) + 1 + 2
 
 
 def momentary() -> Tensor:
@@ -38,8 +38,6 @@ def numbers(batch: Batch, base: Array, strength: float) -> Array:
     """float32 [B, M], each about within [-2, 2]. `base` [T]: running base rates, which a thin count is drawn to.
 
     A rate enters as logit((positives + strength * base) / (exposures + strength)) - logit(base): 0 where nothing is known.
-    Of the user's last behaviours e with the candidate's artist, log1p(sum of 2^(-age_e / half-life of rates)) by action: without it a
-    first dislike moved all of a category alike, whoever sings (`replay/proofs/first_feedback.py`).
     """
     n = len(batch)
     counts = np.maximum(batch.counts, 0)  # an undo is taken away whole, though what it undoes has faded
@@ -60,7 +58,6 @@ def numbers(batch: Batch, base: Array, strength: float) -> Array:
             known[:, None],
             (np.log1p(np.maximum(batch.item_age_s, 0) / 3600) / 6)[:, None],
             np.broadcast_to(acts, (n, acts.shape[1])) if batch.owner is None else acts[batch.owner],
-            np.log1p(batch.artist_feedback),
             (np.log1p(1_000 * batch.followed) / 7)[:, None],  # .1 of a thousandth, 1 of all
             np.cos(hour)[:, None],
             np.sin(hour)[:, None],

@@ -61,7 +61,7 @@ async def _says(worker: Worker, client: Client) -> tuple[bool, int]:
 async def _truth(worker: Worker) -> int:
     """The lag by Kafka's own end of the log."""
     owned = worker.ingest.owned[0]
-    _, end = await worker.ingest._log.bounds(owned.tp.topic, 0)
+    _, end = await worker.ingest.log.bounds(owned.tp.topic, 0)
     return end - owned.store.stored - 1
 
 

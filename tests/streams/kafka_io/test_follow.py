@@ -29,7 +29,7 @@ def _send(topics: TopicSettings, rows: list[Out]) -> None:
 
 def test_events_of_a_range_come_in_order_and_offsets_outside_are_refused(topic_settings: Callable[[int], TopicSettings]) -> None:
     topics = topic_settings(2)
-    events = [json.dumps({"ts": n, "user_id": "u", "item_id": f"i{n}", "action": "play"}).encode() for n in range(5)]
+    events = [json.dumps({"ts": 1_700_000_000_000 + n, "user_id": "u", "item_id": f"i{n}", "action": "play"}).encode() for n in range(5)]
     array = b"[" + events[3] + b"," + events[4] + b"]"
     _send(topics, [Out("events", 1, None, value) for value in (*events[:3], array)])
 
