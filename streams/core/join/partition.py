@@ -43,7 +43,7 @@ class Partition:
         self.progress = tables.meta.get(PROGRESS) or Progress()
         self._admission = Admission(settings, tables.dedupe, self.progress)
         self._join = FeedbackJoin(settings, tables.pending, self.progress)
-        self._expiry = UserExpiry(tables.users, tables.pending, settings.user_expire_ms)
+        self._expiry = UserExpiry(tables.users, tables.pending, self.progress, settings.user_expire_ms)
         self._update = StateUpdate(settings, self.view, tables.popularity)
 
     def apply(self, batch: Sequence[Arrived]) -> Effects:
@@ -99,25 +99,11 @@ class Partition:
         slate = self._join.slate(slate_key(user, uncached("request", request_id)))
         return slate.exposure(item) if slate else None
 
-    def _advance(self, before_ms: int) -> None:
-        """Event time has moved on: slates close, and users expire."""
-        self._join.advance(before_ms)
-        forgotten = self._expiry.advance(before_ms, self.progress.watermark_ms)
-        if forgotten:
-            self.progress.count("expired_users", forgotten)
-
-    def _state(self, user: bytes, ts: int) -> UserState:
-        """The state of a user, to be changed in place and put."""
-        state = self.tables.users.get(user)
-        if state is None:
-            state = UserState()
-            self._expiry.begin(user, ts)
-        return state
-
     def _tick(self, tick: Tick) -> None:
         before_ms = self.progress.watermark_ms
         self._admission.advance(tick.ts)
-        self._advance(before_ms)
+        self._join.advance(before_ms)
+        self._expiry.advance(before_ms)
         if tick.last:
             self._join.close_all()
             self.progress.in_log = False
@@ -129,11 +115,12 @@ class Partition:
         if refusal is not None:
             return refusal
         feedback = interpret(event, self.settings)
-        self._advance(before_ms)
+        self._join.advance(before_ms)
+        self._expiry.advance(before_ms)
         self.progress.count("events")
         item, known = keys.items[0], self.catalog.get(keys.items[0])
         user, slate = _KEY.pack(keys.user), slate_key(keys.user, keys.slate)
-        state = self._state(user, event.ts)
+        state = self._expiry.state(user, event.ts)
         at = Interaction(state, item, known, keys.domain or (known.domain if known else 0), event.ts)
         by_request = event.request_id is not None
         pending = PendingFeedback(item, at.ts, arrived.arrival_ms, feedback.tier_mask, feedback.resolving, feedback.undo)
@@ -180,10 +167,11 @@ class Partition:
         refusal = self._admission.admit(exposure, arrived)
         if refusal is not None:
             return refusal
-        self._advance(before_ms)
+        self._join.advance(before_ms)
+        self._expiry.advance(before_ms)
         self.progress.count("exposures")
         user, key = _KEY.pack(keys.user), slate_key(keys.user, keys.slate)
-        state = self._state(user, exposure.ts)
+        state = self._expiry.state(user, exposure.ts)
         slate = self._join.slate(key)
         exposed = {e.item for e in slate.exposures} if slate else set()
         exposures, interactions = [], []

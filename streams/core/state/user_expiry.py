@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.core.state.rows import UserState
+from streams.core.state.rows import Progress, UserState
 from streams.core.state.tables import Table
 from streams.core.state.timers import EventTimers
 
@@ -19,20 +19,24 @@ _STEP_MS = 60 * _MINUTE_MS
 class UserExpiry:
     """Forgets users of a table whose newest act lies further back than `expire_ms`; timers lie in another table."""
 
-    def __init__(self, users: Table[UserState], timers: Table[Any], expire_ms: int) -> None:
-        self._users, self._expire_ms = users, expire_ms
+    def __init__(self, users: Table[UserState], timers: Table[Any], progress: Progress, expire_ms: int) -> None:
+        self._users, self._progress, self._expire_ms = users, progress, expire_ms
         self._acted = EventTimers(timers, USER, _STEP_MS)
 
-    def begin(self, user: bytes, ts: int) -> None:
-        """The user has a state from now on, made by an act at `ts`."""
-        self._acted.add(ts, user)
+    def state(self, user: bytes, ts: int) -> UserState:
+        """The state of a user, to be changed in place and put; where there is none, one that an act at `ts` begins."""
+        state = self._users.get(user)
+        if state is None:
+            state = UserState()
+            self._acted.add(ts, user)
+        return state
 
-    def advance(self, before_ms: int, now_ms: int) -> int:
-        """Event time has moved on: once a minute, how many users were forgotten.
+    def advance(self, before_ms: int) -> None:
+        """Event time has moved on: once a minute, users are forgotten, and counted.
 
         Strictly, so that a user who comes back at the last moment is still known. States are only looked at: none becomes resident.
         """
-        forgotten = 0
+        now_ms, forgotten = self._progress.watermark_ms, 0
         if now_ms // _MINUTE_MS > before_ms // _MINUTE_MS:
             oldest_ms = now_ms - self._expire_ms
             for user in self._acted.due(oldest_ms - 1):
@@ -44,4 +48,5 @@ class UserExpiry:
                 else:
                     self._users.delete(user)
                     forgotten += 1
-        return forgotten
+        if forgotten:
+            self._progress.count("expired_users", forgotten)
