@@ -130,7 +130,7 @@ def run(options: RunOptions, loaded: Loaded, as_json: bool) -> None:
     from streams.demo.summary import lines
 
     start_ms, folder = now_ms(), options.folder
-    stamp = utc(start_ms, "%Y%m%d-%H%M%S")
+    stamp = f"{utc(start_ms, '%Y%m%d-%H%M%S')}-{start_ms % 1000:03d}"  # two runs may begin in one second
     settings, embedded = demo.settings_for(loaded, stamp, options.port)
     if folder is not None and folder.exists():
         raise CallError(f"--dir {folder}: is there already; a run begins anew")
