@@ -17,6 +17,7 @@ from pathlib import Path
 from streams.interrupts import held
 
 TAIL_BYTES = 2_000  # of its output, in a message
+TURN_S = 0.25  # of waiting for a process
 
 # Runs in the child before it becomes the command.
 _TIED = (
@@ -44,13 +45,25 @@ def run(command: Sequence[str], cwd: Path | None = None, limit_s: float | None =
                 tied(command, signal.SIGKILL), cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 start_new_session=True,
             )  # fmt: skip
-        out, err = process.communicate(timeout=limit_s)
+        out, err = _output(process, limit_s)
     except BaseException:
         with held():
             if process is not None:
                 _kill(process)
         raise
     return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _output(process: subprocess.Popen[bytes], limit_s: float | None) -> tuple[bytes, bytes]:
+    """What a process says until it ends, waited for in turns: a signal that comes just before a wait begins is seen after it."""
+    deadline = None if limit_s is None else time.monotonic() + limit_s
+    while True:
+        left = TURN_S if deadline is None else min(TURN_S, max(0.0, deadline - time.monotonic()))
+        try:
+            return process.communicate(timeout=left)
+        except subprocess.TimeoutExpired:
+            if deadline is not None and limit_s is not None and time.monotonic() >= deadline:
+                raise subprocess.TimeoutExpired(process.args, limit_s) from None
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import subprocess  # noqa: S404 - `segue broker -- COMMAND`
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -62,7 +63,8 @@ def broker(command: tuple[str, ...], folder: Path, port: int) -> None:
             environment = os.environ | {"SEGUE_TOPICS__BOOTSTRAP": kafka.bootstrap}
             sys.exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603 - the user's own command
         try:
-            signal.pause()
+            while True:
+                time.sleep(0.25)  # in turns: a signal that comes just before a wait begins is seen after it
         except KeyboardInterrupt:
             pass
 
