@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import torch
 from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
 
 from online_model import checkpoint
 from online_model.features import ExampleRecord
@@ -195,16 +196,21 @@ def saved_digest(checkpoint_dir: Path) -> dict[str, str]:
 
 def values(topics: TopicSettings, topic: str, partition: int = 0) -> Sequence[bytes]:
     """All values of a partition."""
+    return [record.value for record in consumed(topics, topic, partition)]
+
+
+def consumed(topics: TopicSettings, topic: str, partition: int = 0) -> Sequence[ConsumerRecord]:
+    """All records of a partition."""
     at = TopicPartition(topic, partition)
     consumer = KafkaConsumer(bootstrap_servers=topics.bootstrap, enable_auto_commit=False, fetch_max_bytes=64 << 20)
-    out: list[bytes] = []
+    out: list[ConsumerRecord] = []
     try:
         consumer.assign([at])
         consumer.seek_to_beginning(at)
         end = consumer.end_offsets([at])[at]
         while consumer.position(at) < end:
             for records in consumer.poll(timeout_ms=1000).values():
-                out += [r.value for r in records]
+                out += records
     finally:
         consumer.close()
     return out

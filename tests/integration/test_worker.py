@@ -14,7 +14,6 @@ from typing import TypeVar
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
-from kafka import KafkaConsumer, TopicPartition
 
 from online_model.features import Example, Reversal, Tick
 from replay.simulator.open_loop import simulate_log
@@ -38,7 +37,7 @@ from streams.learner.process import LearnerProcess
 from streams.worker.ingest import IngestSettings
 from streams.worker.process import Worker, WorkerSettings
 from streams.worker.stores import StoreSettings, discard, partition_path
-from tests.faults.harness import example_records, replayed, values
+from tests.faults.harness import consumed, example_records, replayed, values
 
 pytestmark = pytest.mark.broker
 
@@ -268,19 +267,7 @@ def test_what_opens_and_closes_a_sent_log_says_so_in_a_header(topic_settings: Ma
 
 def _kinds(topics: TopicSettings) -> list[tuple[bytes, bytes | None]]:
     """Value and header of every record of `events`."""
-    at = TopicPartition(names(topics.prefix).events, 0)
-    consumer = KafkaConsumer(bootstrap_servers=topics.bootstrap, enable_auto_commit=False)
-    out: list[tuple[bytes, bytes | None]] = []
-    try:
-        consumer.assign([at])
-        consumer.seek_to_beginning(at)
-        end = consumer.end_offsets([at])[at]
-        while consumer.position(at) < end:
-            for records in consumer.poll(timeout_ms=1000).values():
-                out += [(r.value, dict(r.headers).get(KIND)) for r in records]
-    finally:
-        consumer.close()
-    return out
+    return [(r.value, dict(r.headers).get(KIND)) for r in consumed(topics, names(topics.prefix).events)]
 
 
 def test_inside_of_a_log_the_worker_writes_no_ticks(topic_settings: MakeTopics, tmp_path: Path) -> None:

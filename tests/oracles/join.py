@@ -55,7 +55,7 @@ class Shown:
     item: str
     list_: str
     ts: int
-    implied: bool  # no impression has said so: an act did, or who served it
+    without_impression: bool  # no impression has said so: an act did, or who served it
     known: Known | None = None
     labels: Labels = frozenset()
     example: tuple[Labels, int, int] | None = None  # labels, ts, arrival of the act (0: none)
@@ -208,11 +208,11 @@ class Story:
         return new
 
     def show(
-        self, user: str, domain: str, list_: str, items: Sequence[str], ts: int, implied: bool, seen: bool = True
+        self, user: str, domain: str, list_: str, items: Sequence[str], ts: int, without_impression: bool, seen: bool = True
     ) -> list[Shown]:  # fmt: skip
         """Items shown at one moment; acts that came before them join."""
         new = [
-            Shown(user, item, list_, ts, implied, self.known(user, domain, item, ts), domain=domain, seen=seen) for item in items
+            Shown(user, item, list_, ts, without_impression, self.known(user, domain, item, ts), domain=domain, seen=seen) for item in items
         ]  # fmt: skip
         self.shown += new
         self.there += new
@@ -333,7 +333,7 @@ class Story:
             list_ = f"request {event.request_id}"
             for one in same:
                 if one.list_ == list_:
-                    one.implied = one.implied and not impression
+                    one.without_impression = one.without_impression and not impression
                     return one, list_
             may_show = impression
         else:
@@ -343,8 +343,8 @@ class Story:
                 one = ever[-1]
                 if all(action in LONG_AFTER for action in actions):
                     return one, one.list_
-                if not one.over and (not impression or one.implied):  # an impression may come behind its act, once
-                    one.implied = one.implied and not impression
+                if not one.over and (not impression or one.without_impression):  # an impression may come behind its act, once
+                    one.without_impression = one.without_impression and not impression
                     return one, one.list_
             may_show = impression or resolving  # an act implies its impression
         if not may_show:

@@ -97,9 +97,9 @@ class FeedbackJoin:
         exposure = slate.exposure(item) if slate else None
         if slate is None or exposure is None:
             return None
-        if not by_request and not feedback.delayed and (exposure.closed or (feedback.impression and not exposure.implied)):
+        if not by_request and not feedback.delayed and (exposure.closed or (feedback.impression and not exposure.without_impression)):
             return None
-        exposure.implied = exposure.implied and not feedback.impression
+        exposure.without_impression = exposure.without_impression and not feedback.impression
         return ExposureRef(key, slate, exposure)
 
     def show(

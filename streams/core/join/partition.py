@@ -146,7 +146,7 @@ class Partition:
         keys = arrived.keys
         moment = UserMoment(self.view, keys.user, at.state, at.ts, self.signals.co_listened(at.state, at.ts))
         exposure = moment.exposure(at.item, at.known, at.domain, keys.modules[0], event.position, self.item_counts)
-        exposure.implied = not feedback.impression
+        exposure.without_impression = not feedback.impression
         key = slate_key(keys.user, keys.slate)
         part = self.view.user_part(keys.user, at.state, event.context, at.ts)
         slate = self._join.show(key, part, [exposure], resolved=feedback.resolving)
@@ -183,7 +183,7 @@ class Partition:
                 at = Interaction(state, item, known, keys.domain or (known.domain if known else 0), exposure.ts)
                 interactions.append(at)
                 exposures.append(moment.exposure(item, known, at.domain, module, slot.position, self.item_counts))
-                exposures[-1].implied = True  # by who served it; the client's impression, with a request id or without, is still to come
+                exposures[-1].without_impression = True  # the client's, with a request id or without, is still to come
         reward = pending_reward(exposure, keys.items, self.catalog) if exposure.arm_draw is not None and exposure.slots else None
         if exposure.arm_draw is not None and exposure.slots and reward is None:
             self.progress.count("unusable_choices")
