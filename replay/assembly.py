@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from online_model import devices
 from online_model.metrics import Prequential
 from online_model.trainer import Trainer
-from replay import brief, prequential, report
+from replay import brief, pace, prequential, report
 from replay.evidence import findings, next_page
 from replay.evidence.holdout import HoldoutRows, Stop, Tail, of_acts, stopping
 from replay.evidence.next_play import NextFound, NextPlay, NextSettings, Session
@@ -73,6 +73,8 @@ def replay(
     tables = Tables.over(ids=Overflow(IDS_IN_MEMORY, store) if store else None)
     partition = Partition(settings.partition, tables, catalog, options.partition)
     device = devices.chosen(options.device)
+    if not options.as_live:
+        settings = replace(settings, learner=pace.suited(settings.learner, source.arrivals()))
 
     def drive(learner: Learner, **hooks: Any) -> Result:
         since, since_ms = Prequential(), options.since_ms

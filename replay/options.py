@@ -33,6 +33,7 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
     gammas: tuple[float, ...] = ()  # shares of popularity's part to take away
     next_k: int | None = None  # ask for a slate of so many just before a play
     next_every: int = 20  # such plays to one question: the 152,749 of 30Music then take a minute and a half
+    as_live: bool = False  # steps end where they would live; else they wait for a span that suits the log's pace
     device: str = "cpu"
 
 
@@ -45,4 +46,5 @@ class EvaluateOptions(msgspec.Struct, frozen=True, kw_only=True):
     estimators: tuple[str, ...] | None = None
     reward: str | None = None
     q_hat: str | None = None  # the model of the reward
+    as_live: bool = False  # as in a replay: of the ranker, where it is the model of the reward
     seed: int = 1

@@ -20,7 +20,7 @@ from streams.core.join.decode import decode
 from streams.core.join.events import EARLIEST_TS, Event, LogBegin, Rejected, Tick
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Effects, Outgoing, RejectedRecord
-from streams.core.learning.learn import Learner
+from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.learning.live_value import StrategyValue
 from streams.core.state.digest import digest
 
@@ -28,6 +28,7 @@ BATCH = 512  # rows at once: what the parts of the core gain from more is below 
 KEPT_REJECTIONS = 5  # of each reason, with line and detail
 FEW_EXAMPLES, SMALL_STEP = 1_000, 4  # of more examples than these, steps of fewer than those take most of the time for nothing
 FEW_POSITIVES = 100  # below it a figure's error is larger than what changes of a model usually bring
+LIVE_SPAN_MS = LearnerSettings().micro_batch_span_ms
 CLOSING = Tick(ts=0, last=True)  # at the partition's own watermark, whatever the last row was
 
 
@@ -56,6 +57,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     windows: list[WindowResult]  # of event time: 5 min, 1 h, 1 d
     strategies: list[StrategyValue] = []  # what each is worth, by the hour, where the log's lists were chosen by chance
     fading: dict[str, dict[str, TaskMetrics]]  # half-life -> task -> figures as of the end
+    steps: int  # of the learner
+    step_span_ms: int  # of event time: what an act waited for its step at most
     counted: dict[str, int]  # what else the partition and the learner counted
     rejections: list[Rejection]  # the first few of each reason
     notes: list[str]  # what this log can't tell, and what to mind
@@ -200,6 +203,8 @@ def _result(partition: Partition, learner: Learner, journal: _Journal, seconds: 
         windows=learner.take_windows(),
         strategies=learner.take_values(),
         fading={f"{half_life // 3_600_000} h": task_metrics(tasks) for half_life, tasks in learner.metrics.fading().items()},
+        steps=learner.version,
+        step_span_ms=learner.settings.micro_batch_span_ms,
         counted=dict(sorted(counted.items())),
         rejections=journal.first,
         notes=list(_notes(counted, metrics, journal, learner)),
@@ -226,10 +231,15 @@ def _notes(counted: dict[str, int], metrics: dict[str, TaskMetrics], journal: _J
         yield "There are no propensities: what another policy would have earned (off-policy evaluation) can't be answered."
     if learner.identification.unidentified():
         yield "Popularity hardly moves within items (R2 on the item's id above 0.98): what it adds can't be told from what items are worth."
+    if span_ms > LIVE_SPAN_MS and steps:
+        yield (
+            f"A step every {examples / steps:,.0f} examples, {span_ms / 1000:,.0f} s of event time at the latest, as suits the log's pace; "
+            f"live it would be {LIVE_SPAN_MS:,} ms (--as-live)."
+        )
     if steps * SMALL_STEP > examples > FEW_EXAMPLES:
         yield (
-            f"Acts are far apart in this log: a step held {examples / steps:.1f} examples. With learner.micro_batch_span_ms above "
-            f"{span_ms:,} it replays many times faster, and learns of each act that much later."
+            f"Acts are far apart in this log: a step held {examples / steps:.1f} examples. Without --as-live it replays many times faster, "
+            "and learns of each act that much later."
         )
     for task, figures in metrics.items():
         if figures.n and not figures.positives:

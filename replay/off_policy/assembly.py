@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from replay import pace
 from replay.off_policy import rounds as item_rounds
 from replay.off_policy import strategy_policies, strategy_rounds
 from replay.off_policy.estimation import ITEMS, Settings
@@ -35,5 +36,6 @@ def evaluate(
     from replay.off_policy.ranker_model import RankerModel  # loads torch, which strategies do without
 
     s = settings
-    ranker = RankerModel(arrivals, items, s.partition, s.learner, s.model, s.threads, progress)
+    learner = s.learner if options.as_live else pace.suited(s.learner, arrivals())
+    ranker = RankerModel(arrivals, items, s.partition, learner, s.model, s.threads, progress)
     return items_evaluated(item_rounds.read(arrivals(), s.partition, items, progress), chosen, ranker.predicted)

@@ -28,6 +28,7 @@ LEVELS = ("items", "strategies")  # of the same
 MAX_SLOTS = 200  # of an exposure, as in streams/core/join/events.py
 EVERY = 20  # as in replay/options.py
 PROOFS = ("debias", "cross-domain", "first-feedback", "id-cross", "late-labels", "pages")  # of replay/proofs/prove.py, which loads torch
+AS_LIVE = click.option("--as-live", is_flag=True, help="let the learner step as it does live, however far apart acts are: slow")
 REPORT = click.Path(path_type=Path, file_okay=False)
 
 
@@ -66,10 +67,11 @@ class ReplayFlags(NamedTuple):
     holdout: Path | None
     k: int | None
     every: int | None
+    as_live: bool
     report: Path | None
     device: str
 
-    def checked(self, log: Log) -> ReplayOptions:
+    def checked(self, log: Log, loaded: Loaded) -> ReplayOptions:
         """The options of the replay. Raises CallError where two exclude each other, or one needs another."""
         from replay.options import ReplayOptions
 
@@ -83,12 +85,13 @@ class ReplayFlags(NamedTuple):
         return ReplayOptions(
             partition=self.partition, since_ms=_moment(self.since), ablate=self.ablate, freshness=self.freshness, gammas=gammas,
             next_k=self.k, next_every=self.every or EVERY, device=self.device,
+            as_live=self.as_live or self.freshness or _spanned(loaded),
         )  # fmt: skip
 
 
 @verb(
     "segue simulate --events 2000 -o events.jsonl --items items.jsonl && "
-    "segue replay events.jsonl --format jsonl --items items.jsonl --set learner.micro_batch_span_ms=10000"
+    "segue replay events.jsonl --format jsonl --items items.jsonl"
 )
 @with_log((*FORMATS, "topic"))
 @click.option("--rows", type=click.IntRange(min=1), help="stop after so many rows")
@@ -109,6 +112,7 @@ class ReplayFlags(NamedTuple):
 @click.option(
     "--every", type=click.IntRange(min=1), help=f"with --next: one question to N such plays, 10 to 15 ms each  [default: {EVERY}]"
 )
+@AS_LIVE
 @click.option("--report", type=REPORT, help="write index.html and result.json there, with every window")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto")
 @bundled(ReplayFlags)
@@ -127,7 +131,7 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
     from streams.kafka_io.topics import reaching
     from streams.worker.stores import scratch
 
-    wanted, source = options.checked(log), _source(log, options, loaded.settings)
+    wanted, source = options.checked(log, loaded), _source(log, options, loaded.settings)
     reached = reaching(loaded.settings.topics.bootstrap) if log.form == "topic" else nullcontext()
     with reached, scratch(loaded.settings.stores) as store, progress("rows") as update:
         outcome = assembly.replay(source, _core(loaded.settings), wanted, update, store)
@@ -160,6 +164,11 @@ def _source(log: Log, options: ReplayFlags, settings: Settings) -> Source:
         return log._replace(paths=paths).arrivals(earliest_ts) if paths else iter(())
 
     return Source(records, log.items(), session=logs.session(log.kind()), holdout=holdout)
+
+
+def _spanned(loaded: Loaded) -> bool:
+    """Whether somebody has said how long a step waits."""
+    return any(value.key == "learner.micro_batch_span_ms" and value.source != "default" for value in loaded.values)
 
 
 def _core(s: Settings) -> CoreSettings:
@@ -212,12 +221,13 @@ class EvaluateFlags(NamedTuple):
     reward: str | None
     q_hat: str | None
     seed: int
+    as_live: bool
     report: Path | None
 
 
 @verb(
     "segue simulate --events 2000 --world items=100 -o events.jsonl --items items.jsonl && "
-    "segue evaluate events.jsonl --format jsonl --items items.jsonl --policy uniform --set learner.micro_batch_span_ms=10000"
+    "segue evaluate events.jsonl --format jsonl --items items.jsonl --policy uniform"
 )
 @with_log(FORMATS)
 @click.option("--policy", required=True, metavar="P", help="one of those below, or a file of probabilities")
@@ -227,6 +237,7 @@ class EvaluateFlags(NamedTuple):
 @click.option("--reward", type=click.Choice(REWARDS), help="[default: full_play; of strategies experience, or revenue]")
 @click.option("--q-hat", type=click.Choice(Q_HATS), help="model of the reward  [default: ranker, by replay; of strategies out-of-time]")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="of folds and intervals")
+@AS_LIVE
 @click.option("--report", type=REPORT, help="write index.html and result.json there")
 @bundled(EvaluateFlags)
 @with_settings
@@ -245,6 +256,7 @@ def evaluate(log: Log, options: EvaluateFlags, loaded: Loaded, as_json: bool) ->
     from replay.options import EvaluateOptions
 
     chosen = options._asdict() | {"estimators": tuple(options.estimators.split(",")) if options.estimators else None}
+    chosen["as_live"] = options.as_live or _spanned(loaded)
     report = chosen.pop("report")
     with progress("rows") as update:
         arrivals = partial(log.arrivals, loaded.settings.events.earliest_ts)
