@@ -110,7 +110,6 @@ def has_model(service: str) -> bool:
 
 
 @pytest.mark.broker
-@pytest.mark.alone
 def test_a_kafka_of_ones_own_from_topics_to_metrics_and_a_replay_after_it(shell: Shell, tmp_path: Path) -> None:
     assert shutil.which("curl"), "the README's commands need curl"
     (tmp_path / "plays.csv").write_text("listener,track,at\na,x,2024-01-01T00:00:00Z\nb,y,2024-01-01T00:01:00Z\n")

@@ -154,15 +154,15 @@ def kill_learners(broker: EmbeddedBroker, folder: Path, events: int, kills: int)
 
 
 def test_a_killed_learner_ends_in_the_state_of_an_undisturbed_one(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    kill_learners(broker, tmp_path, events=10_000, kills=1)
+    kill_learners(broker, tmp_path, events=3_000, kills=1)
 
 
 def test_a_killed_worker_ends_in_the_state_of_an_undisturbed_one(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    kill_workers(broker, tmp_path, events=20_000, kills=1)
+    kill_workers(broker, tmp_path, events=8_000, kills=1)
 
 
 def test_a_killed_broker_loses_and_doubles_nothing(own_broker: EmbeddedBroker, tmp_path: Path) -> None:
-    kill_broker(own_broker, tmp_path, events=20_000)
+    kill_broker(own_broker, tmp_path, events=8_000)
 
 
 @pytest.mark.prove

@@ -21,7 +21,7 @@ from online_model.features import TASKS
 from streams.kafka_io.broker import EmbeddedBroker
 from tests.paths import ROOT
 
-pytestmark = [pytest.mark.broker, pytest.mark.alone]
+pytestmark = pytest.mark.broker
 
 LIMIT_S = 10  # that Ctrl-C and a death may take
 LISTENING = "the service answers at "
@@ -121,6 +121,7 @@ def locked(folder: Path) -> list[Path]:
     return held
 
 
+@pytest.mark.alone
 def test_a_run_ends_by_itself_with_everything_learned(started: Any) -> None:
     run = started("--seconds", "15", "--json", "--seed", "3")
     run.until(LISTENING)

@@ -217,7 +217,7 @@ def own_lists(path: Path, lists: int, given: float = 1.0, items: int = 12, slots
     return str(path)
 
 
-@pytest.mark.parametrize("q_hat", ["cross-fitted", "out-of-time", "ranker"])
+@pytest.mark.parametrize("q_hat", [pytest.param("cross-fitted", marks=pytest.mark.prove), "out-of-time", "ranker"])
 def test_lists_that_the_service_arranged_are_evaluated_item_by_item_slot_by_slot_and_whole(tmp_path: Path, q_hat: str) -> None:
     """Each family by propensities of its kind: weights of a uniform order are 1 in the mean."""
     many, share = (300, 0.8) if q_hat == "ranker" else (4_000, 0.6)  # it predicts each item for each slot
@@ -235,7 +235,7 @@ def test_lists_that_the_service_arranged_are_evaluated_item_by_item_slot_by_slot
     assert "requests with their slots (iips, rips, sips, cascade-dr)" in " ".join(said.split())
 
 
-@pytest.mark.parametrize("given", [0.0, 0.5])
+@pytest.mark.parametrize("given", [0.0, pytest.param(0.5, marks=pytest.mark.prove)])
 def test_lists_without_what_is_given_above_are_evaluated_by_items_and_slots_and_refused_whole(tmp_path: Path, given: float) -> None:
     """A log of an earlier build, and one across the change."""
     log = own_lists(tmp_path / "own.jsonl", 3_000, given)
