@@ -135,7 +135,7 @@ class LogEnds:
 
     def __init__(self, log: LogReader, places: Callable[[], Iterable[Place]]) -> None:
         self._log, self._places = log, places
-        self._asked: list[Place] = []
+        self._asked: dict[Place, float] = {}  # and since when
         self._ends: dict[Place, tuple[int, float]] = {}
 
     def end(self, place: Place) -> int | None:
@@ -143,9 +143,9 @@ class LogEnds:
         end, at = self._ends.get(place, (0, -KNOWN_S))
         return end if time.monotonic() - at < KNOWN_S else None
 
-    def told(self, place: Place) -> bool:
-        """Whether the broker has told it since this place is asked for."""
-        return place in self._ends
+    def just_opened(self, place: Place) -> bool:
+        """Whether the end that was read when it was opened is still the newest: the broker is asked for no other yet, or only just."""
+        return place not in self._ends and time.monotonic() - self._asked.get(place, time.monotonic()) < KNOWN_S
 
     @property
     def silent(self) -> bool:
@@ -160,7 +160,8 @@ class LogEnds:
     async def run(self) -> None:
         """Ask, for ever; each partition by itself, so that one without a leader leaves the others' known."""
         while True:
-            self._asked = list(self._places())
+            now = time.monotonic()
+            self._asked = {place: self._asked.get(place, now) for place in self._places()}
             self._ends = {place: self._ends[place] for place in self._asked if place in self._ends}
             await asyncio.gather(*(self._ask(place) for place in self._asked))
             await asyncio.sleep(ASK_S)

@@ -73,8 +73,8 @@ class LearnerProcess:
     def lag(self) -> int | None:
         """Records of `examples` that are not learned; None where the log's end can't be read."""
         topic, partition = self.loop.place
-        if not self.log_ends.told(self.loop.place):
-            return self.loop.lag(None)  # by the end that was read when it became the learner, just now
+        if self.log_ends.just_opened(self.loop.place):
+            return self.loop.lag(None)
         return self.log_ends.lag(self.loop.place, self.loop.applied, self.app.consumer.highwater(TP(topic, partition)))
 
     async def stop(self) -> None:

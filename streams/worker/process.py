@@ -99,8 +99,8 @@ class Worker:
     def lag(self, owned: OwnedPartition) -> int | None:
         """Records of a partition that are in the log and not in its state; None where the log's end can't be read."""
         place = owned.tp.topic, owned.number
-        if not self.log_ends.told(place):
-            return self.ingest.lag(owned)  # by the end that was read when it was opened, just now
+        if self.log_ends.just_opened(place):
+            return self.ingest.lag(owned)
         return self.log_ends.lag(place, owned.store.stored, self.app.consumer.highwater(owned.tp))
 
     def serve(self, serving: ServingThread) -> None:

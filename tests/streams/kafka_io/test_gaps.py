@@ -46,8 +46,10 @@ def test_a_lag_is_unknown_where_the_end_of_the_log_cant_be_read_and_right_elsewh
         await asyncio.sleep(0.05)
         assert (ends.lag(("a", 0), 3, None), ends.lag(("a", 0), 3, 12), ends.lag(("a", 0), 20, 12)) == (6, 8, 0)
         assert (ends.lag(("b", 0), 3, 12), ends.silent) == (None, False)
+        assert (ends.just_opened(("a", 0)), ends.just_opened(("b", 0)), ends.just_opened(("c", 0))) == (False, True, True)
         log.ends.clear()
         await asyncio.sleep(0.2)
+        assert not ends.just_opened(("b", 0))  # never told, and opened too long ago: what was read then is no knowledge either
         assert (ends.lag(("a", 0), 3, 12), ends.silent) == (None, True)
         log.ends |= {"a": 11, "b": 5}
         await asyncio.sleep(0.05)
