@@ -16,6 +16,7 @@ from streams.core.join.items import Item
 from streams.core.serving.explain import Explanation
 from streams.core.serving.pages import Page, PageRequest
 from streams.core.serving.recommend import Slate, SlateRequest
+from streams.core.serving.requests import FLAGS
 from streams.http.accept import Taken
 from streams.http.entrance import Problem
 from streams.http.router import LONGEST
@@ -58,33 +59,34 @@ class Operation(NamedTuple):
     about: str = ""
 
 
-_REFUSED: dict[int, tuple[str, type | None]] = {400: ("The body can't be used.", Problem), 413: ("The body is too large.", Problem)}
+_REFUSED: dict[int, tuple[str, type | None]] = {
+    400: ("The body can't be used, or has a field that nobody reads.", Problem),
+    413: ("The body is too large, as it is or unpacked.", Problem),
+    415: ("The body's content-encoding is not taken.", Problem),
+}  # fmt: skip
+_REUSED: dict[int, tuple[str, type | None]] = {409: ("The request id is that of a list (or page) of this user.", Problem)}
 _BUSY: dict[int, tuple[str, type | None]] = {
     429: ("Too many requests are under way.", Problem), 503: ("Not now; `retry-after` says when.", Problem),
 }  # fmt: skip
-_ACCEPTED = ("The accepted ones are in Kafka; what was rejected, by its place in the array.", Taken)
+_ACCEPTED = ("The accepted ones are in Kafka; what was rejected, by its place; what fields nobody reads.", Taken)
 
 OPERATIONS = (
     Operation(
         "post", "/v1/recommendations", "A ranked list",
-        {200: ("The list. Its exposure is in Kafka, but for guests and empty lists.", Slate), **_REFUSED, **_BUSY},
+        {200: ("The list. Its exposure is in Kafka, but for guests and empty lists.", Slate), **_REFUSED, **_REUSED, **_BUSY},
         (SlateRequest,), False,
         {"user_id": "ada", "k": 3, "domain": "song", "weights": {"skip": -1.0}, "gamma_item": 0.5},
-        "`flags` say what to know of a list: `cold` (no model has learned yet, popularity orders), `guest`, `short` (fewer than k), "
-        "`catching_up` (after a restart the user's state still lacks much of the log: what it lacks may come again), "
-        "`repeats` (more was shown or played within the no-repeat window than is remembered, so items may come again), "
-        "`stale` (the learner was not heard of lately), `unlogged` (Kafka did not answer in time: its exposure may be lost). "
+        f"`flags` say what to know of a list: {'; '.join(f'`{flag}`: {meaning}' for flag, meaning in FLAGS.items())}. "
         "Where there is a catalog, of `candidates` those that it does not hold are left out, unless `unknown` is `allow`. "
         "With `strategy` `auto` one of `recommend.chosen` is drawn, by what each has earned.",
     ),
     Operation(
         "post", "/v1/pages", "A page: modules in order, each with its list",
-        {200: ("The page. Its exposure is in Kafka, but for guests and empty pages.", Page), **_REFUSED, **_BUSY},
+        {200: ("The page. Its exposure is in Kafka, but for guests and empty pages.", Page), **_REFUSED, **_REUSED, **_BUSY},
         (PageRequest,), False,
         {"user_id": "ada", "modules": 3, "per_module": 4, "context": {"device": "car"}},
         "Modules are the user's likely categories, ordered by a strategy. Where the request names none, one is drawn by what each has "
-        "earned with users like this one: `chances` are those that it was drawn with, all strategies' together 1. `flags` as of a list; "
-        "`short`: fewer modules or items than asked for; `uncategorised`: nothing to show has a category.",
+        "earned with users like this one: `chances` are those that it was drawn with, all strategies' together 1. `flags` as of a list.",
     ),
     Operation(
         "get", "/v1/explain/{request_id}", "Why a list or a page is as it is",

@@ -115,7 +115,8 @@ def test_a_request_goes_before_the_setting(setting: bool, asked: bool | None, se
         got.append(request)
         return (Slate(request_id="r", items=[], strategy="ranked", model_version=None, model_age_ms=0, flags=[]), None, None), None
 
+    service._metrics = SimpleNamespace(observe=lambda served: None, repeated=SimpleNamespace(inc=bool))  # type: ignore[assignment]
     body = msgspec.json.encode({"user_id": "ada"} | ({} if asked is None else {"seen": asked}))
-    asyncio.run(service._served(body, lambda raw: msgspec.json.decode(raw, type=SlateRequest), make, "list"))
+    asyncio.run(service._respond(body, SlateRequest, Slate, make))
     service._socket.close()
     assert [request.seen for request in got] == [seen]

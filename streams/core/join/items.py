@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from streams.core.join.decode import ELEMENTS, MAX_ARRAY, validated
 from streams.core.join.events import EventTime, Id, Length, Reason, Rejected, ShortId
+from streams.core.json_fields import reader
 
 Feature = Annotated[str, Meta(max_length=256)] | int | float | bool
 
@@ -27,7 +28,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     features: Annotated[dict[ShortId, Feature], Meta(max_length=64)] = {}
 
 
-_item = msgspec.json.Decoder(Item).decode
+_item = reader(Item)
 
 
 def decode(value: bytes) -> list[Item | Rejected]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 import numpy as np
@@ -19,6 +19,7 @@ from online_model.features import TASKS
 from online_model.history import COLLECT, DISLIKE, FULL_PLAY, PARTIAL_PLAY, SHARE, SKIP
 from streams.core.join.events import ArmDraw
 from streams.core.serving.fusion import PARTS, terms
+from streams.core.serving.requests import Flag
 from streams.core.state.rows import PendingExposure, UserPart
 
 if TYPE_CHECKING:  # the core starts without torch
@@ -34,6 +35,7 @@ ACTIONS = {
 _ENTRY_BYTES = 300  # of one trace beside its packed bytes: its key, its place in the table
 
 Array = np.ndarray
+K = TypeVar("K")
 Attend = Callable[[Batch], "Attended"]
 Name = Callable[[int], str | None]  # of an item's key
 
@@ -59,7 +61,7 @@ class Trace(msgspec.Struct, frozen=True, array_like=True):
     ts: int
     user_id: str | None
     strategy: str
-    flags: list[str]
+    flags: list[Flag]
     model_version: int | None
     items: list[str]
     sources: list[str]
@@ -121,7 +123,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str | None
     strategy: str
     choice: ArmDraw | None  # how the strategy was drawn, with all propensities; None where the request named it
-    flags: list[str]
+    flags: list[Flag]
     model_version: int | None  # that scored it
     attention_version: int | None = msgspec.field(name="weighed_by")  # of the model that weighed the behaviours: the current one
     model_changed: bool = msgspec.field(name="moved_on")  # these two differ: attention may have been another at serving time
@@ -132,38 +134,60 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     items: list[ExplainedItem]
 
 
-class RecentTraces:
-    """Traces of the last slates and pages by request id. The oldest go where they are too many, or too many bytes."""
+class RecentRequests(Generic[K]):
+    """What is kept, packed, of the last requests. The oldest go where they are too many, or too many bytes."""
 
     def __init__(self, requests: int, max_bytes: int) -> None:
         self._requests, self._max_bytes = requests, max_bytes
-        self._packed: OrderedDict[str, bytes] = OrderedDict()
+        self._packed: OrderedDict[K, bytes] = OrderedDict()
         self.bytes = 0
 
     def __len__(self) -> int:
         return len(self._packed)
 
-    def put(self, request_id: str, trace: Trace) -> None:
-        """A later trace of the same request id replaces the earlier one."""
-        self._drop(request_id)
-        packed = _packed(trace) if self._requests else b""
+    def put(self, request: K, packed: bytes) -> None:
+        """What comes later of the same request replaces what came earlier."""
+        self._drop(request)
         size = len(packed) + _ENTRY_BYTES
-        if not packed or size > self._max_bytes:
+        if not self._requests or size > self._max_bytes:
             return
         while len(self._packed) >= self._requests or self.bytes + size > self._max_bytes:
             self._drop(next(iter(self._packed)))
-        self._packed[request_id] = packed
+        self._packed[request] = packed
         self.bytes += size
+
+    def get(self, request: K) -> bytes | None:
+        """None of a request that is not among the last ones."""
+        return self._packed.get(request)
+
+    def _drop(self, request: K) -> None:
+        packed = self._packed.pop(request, None)
+        if packed is not None:
+            self.bytes -= len(packed) + _ENTRY_BYTES
+
+
+class RecentTraces:
+    """Traces of the last slates and pages by request id."""
+
+    def __init__(self, requests: int, max_bytes: int) -> None:
+        self._recent = RecentRequests[str](requests, max_bytes)
+
+    def __len__(self) -> int:
+        return len(self._recent)
+
+    @property
+    def bytes(self) -> int:
+        """That the traces take."""
+        return self._recent.bytes
+
+    def put(self, request_id: str, trace: Trace) -> None:
+        """A later trace of the same request id replaces the earlier one."""
+        self._recent.put(request_id, _packed(trace))
 
     def get(self, request_id: str) -> Trace | None:
         """None of a request that is not among the last ones."""
-        packed = self._packed.get(request_id)
+        packed = self._recent.get(request_id)
         return _TRACE.decode(packed) if packed is not None else None
-
-    def _drop(self, request_id: str) -> None:
-        packed = self._packed.pop(request_id, None)
-        if packed is not None:
-            self.bytes -= len(packed) + _ENTRY_BYTES
 
 
 def explained(request_id: str, trace: Trace, name: Name, attend: Attend | None = None, version: int | None = None) -> Explanation:

@@ -17,13 +17,12 @@ from streams.core.serving.explain import Trace
 from streams.core.serving.fusion import RequestError
 from streams.core.serving.model_view import ModelView
 from streams.core.serving.modules import CONTROL, ModuleBuilder, PageSize
-from streams.core.serving.recommend import COLD, GUEST, RANKED, REPEATS, SHORT, STALE, TAIL, Recommender
-from streams.core.serving.requests import ServingRequest
+from streams.core.serving.recommend import RANKED, TAIL, Recommender
+from streams.core.serving.requests import Flag, ServingRequest
 from streams.core.serving.scoring import SlateItem, exposure, trace
 from streams.core.state.rows import UserState
 
 FIXED = "fixed"  # the control arm, by its name
-UNCATEGORISED = "uncategorised"  # flag: no category has anything to show, so the page is that of the control arm, and no strategy was drawn
 
 Positions = Annotated[int, Meta(ge=1, le=MAX_SLOTS)]
 
@@ -89,7 +88,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     propensity: float  # probability of this strategy; 1 where the request named it
     strategy_propensities: dict[str, float] = msgspec.field(name="chances")  # of every strategy; empty where the request named it
     segment: int | None  # of the user, in the strategy bandit; None where the request named the strategy
-    flags: list[str]  # of cold, guest, repeats, stale, as in a slate; short (fewer modules or items than requested), uncategorised
+    flags: list[Flag]
     model_version: int | None
     model_age_ms: int
 
@@ -98,7 +97,7 @@ class ServedPage(NamedTuple):
     """A page, and what is kept of it."""
 
     page: Page
-    exposure: Exposure | None  # to write down: None for guests, and where nothing is shown
+    exposure: Exposure | None  # to write down: None for guests and dry runs, and where nothing is shown
     trace: Trace  # to explain the page by
 
 
@@ -134,9 +133,7 @@ class PageMaker:
         placed = [(draft, self.scorer.slate_items(draft.arrangement, scored, {})) for draft in drafts if draft.arrangement.items]
         short = len(placed) < wanted or any(len(items) < size.per_module for _, items in placed[: size.modules])
         repeats = bool(placed) and self.scorer.may_repeat(state)
-        flags = {
-            COLD: model.cold, GUEST: state.guest, REPEATS: repeats, SHORT: short, STALE: model.stale, UNCATEGORISED: not considered,
-        }  # fmt: skip
+        flags = self.scorer.flags(state) | {Flag.REPEATS: repeats, Flag.SHORT: short, Flag.UNCATEGORISED: not considered}
         propensities = dict(zip(choice.arms, choice.propensities, strict=True)) if choice else {}
         page = Page(
             request_id=request_id,

@@ -4,6 +4,7 @@ Shapes: D = size of the ranker's user vector.
 """
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -32,6 +33,39 @@ _GUEST = "guest"
 _SHOWN = np.dtype([("item", "<u8"), ("ts", "<i8")])  # rows of UserState.exposed
 
 
+class Flag(enum.StrEnum):
+    """What to know of a slate or a page, beside what is in it."""
+
+    COLD = "cold"
+    GUEST = "guest"
+    SHORT = "short"
+    UNKNOWN_CANDIDATES = "unknown_candidates"
+    UNKNOWN_DOMAIN = "unknown_domain"
+    UNCATEGORISED = "uncategorised"
+    REPEATS = "repeats"
+    CATCHING_UP = "catching_up"
+    STALE = "stale"
+    UNLOGGED = "unlogged"
+    DRY_RUN = "dry_run"
+    REQUEST_ID_REUSED = "request_id_reused"
+
+
+FLAGS = {  # what each of them means, for the documentation
+    Flag.COLD: "no model has learned yet; popularity orders",
+    Flag.GUEST: "the request names no user; nothing of it is written down",
+    Flag.SHORT: "fewer items, or modules, than requested",
+    Flag.UNKNOWN_CANDIDATES: "some of `candidates` are not in the catalog, and are left out",
+    Flag.UNKNOWN_DOMAIN: "the catalog has no item of this `domain` that may be shown; without a catalog, `domain` selects nothing",
+    Flag.UNCATEGORISED: "nothing to show has a category, so the page is that of the control arm",
+    Flag.REPEATS: "more was shown or played within the no-repeat window than is remembered, so items may come again",
+    Flag.CATCHING_UP: "after a restart, the user's state still lacks much of the log; what it lacks may come again",
+    Flag.STALE: "the learner was not heard of lately",
+    Flag.UNLOGGED: "Kafka did not acknowledge the exposure in time; it may be lost",
+    Flag.DRY_RUN: "a dry run: nothing of it is written down or remembered",
+    Flag.REQUEST_ID_REUSED: "this request id was that of another request of this user, and this is that one's answer",
+}
+
+
 class GuestEvent(msgspec.Struct, frozen=True, kw_only=True):
     """What a guest did lately, as the request has it; stored nowhere."""
 
@@ -55,6 +89,7 @@ class ServingRequest(msgspec.Struct, frozen=True, kw_only=True):
     gamma_item: float | None = None  # share of momentary popularity's part that is taken away; the strategy's own otherwise
     request_id: ShortId | None = None
     seen: bool | None = None  # whether what is served counts as seen, in place of `service.served_is_seen`
+    dry_run: bool = False  # write nothing down and remember nothing: no exposure, no explanation, no effect on later requests
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from streams.core.serving.eligibility import EligibilityFilter
 from streams.core.serving.explain import ModelTrace, Trace
 from streams.core.serving.fusion import GAMMA, SCALE, Fusion, RequestError, bounded, fuse, merged_weights, values
 from streams.core.serving.model_view import ModelView
-from streams.core.serving.requests import RequestState, ServingRequest, guest_state
+from streams.core.serving.requests import Flag, RequestState, ServingRequest, guest_state
 from streams.core.serving.retrieval import Arrangement
 from streams.core.state.rows import PendingExposure, UserPart, UserState
 
@@ -109,6 +109,14 @@ class Scorer:
         user = guest_state(request.plays, self._partition, self.catalog, ts) if guest else user or NEVER
         return RequestState(request, request_id, user, item_counts, model, ts, seed)
 
+    def flags(self, state: RequestState) -> dict[Flag, bool]:
+        """What holds of a slate and a page alike."""
+        return {
+            Flag.COLD: state.model.cold, Flag.GUEST: state.guest, Flag.STALE: state.model.stale,
+            Flag.UNKNOWN_DOMAIN: state.domain is not None and not self.catalog_index.offers(state.domain),
+            Flag.DRY_RUN: state.request.dry_run,
+        }  # fmt: skip
+
     def eligibility(self, state: RequestState, unknown: bool = False) -> EligibilityFilter:
         """What may be shown to the user of a request; `unknown`: also what the catalog does not hold."""
         return EligibilityFilter(self.catalog_index, state.blocked(self.settings.no_repeat_window_ms), unknown)
@@ -160,7 +168,7 @@ class Scorer:
         multiplied = values(prediction, fusion.rank_scale)
         fused = fuse(multiplied, fusion.weights)
         order = [ordered[n] for n in np.argsort(-fused, kind="stable").tolist()]
-        if state.user.histories and not state.guest:
+        if state.user.histories and not state.guest and not state.request.dry_run:
             self.order_watch.observe(user, order)
         return ScoredCandidates(
             order=order,
@@ -206,9 +214,9 @@ class Scorer:
 
 
 def exposure(state: RequestState, strategy: str, choice: ArmDraw | None, items: Iterable[ExposedItem]) -> Exposure | None:
-    """What is written down of a slate or page; None, and `items` unread, for guests; None where nothing is shown."""
+    """What is written down of a slate or page; None, and `items` unread, for guests and dry runs; None where nothing is shown."""
     request, model = state.request, state.model
-    if request.user_id is None or not (slots := tuple(items)):
+    if request.user_id is None or request.dry_run or not (slots := tuple(items)):
         return None
     return Exposure(
         ts=state.ts, user_id=request.user_id, request_id=state.request_id, slots=slots, domain=request.domain, strategy=strategy,
@@ -218,7 +226,7 @@ def exposure(state: RequestState, strategy: str, choice: ArmDraw | None, items: 
 
 
 def trace(
-    state: RequestState, strategy: str, choice: ArmDraw | None, flags: list[str], items: Sequence[tuple[str | None, SlateItem]],
+    state: RequestState, strategy: str, choice: ArmDraw | None, flags: list[Flag], items: Sequence[tuple[str | None, SlateItem]],
     model: ModelTrace | None,
 ) -> Trace:  # fmt: skip
     """What a slate or page is explained by. `items`: each with its module."""
