@@ -125,7 +125,7 @@ def recommend(fields: dict[str, Any], place: Place, why: bool, wait: float, as_j
     reasons = client.explain(place, slate.request_id) if why else None
     show(reasons or slate, _item_lines(slate.items, iter(reasons.items if reasons else ())), as_json)
     if not as_json:
-        click.echo(f"{len(slate.items)} of {request.k}; {_origin(slate)}", err=True)
+        _say(f"{len(slate.items)} of {request.k}", slate)
 
 
 @verb("segue broker -- sh -c 'segue worker & segue page ada --modules 3 --wait 60; kill $!; wait'")
@@ -147,7 +147,7 @@ def page(fields: dict[str, Any], place: Place, why: bool, wait: float, as_json: 
     show(reasons or served, _page_lines(served, iter(reasons.items if reasons else ())), as_json)
     if not as_json:
         items = sum(len(module.items) for module in served.modules)
-        click.echo(f"{len(served.modules)} modules, {items} items; {_origin(served)}", err=True)
+        _say(f"{len(served.modules)} modules, {items} items", served)
 
 
 def _page_lines(page: Page, reasons: Iterator[ExplainedItem]) -> Iterator[str]:
@@ -178,7 +178,9 @@ def _reason_lines(item: ExplainedItem) -> Iterator[str]:
             yield f"{attention.over}: {seen}; none of them {attention.abstained:.3f}"
 
 
-def _origin(served: Slate | Page) -> str:
-    """Strategy, model version and flags."""
+def _say(size: str, served: Slate | Page) -> None:
+    """On stderr: size, strategy and model version, then a line a flag with what it means."""
+    from streams.core.serving.requests import FLAGS
+
     model = f"model version {served.model_version}" if served.model_version is not None else "no model yet"
-    return ", ".join([served.strategy, model, *served.flags])
+    click.echo("\n".join([f"{size}; {served.strategy}, {model}", *(f"{flag}: {FLAGS[flag]}" for flag in served.flags)]), err=True)

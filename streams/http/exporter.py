@@ -27,6 +27,8 @@ from starlette.types import Receive, Scope, Send
 
 from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
 from online_model.gate_watch import GATES
+from streams.clock import now_ms
+from streams.core.join.admission import rows_are_stale
 from streams.core.join.events import Reason
 from streams.core.serving.recommend import Slate
 from streams.core.serving.requests import Flag
@@ -170,6 +172,8 @@ def _of_worker(worker: Worker, model: Replica) -> Iterator[Metric]:
     yield _by(Gauges, "segue_lag_records", "records in the log and not in the state", ["partition"], lag)
     yield _by(Gauges, "segue_catching_up", "1 while the state is far behind the log", ["partition"], catching_up)
     yield _by(Gauges, "segue_watermark_seconds", "event time of a partition", ["partition"], watermarks)
+    stale = {(at,): rows_are_stale(p, now_ms()) for (at,), p in progress.items()}
+    yield _by(Gauges, "segue_stale_rows", "1 for a day after event time has jumped by more than one", ["partition"], stale)
     unapplied = {(at,): len(owned.unapplied) for at, owned in by_partition.items()}
     forgotten = {(at,): owned.unapplied.forgotten for at, owned in by_partition.items()}
     yield _by(Gauges, "segue_open_lists", "lists whose join window has not closed", ["partition"], open_lists)

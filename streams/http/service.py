@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from streams.clock import now_ms
 from streams.core.join import keys
+from streams.core.join.admission import rows_are_stale
 from streams.core.join.events import Event, Exposure
 from streams.core.serving.explain import RecentTraces
 from streams.core.serving.fusion import RequestError
@@ -146,6 +147,7 @@ class Service:
             request = msgspec.structs.replace(request, seen=self.config.service.served_is_seen)
         owned, now = self._partition(request.user_id), now_ms()
         flags: set[Flag] = {Flag.CATCHING_UP} if owned.number in self._worker.ingest.catching_up() else set()
+        flags |= {Flag.STALE_ROWS} if rows_are_stale(owned.core.progress, now) else set()
         try:
             made, unapplied = await make(request, request.request_id or uuid.uuid4().hex, owned, now)
         except RequestError as error:

@@ -45,6 +45,7 @@ class Flag(enum.StrEnum):
     REPEATS = "repeats"
     CATCHING_UP = "catching_up"
     STALE = "stale"
+    STALE_ROWS = "stale_rows"
     UNLOGGED = "unlogged"
     DRY_RUN = "dry_run"
     REQUEST_ID_REUSED = "request_id_reused"
@@ -60,6 +61,8 @@ FLAGS = {  # what each of them means, for the documentation
     Flag.REPEATS: "more was shown or played within the no-repeat window than is remembered, so items may come again",
     Flag.CATCHING_UP: "after a restart, the user's state still lacks much of the log; what it lacks may come again",
     Flag.STALE: "the learner was not heard of lately",
+    Flag.STALE_ROWS: "event time has jumped by more than a day, between records of the log or from its end to now; what was learned before "
+    "may have expired, so lists of different users may be alike for a day",
     Flag.UNLOGGED: "Kafka did not acknowledge the exposure in time; it may be lost",
     Flag.DRY_RUN: "a dry run: nothing of it is written down or remembered",
     Flag.REQUEST_ID_REUSED: "this request id was that of another request of this user, and this is that one's answer",
