@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any, TypeVar
 
@@ -31,6 +31,11 @@ _NUMBER_FOR_TEXT = re.compile(r"Expected `str( \| null)?`, got `(int|float)`")
 
 T = TypeVar("T")
 Part = inspect.Type
+
+
+def about(description: str, one_of: Iterable[str] = ()) -> msgspec.Meta:
+    """What a field means, for whoever reads the documentation of its struct; and what it is one of, where its type does not say so."""
+    return msgspec.Meta(description=description, extra_json_schema={"enum": list(one_of)} if one_of else None)
 
 
 def reader(kind: type[T]) -> Callable[[bytes], T]:

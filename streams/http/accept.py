@@ -7,7 +7,7 @@ a request with one is refused, events and items with one are taken and the answe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from streams.core.join import items
 from streams.core.join.decode import MAX_ARRAY, decode, too_early, validated
 from streams.core.join.events import EARLIEST_TS, Event, Exposure, Reason, Record, Rejected
 from streams.core.join.items import Item
+from streams.core.json_fields import about
 from streams.core.serving.pages import PageRequest
 from streams.core.serving.recommend import SlateRequest
 from streams.core.serving.requests import ServingRequest
@@ -56,26 +57,26 @@ ANY_TIME = TimeBounds()
 class NotTaken(msgspec.Struct, frozen=True, kw_only=True):
     """An element that was not taken, by its place in the array."""
 
-    index: int
-    reason: Reason
-    detail: str
+    index: Annotated[int, about("of the element")]
+    reason: Annotated[Reason, about("why")]
+    detail: Annotated[str, about("what was found, and where in the element")]
 
 
 class FieldWarning(msgspec.Struct, frozen=True, kw_only=True):
     """A field of elements that were taken, which may not be what their sender meant."""
 
-    field: str  # its path; `[...]` is any place of an array
-    detail: str
-    index: int  # of the first element with it
-    elements: int  # how many have it
+    field: Annotated[str, about("its path; `[...]` is any place of an array")]
+    detail: Annotated[str, about("what is odd about it")]
+    index: Annotated[int, about("of the first element with it")]
+    elements: Annotated[int, about("how many have it")]
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an array. The accepted ones are in Kafka."""
 
-    accepted: int
-    rejected: list[NotTaken]
-    warnings: list[FieldWarning]
+    accepted: Annotated[int, about("elements that are in Kafka")]
+    rejected: Annotated[list[NotTaken], about("elements that are not")]
+    warnings: Annotated[list[FieldWarning], about("fields that may not be what their sender meant")]
 
 
 class EventRow(NamedTuple):

@@ -10,12 +10,13 @@ import contextlib
 import hmac
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from streams.core.json_fields import about
 from streams.http.encodings import KNOWN, DamagedError, TooLargeError, UnknownEncodingError, unpacked
 
 OPEN = ("/healthz", "/readyz")  # for supervisors, which have no token; they hold nothing of any user
@@ -43,9 +44,9 @@ class Json(Response):
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """The one shape of every error."""
 
-    error: str  # what is wrong, and what was found
-    where: str  # the part of the request, or of the service
-    what_to_do: str
+    error: Annotated[str, about("what is wrong, and what was found")]
+    where: Annotated[str, about("the part of the request, or of the service")]
+    what_to_do: Annotated[str, about("what to do about it")]
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer

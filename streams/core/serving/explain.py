@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,8 +18,10 @@ from online_model.batch import Batch, of_candidates
 from online_model.features import TASKS
 from online_model.history import COLLECT, DISLIKE, FULL_PLAY, PARTIAL_PLAY, SHARE, SKIP
 from streams.core.join.events import ArmDraw
+from streams.core.json_fields import about
 from streams.core.serving.fusion import PARTS, terms
 from streams.core.serving.requests import Flag
+from streams.core.serving.retrieval import SOURCES
 from streams.core.state.rows import PendingExposure, UserPart
 
 if TYPE_CHECKING:  # the core starts without torch
@@ -75,63 +77,70 @@ class Trace(msgspec.Struct, frozen=True, array_like=True):
 class ScoreTerm(msgspec.Struct, frozen=True, kw_only=True):
     """One summand of a score."""
 
-    part: str  # a task, or rank; where popularity orders, popularity
-    weight: float
-    value: float  # of a task its probability, of rank tanh(rank head / rank_scale)
-    adds: float  # weight x value; an item's sum up to its score
+    part: Annotated[str, about("a task, or rank; where popularity orders, popularity", (*PARTS, POPULARITY))]
+    weight: Annotated[float, about("of it")]
+    value: Annotated[float, about("of a task its probability, of rank tanh(rank head / rank_scale)")]
+    adds: Annotated[float, about("weight x value; an item's sum up to its score")]
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     """One behaviour of the user and its attention weight."""
 
-    item_id: str | None  # None of an item that is not in the catalog any more
-    action: str  # partial_play, full_play, collect, share, skip, dislike
-    age_s: float  # when the slate was made
-    weight: float
+    item_id: Annotated[str | None, about("null: not in the catalog any more")]
+    action: Annotated[str, about("what the user did with it", ACTIONS.values())]
+    age_s: Annotated[float, about("when the list was made")]
+    weight: Annotated[float, about("of the attention")]
 
 
 class Attention(msgspec.Struct, frozen=True, kw_only=True):
     """One attention's weights over the user's behaviours for an item; with `abstained` they sum up to 1 over all behaviours."""
 
-    over: str  # positive | negative | same artist or category
-    abstained: float  # weight that went to none of the behaviours
-    behaviours: list[Behaviour]  # those with the largest weights
+    over: Annotated[str, about("which behaviours", (*FAMILIES, RELATED))]
+    abstained: Annotated[float, about("weight that went to none of them")]
+    behaviours: Annotated[list[Behaviour], about("those with the largest weights")]
 
 
 class ExplainedItem(msgspec.Struct, frozen=True, kw_only=True):
     """Why one item is in its position."""
 
-    item_id: str
-    module: str | None
-    position: int  # within its module
-    score: float
-    source: str  # of the candidate, as in the slate
-    propensity: float
-    terms: list[ScoreTerm]
-    probabilities: dict[str, float] | None  # by task, as in the slate: after what gamma took away
-    user: dict[str, float] | None  # by task: what the user adds to the logit, whatever is shown; gamma_user x it was taken away
-    popularity: dict[str, float] | None  # by task: what momentary popularity adds to the logit; gamma_item x it was taken away
-    rank: float | None  # the rank head; only its differences within a slate mean something
-    attention: list[Attention]  # empty where popularity orders, of guests, and where no model is there
+    item_id: Annotated[str, about("the item")]
+    module: Annotated[str | None, about("of a page, or as the request named it")]
+    position: Annotated[int, about("within its module")]
+    score: Annotated[float, about("by which it was ordered")]
+    source: Annotated[str, about("of the candidate, as in the list", SOURCES)]
+    propensity: Annotated[float, about("of the item in its position")]
+    terms: Annotated[list[ScoreTerm], about("what the score is the sum of")]
+    probabilities: Annotated[dict[str, float] | None, about("by task, after what gamma took away")]
+    user: Annotated[
+        dict[str, float] | None,
+        about("by task: what the user adds to the logit, whatever is shown; gamma_user x it was taken away"),
+    ]
+    popularity: Annotated[
+        dict[str, float] | None, about("by task: what momentary popularity adds to the logit; gamma_item x it was taken away")
+    ]
+    rank: Annotated[float | None, about("the rank head; only its differences within a list mean something")]
+    attention: Annotated[list[Attention], about("empty where popularity orders, of guests, and where no model is there")]
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Why a slate or page is as it is. All of a model is null where popularity ordered."""
 
-    request_id: str
-    ts: int  # when it was made
-    user_id: str | None
-    strategy: str
-    choice: ArmDraw | None  # how the strategy was drawn, with all propensities; None where the request named it
-    flags: list[Flag]
-    model_version: int | None  # that scored it
-    attention_version: int | None = msgspec.field(name="weighed_by")  # of the model that weighed the behaviours: the current one
-    model_changed: bool = msgspec.field(name="moved_on")  # these two differ: attention may have been another at serving time
-    weights: dict[str, float] | None
-    rank_scale: float | None
-    gamma_user: float | None
-    gamma_item: float | None
-    items: list[ExplainedItem]
+    request_id: Annotated[str, about("of the list or page")]
+    ts: Annotated[int, about("when it was made, ms UTC")]
+    user_id: Annotated[str | None, about("for whom; null: a guest")]
+    strategy: Annotated[str, about("that made it")]
+    choice: Annotated[ArmDraw | None, about("how the strategy was drawn; null: the request named it")]
+    flags: Annotated[list[Flag], about("as the list was made")]
+    model_version: Annotated[int | None, about("that scored it")]
+    attention_version: Annotated[int | None, about("of the model that weighed the behaviours: the current one")] = msgspec.field(
+        name="weighed_by"
+    )
+    model_changed: Annotated[bool, about("these two differ: attention may have been another then")] = msgspec.field(name="moved_on")
+    weights: Annotated[dict[str, float] | None, about("by task, and of rank")]
+    rank_scale: Annotated[float | None, about("divisor of the rank head")]
+    gamma_user: Annotated[float | None, about("share taken away of the user's level")]
+    gamma_item: Annotated[float | None, about("share taken away of momentary popularity")]
+    items: Annotated[list[ExplainedItem], about("in order")]
 
 
 class RecentRequests(Generic[K]):

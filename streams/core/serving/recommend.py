@@ -22,6 +22,7 @@ from streams.core.join.events import MAX_ARMS, MAX_SLOTS, Exposure, Id, ShortId
 from streams.core.join.features_view import ItemCounts
 from streams.core.join.keys import HOUR_MS
 from streams.core.join.settings import PartitionSettings
+from streams.core.json_fields import about
 from streams.core.serving.catalog_index import CatalogIndex
 from streams.core.serving.explain import Trace
 from streams.core.serving.fusion import Gamma, RequestError, Scale, Weights, merged_weights
@@ -124,22 +125,29 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
 class SlateRequest(ServingRequest, frozen=True, kw_only=True):
     """Body of a request for a slate."""
 
-    k: int = 10
-    candidates: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] | None = None  # None = co-listened, popular, fresh and random ones
-    unknown: Literal["refuse", "allow"] = "refuse"  # candidates that the catalog does not hold; without a catalog all are taken
-    strategy: ShortId | None = None  # ranked (default) | tail | explore | popular | a preset's name | auto: drawn by the bandit
-    module: ShortId | None = None
+    k: Annotated[int, Meta(ge=1, le=MAX_SLOTS), about("items wanted; at most `recommend.max_k`")] = 10
+    candidates: Annotated[
+        Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] | None,
+        about("rank these; null: co-listened, popular, fresh and random ones. At most `recommend.max_candidates`"),
+    ] = None
+    unknown: Annotated[Literal["refuse", "allow"], about("candidates that the catalog does not hold; without a catalog all are taken")] = (
+        "refuse"
+    )
+    strategy: Annotated[
+        ShortId | None, about("ranked (default), tail, explore, popular, a preset's name, or auto: drawn by the strategy bandit")
+    ] = None
+    module: Annotated[ShortId | None, about("name of the place that the list is for; a feature of the ranker")] = None
 
 
 class Slate(msgspec.Struct, frozen=True, kw_only=True):
     """A slate as it is served."""
 
-    request_id: str
-    items: list[SlateItem]
-    strategy: str
-    flags: list[Flag]
-    model_version: int | None
-    model_age_ms: int
+    request_id: Annotated[str, about("send it with every act on these items")]
+    items: Annotated[list[SlateItem], about("in order")]
+    strategy: Annotated[str, about("that made it")]
+    flags: Annotated[list[Flag], about("what to know of it")]
+    model_version: Annotated[int | None, about("that scored it; null: popularity ordered")]
+    model_age_ms: Annotated[int, about("since the learner was last heard of")]
 
 
 class ServedSlate(NamedTuple):

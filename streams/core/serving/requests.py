@@ -22,6 +22,8 @@ from streams.core.join.features_view import NEVER, FeatureView, ItemCounts, User
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
+from streams.core.json_fields import about
+from streams.core.serving.fusion import Gamma, Scale, Weight
 from streams.core.serving.model_view import ModelView
 from streams.core.state.rows import PROGRESS, Progress, UserState
 from streams.core.state.tables import Tables
@@ -72,27 +74,35 @@ FLAGS = {  # what each of them means, for the documentation
 class GuestEvent(msgspec.Struct, frozen=True, kw_only=True):
     """What a guest did lately, as the request has it; stored nowhere."""
 
-    item_id: Id
-    action: Action = Action.PLAY
-    ts: EventTime | None = None  # None = just now
-    full: bool | None = None
+    item_id: Annotated[Id, about("the item")]
+    action: Annotated[Action, about("what the guest did")] = Action.PLAY
+    ts: Annotated[EventTime | None, about("when, ms UTC; null: just now")] = None
+    full: Annotated[bool | None, about("whether a play was full; null: not known")] = None
 
 
 class ServingRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a request for a slate and one for a page have in common."""
 
-    user_id: Id | None = None  # None = a guest
-    plays: Annotated[tuple[GuestEvent, ...], Meta(max_length=MAX_PLAYS)] = ()  # a guest's, in time order
-    domain: ShortId | None = None  # of the wanted items; given candidates are taken as they are
-    context: Context = {}
-    exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] = ()
-    weights: dict[str, float] | None = None  # task, or rank -> weight, in place of the settings'
-    rank_scale: float | None = None  # in place of the settings', as the next two
-    gamma_user: float | None = None  # share of the user's part that is taken away
-    gamma_item: float | None = None  # share of momentary popularity's part that is taken away; the strategy's own otherwise
-    request_id: ShortId | None = None
-    seen: bool | None = None  # whether what is served counts as seen, in place of `service.served_is_seen`
-    dry_run: bool = False  # write nothing down and remember nothing: no exposure, no explanation, no effect on later requests
+    user_id: Annotated[Id | None, about("for whom; null: a guest, of whom nothing is written down")] = None
+    plays: Annotated[tuple[GuestEvent, ...], Meta(max_length=MAX_PLAYS), about("of a guest: what was done lately, in time order")] = ()
+    domain: Annotated[ShortId | None, about("of the wanted items; null: any. Given candidates are taken as they are")] = None
+    context: Annotated[Context, about("what is known of the moment: device, scene …; attributes of the user under `user.`")] = {}
+    exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS), about("items that must not be shown")] = ()
+    weights: Annotated[
+        dict[str, Weight] | None,
+        about("by task, or `rank`: of its probability in the score, in place of `recommend.weights`"),
+    ] = None
+    rank_scale: Annotated[Scale | None, about("in place of `recommend.rank_scale`")] = None
+    gamma_user: Annotated[Gamma | None, about("share of the user's own level that is taken away, in place of `recommend.gamma_user`")] = (
+        None
+    )
+    gamma_item: Annotated[Gamma | None, about("share of momentary popularity that is taken away, in place of the strategy's own")] = None
+    request_id: Annotated[
+        ShortId | None,
+        about("send it with acts on the items; a repeated one gets the same response; null: one is made"),
+    ] = None
+    seen: Annotated[bool | None, about("whether what is served counts as seen, in place of `service.served_is_seen`")] = None
+    dry_run: Annotated[bool, about("write and remember nothing: no exposure, no explanation, no effect on later requests")] = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
@@ -21,13 +21,14 @@ from streams.core.join.catalog import Catalog
 from streams.core.join.events import ArmDraw, ExposedItem, Exposure
 from streams.core.join.features_view import NEVER, FeatureView, ItemCounts, UserMoment
 from streams.core.join.settings import PartitionSettings
+from streams.core.json_fields import about
 from streams.core.serving.catalog_index import POPULAR_HALF_LIFE_H, CatalogIndex
 from streams.core.serving.eligibility import EligibilityFilter
 from streams.core.serving.explain import ModelTrace, Trace
 from streams.core.serving.fusion import GAMMA, SCALE, Fusion, RequestError, bounded, fuse, merged_weights, values
 from streams.core.serving.model_view import ModelView
 from streams.core.serving.requests import Flag, RequestState, ServingRequest, guest_state
-from streams.core.serving.retrieval import Arrangement
+from streams.core.serving.retrieval import SOURCES, Arrangement
 from streams.core.state.rows import PendingExposure, UserPart, UserState
 
 if TYPE_CHECKING:  # the core starts without torch; settings stand beside the code that reads them
@@ -42,12 +43,15 @@ Array = np.ndarray
 class SlateItem(msgspec.Struct, frozen=True, kw_only=True):
     """One item of a slate or a module."""
 
-    item_id: str
-    position: int
-    score: float  # sum of weight x probability, and of the rank head's part; where popularity orders, the decayed count of a day
-    source: str  # given | co-listened | popular | fresh | explore (drawn at random, into the ranking or into its position)
-    propensity: float  # probability of this item in this position, given the candidates
-    probabilities: dict[str, float] | None  # by task, after what gamma took away; None where popularity orders
+    item_id: Annotated[str, about("the item")]
+    position: Annotated[int, about("from 0 on; send it with acts")]
+    score: Annotated[
+        float,
+        about("sum of weight x probability, and of the rank head's part; where popularity orders, the decayed count of a day"),
+    ]
+    source: Annotated[str, about("of the candidate; explore: drawn at random, into the ranking or into its position", SOURCES)]
+    propensity: Annotated[float, about("probability of this item in this position, given the candidates")]
+    probabilities: Annotated[dict[str, float] | None, about("by task, after what gamma took away; null where popularity orders")]
 
 
 @dataclass(slots=True)
