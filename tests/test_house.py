@@ -14,6 +14,7 @@ from streams import settings
 from streams.cli.frame import PACKAGES
 from streams.cli.main import segue, stranger
 from streams.core.join.events import Reason
+from streams.core.serving.requests import FLAGS, Flag
 from streams.kafka_io.topics import Topics
 from tests.paths import ROOT
 
@@ -43,6 +44,10 @@ def test_every_topic_is_documented_and_none_that_is_not_there() -> None:
 
 def test_every_reason_is_documented_and_none_that_is_not_there() -> None:
     assert set(documented("Reasons of rejection")) == {reason.value for reason in Reason}
+
+
+def test_every_flag_is_documented_with_its_meaning_and_none_that_is_not_there() -> None:
+    assert documented("Flags") == {flag.value: meaning for flag, meaning in FLAGS.items()} and set(FLAGS) == set(Flag)
 
 
 def test_every_metric_is_documented_and_none_that_is_not_there() -> None:

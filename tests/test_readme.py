@@ -13,12 +13,20 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 
+from online_model.features import TASKS
+from replay.simulator.open_loop import records as simulated
+from replay.simulator.world import SCENES, Session, World, WorldSettings
 from streams.cli.main import segue
+from streams.core.join.events import Event
 from streams.kafka_io.broker import EmbeddedBroker
 from tests.paths import ROOT
 
@@ -26,6 +34,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL))
 PROGRAM = ".venv/bin/segue"
 LIVE, OWN, REPLAY = "From nothing to a live system", "With a Kafka of yours", "Replay a log of yours"
+SCENE = SCENES.index("work")
 LASTING = ("worker", "learner")  # run until they are stopped
 KAFKA, SERVICE = "127.0.0.1:9092", "127.0.0.1:8080"  # as the README has them
 
@@ -59,6 +68,7 @@ class Shell:
 
     def __init__(self, folder: Path, kafka: str, service: str, environment: dict[str, str]) -> None:
         self.folder, self.kafka, self.service, self.lasting = folder, kafka, service, list[subprocess.Popen[bytes]]()
+        self.exporter = f"127.0.0.1:{environment['SEGUE_EXPORTER__PORT']}"
         self._environment = os.environ | environment | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         (folder / ".venv/bin").mkdir(parents=True)
         program = folder / PROGRAM
@@ -109,6 +119,37 @@ def has_model(service: str) -> bool:
         return False
 
 
+def figures(address: str) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:  # noqa: S310 - our own address
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+def wait_until_learned(shell: Shell) -> None:
+    """Until every example that the worker wrote is in the model that serves."""
+    deadline = time.monotonic() + 300
+    while True:
+        learner, worker = figures(shell.exporter), figures(shell.service)
+        if not learner["segue_learner_lag_records"] and worker["segue_model_version"] == learner["segue_learner_version"]:
+            return
+        assert time.monotonic() < deadline, learner
+        time.sleep(0.5)
+
+
+def songs(shell: Shell, user: str, strategy: str) -> list[str]:
+    """A list of ten songs for the user, of which nothing is remembered."""
+    request = {"user_id": user, "k": 10, "domain": "song", "strategy": strategy, "dry_run": True, "context": {"scene": SCENES[SCENE]}}
+    with urllib.request.urlopen(f"http://{shell.service}/v1/recommendations", json.dumps(request).encode(), timeout=10) as answer:  # noqa: S310
+        served = json.loads(answer.read())
+    assert not {"cold", "short", "stale_rows"} & {*served["flags"]}
+    return [item["item_id"] for item in served["items"]]
+
+
+def heaviest(records: list[dict[str, Any]], n: int) -> list[str]:
+    """Users with the most plays."""
+    return [user for user, _ in Counter(r["user_id"] for r in records if r.get("action") == "play").most_common(n)]
+
+
 @pytest.mark.broker
 def test_a_kafka_of_ones_own_from_topics_to_metrics_and_a_replay_after_it(shell: Shell, tmp_path: Path) -> None:
     assert shutil.which("curl"), "the README's commands need curl"
@@ -132,6 +173,40 @@ def test_a_kafka_of_ones_own_from_topics_to_metrics_and_a_replay_after_it(shell:
     assert sum("skip -2 x " in line for line in reasons) == 5
     assert re.search(r"worker \S+  lag \d", printed["metrics --seconds 6 --window 1h"]) and printed["dead-letters"] == ""
     assert "segue_freshness_seconds" in printed[f"curl -sS {SERVICE}/metrics"]
+    records = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    lists = {tuple(songs(shell, user, "ranked")) for user in heaviest(records, 8)}
+    assert len(lists) == 8 and all(len(each) == 10 for each in lists)
     assert shell.stop() == [0, 0]
     told = [shell.run(command) for command in commands(SECTIONS[REPLAY])]
     assert told[0].startswith("2 records, 2 good\n") and (tmp_path / "report/index.html").is_file()
+    assert all(task in told[-1] for task in TASKS) and "–" not in told[-1]  # every figure of the simulated log is there
+
+
+@pytest.mark.prove
+@pytest.mark.broker
+def test_after_the_readme_each_listener_gets_songs_nearer_to_their_hidden_taste_than_the_popular_ones(shell: Shell, tmp_path: Path) -> None:
+    """By the simulator's own truth: what a listener feels about each of the ten songs, without what happened since."""
+    for command in commands(SECTIONS[OWN]):
+        if command.startswith("curl"):
+            break
+        shell.run(command)
+    wait_until_learned(shell)
+    records = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    simulated_until = max(record.ts for record in simulated(World(WorldSettings(), 1), len(records), 1))
+    world = World(WorldSettings(start_ms=WorldSettings().start_ms + records[-1]["ts"] - simulated_until), 1)
+    for record in records:
+        if "action" in record:
+            world.observe(msgspec.convert(record, Event))
+    now, users = records[-1]["ts"], heaviest(records, 60)
+    lists = {strategy: [songs(shell, user, strategy) for user in users] for strategy in ("ranked", "popular")}
+
+    def felt(user: str, items: list[str]) -> float:
+        session = Session(0, now, world.listener[user], 0, SCENE, 0.0, np.empty(0), {})
+        return float(world.utility(session, np.array([world.index[item] for item in items]), now).mean())
+
+    gains = np.array([felt(u, a) - felt(u, b) for u, a, b in zip(users, lists["ranked"], lists["popular"], strict=True)])
+    shared = np.mean([len({*a} & {*b}) for n, a in enumerate(lists["ranked"]) for b in lists["ranked"][:n]])
+    error = gains.std(ddof=1) / len(gains) ** 0.5
+    print(f"nearer to taste than popular songs by {gains.mean():.3f} ± {error:.3f} logits, for {(gains > 0).mean():.0%} of {len(users)}")
+    print(f"lists of two users share {shared:.1f} of 10 songs")
+    assert len({*map(tuple, lists["ranked"])}) == len(users) and gains.mean() > 3 * error

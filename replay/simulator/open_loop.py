@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from replay.simulator.closed_loop import PendingRecords
 from replay.simulator.reactions import Reaction, event, exposure, react
@@ -105,24 +106,39 @@ def _session(world: World, session: Session, s: LogSettings, rng: np.random.Gene
         yield event(world, session, reaction, f"{name}-{n}", name)
 
 
-def simulate_log(settings: WorldSettings, events: int, seed: int, log: LogSettings | None = None) -> Iterator[bytes]:
-    """The log as JSON lines, each with its line feed. Equal arguments, equal bytes. Raises ValueError where `events` is negative."""
+def simulate_log(
+    settings: WorldSettings, events: int, seed: int, log: LogSettings | None = None, later_ms: int = 0
+) -> Iterator[bytes]:  # fmt: skip
+    """The log as JSON lines, each with its line feed. Equal arguments, equal bytes. Raises ValueError where `events` is negative.
+
+    `later_ms`: all of it happens so much later, hours of listeners' days included: they live in another zone.
+    """
     if events < 0:
         raise ValueError(f"events must not be negative, got {events}")
     encoder = msgspec.json.Encoder()
     for record in records(World(settings, seed), events, seed, log):
-        yield encoder.encode(record) + b"\n"
+        yield encoder.encode(replace(record, ts=record.ts + later_ms) if later_ms else record) + b"\n"
 
 
-def write_log(path: str | os.PathLike[str], settings: WorldSettings, events: int, seed: int, log: LogSettings | None = None) -> int:
+def later(settings: WorldSettings, events: int, seed: int, until_ms: int, log: LogSettings | None = None) -> int:
+    """How much later the log has to happen, ms, so that its last record is at `until_ms`; 0 of an empty log. It is simulated for that."""
+    last_ms = until_ms
+    for record in records(World(settings, seed), events, seed, log):
+        last_ms = record.ts
+    return until_ms - last_ms
+
+
+def write_log(
+    path: str | os.PathLike[str], settings: WorldSettings, events: int, seed: int, log: LogSettings | None = None, later_ms: int = 0
+) -> int:  # fmt: skip
     """Write the log; returns the number of lines."""
     with Path(path).open("wb", buffering=1 << 20) as out:
-        out.writelines(simulate_log(settings, events, seed, log))
+        out.writelines(simulate_log(settings, events, seed, log, later_ms))
     return events
 
 
-def write_items(path: str | os.PathLike[str], settings: WorldSettings, seed: int) -> int:
+def write_items(path: str | os.PathLike[str], settings: WorldSettings, seed: int, later_ms: int = 0) -> int:
     """Write the catalog of the same world, one item a line; returns their number."""
-    items = World(settings, seed).catalog()
+    items = World(replace(settings, start_ms=settings.start_ms + later_ms), seed).catalog()
     Path(path).write_bytes(msgspec.json.Encoder().encode_lines(items))
     return len(items)

@@ -83,7 +83,7 @@ class ReplayFlags(NamedTuple):
         if self.k is not None and (self.ablate or self.freshness or gammas):
             raise CallError("--next: it excludes --ablate, --freshness and --gamma")
         return ReplayOptions(
-            partition=self.partition, since_ms=_moment(self.since), ablate=self.ablate, freshness=self.freshness, gammas=gammas,
+            partition=self.partition, since_ms=_moment("--since", self.since), ablate=self.ablate, freshness=self.freshness, gammas=gammas,
             next_k=self.k, next_every=self.every or EVERY, device=self.device,
             as_live=self.as_live or self.freshness or _spanned(loaded),
         )  # fmt: skip
@@ -187,17 +187,17 @@ def _gammas(given: str | None) -> tuple[float, ...]:
         raise CallError(f"--gamma {given}: expected numbers with commas, as in 0,0.5,1") from None
 
 
-def _moment(since: str | None) -> int | None:
-    if since is None:
+def _moment(option: str, text: str | None) -> int | None:
+    if text is None:
         return None
     from datetime import datetime
 
     try:
-        moment = datetime.fromisoformat(since)
+        moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise CallError(f"--since {since}: {error}") from None
+        raise CallError(f"{option} {text}: {error}") from None
     if moment.tzinfo is None:
-        raise CallError(f"--since {since}: name its zone, as in 2022-04-28T00:00+08:00 or 2022-04-27T16:00Z")
+        raise CallError(f"{option} {text}: name its zone, as in 2022-04-28T00:00+08:00 or 2022-04-27T16:00Z")
     return int(moment.timestamp() * 1000)
 
 
@@ -275,6 +275,7 @@ class SimulateFlags(NamedTuple):
     seed: int
     out: Path | None
     items_file: Path | None
+    until: str | None
     world: dict[str, str]
     prove: str | None
     seeds: int
@@ -286,6 +287,9 @@ class SimulateFlags(NamedTuple):
 @click.option("--seed", type=int, default=1, show_default=True, help="of world and log; the first one with --prove")
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="the log: JSON lines")
 @click.option("--items", "items_file", type=click.Path(path_type=Path, dir_okay=False), help="also write the catalog there")
+@click.option(
+    "--until", metavar="TIME", help="of the last record: 2025-01-15T00:00Z; with it, equal calls write equal bytes  [default: now]"
+)
 @click.option(
     "--world", multiple=True, callback=pairs, metavar="KEY=VALUE", help="of the world: listeners=400, days=14, switch_days=[1.5] …"
 )
@@ -306,18 +310,23 @@ def simulate(options: SimulateFlags, as_json: bool) -> None:
         return _prove(o.prove, range(o.seed, o.seed + o.seeds), o.report, as_json)
     if o.out is None:
         raise CallError("--out: name the file of the log")
-    from replay.simulator.open_loop import write_items, write_log
+    from replay.simulator.open_loop import later, write_items, write_log
     from replay.simulator.world import WorldSettings
+    from streams.clock import now_ms
     from streams.settings import parsed
 
     try:
         world = msgspec.convert({key: parsed(text) for key, text in o.world.items()}, WorldSettings)
     except msgspec.ValidationError as error:
         raise CallError(f"--world: {error}") from None
-    written: dict[str, Any] = {"log": str(o.out), "events": write_log(o.out, world, o.events, o.seed)}
+    if o.until is not None and "start_ms" in o.world:
+        raise CallError("--until, --world start_ms: the one follows from the other; leave one of them out")
+    until_ms = _moment("--until", o.until)
+    later_ms = 0 if "start_ms" in o.world else later(world, o.events, o.seed, now_ms() if until_ms is None else until_ms)
+    written: dict[str, Any] = {"log": str(o.out), "events": write_log(o.out, world, o.events, o.seed, later_ms=later_ms)}
     catalog = ""
     if o.items_file:
-        written |= {"catalog": str(o.items_file), "items": write_items(o.items_file, world, o.seed)}
+        written |= {"catalog": str(o.items_file), "items": write_items(o.items_file, world, o.seed, later_ms)}
         catalog = f", {written['items']:,} items in {o.items_file}"
     show(written, [f"{written['events']:,} records in {o.out}{catalog}"], as_json)
 

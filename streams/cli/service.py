@@ -55,6 +55,8 @@ def request_options(function: Verb) -> Verb:
     def call(loaded: Loaded, url: str | None, why: bool, wait: float, as_json: bool, **fields: Any) -> Any:
         from streams.http import client
 
+        if why and fields["dry_run"]:
+            raise CallError("--why --dry-run: nothing of a dry run is kept, so it can't be explained; leave one of them out")
         place = client.Place(url or client.at(loaded.settings.service), loaded.settings.service.token)
         return function(fields=fields, place=place, why=why, wait=wait, as_json=as_json)
 
@@ -86,6 +88,7 @@ def request_options(function: Verb) -> Verb:
             callback=_weights,
             help="of a task in a score: skip=-2, rank=0 …  [default: settings]",
         ),
+        click.option("--dry-run", is_flag=True, help="write nothing down: no exposure, no effect on later requests"),
         click.option("--domain", help="only of it: song, video, longform, live …"),
         click.argument("user_id", metavar="[USER]", required=False),
     ):
@@ -113,7 +116,7 @@ def _request(fields: dict[str, Any], kind: type[R]) -> R:
 @click.option("--strategy", help="ranked, tail, explore, popular, a preset, or auto: one is drawn  [default: ranked]")
 @request_options
 def recommend(fields: dict[str, Any], place: Place, why: bool, wait: float, as_json: bool) -> None:
-    """Ask a running service for USER's slate; without USER for a guest's. It is recorded as an exposure, as any other slate is."""
+    """Ask a running service for USER's slate; without USER for a guest's. Without --dry-run it is recorded as an exposure."""
     from streams.core.serving.recommend import SlateRequest
     from streams.http import client
 
@@ -122,7 +125,7 @@ def recommend(fields: dict[str, Any], place: Place, why: bool, wait: float, as_j
     reasons = client.explain(place, slate.request_id) if why else None
     show(reasons or slate, _item_lines(slate.items, iter(reasons.items if reasons else ())), as_json)
     if not as_json:
-        click.echo(f"{len(slate.items)} of {request.k}; {_origin(slate)}", err=True)
+        _say(f"{len(slate.items)} of {request.k}", slate)
 
 
 @verb("segue broker -- sh -c 'segue worker & segue page ada --modules 3 --wait 60; kill $!; wait'")
@@ -132,7 +135,7 @@ def recommend(fields: dict[str, Any], place: Place, why: bool, wait: float, as_j
 @click.option("--strategy", help="blend-0.25, tail, explore, fixed …  [default: one is drawn by Thompson sampling]")
 @request_options
 def page(fields: dict[str, Any], place: Place, why: bool, wait: float, as_json: bool) -> None:
-    """Ask a running service for USER's page of modules; without USER for a guest's. It is recorded as an exposure, as any other page is.
+    """Ask a running service for USER's page of modules; without USER for a guest's. Without --dry-run it is recorded as an exposure.
 
     By module: the user's predicted preference for its category, the category's monetization, and the strategy's score of both.
     """
@@ -144,7 +147,7 @@ def page(fields: dict[str, Any], place: Place, why: bool, wait: float, as_json: 
     show(reasons or served, _page_lines(served, iter(reasons.items if reasons else ())), as_json)
     if not as_json:
         items = sum(len(module.items) for module in served.modules)
-        click.echo(f"{len(served.modules)} modules, {items} items; {_origin(served)}", err=True)
+        _say(f"{len(served.modules)} modules, {items} items", served)
 
 
 def _page_lines(page: Page, reasons: Iterator[ExplainedItem]) -> Iterator[str]:
@@ -175,7 +178,9 @@ def _reason_lines(item: ExplainedItem) -> Iterator[str]:
             yield f"{attention.over}: {seen}; none of them {attention.abstained:.3f}"
 
 
-def _origin(served: Slate | Page) -> str:
-    """Strategy, model version and flags."""
+def _say(size: str, served: Slate | Page) -> None:
+    """On stderr: size, strategy and model version, then a line a flag with what it means."""
+    from streams.core.serving.requests import FLAGS
+
     model = f"model version {served.model_version}" if served.model_version is not None else "no model yet"
-    return ", ".join([served.strategy, model, *served.flags])
+    click.echo("\n".join([f"{size}; {served.strategy}, {model}", *(f"{flag}: {FLAGS[flag]}" for flag in served.flags)]), err=True)

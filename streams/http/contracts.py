@@ -7,15 +7,17 @@ from __future__ import annotations
 import json
 from html import escape
 from importlib import metadata
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from streams.core.join.events import Event, Exposure
 from streams.core.join.items import Item
+from streams.core.json_fields import about
 from streams.core.serving.explain import Explanation
 from streams.core.serving.pages import Page, PageRequest
 from streams.core.serving.recommend import Slate, SlateRequest
+from streams.core.serving.requests import FLAGS
 from streams.http.accept import Taken
 from streams.http.entrance import Problem
 from streams.http.router import LONGEST
@@ -24,9 +26,9 @@ from streams.http.router import LONGEST
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """Does the process get on with its work? 503 where it does not, though Kafka answers: a restart may mend it."""
 
-    alive: bool
-    stalled: list[str]  # what has taken longer than it may
-    waiting_for: list[str]  # Kafka, where it does not answer: then a restart mends nothing
+    alive: Annotated[bool, about("false: it stands still, though Kafka answers; a restart may mend it")]
+    stalled: Annotated[list[str], about("what has taken longer than it may")]
+    waiting_for: Annotated[list[str], about("Kafka, where it does not answer: a restart mends nothing then")]
 
     @classmethod
     def of(cls, stalled: list[str], kafka_silent: bool) -> Health:
@@ -37,17 +39,18 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """Can this worker answer? Without a model it can: popularity orders then, and answers are flagged `cold`."""
 
-    ready: bool
-    waiting_for: list[str]
-    catalog_items: int
-    partitions: list[int]  # of `events`, owned by this worker: whose users it answers for
-    catching_up: dict[int, int]  # of these, those whose state is far behind the log, with the records to go: answers say so by a flag
-    model_version: int | None
+    ready: Annotated[bool, about("it can answer; without a model too")]
+    waiting_for: Annotated[list[str], about("what it still reads")]
+    catalog_items: Annotated[int, about("in the catalog")]
+    partitions: Annotated[list[int], about("of `events`, owned by this worker: it answers for their users")]
+    catching_up: Annotated[dict[int, int], about("of these, those whose state is far behind the log, with the records to go")]
+    model_version: Annotated[int | None, about("that answers; null: none yet")]
 
 
 class Operation(NamedTuple):
     """A method of a path."""
 
+    name: str  # an identifier: generated clients name their functions by it
     method: str
     path: str
     summary: str
@@ -58,36 +61,37 @@ class Operation(NamedTuple):
     about: str = ""
 
 
-_REFUSED: dict[int, tuple[str, type | None]] = {400: ("The body can't be used.", Problem), 413: ("The body is too large.", Problem)}
+_REFUSED: dict[int, tuple[str, type | None]] = {
+    400: ("The body can't be used, or has a field that nobody reads.", Problem),
+    413: ("The body is too large, as it is or unpacked.", Problem),
+    415: ("The body's content-encoding is not taken.", Problem),
+}  # fmt: skip
+_REUSED: dict[int, tuple[str, type | None]] = {409: ("The request id is that of a list (or page) of this user.", Problem)}
 _BUSY: dict[int, tuple[str, type | None]] = {
     429: ("Too many requests are under way.", Problem), 503: ("Not now; `retry-after` says when.", Problem),
 }  # fmt: skip
-_ACCEPTED = ("The accepted ones are in Kafka; what was rejected, by its place in the array.", Taken)
+_ACCEPTED = ("The accepted ones are in Kafka; what was rejected, by its place; what fields nobody reads.", Taken)
 
 OPERATIONS = (
     Operation(
-        "post", "/v1/recommendations", "A ranked list",
-        {200: ("The list. Its exposure is in Kafka, but for guests and empty lists.", Slate), **_REFUSED, **_BUSY},
+        "recommend", "post", "/v1/recommendations", "A ranked list",
+        {200: ("The list. Its exposure is in Kafka, but for guests and empty lists.", Slate), **_REFUSED, **_REUSED, **_BUSY},
         (SlateRequest,), False,
         {"user_id": "ada", "k": 3, "domain": "song", "weights": {"skip": -1.0}, "gamma_item": 0.5},
-        "`flags` say what to know of a list: `cold` (no model has learned yet, popularity orders), `guest`, `short` (fewer than k), "
-        "`catching_up` (after a restart the user's state still lacks much of the log: what it lacks may come again), "
-        "`repeats` (more was shown or played within the no-repeat window than is remembered, so items may come again), "
-        "`stale` (the learner was not heard of lately), `unlogged` (Kafka did not answer in time: its exposure may be lost). "
+        f"`flags` say what to know of a list: {'; '.join(f'`{flag}`: {meaning}' for flag, meaning in FLAGS.items())}. "
         "Where there is a catalog, of `candidates` those that it does not hold are left out, unless `unknown` is `allow`. "
         "With `strategy` `auto` one of `recommend.chosen` is drawn, by what each has earned.",
     ),
     Operation(
-        "post", "/v1/pages", "A page: modules in order, each with its list",
-        {200: ("The page. Its exposure is in Kafka, but for guests and empty pages.", Page), **_REFUSED, **_BUSY},
+        "page", "post", "/v1/pages", "A page: modules in order, each with its list",
+        {200: ("The page. Its exposure is in Kafka, but for guests and empty pages.", Page), **_REFUSED, **_REUSED, **_BUSY},
         (PageRequest,), False,
         {"user_id": "ada", "modules": 3, "per_module": 4, "context": {"device": "car"}},
         "Modules are the user's likely categories, ordered by a strategy. Where the request names none, one is drawn by what each has "
-        "earned with users like this one: `chances` are those that it was drawn with, all strategies' together 1. `flags` as of a list; "
-        "`short`: fewer modules or items than asked for; `uncategorised`: nothing to show has a category.",
+        "earned with users like this one: `chances` are those that it was drawn with, all strategies' together 1. `flags` as of a list.",
     ),
     Operation(
-        "get", "/v1/explain/{request_id}", "Why a list or a page is as it is",
+        "explain", "get", "/v1/explain/{request_id}", "Why a list or a page is as it is",
         {
             200: ("By item, what its score was made of, and what the model saw of the user.", Explanation),
             400: ("The id can't be used.", Problem), 404: ("Not one of the last lists and pages of this worker.", Problem), **_BUSY,
@@ -98,22 +102,22 @@ OPERATIONS = (
         "what each was thought to earn.",
     ),
     Operation(
-        "post", "/v1/events", "Take events in", {202: _ACCEPTED, **_REFUSED, **_BUSY}, (Event, Exposure), True,
+        "send_events", "post", "/v1/events", "Take events in", {202: _ACCEPTED, **_REFUSED, **_BUSY}, (Event, Exposure), True,
         [{"ts": 1_700_000_000_000, "user_id": "ada", "item_id": "so-what", "action": "play", "played_ms": 540_000, "duration_ms": 562_000}],
         "With an `event_id` an event may be sent again: the second arrival is dropped.",
     ),
     Operation(
-        "put", "/v1/items", "Put items into the catalog", {200: _ACCEPTED, **_REFUSED, **_BUSY}, (Item,), True,
+        "put_items", "put", "/v1/items", "Put items into the catalog", {200: _ACCEPTED, **_REFUSED, **_BUSY}, (Item,), True,
         [{"item_id": "so-what", "domain": "song", "artist_id": "miles-davis", "categories": ["jazz"], "duration_ms": 562_000}],
         "An item replaces the one of its id.",
     ),
     Operation(
-        "delete", "/v1/items/{item_id}", "Take an item out of the catalog",
+        "delete_item", "delete", "/v1/items/{item_id}", "Take an item out of the catalog",
         {204: ("Its tombstone is in Kafka; the item is in no list of this worker from then on.", None), 400: _REFUSED[400], **_BUSY},
     ),
-    Operation("get", "/healthz", "Alive?", {200: ("Yes.", Health), 503: ("It stands still; restart it.", Health)}),
-    Operation("get", "/readyz", "Ready?", {200: ("Yes.", Readiness), 503: ("Not yet.", Readiness)}),
-    Operation("get", "/metrics", "Metrics, as Prometheus reads them", {200: ("Text.", str)}),
+    Operation("health", "get", "/healthz", "Alive?", {200: ("Yes.", Health), 503: ("It stands still; restart it.", Health)}),
+    Operation("readiness", "get", "/readyz", "Ready?", {200: ("Yes.", Readiness), 503: ("Not yet.", Readiness)}),
+    Operation("metrics", "get", "/metrics", "Metrics, as Prometheus reads them", {200: ("Text.", str)}),
 )  # fmt: skip
 PATHS = (*(operation.path for operation in OPERATIONS), "/docs", "/docs/openapi.json")
 
@@ -136,6 +140,7 @@ def openapi() -> dict[str, Any]:
     types = dict.fromkeys(kind for o in OPERATIONS for kind in (*o.takes, *(gives for _, gives in o.gives.values())) if kind is not None)
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     schema_of = dict(zip(types, schemas, strict=True))
+    components["Exposure"]["properties"]["kind"]["description"] = "tells it from an event"
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _described(operation, schema_of)
@@ -152,7 +157,7 @@ def openapi() -> dict[str, Any]:
 
 
 def _described(operation: Operation, schema_of: dict[type, dict[str, Any]]) -> dict[str, Any]:
-    out: dict[str, Any] = {"summary": operation.summary, "operationId": f"{operation.method} {operation.path}", "responses": {}}
+    out: dict[str, Any] = {"summary": operation.summary, "operationId": operation.name, "responses": {}}
     if operation.about:
         out["description"] = operation.about
     for name, longest in LONGEST.items():
@@ -202,11 +207,12 @@ def _html(document: dict[str, Any]) -> str:
         parts.append(f"<h2 id='{escape(name)}'>{escape(name)}</h2><p>{_text(schema.get('description', ''))}</p>")
         needed = set(schema.get("required", ()))
         rows = "".join(
-            f"<tr><td><code>{escape(field)}</code></td><td>{_kind(kind)}</td><td>{_default(kind, field in needed)}</td></tr>"
+            f"<tr><td><code>{escape(field)}</code></td><td>{_kind(kind)}</td><td>{_default(kind, field in needed)}</td>"
+            f"<td>{_text(kind.get('description', ''))}</td></tr>"
             for field, kind in schema.get("properties", {}).items()
         )
         if rows:
-            parts.append(f"<table><tr><th>field</th><th>type</th><th></th></tr>{rows}</table>")
+            parts.append(f"<table><tr><th>field</th><th>type</th><th></th><th>meaning</th></tr>{rows}</table>")
     head = f"<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>Segue</title><style>{_STYLE}</style>"
     return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>"
 
@@ -237,7 +243,7 @@ def _kind(schema: dict[str, Any]) -> str:
         return f"<a href='#{name}'>{name}</a>"
     if "enum" in schema:
         return "one of " + ", ".join(f"<code>{escape(str(value))}</code>" for value in schema["enum"])
-    for several in ("anyOf", "oneOf"):
+    for several in ("anyOf", "oneOf", "allOf"):
         if several in schema:
             return " or ".join(_kind(one) for one in schema[several])
     inside = schema.get("items") or schema.get("additionalProperties")

@@ -10,11 +10,14 @@ import contextlib
 import hmac
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from streams.core.json_fields import about
+from streams.http.encodings import KNOWN, DamagedError, TooLargeError, UnknownEncodingError, unpacked
 
 OPEN = ("/healthz", "/readyz")  # for supervisors, which have no token; they hold nothing of any user
 BOUNDED = "/v1/"  # what counts as in flight: the rest is cheap, and has to answer under load
@@ -41,9 +44,9 @@ class Json(Response):
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """The one shape of every error."""
 
-    error: str  # what is wrong, and what was found
-    where: str  # the part of the request, or of the service
-    what_to_do: str
+    error: Annotated[str, about("what is wrong, and what was found")]
+    where: Annotated[str, about("the part of the request, or of the service")]
+    what_to_do: Annotated[str, about("what to do about it")]
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer
@@ -134,10 +137,24 @@ class Entrance:
                     size += len(chunks[-1])
                     if size > self._max_body_bytes:
                         raise self._too_large(f"more than {self._max_body_bytes:,}")
-                return b"".join(chunks)
         except TimeoutError:
             way = "send it faster, or in smaller parts"
             raise Refusal(408, f"the body did not arrive within {BODY_S:.0f} s", "the body", way) from None
+        encoding = headers.get(b"content-encoding", b"").decode("latin-1")
+        return b"".join(chunks) if incoming.gone else self._unpacked(b"".join(chunks), encoding)
+
+    def _unpacked(self, body: bytes, encoding: str) -> bytes:
+        try:
+            return unpacked(body, encoding, self._max_body_bytes)
+        except TooLargeError:
+            raise self._too_large(f"more than {self._max_body_bytes:,} (unpacked)") from None
+        except UnknownEncodingError as error:
+            way = f"send it as it is, or with content-encoding {' or '.join(KNOWN)}"
+            refusal = Refusal(415, str(error), "the header content-encoding", way)
+            refusal.headers["accept-encoding"] = ", ".join(KNOWN)  # RFC 9110, 15.5.16
+            raise refusal from None
+        except DamagedError as error:
+            raise Refusal(400, str(error), "the body", "compress it whole, or send it as it is") from None
 
     def _too_large(self, found: str) -> Refusal:
         way = "send smaller arrays, or raise service.max_body_bytes"

@@ -27,7 +27,11 @@ from starlette.types import Receive, Scope, Send
 
 from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
 from online_model.gate_watch import GATES
+from streams.clock import now_ms
+from streams.core.join.admission import rows_are_stale
 from streams.core.join.events import Reason
+from streams.core.serving.recommend import Slate
+from streams.core.serving.requests import Flag
 from streams.http.contracts import PATHS, Health
 from streams.http.entrance import Entrance, Json, Refusal
 from streams.http.server import CantListen, address, bind, serve
@@ -36,6 +40,7 @@ from streams.http.settings import ExporterSettings
 if TYPE_CHECKING:
     from streams.core.learning.learn import Learner
     from streams.core.learning.strategy_bandit import StrategyBandit
+    from streams.core.serving.pages import Page
     from streams.core.serving.scoring import SlateItem
     from streams.learner.process import LearnerProcess
     from streams.worker.process import Worker
@@ -65,10 +70,9 @@ class WorkerMetrics:
         self.in_flight = Gauge("segue_requests_in_flight", "requests under way", registry=r)
         self.answers = Counter("segue_answers", "lists served", ["strategy"], registry=r)
         self.pages = Counter("segue_pages", "pages served", ["strategy"], registry=r)
+        self.repeated = Counter("segue_repeated_requests", "lists and pages answered as before", registry=r)
         self.flags = Counter("segue_answer_flags", "lists and pages served with a flag", ["flag"], registry=r)
-        self.spread = Histogram(
-            "segue_score_spread", "best less worst score of a model", ["surface"], buckets=SPREAD, registry=r
-        )
+        self.spread = Histogram("segue_score_spread", "best less worst score of a model", ["surface"], buckets=SPREAD, registry=r)
         self.taken = Counter("segue_taken", "accepted over HTTP", ["what"], registry=r)
         self.refused = Counter("segue_refused", "not accepted over HTTP, by reason", ["reason"], registry=r)
         self.freshness = Histogram("segue_freshness_seconds", "append of an act to a version with it", buckets=FRESHNESS, registry=r)
@@ -83,8 +87,21 @@ class WorkerMetrics:
         self.requests.labels(name, str(status)).inc()
         self.request_seconds.labels(name).observe(seconds)
 
-    def observe_spread(self, surface: str, items: Sequence[SlateItem]) -> None:
-        """A list, or a module of a page, has been made."""
+    def observe(self, served: Slate | Page) -> None:
+        """A list or a page has been made. A dry run is none that was served."""
+        for flag in served.flags:
+            self.flags.labels(flag).inc()
+        if Flag.DRY_RUN in served.flags:
+            return
+        if isinstance(served, Slate):
+            self.answers.labels(served.strategy).inc()
+            self._observe_spread("list", served.items)
+        else:
+            self.pages.labels(served.strategy).inc()
+            for module in served.modules:
+                self._observe_spread("page", module.items)
+
+    def _observe_spread(self, surface: str, items: Sequence[SlateItem]) -> None:
         scores = [item.score for item in items if item.probabilities is not None]
         if len(scores) > 1:
             self.spread.labels(surface).observe(max(scores) - min(scores))
@@ -155,6 +172,8 @@ def _of_worker(worker: Worker, model: Replica) -> Iterator[Metric]:
     yield _by(Gauges, "segue_lag_records", "records in the log and not in the state", ["partition"], lag)
     yield _by(Gauges, "segue_catching_up", "1 while the state is far behind the log", ["partition"], catching_up)
     yield _by(Gauges, "segue_watermark_seconds", "event time of a partition", ["partition"], watermarks)
+    stale = {(at,): rows_are_stale(p, now_ms()) for (at,), p in progress.items()}
+    yield _by(Gauges, "segue_stale_rows", "1 for a day after event time has jumped by more than one", ["partition"], stale)
     unapplied = {(at,): len(owned.unapplied) for at, owned in by_partition.items()}
     forgotten = {(at,): owned.unapplied.forgotten for at, owned in by_partition.items()}
     yield _by(Gauges, "segue_open_lists", "lists whose join window has not closed", ["partition"], open_lists)

@@ -22,15 +22,17 @@ from starlette.routing import Route
 
 from streams.clock import now_ms
 from streams.core.join import keys
-from streams.core.join.decode import too_early, validated
-from streams.core.join.events import Event, Exposure, Rejected
+from streams.core.join.admission import rows_are_stale
+from streams.core.join.events import Event, Exposure
 from streams.core.serving.explain import RecentTraces
 from streams.core.serving.fusion import RequestError
 from streams.core.serving.pages import Page, PageRequest
-from streams.core.serving.recommend import REPEATS, STALE, Slate, SlateRequest
+from streams.core.serving.recommend import Slate, SlateRequest
+from streams.core.serving.requests import Flag
 from streams.core.serving.surfaces import arms
 from streams.http import accept
-from streams.http.accept import Decoded, Taken, Unusable
+from streams.http.accept import Decoded, Taken, TimeBounds, Unusable
+from streams.http.answered import AnsweredRequests
 from streams.http.contracts import Health, Readiness, documentation
 from streams.http.entrance import Entrance, Json, Refusal
 from streams.http.exporter import CONTENT_TYPE, WorkerMetrics
@@ -45,14 +47,14 @@ from streams.worker.process import Worker
 from streams.worker.replica import Replica
 from streams.worker.unapplied import UnappliedRecord
 
-UNLOGGED = "unlogged"  # flag: Kafka did not say in time that it has the exposure
-CATCHING_UP = "catching_up"  # flag: the state lacks much of the log, as after a restart; what it lacks may come again
+NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/jsonlines")
 
 log = logging.getLogger(__name__)
 
 R = TypeVar("R", SlateRequest, PageRequest)
 A = TypeVar("A", Slate, Page)
 T = TypeVar("T")
+Make = Callable[[R, str, OwnedPartition, int], Awaitable[tuple[tuple[A, Exposure | None, Any], UnappliedRecord | None]]]
 
 
 class Service:
@@ -66,6 +68,7 @@ class Service:
         chosen = arms(config.pages, config.recommend)
         self.model = Replica(config.topics, config.replica, config.model, thread=self._thread, arms=chosen, bandit=config.bandit)
         recent = RecentTraces(config.service.explained_requests, config.service.explained_bytes)
+        self._answered = AnsweredRequests(config.service.explained_requests, config.service.explained_bytes)
         self._serving = ServingThread(config.recommend, config.pages, config.partition, self.model, self._thread, recent)
         self._delivery = Delivery(config.topics)  # its own: behind a worker's effects, which are large, lists would wait for their turn
         self._worker: Worker
@@ -126,51 +129,45 @@ class Service:
         ]
 
     async def _recommend(self, request: Request) -> Response:
-        slate = await self._served(await request.body(), _request, self._serving.slate, "list")
-        self._metrics.answers.labels(slate.strategy).inc()
-        self._metrics.observe_spread("list", slate.items)
-        return Json(slate)
+        return Json(await self._respond(await request.body(), SlateRequest, Slate, self._serving.slate))
 
     async def _page(self, request: Request) -> Response:
-        page = await self._served(await request.body(), _page_request, self._serving.page, "page")
-        self._metrics.pages.labels(page.strategy).inc()
-        for module in page.modules:
-            self._metrics.observe_spread("page", module.items)
-        return Json(page)
+        return Json(await self._respond(await request.body(), PageRequest, Page, self._serving.page))
 
-    async def _served(
-        self, body: bytes, read: Callable[[bytes], R],
-        make: Callable[[R, str, OwnedPartition, int], Awaitable[tuple[tuple[A, Exposure | None, Any], UnappliedRecord | None]]], what: str,
-    ) -> A:  # fmt: skip
+    async def _respond(self, body: bytes, takes: type[R], gives: type[A], make: Make[R, A]) -> A:
+        """A slate or a page: the one that this request was answered with before, else a new one."""
+        request = accept.request(body, takes, self._times())
+        served, again = await self._answered.once(request, gives, lambda: self._served(request, make))
+        self._metrics.repeated.inc(again)
+        return served
+
+    async def _served(self, request: R, make: Make[R, A]) -> A:
         """A slate or a page, once Kafka has its exposure."""
-        request, way = validated(body, read), f"send a request for a {what}, as /docs describes"
-        if isinstance(request, Rejected):
-            raise Refusal(400, f"{request.reason}: {request.detail}", "the body", way)
         if request.seen is None:
             request = msgspec.structs.replace(request, seen=self.config.service.served_is_seen)
-        earliest_ts = self.config.events.earliest_ts
-        for n, play in enumerate(request.plays):
-            if play.ts is not None and play.ts < earliest_ts:
-                raise Refusal(400, f"{play.ts}: {too_early(play.ts, earliest_ts)}", f"the body, $.plays[{n}].ts", way)
         owned, now = self._partition(request.user_id), now_ms()
-        flags: set[str] = {CATCHING_UP} if owned.number in self._worker.ingest.catching_up() else set()
+        flags: set[Flag] = {Flag.CATCHING_UP} if owned.number in self._worker.ingest.catching_up() else set()
+        flags |= {Flag.STALE_ROWS} if rows_are_stale(owned.core.progress, now) else set()
         try:
             made, unapplied = await make(request, request.request_id or uuid.uuid4().hex, owned, now)
         except RequestError as error:
-            raise Refusal(400, str(error), f"the body, $.{error.field}", way) from None
+            raise Refusal(400, str(error), f"the body, $.{error.field}", accept.WAY[type(request)]) from None
         except PartitionMovedError as error:
             raise Refusal(503, str(error), "this worker", "ask again", retry_after_s=1) from None
         served: A = made[0]
         exposure: Exposure | None = made[1]
         if exposure is not None and unapplied is not None:
             since_ms = now - self.config.recommend.no_repeat_window_ms
-            flags |= {REPEATS} if owned.unapplied.forgot(keys.key("user", exposure.user_id), since_ms) else set()
-            flags |= {STALE, UNLOGGED} if not await self._logged(exposure, unapplied) else set()
+            flags |= {Flag.REPEATS} if owned.unapplied.forgot(keys.key("user", exposure.user_id), since_ms) else set()
+            flags |= {Flag.STALE, Flag.UNLOGGED} if not await self._logged(exposure, unapplied) else set()
         if flags:
             served = msgspec.structs.replace(served, flags=sorted({*served.flags, *flags}))
-        for flag in served.flags:
-            self._metrics.flags.labels(flag).inc()
+        self._metrics.observe(served)
         return served
+
+    def _times(self) -> TimeBounds:
+        """What times an event may have now."""
+        return TimeBounds(self.config.events.earliest_ts, now_ms(), self.config.partition.allowed_future_ms)
 
     async def _explain(self, request: Request) -> Response:
         request_id = path_id(request)
@@ -220,11 +217,12 @@ class Service:
             log.warning("an exposure is lost: %s", sending.exception())
 
     async def _take_events(self, request: Request) -> Response:
-        decode = functools.partial(accept.events, earliest_ts=self.config.events.earliest_ts)
+        decode = functools.partial(accept.events, times=self._times(), lines=_is_ndjson(request))
         return Json(await self._take("events", await request.body(), decode, self._send_events), 202)
 
     async def _take_items(self, request: Request) -> Response:
-        return Json(await self._take("items", await request.body(), accept.catalog, lambda good: self._send(accept.item_rows(good))))
+        decode = functools.partial(accept.catalog, times=self._times(), lines=_is_ndjson(request))
+        return Json(await self._take("items", await request.body(), decode, lambda good: self._send(accept.item_rows(good))))
 
     async def _take(
         self, what: str, body: bytes, decode: Callable[[bytes], Decoded[T]], send: Callable[[list[T]], Awaitable[Any]]
@@ -240,7 +238,7 @@ class Service:
         self._metrics.taken.labels(what).inc(len(found.good))
         for one in found.rejected:
             self._metrics.refused.labels(one.reason).inc()
-        return Taken(accepted=len(found.good), rejected=found.rejected)
+        return Taken(accepted=len(found.good), rejected=found.rejected, warnings=found.warnings)
 
     async def _delete_item(self, request: Request) -> Response:
         (offset,) = await self._send([accept.tombstone(path_id(request))])
@@ -289,5 +287,6 @@ class Service:
         return Response(self._metrics.text(), media_type=CONTENT_TYPE)
 
 
-_request = msgspec.json.Decoder(SlateRequest).decode
-_page_request = msgspec.json.Decoder(PageRequest).decode
+def _is_ndjson(request: Request) -> bool:
+    """Whether the body is said to hold a JSON value a line."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() in NDJSON

@@ -56,8 +56,8 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True):
     token: Token = ""  # bearer token that every request must carry; "" = none, on loopback only
     max_body_bytes: Annotated[int, Meta(ge=1)] = 1 << 20  # of one request, else 413; as much as one record of `events` may have
     max_in_flight: Annotated[int, Meta(ge=1)] = 64  # requests at once, else 429; a slate takes about 10 ms: the last waits under 1 s
-    explained_requests: Annotated[int, Meta(ge=0)] = 1_000  # newest ones that /v1/explain knows; some minutes' worth. 0: none
-    explained_bytes: Annotated[int, Meta(ge=0)] = 32 << 20  # that these may take, packed: a slate of 10 is about 10 KB
+    explained_requests: Annotated[int, Meta(ge=0)] = 1_000  # newest ones that /v1/explain and a repeated request_id find. 0: none
+    explained_bytes: Annotated[int, Meta(ge=0)] = 32 << 20  # of explanations, packed (a slate of 10: about 10 KB), and of answers again
     served_is_seen: bool = True  # False: what was served counts from its impression on, or from an act on it or below it in its slate
     acknowledged_within_s: Annotated[float, Meta(gt=0)] = 2.0  # by Kafka; beyond: 503, and slates leave with the flag `unlogged`
 

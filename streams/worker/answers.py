@@ -158,7 +158,8 @@ class ServingThread:
             served = make(request, request_id, state, core.glance, self._view(), now_ms, SEED)
         except DbClosedError as error:
             raise PartitionMovedError(f"partition {core.number} has just moved to another worker") from error
-        self._recent.put(request_id, served.trace)
+        if not request.dry_run:
+            self._recent.put(request_id, served.trace)
         self._warn_of_one_order()
         return served
 

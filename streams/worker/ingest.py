@@ -289,7 +289,9 @@ class Ingest:
                 effects.uncataloged += arrived
             for first in range(0, len(arrived), size):
                 piece = arrived[first : first + size]
+                jumped_ms = owned.core.progress.jumped_to_ms
                 effects.add(message.offset, owned.core.apply(piece), arrived, value or b"")
+                owned.warn_of_a_jump(jumped_ms)
                 owned.unapplied.applied = message.offset, piece[-1].index
                 applied += len(piece)
                 if applied // size != (applied - len(piece)) // size:

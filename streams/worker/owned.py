@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import numpy as np
 from faust.types import TP, EventT
 
+from online_model.decay import DAY_MS
 from streams.core.join.catalog import Catalog
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
@@ -49,6 +51,7 @@ class OwnedPartition:
     settled_at: float = field(default_factory=time.monotonic)  # when the newest of them ended, or the oldest of `sending` began
     last_record_at: float = field(default_factory=time.monotonic)
     unapplied: UnappliedRecords = field(default_factory=UnappliedRecords)  # served or taken over HTTP here, and not yet in `core`
+    jump_said: bool = False  # the log of this process says that event time has jumped
     tick_due: bool = False  # examples went out since the last tick: the learner's micro-batch may be open
 
     def lag(self, highwater: int | None) -> int:
@@ -65,6 +68,19 @@ class OwnedPartition:
     def counted(self) -> Counter[str]:
         """records, misplaced_records, and what the offset guard counts."""
         return self.guard.counted
+
+    def warn_of_a_jump(self, before_ms: int) -> None:
+        """Once: event time has jumped by more than a day. `before_ms`: `Progress.jumped_to_ms` as it was."""
+        progress = self.core.progress
+        if self.jump_said or progress.jumped_to_ms == before_ms:
+            return
+        self.jump_said = True
+        begin, end = (str(np.datetime64(ms, "ms"))[:16] for ms in (progress.jumped_from_ms, progress.jumped_to_ms))
+        log.warning(
+            "partition %d: event time has jumped from %s to %s, by %.0f days: what was learned before may have expired (model.expire_d),"
+            " and lists are flagged stale_rows for a day; a log that ends now, or steady traffic, keeps them apart",
+            self.number, begin, end, (progress.jumped_to_ms - progress.jumped_from_ms) / DAY_MS,
+        )  # fmt: skip
 
     def push(self, event: EventT[Any]) -> None:
         """Buffer a record."""

@@ -21,7 +21,7 @@ from streams.core.join.decode import decode
 from streams.core.join.events import EARLIEST_TS, LATEST_TS, Event, Reason, Rejected
 from streams.kafka_io import dead_letters
 from streams.kafka_io.topics import TopicSettings
-from tests.integration.test_service import serving, until
+from tests.integration.test_service import ask, series, serving, until
 from tests.integration.test_worker import _produce
 
 MS = 1_711_843_200_000  # 2024-03-31
@@ -140,6 +140,10 @@ def test_over_http_and_in_kafka_seconds_are_refused_and_the_watermark_stays(
             progress = worker.ingest.owned[0].core.progress
             await until(lambda: progress.counted.get("rejected:out_of_bounds", 0) == 1)
             assert MS <= progress.watermark_ms < MS + 60_000 and progress.counted["events"] == 1  # ticks go on from the good one
+            for _ in range(2):  # from the log's end to now, then within a day of the jump that the first one's exposure made
+                assert "stale_rows" in (await ask(client, user_id="ada"))["flags"]
+                assert (await series(client))['segue_stale_rows{partition="0"}'] == 1
+                await until(lambda: progress.counted.get("time_jumps", 0) == 1)
 
     asyncio.run(main())
     (letter,) = dead_letters.read(topics, pytest.fail)

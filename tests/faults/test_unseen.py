@@ -17,6 +17,7 @@ from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Effects
 from streams.core.join.settings import PartitionSettings
 from streams.core.serving.recommend import Slate, SlateRequest
+from streams.core.state.rows import Progress
 from streams.core.state.tables import Tables
 from streams.http.service import Service
 from streams.http.settings import ServiceSettings, ServingSettings
@@ -107,7 +108,7 @@ def test_what_is_seen_only_after_its_window_is_learned_then_once() -> None:
 )
 def test_a_request_goes_before_the_setting(setting: bool, asked: bool | None, seen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service(ServingSettings(service=ServiceSettings(port=0, served_is_seen=setting)))
-    monkeypatch.setattr(service, "_partition", lambda user_id: SimpleNamespace(number=0))
+    monkeypatch.setattr(service, "_partition", lambda user_id: SimpleNamespace(number=0, core=SimpleNamespace(progress=Progress())))
     service._worker = SimpleNamespace(ingest=SimpleNamespace(catching_up=dict))  # type: ignore[assignment]
     got: list[SlateRequest] = []
 
@@ -115,7 +116,8 @@ def test_a_request_goes_before_the_setting(setting: bool, asked: bool | None, se
         got.append(request)
         return (Slate(request_id="r", items=[], strategy="ranked", model_version=None, model_age_ms=0, flags=[]), None, None), None
 
+    service._metrics = SimpleNamespace(observe=lambda served: None, repeated=SimpleNamespace(inc=bool))  # type: ignore[assignment]
     body = msgspec.json.encode({"user_id": "ada"} | ({} if asked is None else {"seen": asked}))
-    asyncio.run(service._served(body, lambda raw: msgspec.json.decode(raw, type=SlateRequest), make, "list"))
+    asyncio.run(service._respond(body, SlateRequest, Slate, make))
     service._socket.close()
     assert [request.seen for request in got] == [seen]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import itertools
 import json
@@ -104,7 +105,7 @@ async def ask_page(client: Client, status: int = 200, **request: Any) -> dict[st
 
 async def send(client: Client, *events: dict[str, Any]) -> None:
     async with client.post("/v1/events", json=list(events)) as answer:
-        assert (answer.status, await answer.json()) == (202, {"accepted": len(events), "rejected": []})
+        assert (answer.status, await answer.json()) == (202, {"accepted": len(events), "rejected": [], "warnings": []})
 
 
 async def why(client: Client, request_id: str, status: int = 200) -> dict[str, Any]:
@@ -115,7 +116,7 @@ async def why(client: Client, request_id: str, status: int = 200) -> dict[str, A
 
 async def put(client: Client, *items: dict[str, Any]) -> None:
     async with client.put("/v1/items", json=list(items)) as answer:
-        assert (answer.status, await answer.json()) == (200, {"accepted": len(items), "rejected": []})
+        assert (answer.status, await answer.json()) == (200, {"accepted": len(items), "rejected": [], "warnings": []})
 
 
 async def series(client: Client, path: str = "/metrics") -> dict[str, float]:
@@ -191,6 +192,40 @@ def test_cold_list_is_popular_and_its_exposure_is_in_kafka_before_the_answer(top
         served = {name: n for name, n in told.items() if name.startswith("segue_pages_total")}
         assert sum(served.values()) == 2 and served['segue_pages_total{strategy="tail"}'] >= 1
         assert told['segue_requests_total{route="/v1/pages",status="200"}'] == 2
+
+    asyncio.run(main())
+
+
+def test_a_repeated_request_is_answered_as_before_and_a_dry_run_leaves_nothing(topic_settings: MakeTopics, tmp_path: Path) -> None:
+    topics = topic_settings(1)
+
+    async def main() -> None:
+        async with serving(topics, tmp_path, recommend=RecommendSettings(explore_share=0.0)) as (worker, _, client):
+            await put(client, *SONGS)
+            await until(lambda: len(worker.catalog) == 5)
+            dry = [await ask(client, user_id="ada", k=2, request_id="d", dry_run=True) for _ in range(2)]
+            dry_page = await ask_page(client, user_id="ada", request_id="d", dry_run=True, modules=1, per_module=2)
+            assert ids(dry[0]) == ids(dry[1]) and dry[1]["flags"] == ["cold", "dry_run"] and "dry_run" in dry_page["flags"]
+            assert await asyncio.to_thread(exposures, topics) == [] and len(worker.ingest.owned[0].unapplied) == 0
+            assert "'d'" in (await why(client, "d", 404))["error"]
+            together = await asyncio.gather(*[ask(client, user_id="ada", k=2, request_id="r") for _ in range(4)])
+            assert ids(together[0]) == ids(dry[0]) and together[1:] == together[:1] * 3  # without memory the second would be other items
+            other = await ask(client, user_id="ada", k=3, request_id="r")
+            assert (other["items"], other["flags"]) == (together[0]["items"], ["cold", "request_id_reused"])
+            assert "is that of a list" in (await ask_page(client, 409, user_id="ada", request_id="r"))["error"]
+            unknown = await ask(client, user_id="bob", request_id="r", candidates=["i1", 7, "nobody-knows-it"], domain="opera")
+            assert (ids(unknown), unknown["flags"]) == (["i1"], ["cold", "short", "unknown_candidates", "unknown_domain"])
+            assert [shown["user_id"] for shown in await asyncio.to_thread(exposures, topics)] == ["ada", "bob"]
+            told = await series(client)
+            assert (told["segue_repeated_requests_total"], told['segue_answers_total{strategy="ranked"}']) == (4, 2)
+            lines = b"\n".join([json.dumps(play("7", "i1", timestamp=3)).encode() for _ in range(2)])
+            packed = {"content-encoding": "gzip", "content-type": "application/x-ndjson; charset=utf-8"}
+            async with client.post("/v1/events", data=gzip.compress(lines), headers=packed) as answer:
+                taken = await answer.json()
+                assert (answer.status, taken["accepted"], [w["field"] for w in taken["warnings"]]) == (202, 2, ["$.timestamp"])
+            ahead = {**play("ada", "i1"), "ts": now_ms() + 600_000}
+            async with client.post("/v1/events", json=ahead) as answer:
+                assert answer.status == 400 and "ahead of this worker's clock" in await answer.text()
 
     asyncio.run(main())
 
@@ -292,7 +327,8 @@ BAD_REQUESTS: list[tuple[bytes, str]] = [
     (b"\xff\xfe", "malformed"),
     (b"[]", "wrong_type"),
     (b'"ada"', "wrong_type"),
-    (b'{"user_id": 7}', "wrong_type"),
+    (b'{"user_id": [7]}', "wrong_type"),
+    (b'{"user_id": "ada", "limit": 5, "category": "jazz"}', "$.limit (perhaps `k` is meant), $.category"),
     (b'{"user_id": ""}', "out_of_bounds"),
     (b'{"user_id": "' + b"u" * 257 + b'"}', "out_of_bounds"),
     (b'{"user_id": "\\ud800"}', "malformed"),
@@ -324,7 +360,8 @@ BAD_REQUESTS: list[tuple[bytes, str]] = [
 BAD_PAGES: list[tuple[bytes, str]] = [
     (b"", "empty"),
     (b"[]", "wrong_type"),
-    (b'{"user_id": 7}', "wrong_type"),
+    (b'{"user_id": true}', "wrong_type"),
+    (b'{"k": 7}', "$.k"),
     (b'{"modules": 0}', "$.modules"),
     (b'{"modules": 13}', "$.modules"),
     (b'{"per_module": 31}', "$.per_module"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import xxhash
 
+from online_model.decay import DAY_MS
 from streams.core.join.events import Event, Exposure, Reason
 from streams.core.join.records import Arrived
 from streams.core.join.settings import MINUTE_MS, PartitionSettings
@@ -11,6 +12,8 @@ from streams.core.state.tables import Table
 from streams.core.state.timers import EventTimers
 
 SEEN = b"i"  # first byte of a seen id's key; its timer has another
+JUMP_MS = DAY_MS  # no product is without an event for so long, and what is learned of a moment is not of one so much later
+TIME_JUMPS = "time_jumps"  # count of them
 
 
 class Admission:
@@ -49,9 +52,22 @@ class Admission:
 
         Strictly, since an event as old as `allowed_lateness_ms` is still let in.
         """
-        before = self._progress.watermark_ms
+        progress, before = self._progress, self._progress.watermark_ms
         if ts > before:
-            self._progress.watermark_ms = ts
+            progress.watermark_ms = ts
+            if ts - before > JUMP_MS and before >= 0:
+                progress.jumped_from_ms, progress.jumped_to_ms = before, ts
+                progress.count(TIME_JUMPS)
             if ts // MINUTE_MS > before // MINUTE_MS:
                 for key in self._forget.due(ts - 1):
                     self._seen.delete(key)
+
+
+def rows_are_stale(progress: Progress, ts: int) -> bool:
+    """Whether event time has jumped by more than a day up to `ts`, or within the day before it.
+
+    Then most of what was learned and counted is of a time that is over, and some of it has expired at once.
+    """
+    if progress.watermark_ms < 0:
+        return False
+    return ts - progress.watermark_ms > JUMP_MS or (progress.jumped_to_ms >= 0 and ts - progress.jumped_to_ms <= JUMP_MS)

@@ -8,6 +8,8 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
+from streams.core.json_fields import about
+
 MAX_SLOTS = 200  # items of one exposure
 MAX_CONTEXT = 64  # keys of a context
 MAX_ARMS = 12  # strategies to choose from: with more, each would learn too little
@@ -56,38 +58,61 @@ class Reason(enum.StrEnum):
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One act (or impression) of one user with one item. `also`: further actions of the same moment."""
 
-    ts: EventTime
-    user_id: Id
-    item_id: Id
-    action: Action
-    event_id: ShortId | None = None
-    also: Annotated[tuple[Action, ...], Meta(max_length=7)] = ()
-    full: bool | None = None
-    played_ms: Length | None = None
-    duration_ms: Length | None = None
-    domain: ShortId | None = None
-    request_id: ShortId | None = None
-    position: Annotated[int, Meta(ge=0, le=10_000)] | None = None
-    module: ShortId | None = None
-    strategy: ShortId | None = None
-    propensity: Probability | None = None
-    context: Context = {}
+    ts: Annotated[
+        EventTime,
+        about("event time, ms UTC; at least `events.earliest_ts`, at most `partition.allowed_future_ms` ahead of its arrival"),
+    ]
+    user_id: Annotated[Id, about("who acted; a number is the same id as its decimal text, as of all ids")]
+    item_id: Annotated[Id, about("with what")]
+    action: Annotated[Action, about("what the user did; any act implies that the item was seen")]
+    event_id: Annotated[
+        ShortId | None,
+        about("of the client's own: a second arrival within `partition.dedupe_window_ms` is dropped; without one each arrival is an event"),
+    ] = None
+    also: Annotated[
+        tuple[Action, ...], Meta(max_length=7), about("further actions of the same moment, so that one row of a log is one event")
+    ] = ()
+    full: Annotated[
+        bool | None,
+        about("whether a play was full; null: `played_ms` over `duration_ms` says it, from `partition.full_play_ratio` on"),
+    ] = None
+    played_ms: Annotated[Length | None, about("how long it was played")] = None
+    duration_ms: Annotated[Length | None, about("how long the item is: with `played_ms` it says how much of it was played")] = None
+    domain: Annotated[ShortId | None, about("kind of item: song, video, longform, live …; null: as the catalog has it")] = None
+    request_id: Annotated[
+        ShortId | None,
+        about("of the list or page that showed the item: joins the act to its exposure; null: to the user's last exposure of the item"),
+    ] = None
+    position: Annotated[
+        Annotated[int, Meta(ge=0, le=10_000)] | None,
+        about("where the item stood, from 0 on; of an impression that no list of Segue has"),
+    ] = None
+    module: Annotated[ShortId | None, about("of a page, in which the item stood")] = None
+    strategy: Annotated[ShortId | None, about("that chose the item, where no list of Segue has it")] = None
+    propensity: Annotated[
+        Probability | None, about("probability with which the item was shown in its position: what off-policy evaluation needs")
+    ] = None
+    context: Annotated[Context, about("what was known when the item was shown: device, scene …; attributes of the user under `user.`")] = {}
 
 
 class ExposedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One item of a served list."""
 
-    item_id: Id
-    position: Annotated[int, Meta(ge=0, le=10_000)]
-    propensity: Probability | None = None  # of the item in its slot; in lists that Segue made: whatever stands in the others
-    # the same, given the slots above it: what the whole slate is evaluated by
-    conditional_propensity: Probability | None = msgspec.field(default=None, name="propensity_given_above")
-    score: float | None = None
-    popularity: Annotated[tuple[float, ...], Meta(max_length=8)] = ()  # the figures it was scored with
-    source: ShortId | None = None  # of the candidate: given, popular, fresh, explore
-    module: ShortId | None = None
-    monetization: float | None = None  # expected value of one exposure of it, as the catalog had it then
-    module_propensity: Probability | None = None  # of its module in the module's place, given those above; the item's own is given both
+    item_id: Annotated[Id, about("the item")]
+    position: Annotated[int, Meta(ge=0, le=10_000), about("from 0 on, within its module")]
+    propensity: Annotated[Probability | None, about("of the item in its position, whatever stands in the others")] = None
+    conditional_propensity: Annotated[
+        Probability | None, about("the same, given the items in the positions before: what whole lists are evaluated by")
+    ] = msgspec.field(default=None, name="propensity_given_above")
+    score: Annotated[float | None, about("by which it was ordered")] = None
+    popularity: Annotated[tuple[float, ...], Meta(max_length=8), about("figures that it was scored with, by half-life")] = ()
+    source: Annotated[ShortId | None, about("of the candidate: given, co-listened, popular, fresh, explore")] = None
+    module: Annotated[ShortId | None, about("of a page, in which it stands")] = None
+    monetization: Annotated[float | None, about("expected value of one exposure of it, as the catalog had it then")] = None
+    module_propensity: Annotated[
+        Probability | None,
+        about("of its module in the module's place, given those before; the item's own propensity is given both"),
+    ] = None
 
     @property
     def above_one(self) -> list[str]:
@@ -106,35 +131,43 @@ Moments = Annotated[tuple[tuple[float, float], ...], Meta(max_length=MAX_ARMS)] 
 class ArmDraw(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which strategies could have made a slate or a page, and the propensity of each: the policy that acted (MODEL.md section 6)."""
 
-    surface: Literal["page", "list"]
-    arms: Annotated[tuple[ShortId, ...], Meta(max_length=MAX_ARMS)]
-    # computed, exploring included; they sum to 1
-    propensities: Annotated[tuple[Probability, ...], Meta(max_length=MAX_ARMS)] = msgspec.field(name="chances")
-    segment: Annotated[int, Meta(ge=0)]
-    activity: Annotated[float, Meta(ge=0)] = 0.0  # what the segment follows from: acts so far, decayed,
-    domain: Annotated[int, Meta(ge=0)] = 0  # and the key of the domain that most of them are in
-    version: Annotated[int, Meta(ge=0)] = 0  # of the posteriors
-    revenue_weight: float = 0.0  # against experience's 1
-    experience: Moments = ()  # of the posteriors that the propensities follow from
-    revenue: Moments = ()  # the same, as a share of the most that counts
-    vector: Annotated[tuple[float, ...], Meta(max_length=MAX_VECTOR)] = ()  # what the ranker knew of the user, where that was looked at
+    surface: Annotated[Literal["page", "list"], about("what was drawn for")]
+    arms: Annotated[tuple[ShortId, ...], Meta(max_length=MAX_ARMS), about("strategies that could have been drawn")]
+    propensities: Annotated[tuple[Probability, ...], Meta(max_length=MAX_ARMS), about("of each, exploring included; they sum to 1")] = (
+        msgspec.field(name="chances")
+    )
+    segment: Annotated[int, Meta(ge=0), about("of the user, in the strategy bandit")]
+    activity: Annotated[float, Meta(ge=0), about("what the segment follows from: feedback so far, decayed")] = 0.0
+    domain: Annotated[int, Meta(ge=0), about("and the key of the domain that most of it is in; 0: none")] = 0
+    version: Annotated[int, Meta(ge=0), about("of the posteriors")] = 0
+    revenue_weight: Annotated[float, about("of revenue against experience's 1")] = 0.0
+    experience: Annotated[Moments, about("mean and variance by arm, of the posteriors that the propensities follow from")] = ()
+    revenue: Annotated[Moments, about("the same of revenue, as a share of the most that counts")] = ()
+    vector: Annotated[
+        tuple[float, ...], Meta(max_length=MAX_VECTOR), about("what the ranker knew of the user, where that was looked at")
+    ] = ()
 
 
 class Exposure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="exposure"):
     """A list as it was served: written by a worker into the user's own partition."""
 
-    ts: EventTime
-    user_id: Id
-    request_id: ShortId
-    slots: Annotated[tuple[ExposedItem, ...], Meta(max_length=MAX_SLOTS)]
-    event_id: ShortId | None = None
-    domain: ShortId | None = None
-    strategy: ShortId | None = None
-    arm_draw: ArmDraw | None = msgspec.field(default=None, name="choice")  # None where the request named the strategy
-    context: Context = {}
-    seen: bool = True  # False: an item of it counts from its impression on, or from an act on it or on one below it
-    model_version: int = 0
-    model_age_ms: int = 0
+    ts: Annotated[EventTime, about("when it was served, ms UTC")]
+    user_id: Annotated[Id, about("to whom")]
+    request_id: Annotated[ShortId, about("of the request; acts name it to be joined")]
+    slots: Annotated[tuple[ExposedItem, ...], Meta(max_length=MAX_SLOTS), about("the items, in order")]
+    event_id: Annotated[ShortId | None, about("of the client's own; a second arrival is dropped")] = None
+    domain: Annotated[ShortId | None, about("that was requested")] = None
+    strategy: Annotated[ShortId | None, about("that made the list or page")] = None
+    arm_draw: Annotated[ArmDraw | None, about("how the strategy was drawn; null: the request named it")] = msgspec.field(
+        default=None, name="choice"
+    )
+    context: Annotated[Context, about("of the request")] = {}
+    seen: Annotated[
+        bool,
+        about("false: an item counts as seen from its impression on, or from an act on it or on one below it"),
+    ] = True
+    model_version: Annotated[int, about("that scored it; 0: none")] = 0
+    model_age_ms: Annotated[int, about("since the learner was last heard of")] = 0
 
 
 def of_one_at_most(record: Event | Exposure) -> tuple[Event | Exposure, int]:

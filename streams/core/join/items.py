@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from streams.core.join.decode import ELEMENTS, MAX_ARRAY, validated
 from streams.core.join.events import EventTime, Id, Length, Reason, Rejected, ShortId
+from streams.core.json_fields import about, reader
 
 Feature = Annotated[str, Meta(max_length=256)] | int | float | bool
 
@@ -15,19 +16,23 @@ Feature = Annotated[str, Meta(max_length=256)] | int | float | bool
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One item. `monetization`: expected value of one exposure."""
 
-    item_id: Id
-    domain: ShortId | None = None
-    artist_id: Id | None = None
-    categories: Annotated[tuple[ShortId, ...], Meta(max_length=32)] = ()
-    published_ts: EventTime | None = None
-    expires_ts: EventTime | None = None
-    duration_ms: Length | None = None
-    monetization: Annotated[float, Meta(ge=0.0, le=1e9)] = 0.0
-    hidden: bool = False
-    features: Annotated[dict[ShortId, Feature], Meta(max_length=64)] = {}
+    item_id: Annotated[Id, about("the item; what is put again replaces what was there, all of it")]
+    domain: Annotated[ShortId | None, about("kind of item: song, video, longform, live …; requests select by it")] = None
+    artist_id: Annotated[Id | None, about("artist, author or channel: what a user felt about one item of theirs tells of another")] = None
+    categories: Annotated[
+        tuple[ShortId, ...],
+        Meta(max_length=32),
+        about("genres, topics, tags; modules of pages are categories, the first one is the main one"),
+    ] = ()
+    published_ts: Annotated[EventTime | None, about("from then on it may be shown, ms UTC; null: at once")] = None
+    expires_ts: Annotated[EventTime | None, about("from then on it may not, ms UTC; null: never")] = None
+    duration_ms: Annotated[Length | None, about("of the whole item; of a play, the event's own `duration_ms` counts")] = None
+    monetization: Annotated[float, Meta(ge=0.0, le=1e9), about("expected value of one exposure, in a unit of yours")] = 0.0
+    hidden: Annotated[bool, about("true: in no list, even where a request names it")] = False
+    features: Annotated[dict[ShortId, Feature], Meta(max_length=64), about("anything else that is known of it: numbers, words, flags")] = {}
 
 
-_item = msgspec.json.Decoder(Item).decode
+_item = reader(Item)
 
 
 def decode(value: bytes) -> list[Item | Rejected]:

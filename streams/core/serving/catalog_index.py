@@ -150,6 +150,14 @@ class CatalogIndex:
             return key in self._published
         return (unknown or not self.catalogued) and key not in self._deleted
 
+    def known(self, key: int) -> bool:
+        """Whether the catalog holds this item, shown or not; without a catalog every item is taken as one."""
+        return key in self._entries or not self.catalogued
+
+    def offers(self, domain: int) -> bool:
+        """Whether an item that may be shown now is known to be of this domain."""
+        return self.catalogued and len(self.of_domain(domain)) > 0
+
     def popularity(self, key: int, now_ms: int) -> float:
         """The decayed count that orders candidates."""
         return exp2(self._scores[key] - now_ms / self._half_life_ms) if key in self._scores else 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Generic, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,7 +18,10 @@ from online_model.batch import Batch, of_candidates
 from online_model.features import TASKS
 from online_model.history import COLLECT, DISLIKE, FULL_PLAY, PARTIAL_PLAY, SHARE, SKIP
 from streams.core.join.events import ArmDraw
+from streams.core.json_fields import about
 from streams.core.serving.fusion import PARTS, terms
+from streams.core.serving.requests import Flag
+from streams.core.serving.retrieval import SOURCES
 from streams.core.state.rows import PendingExposure, UserPart
 
 if TYPE_CHECKING:  # the core starts without torch
@@ -34,6 +37,7 @@ ACTIONS = {
 _ENTRY_BYTES = 300  # of one trace beside its packed bytes: its key, its place in the table
 
 Array = np.ndarray
+K = TypeVar("K")
 Attend = Callable[[Batch], "Attended"]
 Name = Callable[[int], str | None]  # of an item's key
 
@@ -59,7 +63,7 @@ class Trace(msgspec.Struct, frozen=True, array_like=True):
     ts: int
     user_id: str | None
     strategy: str
-    flags: list[str]
+    flags: list[Flag]
     model_version: int | None
     items: list[str]
     sources: list[str]
@@ -73,97 +77,126 @@ class Trace(msgspec.Struct, frozen=True, array_like=True):
 class ScoreTerm(msgspec.Struct, frozen=True, kw_only=True):
     """One summand of a score."""
 
-    part: str  # a task, or rank; where popularity orders, popularity
-    weight: float
-    value: float  # of a task its probability, of rank tanh(rank head / rank_scale)
-    adds: float  # weight x value; an item's sum up to its score
+    part: Annotated[str, about("a task, or rank; where popularity orders, popularity", (*PARTS, POPULARITY))]
+    weight: Annotated[float, about("of it")]
+    value: Annotated[float, about("of a task its probability, of rank tanh(rank head / rank_scale)")]
+    adds: Annotated[float, about("weight x value; an item's sum up to its score")]
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     """One behaviour of the user and its attention weight."""
 
-    item_id: str | None  # None of an item that is not in the catalog any more
-    action: str  # partial_play, full_play, collect, share, skip, dislike
-    age_s: float  # when the slate was made
-    weight: float
+    item_id: Annotated[str | None, about("null: not in the catalog any more")]
+    action: Annotated[str, about("what the user did with it", ACTIONS.values())]
+    age_s: Annotated[float, about("when the list was made")]
+    weight: Annotated[float, about("of the attention")]
 
 
 class Attention(msgspec.Struct, frozen=True, kw_only=True):
     """One attention's weights over the user's behaviours for an item; with `abstained` they sum up to 1 over all behaviours."""
 
-    over: str  # positive | negative | same artist or category
-    abstained: float  # weight that went to none of the behaviours
-    behaviours: list[Behaviour]  # those with the largest weights
+    over: Annotated[str, about("which behaviours", (*FAMILIES, RELATED))]
+    abstained: Annotated[float, about("weight that went to none of them")]
+    behaviours: Annotated[list[Behaviour], about("those with the largest weights")]
 
 
 class ExplainedItem(msgspec.Struct, frozen=True, kw_only=True):
     """Why one item is in its position."""
 
-    item_id: str
-    module: str | None
-    position: int  # within its module
-    score: float
-    source: str  # of the candidate, as in the slate
-    propensity: float
-    terms: list[ScoreTerm]
-    probabilities: dict[str, float] | None  # by task, as in the slate: after what gamma took away
-    user: dict[str, float] | None  # by task: what the user adds to the logit, whatever is shown; gamma_user x it was taken away
-    popularity: dict[str, float] | None  # by task: what momentary popularity adds to the logit; gamma_item x it was taken away
-    rank: float | None  # the rank head; only its differences within a slate mean something
-    attention: list[Attention]  # empty where popularity orders, of guests, and where no model is there
+    item_id: Annotated[str, about("the item")]
+    module: Annotated[str | None, about("of a page, or as the request named it")]
+    position: Annotated[int, about("within its module")]
+    score: Annotated[float, about("by which it was ordered")]
+    source: Annotated[str, about("of the candidate, as in the list", SOURCES)]
+    propensity: Annotated[float, about("of the item in its position")]
+    terms: Annotated[list[ScoreTerm], about("what the score is the sum of")]
+    probabilities: Annotated[dict[str, float] | None, about("by task, after what gamma took away")]
+    user: Annotated[
+        dict[str, float] | None,
+        about("by task: what the user adds to the logit, whatever is shown; gamma_user x it was taken away"),
+    ]
+    popularity: Annotated[
+        dict[str, float] | None, about("by task: what momentary popularity adds to the logit; gamma_item x it was taken away")
+    ]
+    rank: Annotated[float | None, about("the rank head; only its differences within a list mean something")]
+    attention: Annotated[list[Attention], about("empty where popularity orders, of guests, and where no model is there")]
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Why a slate or page is as it is. All of a model is null where popularity ordered."""
 
-    request_id: str
-    ts: int  # when it was made
-    user_id: str | None
-    strategy: str
-    choice: ArmDraw | None  # how the strategy was drawn, with all propensities; None where the request named it
-    flags: list[str]
-    model_version: int | None  # that scored it
-    attention_version: int | None = msgspec.field(name="weighed_by")  # of the model that weighed the behaviours: the current one
-    model_changed: bool = msgspec.field(name="moved_on")  # these two differ: attention may have been another at serving time
-    weights: dict[str, float] | None
-    rank_scale: float | None
-    gamma_user: float | None
-    gamma_item: float | None
-    items: list[ExplainedItem]
+    request_id: Annotated[str, about("of the list or page")]
+    ts: Annotated[int, about("when it was made, ms UTC")]
+    user_id: Annotated[str | None, about("for whom; null: a guest")]
+    strategy: Annotated[str, about("that made it")]
+    choice: Annotated[ArmDraw | None, about("how the strategy was drawn; null: the request named it")]
+    flags: Annotated[list[Flag], about("as the list was made")]
+    model_version: Annotated[int | None, about("that scored it")]
+    attention_version: Annotated[int | None, about("of the model that weighed the behaviours: the current one")] = msgspec.field(
+        name="weighed_by"
+    )
+    model_changed: Annotated[bool, about("these two differ: attention may have been another then")] = msgspec.field(name="moved_on")
+    weights: Annotated[dict[str, float] | None, about("by task, and of rank")]
+    rank_scale: Annotated[float | None, about("divisor of the rank head")]
+    gamma_user: Annotated[float | None, about("share taken away of the user's level")]
+    gamma_item: Annotated[float | None, about("share taken away of momentary popularity")]
+    items: Annotated[list[ExplainedItem], about("in order")]
 
 
-class RecentTraces:
-    """Traces of the last slates and pages by request id. The oldest go where they are too many, or too many bytes."""
+class RecentRequests(Generic[K]):
+    """What is kept, packed, of the last requests. The oldest go where they are too many, or too many bytes."""
 
     def __init__(self, requests: int, max_bytes: int) -> None:
         self._requests, self._max_bytes = requests, max_bytes
-        self._packed: OrderedDict[str, bytes] = OrderedDict()
+        self._packed: OrderedDict[K, bytes] = OrderedDict()
         self.bytes = 0
 
     def __len__(self) -> int:
         return len(self._packed)
 
-    def put(self, request_id: str, trace: Trace) -> None:
-        """A later trace of the same request id replaces the earlier one."""
-        self._drop(request_id)
-        packed = _packed(trace) if self._requests else b""
+    def put(self, request: K, packed: bytes) -> None:
+        """What comes later of the same request replaces what came earlier."""
+        self._drop(request)
         size = len(packed) + _ENTRY_BYTES
-        if not packed or size > self._max_bytes:
+        if not self._requests or size > self._max_bytes:
             return
         while len(self._packed) >= self._requests or self.bytes + size > self._max_bytes:
             self._drop(next(iter(self._packed)))
-        self._packed[request_id] = packed
+        self._packed[request] = packed
         self.bytes += size
+
+    def get(self, request: K) -> bytes | None:
+        """None of a request that is not among the last ones."""
+        return self._packed.get(request)
+
+    def _drop(self, request: K) -> None:
+        packed = self._packed.pop(request, None)
+        if packed is not None:
+            self.bytes -= len(packed) + _ENTRY_BYTES
+
+
+class RecentTraces:
+    """Traces of the last slates and pages by request id."""
+
+    def __init__(self, requests: int, max_bytes: int) -> None:
+        self._recent = RecentRequests[str](requests, max_bytes)
+
+    def __len__(self) -> int:
+        return len(self._recent)
+
+    @property
+    def bytes(self) -> int:
+        """That the traces take."""
+        return self._recent.bytes
+
+    def put(self, request_id: str, trace: Trace) -> None:
+        """A later trace of the same request id replaces the earlier one."""
+        self._recent.put(request_id, _packed(trace))
 
     def get(self, request_id: str) -> Trace | None:
         """None of a request that is not among the last ones."""
-        packed = self._packed.get(request_id)
+        packed = self._recent.get(request_id)
         return _TRACE.decode(packed) if packed is not None else None
-
-    def _drop(self, request_id: str) -> None:
-        packed = self._packed.pop(request_id, None)
-        if packed is not None:
-            self.bytes -= len(packed) + _ENTRY_BYTES
 
 
 def explained(request_id: str, trace: Trace, name: Name, attend: Attend | None = None, version: int | None = None) -> Explanation:

@@ -13,17 +13,17 @@ from msgspec import Meta
 from bandit.strategies import strategies
 from streams.core.join.events import MAX_ARMS, MAX_SLOTS, Exposure, ShortId
 from streams.core.join.features_view import ItemCounts
+from streams.core.json_fields import about
 from streams.core.serving.explain import Trace
 from streams.core.serving.fusion import RequestError
 from streams.core.serving.model_view import ModelView
 from streams.core.serving.modules import CONTROL, ModuleBuilder, PageSize
-from streams.core.serving.recommend import COLD, GUEST, RANKED, REPEATS, SHORT, STALE, TAIL, Recommender
-from streams.core.serving.requests import ServingRequest
+from streams.core.serving.recommend import RANKED, TAIL, Recommender
+from streams.core.serving.requests import Flag, ServingRequest
 from streams.core.serving.scoring import SlateItem, exposure, trace
 from streams.core.state.rows import UserState
 
 FIXED = "fixed"  # the control arm, by its name
-UNCATEGORISED = "uncategorised"  # flag: no category has anything to show, so the page is that of the control arm, and no strategy was drawn
 
 Positions = Annotated[int, Meta(ge=1, le=MAX_SLOTS)]
 
@@ -61,44 +61,48 @@ class PageSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class PageRequest(ServingRequest, frozen=True, kw_only=True):
     """Body of a request for a page."""
 
-    modules: int | None = None  # in place of the settings', as the next
-    per_module: int | None = None
-    # further ones; by default as many of the settings' as fit
-    single_item_modules: int | None = msgspec.field(default=None, name="tasters")
-    strategy: ShortId | None = None  # None = drawn by the strategy bandit
+    modules: Annotated[Positions | None, about("in place of `pages.modules`; at most `pages.max_modules`")] = None
+    per_module: Annotated[Positions | None, about("items of each, in place of `pages.per_module`; at most `pages.max_per_module`")] = None
+    single_item_modules: Annotated[
+        Annotated[int, Meta(ge=0, le=MAX_SLOTS)] | None,
+        about("further modules of one item each; null: as many of `pages.single_item_modules` as fit"),
+    ] = msgspec.field(default=None, name="tasters")
+    strategy: Annotated[ShortId | None, about("blend-0.25 …, tail, explore, fixed; null: drawn by the strategy bandit")] = None
 
 
 class Module(msgspec.Struct, frozen=True, kw_only=True):
     """One module of a page."""
 
-    name: str  # category:NAME | popular | new | for-you
-    category: str | None  # None of the control arm's modules, whose three figures below are None too
-    items: list[SlateItem]  # positions count within the module
-    preference: float | None  # mean score of the category's best items
-    monetization: float | None  # their mean monetization
-    score: float | None  # what the strategy put the modules in order by
-    propensity: float  # probability of this module in this position, given those above
+    name: Annotated[str, about("category:NAME, popular, new or for-you; send it with acts")]
+    category: Annotated[str | None, about("null in the control arm's modules, whose three figures below are null too")]
+    items: Annotated[list[SlateItem], about("in order; positions count within the module")]
+    preference: Annotated[float | None, about("mean score of the category's best items")]
+    monetization: Annotated[float | None, about("mean monetization of these")]
+    score: Annotated[float | None, about("what the strategy ordered the modules by")]
+    propensity: Annotated[float, about("probability of this module in this place, given those before")]
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """A page as it is served."""
 
-    request_id: str
-    modules: list[Module]
-    strategy: str
-    propensity: float  # probability of this strategy; 1 where the request named it
-    strategy_propensities: dict[str, float] = msgspec.field(name="chances")  # of every strategy; empty where the request named it
-    segment: int | None  # of the user, in the strategy bandit; None where the request named the strategy
-    flags: list[str]  # of cold, guest, repeats, stale, as in a slate; short (fewer modules or items than requested), uncategorised
-    model_version: int | None
-    model_age_ms: int
+    request_id: Annotated[str, about("send it with every act on these items")]
+    modules: Annotated[list[Module], about("in order")]
+    strategy: Annotated[str, about("that made it")]
+    propensity: Annotated[float, about("probability of this strategy; 1 where the request named it")]
+    strategy_propensities: Annotated[dict[str, float], about("of every strategy; empty where the request named it")] = msgspec.field(
+        name="chances"
+    )
+    segment: Annotated[int | None, about("of the user, in the strategy bandit; null where the request named the strategy")]
+    flags: Annotated[list[Flag], about("what to know of it")]
+    model_version: Annotated[int | None, about("that scored it; null: popularity ordered")]
+    model_age_ms: Annotated[int, about("since the learner was last heard of")]
 
 
 class ServedPage(NamedTuple):
     """A page, and what is kept of it."""
 
     page: Page
-    exposure: Exposure | None  # to write down: None for guests, and where nothing is shown
+    exposure: Exposure | None  # to write down: None for guests and dry runs, and where nothing is shown
     trace: Trace  # to explain the page by
 
 
@@ -134,9 +138,7 @@ class PageMaker:
         placed = [(draft, self.scorer.slate_items(draft.arrangement, scored, {})) for draft in drafts if draft.arrangement.items]
         short = len(placed) < wanted or any(len(items) < size.per_module for _, items in placed[: size.modules])
         repeats = bool(placed) and self.scorer.may_repeat(state)
-        flags = {
-            COLD: model.cold, GUEST: state.guest, REPEATS: repeats, SHORT: short, STALE: model.stale, UNCATEGORISED: not considered,
-        }  # fmt: skip
+        flags = self.scorer.flags(state) | {Flag.REPEATS: repeats, Flag.SHORT: short, Flag.UNCATEGORISED: not considered}
         propensities = dict(zip(choice.arms, choice.propensities, strict=True)) if choice else {}
         page = Page(
             request_id=request_id,

@@ -22,11 +22,12 @@ from streams.core.join.events import MAX_ARMS, MAX_SLOTS, Exposure, Id, ShortId
 from streams.core.join.features_view import ItemCounts
 from streams.core.join.keys import HOUR_MS
 from streams.core.join.settings import PartitionSettings
+from streams.core.json_fields import about
 from streams.core.serving.catalog_index import CatalogIndex
 from streams.core.serving.explain import Trace
 from streams.core.serving.fusion import Gamma, RequestError, Scale, Weights, merged_weights
 from streams.core.serving.model_view import ModelView
-from streams.core.serving.requests import MAX_IDS, RequestState, ServingRequest
+from streams.core.serving.requests import MAX_IDS, Flag, RequestState, ServingRequest
 from streams.core.serving.retrieval import CandidatePool, SourceQuota, given_pool, pool
 from streams.core.serving.scoring import Scorer, SlateItem, exposure, trace
 from streams.core.state.rows import UserState
@@ -36,7 +37,6 @@ STRATEGIES = (RANKED, TAIL, EXPLORE_MORE, POPULAR)
 AUTO = "auto"  # requests one of `recommend.chosen`, drawn by the strategy bandit
 ALL = "all"  # stands for every strategy of a surface in figures, so no preset has this name
 MAX_PRESETS = 8
-COLD, GUEST, REPEATS, SHORT, STALE = "cold", "guest", "repeats", "short", "stale"  # flags
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -125,31 +125,36 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
 class SlateRequest(ServingRequest, frozen=True, kw_only=True):
     """Body of a request for a slate."""
 
-    k: int = 10
-    candidates: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] | None = None  # None = co-listened, popular, fresh and random ones
-    unknown: Literal["refuse", "allow"] = "refuse"  # candidates that the catalog does not hold; without a catalog all are taken
-    strategy: ShortId | None = None  # ranked (default) | tail | explore | popular | a preset's name | auto: drawn by the bandit
-    module: ShortId | None = None
+    k: Annotated[int, Meta(ge=1, le=MAX_SLOTS), about("items wanted; at most `recommend.max_k`")] = 10
+    candidates: Annotated[
+        Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] | None,
+        about("rank these; null: co-listened, popular, fresh and random ones. At most `recommend.max_candidates`"),
+    ] = None
+    unknown: Annotated[Literal["refuse", "allow"], about("candidates that the catalog does not hold; without a catalog all are taken")] = (
+        "refuse"
+    )
+    strategy: Annotated[
+        ShortId | None, about("ranked (default), tail, explore, popular, a preset's name, or auto: drawn by the strategy bandit")
+    ] = None
+    module: Annotated[ShortId | None, about("name of the place that the list is for; a feature of the ranker")] = None
 
 
 class Slate(msgspec.Struct, frozen=True, kw_only=True):
     """A slate as it is served."""
 
-    request_id: str
-    items: list[SlateItem]
-    strategy: str
-    # of cold (popularity orders, since no model has learned yet), guest, repeats (more was shown within the no-repeat window
-    # than is remembered, so items may come again), short (fewer than k), stale
-    flags: list[str]
-    model_version: int | None
-    model_age_ms: int
+    request_id: Annotated[str, about("send it with every act on these items")]
+    items: Annotated[list[SlateItem], about("in order")]
+    strategy: Annotated[str, about("that made it")]
+    flags: Annotated[list[Flag], about("what to know of it")]
+    model_version: Annotated[int | None, about("that scored it; null: popularity ordered")]
+    model_age_ms: Annotated[int, about("since the learner was last heard of")]
 
 
 class ServedSlate(NamedTuple):
     """A slate, and what is kept of it."""
 
     slate: Slate
-    exposure: Exposure | None  # to write down: None for guests, and where nothing is shown
+    exposure: Exposure | None  # to write down: None for guests and dry runs, and where nothing is shown
     trace: Trace  # to explain the slate by
 
 
@@ -180,9 +185,9 @@ class Recommender:
             scored = self.scorer.score(candidates.items(), state, fusion, lambda _: request.module)
         arrangement = candidates.arrange([key for key in scored.order if key in candidates.sources], ranking.explore_share)
         items = self.scorer.slate_items(arrangement, scored, candidates.names)
-        flags = {
-            COLD: model.cold, GUEST: state.guest, REPEATS: bool(items) and self.scorer.may_repeat(state), SHORT: len(items) < request.k,
-            STALE: model.stale,
+        flags = self.scorer.flags(state) | {
+            Flag.REPEATS: bool(items) and self.scorer.may_repeat(state), Flag.SHORT: len(items) < request.k,
+            Flag.UNKNOWN_CANDIDATES: self._has_unknown(request),
         }  # fmt: skip
         slate = Slate(
             request_id=request_id, items=items, strategy=strategy, flags=sorted(flag for flag, holds in flags.items() if holds),
@@ -207,6 +212,12 @@ class Recommender:
             return given_pool(eligible, request.k, explore_share, rng)
         index, co_listened = self.catalog_index.of_domain(state.domain), self.catalog_index.co_listening.after(past(state.user.liked))
         return pool(index, eligibility, self.settings.quota(), request.k, explore_share, rng, co_listened)
+
+    def _has_unknown(self, request: SlateRequest) -> bool:
+        """Whether candidates of the request are left out since the catalog does not hold them."""
+        if request.candidates is None or request.unknown == "allow":
+            return False
+        return any(not self.catalog_index.known(keys.key("item", item_id)) for item_id in request.candidates)
 
     def _check(self, request: SlateRequest) -> None:
         if not 1 <= request.k <= self.settings.max_k:

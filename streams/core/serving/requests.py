@@ -4,6 +4,7 @@ Shapes: D = size of the ranker's user vector.
 """
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -21,6 +22,8 @@ from streams.core.join.features_view import NEVER, FeatureView, ItemCounts, User
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
+from streams.core.json_fields import about
+from streams.core.serving.fusion import Gamma, Scale, Weight
 from streams.core.serving.model_view import ModelView
 from streams.core.state.rows import PROGRESS, Progress, UserState
 from streams.core.state.tables import Tables
@@ -32,29 +35,74 @@ _GUEST = "guest"
 _SHOWN = np.dtype([("item", "<u8"), ("ts", "<i8")])  # rows of UserState.exposed
 
 
+class Flag(enum.StrEnum):
+    """What to know of a slate or a page, beside what is in it."""
+
+    COLD = "cold"
+    GUEST = "guest"
+    SHORT = "short"
+    UNKNOWN_CANDIDATES = "unknown_candidates"
+    UNKNOWN_DOMAIN = "unknown_domain"
+    UNCATEGORISED = "uncategorised"
+    REPEATS = "repeats"
+    CATCHING_UP = "catching_up"
+    STALE = "stale"
+    STALE_ROWS = "stale_rows"
+    UNLOGGED = "unlogged"
+    DRY_RUN = "dry_run"
+    REQUEST_ID_REUSED = "request_id_reused"
+
+
+FLAGS = {  # what each of them means, for the documentation
+    Flag.COLD: "no model has learned yet; popularity orders",
+    Flag.GUEST: "the request names no user; nothing of it is written down",
+    Flag.SHORT: "fewer items, or modules, than requested",
+    Flag.UNKNOWN_CANDIDATES: "some of `candidates` are not in the catalog, and are left out",
+    Flag.UNKNOWN_DOMAIN: "the catalog has no item of this `domain` that may be shown; without a catalog, `domain` selects nothing",
+    Flag.UNCATEGORISED: "nothing to show has a category, so the page is that of the control arm",
+    Flag.REPEATS: "more was shown or played within the no-repeat window than is remembered, so items may come again",
+    Flag.CATCHING_UP: "after a restart, the user's state still lacks much of the log; what it lacks may come again",
+    Flag.STALE: "the learner was not heard of lately",
+    Flag.STALE_ROWS: "event time has jumped by more than a day, between records of the log or from its end to now; what was learned before "
+    "may have expired, so lists of different users may be alike for a day",
+    Flag.UNLOGGED: "Kafka did not acknowledge the exposure in time; it may be lost",
+    Flag.DRY_RUN: "a dry run: nothing of it is written down or remembered",
+    Flag.REQUEST_ID_REUSED: "this request id was that of another request of this user, and this is that one's answer",
+}
+
+
 class GuestEvent(msgspec.Struct, frozen=True, kw_only=True):
     """What a guest did lately, as the request has it; stored nowhere."""
 
-    item_id: Id
-    action: Action = Action.PLAY
-    ts: EventTime | None = None  # None = just now
-    full: bool | None = None
+    item_id: Annotated[Id, about("the item")]
+    action: Annotated[Action, about("what the guest did")] = Action.PLAY
+    ts: Annotated[EventTime | None, about("when, ms UTC; null: just now")] = None
+    full: Annotated[bool | None, about("whether a play was full; null: not known")] = None
 
 
 class ServingRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a request for a slate and one for a page have in common."""
 
-    user_id: Id | None = None  # None = a guest
-    plays: Annotated[tuple[GuestEvent, ...], Meta(max_length=MAX_PLAYS)] = ()  # a guest's, in time order
-    domain: ShortId | None = None  # of the wanted items; given candidates are taken as they are
-    context: Context = {}
-    exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] = ()
-    weights: dict[str, float] | None = None  # task, or rank -> weight, in place of the settings'
-    rank_scale: float | None = None  # in place of the settings', as the next two
-    gamma_user: float | None = None  # share of the user's part that is taken away
-    gamma_item: float | None = None  # share of momentary popularity's part that is taken away; the strategy's own otherwise
-    request_id: ShortId | None = None
-    seen: bool | None = None  # whether what is served counts as seen, in place of `service.served_is_seen`
+    user_id: Annotated[Id | None, about("for whom; null: a guest, of whom nothing is written down")] = None
+    plays: Annotated[tuple[GuestEvent, ...], Meta(max_length=MAX_PLAYS), about("of a guest: what was done lately, in time order")] = ()
+    domain: Annotated[ShortId | None, about("of the wanted items; null: any. Given candidates are taken as they are")] = None
+    context: Annotated[Context, about("what is known of the moment: device, scene …; attributes of the user under `user.`")] = {}
+    exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS), about("items that must not be shown")] = ()
+    weights: Annotated[
+        dict[str, Weight] | None,
+        about("by task, or `rank`: of its probability in the score, in place of `recommend.weights`"),
+    ] = None
+    rank_scale: Annotated[Scale | None, about("in place of `recommend.rank_scale`")] = None
+    gamma_user: Annotated[Gamma | None, about("share of the user's own level that is taken away, in place of `recommend.gamma_user`")] = (
+        None
+    )
+    gamma_item: Annotated[Gamma | None, about("share of momentary popularity that is taken away, in place of the strategy's own")] = None
+    request_id: Annotated[
+        ShortId | None,
+        about("send it with acts on the items; a repeated one gets the same response; null: one is made"),
+    ] = None
+    seen: Annotated[bool | None, about("whether what is served counts as seen, in place of `service.served_is_seen`")] = None
+    dry_run: Annotated[bool, about("write and remember nothing: no exposure, no explanation, no effect on later requests")] = False
 
 
 @dataclass(frozen=True, slots=True)

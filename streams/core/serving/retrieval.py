@@ -11,7 +11,8 @@ from streams.core.serving.eligibility import EligibilityFilter
 from streams.core.serving.explore import arrange, conditional_propensities, propensities
 from streams.core.serving.index import CandidateIndex
 
-GIVEN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE = "given", "co-listened", "popular", "fresh", "explore"  # sources of candidates
+GIVEN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE = "given", "co-listened", "popular", "fresh", "explore"
+SOURCES = (GIVEN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE)  # of candidates
 
 
 @dataclass(frozen=True, slots=True)

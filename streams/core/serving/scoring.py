@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
@@ -21,13 +21,14 @@ from streams.core.join.catalog import Catalog
 from streams.core.join.events import ArmDraw, ExposedItem, Exposure
 from streams.core.join.features_view import NEVER, FeatureView, ItemCounts, UserMoment
 from streams.core.join.settings import PartitionSettings
+from streams.core.json_fields import about
 from streams.core.serving.catalog_index import POPULAR_HALF_LIFE_H, CatalogIndex
 from streams.core.serving.eligibility import EligibilityFilter
 from streams.core.serving.explain import ModelTrace, Trace
 from streams.core.serving.fusion import GAMMA, SCALE, Fusion, RequestError, bounded, fuse, merged_weights, values
 from streams.core.serving.model_view import ModelView
-from streams.core.serving.requests import RequestState, ServingRequest, guest_state
-from streams.core.serving.retrieval import Arrangement
+from streams.core.serving.requests import Flag, RequestState, ServingRequest, guest_state
+from streams.core.serving.retrieval import SOURCES, Arrangement
 from streams.core.state.rows import PendingExposure, UserPart, UserState
 
 if TYPE_CHECKING:  # the core starts without torch; settings stand beside the code that reads them
@@ -42,12 +43,15 @@ Array = np.ndarray
 class SlateItem(msgspec.Struct, frozen=True, kw_only=True):
     """One item of a slate or a module."""
 
-    item_id: str
-    position: int
-    score: float  # sum of weight x probability, and of the rank head's part; where popularity orders, the decayed count of a day
-    source: str  # given | co-listened | popular | fresh | explore (drawn at random, into the ranking or into its position)
-    propensity: float  # probability of this item in this position, given the candidates
-    probabilities: dict[str, float] | None  # by task, after what gamma took away; None where popularity orders
+    item_id: Annotated[str, about("the item")]
+    position: Annotated[int, about("from 0 on; send it with acts")]
+    score: Annotated[
+        float,
+        about("sum of weight x probability, and of the rank head's part; where popularity orders, the decayed count of a day"),
+    ]
+    source: Annotated[str, about("of the candidate; explore: drawn at random, into the ranking or into its position", SOURCES)]
+    propensity: Annotated[float, about("probability of this item in this position, given the candidates")]
+    probabilities: Annotated[dict[str, float] | None, about("by task, after what gamma took away; null where popularity orders")]
 
 
 @dataclass(slots=True)
@@ -109,6 +113,14 @@ class Scorer:
         user = guest_state(request.plays, self._partition, self.catalog, ts) if guest else user or NEVER
         return RequestState(request, request_id, user, item_counts, model, ts, seed)
 
+    def flags(self, state: RequestState) -> dict[Flag, bool]:
+        """What holds of a slate and a page alike."""
+        return {
+            Flag.COLD: state.model.cold, Flag.GUEST: state.guest, Flag.STALE: state.model.stale,
+            Flag.UNKNOWN_DOMAIN: state.domain is not None and not self.catalog_index.offers(state.domain),
+            Flag.DRY_RUN: state.request.dry_run,
+        }  # fmt: skip
+
     def eligibility(self, state: RequestState, unknown: bool = False) -> EligibilityFilter:
         """What may be shown to the user of a request; `unknown`: also what the catalog does not hold."""
         return EligibilityFilter(self.catalog_index, state.blocked(self.settings.no_repeat_window_ms), unknown)
@@ -160,7 +172,7 @@ class Scorer:
         multiplied = values(prediction, fusion.rank_scale)
         fused = fuse(multiplied, fusion.weights)
         order = [ordered[n] for n in np.argsort(-fused, kind="stable").tolist()]
-        if state.user.histories and not state.guest:
+        if state.user.histories and not state.guest and not state.request.dry_run:
             self.order_watch.observe(user, order)
         return ScoredCandidates(
             order=order,
@@ -206,9 +218,9 @@ class Scorer:
 
 
 def exposure(state: RequestState, strategy: str, choice: ArmDraw | None, items: Iterable[ExposedItem]) -> Exposure | None:
-    """What is written down of a slate or page; None, and `items` unread, for guests; None where nothing is shown."""
+    """What is written down of a slate or page; None, and `items` unread, for guests and dry runs; None where nothing is shown."""
     request, model = state.request, state.model
-    if request.user_id is None or not (slots := tuple(items)):
+    if request.user_id is None or request.dry_run or not (slots := tuple(items)):
         return None
     return Exposure(
         ts=state.ts, user_id=request.user_id, request_id=state.request_id, slots=slots, domain=request.domain, strategy=strategy,
@@ -218,7 +230,7 @@ def exposure(state: RequestState, strategy: str, choice: ArmDraw | None, items: 
 
 
 def trace(
-    state: RequestState, strategy: str, choice: ArmDraw | None, flags: list[str], items: Sequence[tuple[str | None, SlateItem]],
+    state: RequestState, strategy: str, choice: ArmDraw | None, flags: list[Flag], items: Sequence[tuple[str | None, SlateItem]],
     model: ModelTrace | None,
 ) -> Trace:  # fmt: skip
     """What a slate or page is explained by. `items`: each with its module."""

@@ -146,6 +146,8 @@ class Progress(msgspec.Struct, array_like=True):
     open_lists: int = 0
     counted: dict[str, int] = {}
     log: int = 0  # hash of the ids of all records admitted, in order
+    jumped_from_ms: int = -1  # event time before and after the last jump of more than a day
+    jumped_to_ms: int = -1
 
     def count(self, what: str, n: int = 1) -> None:
         """Add to a counter."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from replay.simulator.open_loop import LogSettings, draw_slate, mixture, records, simulate_log, write_items, write_log
+from replay.simulator.open_loop import LogSettings, draw_slate, later, mixture, records, simulate_log, write_items, write_log
 from replay.simulator.world import SCENES, Session, World, WorldSettings
 from streams.core.join.decode import decode
 from streams.core.join.events import Action, Event, Exposure
@@ -157,3 +158,17 @@ def test_a_negative_length_and_shares_beyond_one_are_refused() -> None:
         next(simulate_log(WorldSettings(), -1, 1))
     with pytest.raises(ValueError, match="shares"):
         LogSettings(explore=1.5)
+
+
+def test_a_log_that_is_to_end_at_a_time_is_the_same_log_later_and_so_is_its_catalog(tmp_path: Path) -> None:
+    settings, until = WorldSettings(items=50, listeners=20), 1_764_460_800_123
+    ms = later(settings, 300, 7, until)
+    first, moved = (list(map(json.loads, simulate_log(settings, 300, 7, later_ms=by))) for by in (0, ms))
+    assert moved[-1]["ts"] == until == max(record["ts"] for record in moved)
+    assert [record | {"ts": record["ts"] + ms} for record in first] == moved
+    write_items(tmp_path / "items.jsonl", settings, 7, ms)
+    items = list(map(json.loads, (tmp_path / "items.jsonl").read_text().splitlines()))
+    for item, before in zip(items, msgspec.to_builtins(World(settings, 7).catalog()), strict=True):
+        times = {name: before[name] + ms for name in ("published_ts", "expires_ts") if name in before}
+        assert item == before | {"categories": list(before["categories"])} | times
+    assert later(settings, 0, 7, until) == 0

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from streams.core.join.decode import decode
 from streams.core.join.events import Action, Event, ExposedItem, Exposure, Reason
 from streams.core.join.items import Item
-from streams.http.accept import Unusable, catalog, event_rows, events, item_rows, tombstone
+from streams.core.serving.pages import PageRequest
+from streams.core.serving.recommend import SlateRequest
+from streams.http.accept import MAX_WARNINGS, TimeBounds, Unusable, catalog, event_rows, events, item_rows, request, tombstone
+from streams.http.entrance import Refusal
 from streams.kafka_io.send import ARRAY_BYTES, ARRAY_RECORDS
 
 T = 1_704_067_200_000
@@ -142,3 +145,80 @@ def test_item_row_is_what_the_catalog_reads() -> None:
 def test_a_propensity_above_1_by_rounding_is_taken() -> None:
     (found,) = events(body(GOOD | {"propensity": 1.0000001})).good
     assert isinstance(found, Event) and found.propensity == 1.0000001  # whoever reads the record makes it 1
+
+
+def test_fields_that_nobody_reads_are_named_once_each_with_what_may_be_meant_and_the_records_are_taken() -> None:
+    odd = GOOD | {"playedMs": 5, "weather": "rain"}
+    slotted = SHOWN | {"slots": [{"item_id": "i", "position": 0, "rank": 1}, {"item_id": "j", "position": 1, "rank": 2}]}
+    found = events(body(GOOD | {"kind": "event"}, odd, {"ts": "?"}, odd, slotted))
+    assert (len(found.good), [one.index for one in found.rejected]) == (4, [2])
+    assert [(w.field, w.index, w.elements) for w in found.warnings] == [
+        ("$.playedMs", 1, 2), ("$.weather", 1, 2), ("$.slots[...].rank", 4, 1),
+    ]  # fmt: skip
+    assert ["perhaps" in w.detail for w in found.warnings] == [True, False, False] and "`played_ms`" in found.warnings[0].detail
+    items = catalog(body({"item_id": "a", "features": {"bpm": 1}}, {"item_id": "b", "genre": "jazz"}))
+    assert [(w.field, w.index) for w in items.warnings] == [("$.genre", 1)] and "`categories`" in items.warnings[0].detail
+
+
+def test_warnings_are_bounded_and_say_where_nothing_was_looked_for() -> None:
+    wide = events(body(GOOD | {f"x{n}": 1 for n in range(100)} | {"y" * 5_000: 1})).warnings
+    assert len(wide) == MAX_WARNINGS + 1 and wide[-1].detail == "81 more unknown fields"
+    assert len(json.dumps([w.detail + w.field for w in wide])) < 3_000
+    (broken,) = events(body(GOOD | {"playedMs": 5}, b"nonsense", GOOD)).warnings
+    assert "not looked for" in broken.detail
+
+
+def test_a_time_ahead_of_the_clock_is_refused_at_the_door_and_an_items_time_in_seconds_is_a_warning() -> None:
+    times = TimeBounds(now_ms=T, allowed_future_ms=1_000)
+    found = events(body(GOOD | {"ts": T + 1_000}, GOOD | {"ts": T + 1_001}, SHOWN | {"ts": T + 2_000}), times)
+    assert len(found.good) == 1
+    assert [(one.index, one.reason) for one in found.rejected] == [(1, Reason.FUTURE), (2, Reason.FUTURE)]
+    assert "1,001 ms ahead" in found.rejected[0].detail and found.rejected[0].detail.endswith("at `$.ts`")
+    (odd,) = catalog(body({"item_id": "a", "published_ts": T // 1000}, {"item_id": "b", "published_ts": T, "expires_ts": 0})).warnings
+    assert odd.field == "$.published_ts" and "it looks like seconds: 2024-01-01" in odd.detail
+
+
+def test_lines_of_json_are_an_array_of_them_and_a_broken_one_is_lost_alone() -> None:
+    lines = json.dumps(GOOD).encode() + b"\r\n\n" + body(GOOD, SHOWN) + b"\n{broken\n" + json.dumps(GOOD | {"userId": 1}).encode()
+    found = events(lines, lines=True)
+    assert [type(one) for one in found.good] == [Event, Event, Exposure, Event]
+    assert [(one.index, one.reason) for one in found.rejected] == [(3, Reason.MALFORMED)]
+    assert [item.item_id for item in catalog(b'{"item_id": "a"}\n{"item_id": "b"}', lines=True).good] == ["a", "b"]
+    with pytest.raises(Unusable, match="oversized"):
+        events(b"\n".join([body(GOOD)] * 10_001), lines=True)
+    for empty in (b"", b"\n \n"):
+        with pytest.raises(Unusable, match="empty"):
+            events(empty, lines=True)
+    with pytest.raises(Unusable) as refused:  # without the header that says so
+        events(json.dumps(GOOD).encode() + b"\n" + json.dumps(GOOD).encode())
+    assert "application/x-ndjson" in refused.value.problem.what_to_do
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"user_id": "u", "limit": 5, "Category": "jazz"}, ["$.limit (perhaps `k` is meant)", "$.Category"]),
+        ({"plays": [{"item_id": "i"}, {"item_id": "j", "playedMs": 3}]}, ["$.plays[...].playedMs"]),
+        ({"plays": [{"item_id": "i", "ts": T // 1000}]}, ["looks like seconds: 2024-01-01"]),
+        ({"plays": [{"item_id": "i", "ts": T + 1}]}, ["future: ", "ahead of this worker's clock"]),
+    ],
+)  # fmt: skip
+def test_a_request_with_what_nobody_reads_is_refused_by_name(given: dict[str, object], said: list[str]) -> None:
+    for kind in (SlateRequest, PageRequest):
+        with pytest.raises(Refusal) as refused:
+            request(json.dumps(given).encode(), kind, TimeBounds(now_ms=T))
+        problem = refused.value.problem
+        assert refused.value.status == 400
+        if kind is SlateRequest:
+            assert all(part in problem.error for part in said), problem
+
+
+def test_numbers_as_ids_of_requests_and_items_are_their_decimal_text() -> None:
+    asked = b'{"user_id": 17, "candidates": [1, "2", 3.0], "exclude": [-4], "plays": [], "context": {"age": 5}, "k": 3}'
+    found = request(asked, SlateRequest)
+    assert (found.user_id, found.candidates, found.exclude, found.context, found.k) == ("17", ("1", "2", "3"), ("-4",), {"age": 5}, 3)
+    (item,) = catalog(b'{"item_id": 9007199254740993, "artist_id": 5, "categories": [1, 2], "features": {"bpm": 120}}').good
+    assert (item.item_id, item.artist_id, item.categories, item.features) == ("9007199254740993", "5", ("1", "2"), {"bpm": 120})
+    for odd in (b"9007199254740993.0", b"1.5", b"true", b"1e300"):
+        with pytest.raises(Refusal, match="wrong_type: Expected `str"):
+            request(b'{"user_id": ' + odd + b"}", SlateRequest)

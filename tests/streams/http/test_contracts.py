@@ -64,6 +64,23 @@ def test_bounds_are_told() -> None:
     assert set(DOCUMENT["components"]["schemas"]["Action"]["enum"]) >= {"play", "skip", "collect", "share", "dislike", "uncollect"}
 
 
+def test_every_field_says_what_it_means_and_every_operation_is_named_by_an_identifier() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    silent = [
+        f"{name}.{field}" for name, s in schemas.items() for field, kind in s.get("properties", {}).items() if "description" not in kind
+    ]
+    assert silent == []
+    names = [what["operationId"] for methods in DOCUMENT["paths"].values() for what in methods.values()]
+    assert all(name.isidentifier() for name in names) and len(set(names)) == len(names)
+
+
+def test_enums_and_bounds_of_requests_are_told() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    k, flags, source = schemas["SlateRequest"]["properties"]["k"], schemas["Flag"]["enum"], schemas["SlateItem"]["properties"]["source"]
+    assert (k["minimum"], k["maximum"]) == (1, 200) and {"cold", "stale_rows"} <= set(flags) and "co-listened" in source["enum"]
+    assert schemas["SlateRequest"]["properties"]["gamma_item"]["anyOf"][0] == {"type": "number", "minimum": -1.0, "maximum": 1.5}
+
+
 def test_examples_are_taken() -> None:
     def example(method: str, path: str) -> bytes:
         return json.dumps(DOCUMENT["paths"][path][method]["requestBody"]["content"]["application/json"]["example"]).encode()

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 from collections.abc import AsyncIterator, Callable
@@ -64,6 +65,21 @@ def test_larger_body_is_413_with_a_reason_whether_its_length_is_said_or_not(size
                     assert "1,000" in (await problem(answer))["error"]
             async with client.post("/v1/x", data=b"x" * 1000) as answer:  # the connection, and the place, are free again
                 assert (answer.status, await answer.text()) == (200, "1000")
+
+    asyncio.run(main())
+
+
+def test_a_compressed_body_arrives_unpacked_within_the_same_bound() -> None:
+    async def main() -> None:
+        async with opened() as (_, url), aiohttp.ClientSession(url) as client:
+            for encoding, body, status, says in (
+                ("gzip", gzip.compress(b"x" * 1_000), 200, "1000"), ("gzip", gzip.compress(b"x" * 1_001), 413, "unpacked"),
+                ("gzip", b"x", 400, "gzip"), ("br", b"x", 415, "'br'"), ("identity", b"x", 200, "1"),
+            ):  # fmt: skip
+                async with client.post("/v1/x", data=body, headers={"content-encoding": encoding}) as answer:
+                    assert answer.status == status
+                    assert says in (await answer.text() if status == 200 else (await problem(answer))["error"])
+                    assert (answer.headers.get("accept-encoding") is not None) == (status == 415)
 
     asyncio.run(main())
 

@@ -12,6 +12,7 @@ import pytest
 from streams.core.join.catalog import Catalog
 from streams.core.join.rewards import RewardSettings
 from streams.core.join.settings import PartitionSettings
+from streams.core.state.rows import Progress
 from streams.kafka_io.topics import TopicSettings
 from streams.worker.owned import RECORD_OVERHEAD_BYTES, OwnedPartition, PartitionOpener
 from streams.worker.stores import StoreSettings, StoreUnfit
@@ -76,3 +77,17 @@ def test_the_buffer_gives_records_in_order_and_knows_its_size() -> None:
     assert owned.buffered_bytes == 2 + 2 * RECORD_OVERHEAD_BYTES
     owned.clear()
     assert (owned.buffered_bytes, len(owned.buffer), owned.paused) == (0, 0, False)
+
+
+def test_the_first_jump_of_event_time_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    progress = Progress(jumped_from_ms=1_735_689_600_000, jumped_to_ms=1_764_460_800_000)
+    none: Any = None
+    owned = OwnedPartition(3, none, none, SimpleNamespace(progress=progress), none)  # type: ignore[arg-type]
+    with caplog.at_level(logging.WARNING):
+        owned.warn_of_a_jump(progress.jumped_to_ms)  # of an earlier process
+        assert caplog.messages == []
+        owned.warn_of_a_jump(-1)
+        owned.warn_of_a_jump(-1)
+    (said,) = caplog.messages
+    assert said.startswith("partition 3: event time has jumped from 2025-01-01T00:00 to 2025-11-30T00:00, by 333 days: ")
+    assert "stale_rows" in said

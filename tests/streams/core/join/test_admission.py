@@ -4,7 +4,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.join.admission import SEEN, Admission
+from streams.core.join.admission import SEEN, TIME_JUMPS, Admission, rows_are_stale
 from streams.core.join.events import Action, Event, Exposure, Reason
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
@@ -116,3 +116,22 @@ def test_ids_beyond_a_bound_lie_in_a_store_and_nothing_else_changes(steps: list[
     rows = list(disk.tables.dedupe.rows())
     assert sorted(r for r in rows if r[0][:1] == SEEN) == sorted(memory.tables.dedupe.rows())
     assert rows == sorted(rows) or not disk.tables.dedupe.overflowed
+
+
+# day 0 a      day 1 b (a day later: no jump)      day 2 + 1 ms c (a jump)      day 3 + 1 ms: still flagged      + 2 ms: no more
+def test_event_time_that_jumps_by_more_than_a_day_makes_rows_stale_for_a_day() -> None:
+    case, day = Case(), 24 * HOUR
+    assert not rows_are_stale(case.progress, NOW)  # nothing has come: it is cold, not stale
+    assert case.verdict(NOW, "a") is None and case.verdict(NOW + day, "b") is None
+    assert not rows_are_stale(case.progress, NOW + 2 * day) and rows_are_stale(case.progress, NOW + 2 * day + 1)  # the clock is ahead
+    assert TIME_JUMPS not in case.progress.counted
+    assert case.verdict(NOW + 2 * day + 1, "c") is None
+    assert (case.progress.counted[TIME_JUMPS], case.progress.jumped_from_ms, case.progress.jumped_to_ms) == (
+        1,
+        NOW + day,
+        NOW + 2 * day + 1,
+    )
+    assert case.verdict(NOW + 3 * day, "d") is None  # traffic goes on
+    assert rows_are_stale(case.progress, NOW + 3 * day + 1) and not rows_are_stale(case.progress, NOW + 3 * day + 2)
+    assert case.verdict(NOW + 30 * day, "from a wrong clock", NOW + 3 * day) is Reason.FUTURE
+    assert case.progress.counted[TIME_JUMPS] == 1

@@ -18,7 +18,7 @@ BAD = {
     b'{"item_id": "\xff"}': Reason.MALFORMED,
     b'{"item_id": "i", "monetization": NaN}': Reason.MALFORMED,
     b"{}": Reason.WRONG_TYPE,
-    b'{"item_id": 7}': Reason.WRONG_TYPE,
+    b'{"item_id": 7.5}': Reason.WRONG_TYPE,
     b'"i"': Reason.WRONG_TYPE,
     b'{"item_id": ""}': Reason.OUT_OF_BOUNDS,
     json.dumps({"item_id": "i" * 257}).encode(): Reason.OUT_OF_BOUNDS,

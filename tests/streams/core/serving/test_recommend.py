@@ -260,8 +260,11 @@ def test_what_is_not_in_the_catalog_is_served_where_it_is_named_and_allowed_unle
     house.catalog.delete("gone")
     named: dict[str, object] = {"candidates": ("a", "gone", "stranger"), "k": 3}
     answer, _ = house.ask(by_name(["a"]), **named)
-    assert ([item.item_id for item in answer.items], answer.flags) == (["a"], ["guest", "short"])
-    assert house.ids(by_name(["stranger", "a"]), unknown="allow", **named) == ["stranger", "a"]
+    assert ([item.item_id for item in answer.items], answer.flags) == (["a"], ["guest", "short", "unknown_candidates"])
+    assert house.ask(by_name(["a"]), candidates=("a",), k=1)[0].flags == ["guest"]
+    assert house.ask(by_name(["a"]), **named | {"domain": "opera"})[0].flags[-1] == "unknown_domain"
+    allowed, _ = house.ask(by_name(["stranger", "a"]), unknown="allow", **named)
+    assert ([item.item_id for item in allowed.items], allowed.flags) == (["stranger", "a"], ["guest", "short"])
     assert house.ids(by_name(["a"])) == ["a"] == house.ids(by_name(["a"]), unknown="allow")
     without = House()
     for name in ("b", "c"):
