@@ -51,7 +51,7 @@ def test_every_row_is_an_event_or_is_rejected_with_its_line() -> None:
     bad = [b"not json", event(1), event(50, action="click"), event(51, ts="soon")]
     result = run(rows(*LOG, *bad))
     assert result.rows == 44 and result.events == 40
-    assert result.rejected == {"duplicate": 1, "malformed": 1, "unknown_action": 1, "wrong_type": 1}
+    assert result.rejected == {"malformed": 1, "unknown_action": 1, "wrong_type": 1} and result.merged == {"duplicate": 1}
     places = [(r.line, r.reason) for r in result.rejections]
     assert places == [(41, "malformed"), (42, "duplicate"), (43, "unknown_action"), (44, "wrong_type")]
 
