@@ -6,12 +6,15 @@ import io
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from replay.columns.expressions import Row
-from replay.columns.mapping import Mapping
+from replay.columns.mapping import IDS, Mapping
 from replay.log_files import archive_of, opened
 from replay.log_rows import Columns, LogError, LogRow, lines, text_lines
+
+if TYPE_CHECKING:
+    import polars
 
 BATCH = 65_536
 DELIMITERS = (",", ";", "\t", "|", "::")
@@ -68,31 +71,51 @@ def side_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
 
 def parquet_rows(path: Path, columns: Columns) -> Iterator[LogRow]:
     """The rows of a Parquet file as events."""
-    table = parquet_table(path)
-    return Mapping(columns, table.header, path).rows(table.rows)
+    frame = _scanned(path)
+    table = _table(frame)
+    mapping = Mapping(columns, table.header, path)
+    for field in IDS:
+        if (column := (mapping.known or {}).get(field)) in table.header:
+            _refuse_merged(path, frame, str(column))
+    return mapping.rows(table.rows)
 
 
 def parquet_table(path: Path) -> Table:
     """A Parquet file, read in batches, its cells as Python has them; line = row from 1."""
+    return _table(_scanned(path))
+
+
+def _table(frame: polars.LazyFrame) -> Table:
+    def rows() -> Numbered:
+        start = 0
+        while len(batch := frame.slice(start, BATCH).collect()):
+            yield from enumerate(batch.iter_rows(named=True), start + 1)
+            start += BATCH
+
+    return Table(frame.collect_schema().names(), rows())
+
+
+def _scanned(path: Path) -> polars.LazyFrame:
     import polars
 
     try:
         if archive_of(path):
             with opened(path) as file:
-                table = polars.read_parquet(io.BytesIO(file.read())).lazy()
-        else:
-            table = polars.scan_parquet(path)
-        header = table.collect_schema().names()
+                return polars.read_parquet(io.BytesIO(file.read())).lazy()
+        frame = polars.scan_parquet(path)
+        frame.collect_schema()
     except polars.exceptions.PolarsError as error:
         raise LogError(f"{path}: not a Parquet file: {error}") from None
+    return frame
 
-    def rows() -> Numbered:
-        start = 0
-        while len(batch := table.slice(start, BATCH).collect()):
-            yield from enumerate(batch.iter_rows(named=True), start + 1)
-            start += BATCH
 
-    return Table(header, rows())
+def _refuse_merged(path: Path, frame: polars.LazyFrame, column: str) -> None:
+    """Raises LogError for a column of ids in floats of less than 64 bits that are too small for them."""
+    import polars
+
+    bits = {polars.Float32: 24, polars.Float16: 11}.get(type(frame.collect_schema()[column]), 0)
+    if bits and (frame.select(polars.col(column).abs().max()).collect().item() or 0) >= 2**bits:
+        raise LogError(f"{path}: column {column} holds ids from 2^{bits} on in floats that merge them; export it as integers or as text")
 
 
 def _csv_rows(path: Path, header: Sequence[str], delimiter: str, columns: Columns) -> Numbered:

@@ -29,7 +29,7 @@ def id_text(cell: object, column: str) -> object:
     """
     if isinstance(cell, str):
         text = cell.strip()
-        if not _WAS_FLOAT.fullmatch(text):
+        if text.isalnum() or not _WAS_FLOAT.fullmatch(text):
             return None if text in EMPTY else text
         cell = float(text)
     if isinstance(cell, decimal.Decimal):

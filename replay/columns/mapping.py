@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from replay.columns import times
-from replay.columns.cells import context_value, id_text, is_empty, number, text_of, truth
+from replay.columns.cells import context_value, id_text, number, text_of, truth
 from replay.columns.expressions import BATCH, Expressions, Row
 from replay.log_rows import Columns, LogError, LogRow, line_id
 from streams.core.join.events import Action, Event
@@ -27,7 +27,12 @@ INTS = frozenset({"played_ms", "duration_ms", "position"})
 TIMES = frozenset({"ts", "arrival"})
 ACTIONS = frozenset(action.value for action in Action)
 WANTED = {"full": "true or false", "propensity": "a number", "action": "one of " + ", ".join(sorted(ACTIONS))}
+COMPUTED = "\0"  # before a field, in place of a column
+MOST_PLANS = 1_000  # of rows with different names
 _PATH = re.compile(r"[^\W\d][\w$@]*(\.[\w$@]+)*")  # of nested JSON; anything else is an expression
+
+
+_Step = tuple[str, str, Callable[[object], object] | None]
 
 
 class Mapping:
@@ -55,6 +60,8 @@ class Mapping:
         computed = {field: text for field, text in wanted.items() if text not in there and not _PATH.fullmatch(text)}
         self._sources = {field: text for field, text in wanted.items() if field not in computed}
         self._expressions = Expressions(computed) if computed else None
+        self._computed = frozenset(computed)
+        self._plans: dict[tuple[str, ...], list[_Step]] = {}
         self._constants = self._typed(columns.constants)
         self.known: dict[str, str] | None = None
         if header is not None:
@@ -97,23 +104,22 @@ class Mapping:
 
     def row(self, line: int, row: Row, computed: Row | None = None) -> LogRow:
         """One row as an event."""
-        sources = self.known if self.known is not None else self._own(row) | self._sources
         event: dict[str, object] = dict(self._constants)
         context: dict[str, object] = {}
         also: list[object] = []
-        found = [(field, column, at(row, column)) for field, column in sources.items()]
-        for field, column, cell in [*found, *((field, field, value) for field, value in (computed or {}).items())]:
-            if is_empty(cell):
+        for field, column, convert in self._plan(row):
+            cell = row[column] if column in row else None if computed is None and "." not in column else self._found(row, column, computed)
+            if cell is None or cell == "" or cell != cell:
                 continue
-            if field.startswith("context."):
+            if convert is not None:
+                if (value := convert(cell)) is not None:
+                    event[field] = value
+            elif field.startswith("context."):
                 context[field[8:]] = context_value(cell)
-            elif field.startswith("also."):
-                if truth(cell) is not False:
-                    also.append(field[5:] if truth(cell) is True else text_of(cell))
-            elif (value := self._value(field, cell, column, computed is not None and field in computed)) is not None:
-                event[field] = value
+            elif (whether := truth(cell)) is not False:
+                also.append(field[5:] if whether else text_of(cell))
         if event.get("action") == "":
-            return LogRow(line, b"", None, omitted=f"left out: --action gives {at(row, sources['action'])!s:.40} no meaning")
+            return LogRow(line, b"", None, omitted="left out: --action gives it no meaning")
         arrival = event.pop("arrival", None)
         if arrival is not None and not isinstance(arrival, int):
             event["ts"] = {"arrival": arrival}  # no time at all: the core rejects the event, and the dead letter shows the cell
@@ -121,33 +127,49 @@ class Mapping:
             event["also"] = [*_listed(event.get("also", [])), *also]
         if context:
             event["context"] = {**constant, **context} if isinstance(constant := event.get("context"), dict) else context
+        raw = _json(event)
         if "event_id" not in event:
-            event["event_id"] = line_id(_json(event))
-        return LogRow(line, _json(event), arrival if isinstance(arrival, int) else None)
+            raw = b'%b,"event_id":"%b"}' % (raw[:-1], line_id(raw).encode())
+        return LogRow(line, raw, arrival if isinstance(arrival, int) else None)
+
+    def _plan(self, row: Row) -> list[_Step]:
+        """Field, column and conversion of what a row has; the same for all rows of a header, or of the same names."""
+        names = () if self.known is not None else tuple(row)
+        if names not in self._plans:
+            sources = self.known if self.known is not None else self._own(row) | self._sources
+            steps = [(field, column, self._conversion(field, column)) for field, column in sources.items()]
+            steps += [(field, COMPUTED + field, self._conversion(field, field)) for field in self._computed]
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            self._plans[names] = steps
+        return self._plans[names]
+
+    @staticmethod
+    def _found(row: Row, column: str, computed: Row | None) -> object:
+        return computed.get(column.removeprefix(COMPUTED)) if computed and column.startswith(COMPUTED) else at(row, column)
 
     def _own(self, header: Collection[str]) -> dict[str, str]:
-        return {name: name for name in header if _known(name) and name not in self.columns.constants}
+        taken = {*self.columns.constants, *self._computed}
+        return {name: name for name in header if _known(name) and name not in taken}
 
-    def _value(self, field: str, cell: object, column: str, computed: bool = False) -> object:
+    def _conversion(self, field: str, column: str) -> Callable[[object], object] | None:
+        """How a cell becomes the field; None for a part of `context` or `also`."""
+        actions = self.columns.actions
         if field in IDS:
-            return id_text(cell, column)
+            return lambda cell: id_text(cell, column)
         if field in TIMES:
-            return self._time(cell)
+            return self._time
         if field == "action":
-            text = text_of(cell).strip()
-            return self.columns.actions.get(text, text)
+            return lambda cell: actions.get(text := text_of(cell).strip(), text)
         if field == "also":
-            return [self.columns.actions.get(a, a) for a in cell.split("|")] if isinstance(cell, str) else cell
+            return lambda cell: [actions.get(a, a) for a in cell.split("|")] if isinstance(cell, str) else cell
         if field in INTS:
-            value = number(cell, whole=True)
-            return round(value) if computed and isinstance(value, float) else value
+            return _rounded if field in self._computed else lambda cell: number(cell, whole=True)
         if field == "propensity":
-            return number(cell, whole=False)
+            return lambda cell: number(cell, whole=False)
         if field == "full":
-            whether = truth(cell)
-            return cell if whether is None else whether
-        whole = int(cell) if isinstance(cell, float) and cell.is_integer() else cell
-        return whole if isinstance(whole, dict) else text_of(whole)
+            return lambda cell: cell if (whether := truth(cell)) is None else whether
+        return None if "." in field else _text
 
     def _typed(self, constants: dict[str, str]) -> dict[str, object]:
         """The constants as their fields want them."""
@@ -155,7 +177,8 @@ class Mapping:
         context: dict[str, object] = {}
         also: list[object] = []
         for field, text in constants.items():
-            value = self._value(field, text, field)
+            convert = self._conversion(field, field)
+            value = text if convert is None else convert(text)
             ill = isinstance(value, str) and field in {*INTS, *TIMES, "propensity", "full"}
             if ill or (field == "action" and value not in ACTIONS):
                 wanted = WANTED.get(field, "a time" if field in TIMES else "a whole number")
@@ -186,6 +209,16 @@ def at(row: Row, path: str) -> object:
         else:
             return None
     return value
+
+
+def _rounded(cell: object) -> object:
+    value = number(cell, whole=True)
+    return round(value) if isinstance(value, float) else value
+
+
+def _text(cell: object) -> object:
+    whole = int(cell) if isinstance(cell, float) and cell.is_integer() else cell
+    return whole if isinstance(whole, dict) else text_of(whole)
 
 
 def _listed(also: object) -> list[object]:

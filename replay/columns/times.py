@@ -44,8 +44,8 @@ def known(time: str) -> bool:
 
 def zone_of(name: str) -> datetime.tzinfo | None:
     """The zone of a name (`Europe/Berlin`, `UTC`) or an offset (`+02:00`); None for no name. Raises ValueError for an unknown one."""
-    if not name:
-        return None
+    if name in ("", "UTC", "Z"):
+        return datetime.UTC if name else None
     if name[0] in "+-":
         return datetime.datetime.fromisoformat(f"2000-01-01T00:00{name}").tzinfo
     try:
@@ -65,6 +65,8 @@ def reader(time: str, zone: str = "", epoch_ms: int = 0) -> Reader:
     local = zone_of(zone)
 
     def ms(cell: object) -> object:
+        if time == "ms" and isinstance(cell, str) and cell.isdecimal():
+            return int(cell) + epoch_ms
         try:
             found = _moment(cell, time, local)
         except (ValueError, OverflowError):

@@ -10,8 +10,6 @@ from replay.log_rows import Columns
 from replay.logs import Format
 
 NEXT = 20  # items of a list that is asked for just before a play
-EXAMPLES = 32  # of a step: fewer take most of the time for nothing, more are learned late
-DEFAULT_SPAN_MS = 200  # of learner.micro_batch_span_ms
 
 
 def command(paths: Sequence[Path], form: Format, columns: Columns, profile: Profile, sort: bool) -> str:
@@ -41,13 +39,3 @@ def _parts(paths: Sequence[Path], form: Format, columns: Columns, profile: Profi
         yield "--sort"
     if not profile.exposures:
         yield from ("--next", str(NEXT))
-    if (span_ms := _span_ms(profile)) > DEFAULT_SPAN_MS:
-        yield from ("--set", f"learner.micro_batch_span_ms={span_ms}")
-
-
-def _span_ms(profile: Profile) -> int:
-    """The event time in which EXAMPLES acts come, as a round number."""
-    if profile.events < 2:
-        return 0
-    span = (profile.last_ms - profile.first_ms) / profile.events * EXAMPLES
-    return int(float(f"{min(span, 86_400_000 / 2):.1g}"))

@@ -12,7 +12,8 @@ from replay.inspect.columns import Roles, roles
 from replay.inspect.command import command
 from replay.inspect.profile import Profile, Profiler, lines, prospects
 from replay.inspect.sample import TEXT_FORMS, Sample, sample
-from replay.log_rows import LogRow
+from replay.log_rows import Columns, LogRow
+from replay.log_times import with_form
 from replay.prequential import of_file
 from streams.core.join.settings import PartitionSettings
 
@@ -57,7 +58,10 @@ def inspect(paths: Sequence[Path], settings: PartitionSettings, earliest_ts: int
     found = sample(paths)
     special = found.form not in TEXT_FORMS
     own = found.form is logs.Format.JSONL and _is_ours(found)
-    guess = Roles(found.columns, [], []) if special or own else roles(found, latest_ms)
+    if special or own:
+        guess = Roles(with_form(found.files, found.form, Columns(), latest_ms), [], [])
+    else:
+        guess = roles(found, latest_ms)
     notes = [*guess.notes, *(f"{path} is of another form and is left out." for path in found.left)]
     profile, whole = None, True
     if not guess.missing:

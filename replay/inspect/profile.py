@@ -1,6 +1,7 @@
 """What is in a log: rows, users, items, actions, label rates, times, repeats, disorder, play ratios; and what can be learned of it."""
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -18,6 +19,7 @@ from streams.core.join.settings import PartitionSettings
 
 BINS = 10  # of the play ratio, the last for all from 1 on
 MOST_PAIRS = 2_000_000  # users and items of which repeats are counted: from then on no new ones, so that memory is bounded
+_EMPTY_ID = re.compile(r"missing required field `(user|item)_id`|got `null` - at `\$\.(user|item)_id`")
 BARS = " ▁▂▃▄▅▆▇█"
 
 
@@ -32,7 +34,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     users: int
     items: int
     actions: dict[str, int]  # an event counts in each of its actions
-    labels: dict[str, float]  # task -> share of events that set it
+    labels: dict[str, float]  # task -> share of different events that set it
     exposures: int  # lists, and impressions
     first_ms: int
     last_ms: int
@@ -81,10 +83,11 @@ class Profiler:
     def profile(self) -> Profile:
         """What was counted."""
         n, events = self._n, self._n["events"]
+        different = max(1, events - n["doubles"])
         return Profile(
             rows=n["rows"], events=events, rejected=dict(self._rejected), first_rejected=self._first_rejected, left_out=n["left_out"],
             users=len(self._users), items=len(self._items), actions=dict(self._actions.most_common()),
-            labels={task: self._labels[t] / max(events, 1) for t, task in enumerate(TASKS)}, exposures=n["exposures"],
+            labels={task: self._labels[t] / different for t, task in enumerate(TASKS)}, exposures=n["exposures"],
             first_ms=self._first_ms, last_ms=self._last_ms, doubles=n["doubles"], repeats=n["repeats"], disordered=n["disordered"],
             empty_ids=n["empty_ids"], durations=n["durations"], play_ratios=self._ratios, with_full=n["with_full"],
             requests=n["requests"], propensities=n["propensities"],
@@ -92,9 +95,7 @@ class Profiler:
 
     def _reject(self, line: int, record: Rejected) -> None:
         self._rejected[record.reason] += 1
-        self._n["empty_ids"] += record.reason is Reason.WRONG_TYPE and any(
-            f"missing required field `{field}`" in record.detail for field in ("user_id", "item_id")
-        )
+        self._n["empty_ids"] += record.reason is Reason.WRONG_TYPE and bool(_EMPTY_ID.search(record.detail))
         if not self._first_rejected:
             self._first_rejected = f"line {line}: {message(record.reason, record.detail, record.raw)}"
 
@@ -123,7 +124,7 @@ class Profiler:
     def _seen(self, ts: int, user_id: str, event_id: str | None) -> bool:
         """Count time and user; was this id there before?"""
         self._users.add(xxhash.xxh3_64_intdigest(user_id.encode("utf-8", "surrogatepass")))
-        self._n["disordered"] += ts < self._newest
+        self._n["disordered"] += ts < self._last_ms
         self._first_ms = ts if self._first_ms < 0 else min(self._first_ms, ts)
         self._last_ms = max(self._last_ms, ts)
         if event_id is None:
@@ -134,10 +135,6 @@ class Profiler:
         if len(self._ids) < MOST_PAIRS:
             self._ids.add(key)
         return double
-
-    @property
-    def _newest(self) -> int:
-        return self._last_ms
 
 
 def lines(profile: Profile) -> Iterator[str]:

@@ -11,8 +11,6 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from replay.adapters import jsonl, table
-from replay.adapters.kuairand import HEADER as KUAIRAND
-from replay.adapters.thirty_music import HEADER as THIRTY_MUSIC
 from replay.columns.cells import is_empty, number
 from replay.columns.expressions import Row
 from replay.log_files import LogError, files, lines, opened
@@ -22,7 +20,11 @@ from replay.logs import Format, names
 ROWS = 5_000  # looked at
 LINES = 1_000  # by which delimiter and quotes are told
 HEAD = 4_096  # bytes by which text is told from what is none
-OPEN_BANDIT = frozenset({"timestamp", "item_id", "position", "click", "propensity_score"})
+DATA_SETS = (  # a format of its own, by columns that its header has
+    (Format.KUAIRAND, {"user_id", "video_id", "time_ms", "is_click", "long_view", "is_rand"}),
+    (Format.THIRTY_MUSIC, {"session_id", "user_id", "song_id", "ts", "playtime"}),
+    (Format.OPEN_BANDIT, {"timestamp", "item_id", "position", "click", "propensity_score"}),
+)
 TEXT_FORMS = (Format.CSV, Format.JSONL, Format.PARQUET)
 
 
@@ -95,11 +97,7 @@ def _delimited(same: list[Path], left: list[Path]) -> Sample:
 
 
 def _of_a_data_set(line: str) -> Format | None:
-    if line == KUAIRAND.decode():
-        return Format.KUAIRAND
-    if line == THIRTY_MUSIC.decode():
-        return Format.THIRTY_MUSIC
-    return Format.OPEN_BANDIT if set(line.split(",")) >= OPEN_BANDIT else None
+    return next((form for form, columns in DATA_SETS if columns <= set(line.split(","))), None)
 
 
 def _agreement(head: list[str], delimiter: str, quotes: bool) -> tuple[float, bool, int]:

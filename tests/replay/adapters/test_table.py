@@ -195,3 +195,15 @@ def test_parquet_of_every_type_is_the_same_event(tmp_path: Path) -> None:
         polars.DataFrame([user, ts, *rest]).write_parquet(path)
         found += events(list(table.parquet_rows(path, columns)))
     assert {(event.user_id, event.ts, event.played_ms, event.domain) for event in found} == {("17", 1_704_067_200_000, 2_000, None)}
+
+
+def test_ids_in_floats_that_are_too_small_for_them_are_refused_by_the_name_of_their_column(tmp_path: Path) -> None:
+    rows = {"ts": [5, 6], "item_id": ["i", "j"], "action": ["play"] * 2}
+    path = tmp_path / "log.parquet"
+    for values, fits in (([17.0, 2.0**24 - 1], True), ([17.0, 2.0**24], False)):
+        polars.DataFrame({**rows, "user_id": polars.Series(values, dtype=polars.Float32)}).write_parquet(path)
+        if fits:
+            assert [event.user_id for event in events(list(table.parquet_rows(path, Columns())))] == ["17", "16777215"]
+        else:
+            with pytest.raises(LogError, match=r"column user_id holds ids from 2\^24 on in floats that merge them"):
+                list(table.parquet_rows(path, Columns()))

@@ -61,4 +61,4 @@ def test_an_action_without_a_meaning_is_left_out_and_says_so() -> None:
     rows = [{**BASE, "what": what} for what in ("listen", "search")]
     played, searched = Mapping(columns, list(rows[0])).rows(enumerate(rows))  # type: ignore[arg-type]
     assert msgspec.json.decode(played.raw)["action"] == "play"
-    assert searched == LogRow(1, b"", None, omitted="left out: --action gives search no meaning")
+    assert searched == LogRow(1, b"", None, omitted="left out: --action gives it no meaning")

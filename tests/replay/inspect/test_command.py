@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from replay.inspect.command import command
 from replay.log_rows import Columns
 from replay.logs import Format
-from tests.replay.inspect.test_profile import T, profile
+from tests.replay.inspect.test_profile import profile
 
 
 def test_every_option_survives_the_shell() -> None:
@@ -25,8 +25,6 @@ def test_every_option_survives_the_shell() -> None:
     ]  # fmt: skip
 
 
-def test_acts_that_are_far_apart_get_steps_that_hold_some() -> None:
-    sparse = replace(profile({}), events=1_000, first_ms=T, last_ms=T + 600_000 * 1_000, exposures=1_000)
-    assert command([Path("x")], Format.JSONL, Columns(), sparse, sort=False) == (
-        "segue replay x --format jsonl --set learner.micro_batch_span_ms=20000000"  # 32 acts ten minutes apart: 19,200 s
-    )
+def test_a_log_of_our_own_exposures_needs_its_form_alone() -> None:
+    exposed = replace(profile({}), exposures=1)
+    assert command([Path("x")], Format.JSONL, Columns(), exposed, sort=False) == "segue replay x --format jsonl"

@@ -32,7 +32,7 @@ def test_counts_are_those_of_the_rows() -> None:
     assert (found.rows, found.events, found.rejected) == (6, 4, {"wrong_type": 1, "unknown_action": 1})
     assert (found.users, found.items, found.repeats, found.disordered, found.doubles) == (1, 2, 1, 2, 1)
     assert (found.first_ms, found.last_ms, found.actions) == (T, T + 5, {"play": 3, "skip": 1})
-    assert found.labels["full_play"] == 0.25 and found.labels["skip"] == 0.25
+    assert found.labels["full_play"] == found.labels["skip"] == 1 / 3 and found.empty_ids == 1
     assert found.play_ratios == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
     assert found.first_rejected.startswith("line 5: $.user_id: expected str")
 
