@@ -113,7 +113,8 @@ def _refuse_merged(path: Path, frame: polars.LazyFrame, column: str) -> None:
     """Raises LogError for a column of ids in floats of less than 64 bits that are too small for them."""
     import polars
 
-    bits = {polars.Float32: 24, polars.Float16: 11}.get(type(frame.collect_schema()[column]), 0)
+    dtype = frame.collect_schema()[column]
+    bits = 24 if dtype == polars.Float32 else 11 if dtype == polars.Float16 else 0
     if bits and (frame.select(polars.col(column).abs().max()).collect().item() or 0) >= 2**bits:
         raise LogError(f"{path}: column {column} holds ids from 2^{bits} on in floats that merge them; export it as integers or as text")
 

@@ -36,10 +36,26 @@ FLAGS = {
     "islike": Action.COLLECT, "loved": Action.COLLECT, "favorite": Action.COLLECT, "favourite": Action.COLLECT, "saved": Action.COLLECT,
     "disliked": Action.DISLIKE, "hated": Action.DISLIKE, "shared": Action.SHARE,
 }  # fmt: skip
+MEANINGS = {  # an action -> its values in logs, without case and signs
+    Action.IMPRESSION: "impression view exposure show shown pageview",
+    Action.PLAY: "play listen click watch stream pv",
+    Action.SKIP: "skip",
+    Action.COLLECT: "collect like love favorite favourite fav save bookmark purchase buy addtocart cart transaction order",
+    Action.SHARE: "share repost",
+    Action.DISLIKE: "dislike hate ban",
+    Action.UNCOLLECT: "uncollect unlike unlove",
+}
+MEANING = {value: action.value for action, values in MEANINGS.items() for value in values.split()}
 SCALES = ((5, 4, 2), (10, 8, 3), (100, 80, 30))  # highest rating: collected from, disliked up to
 LARGE_MS = 10_000  # a typical duration from here on is in ms
 FULL = 0.5  # of an item's cells that must hold something
+WORDS = {  # in names that are none of those
+    "user_id": frozenset("user listener visitor customer member account reviewer".split()),
+    "item_id": frozenset("item track song movie video book product title content recording".split()),
+}
+ROW_IDS = 0.9  # of the cells different: such a column numbers rows, and is no id
 _SIGNS = re.compile(r"[^a-z0-9]")
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 class Role(NamedTuple):
@@ -112,7 +128,8 @@ class _Search:
 
     @staticmethod
     def _plain(name: str) -> str:
-        return _SIGNS.sub("", name.rpartition(".")[2].lower())
+        """Without case, signs, the path before it and a type behind it (`user_id:token`)."""
+        return _SIGNS.sub("", name.rpartition(".")[2].partition(":")[0].lower())
 
     def _cells(self, column: str) -> list[object]:
         return cells(self.sample.rows, column)
@@ -128,6 +145,9 @@ class _Search:
 
     def _take(self, field: str, names: Sequence[str], looks: str) -> bool:
         column = self._named(names)
+        if column is None and field in WORDS:
+            free = [name for name in self.sample.names if name not in self.taken and self._cells(name)]
+            column = next((name for name in free if WORDS[field] & {word.lower() for word in _WORD.findall(name)}), None)
         if column is not None:
             self._add(field, column, looks)
         return column is not None
@@ -142,10 +162,8 @@ class _Search:
         if len(free) == 3 and len(names) == 4 and not any(_whole(cell) for column in free for cell in self._cells(column)[:20]):
             names.update(zip(free, ("artist", "album", "track"), strict=True))  # a listener's own export from Last.fm
         else:
-            for column in reversed(free[2:]):
-                if "rating" not in names.values() and _is_rating(self._cells(column)):
-                    names[column] = "rating"
-            ids = [column for column in free if not names[column] and len(set(map(str, self._cells(column)))) > 1]
+            self._name_meanings(names, free)
+            ids = [column for column in free if not names[column] and self._repeats(column)]
             names.update(zip(ids, ("user_id", "item_id"), strict=False))
         named = tuple(name or column for column, name in names.items())
         rows = [dict(zip(named, (row.get(column) for column in names), strict=True)) for row in self.sample.rows]
@@ -153,6 +171,23 @@ class _Search:
         self.columns = self._with(names=named)
         self.by_name = {self._plain(name): name for name in reversed(named)}
         self.notes.append(f"There is no header: the columns were named by what stands in them ({', '.join(named)}).")
+
+    def _name_meanings(self, names: dict[str, str], free: Sequence[str]) -> None:
+        """Name a column of actions, or else one of ratings, behind those of who and what."""
+        for column in free:
+            values = {_SIGNS.sub("", text_of(cell).lower()) for cell in self._cells(column)}
+            if len(values) <= 20 and values & MEANING.keys() and all(value.isalpha() for value in values):
+                names[column] = "action"
+                return
+        for column in reversed(free[2:]):
+            if _is_rating(self._cells(column)) and max(float(text_of(cell)) for cell in self._cells(column)) in (5, 10):
+                names[column] = "rating"
+                return
+
+    def _repeats(self, column: str) -> bool:
+        found = self._cells(column)
+        different = len({text_of(cell) for cell in found})
+        return different > 1 and (len(found) < 20 or different <= ROW_IDS * len(found))
 
     def _time(self) -> str:
         """Take the column of times; why there is none."""
@@ -203,18 +238,19 @@ class _Search:
             return False
         highest = max(float(text_of(cell)) for cell in self._cells(column))
         _, good, bad = next((scale for scale in SCALES if highest <= scale[0]), SCALES[-1])
-        labels.update(collect=f"{_quoted(column)} >= {good}", dislike=f"{_quoted(column)} <= {bad}")
+        name, unrated = _quoted(column), any(number(cell, whole=False) == 0 for cell in self._cells(column))
+        labels.update(collect=f"{name} >= {good}", dislike=f"{name} > 0 AND {name} <= {bad}" if unrated else f"{name} <= {bad}")
+        if unrated:
+            self.notes.append(f"A {column} of 0 is taken as none.")
         self.taken.add(column)
-        self.roles.append(
-            Role("rating", column, f"ratings up to {highest:g}: collected from {good} on, disliked up to {bad}")
-        )
+        self.roles.append(Role("rating", column, f"ratings up to {highest:g}: collected from {good} on, disliked up to {bad}"))
         return True
 
     def _action(self, constants: dict[str, str]) -> dict[str, str]:
         """The meaning of each value of the action column; where there is none, all rows are plays."""
         column = self._named(ACTION)
         values = list(dict.fromkeys(text_of(cell).strip() for cell in self._cells(column))) if column else []
-        meanings = {value: MEANINGS.get(_SIGNS.sub("", value.lower()), "") for value in values[:50]}
+        meanings = {value: MEANING.get(_SIGNS.sub("", value.lower()), "") for value in values[:50]}
         if column is None or not any(meanings.values()):
             constants["action"] = "play"
             return {}
@@ -245,16 +281,6 @@ class _Search:
             return 0
         in_ms = self._plain(column).endswith("ms") or self._plain(column).startswith("ms") or median(numbers) >= LARGE_MS
         return 1 if in_ms else 1000
-
-
-MEANINGS = {
-    "impression": "impression", "view": "impression", "exposure": "impression", "show": "impression", "shown": "impression",
-    "pageview": "impression", "pv": "play", "play": "play", "listen": "play", "click": "play", "watch": "play", "stream": "play",
-    "skip": "skip", "like": "collect", "love": "collect", "favorite": "collect", "favourite": "collect", "fav": "collect",
-    "collect": "collect", "save": "collect", "bookmark": "collect", "purchase": "collect", "buy": "collect", "addtocart": "collect",
-    "cart": "collect", "share": "share", "dislike": "dislike", "hate": "dislike", "ban": "dislike", "unlike": "uncollect",
-    "uncollect": "uncollect", "unlove": "uncollect",
-}  # fmt: skip
 
 
 def _is_rating(found: Sequence[object]) -> bool:

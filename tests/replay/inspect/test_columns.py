@@ -29,7 +29,7 @@ def found(folder: Path, text: str) -> Roles:
         (
             "userId,bookId,rating,date\nu,1,9,2023-11-14T22:13:20Z\nu,2,0,2023-11-14T22:13:21Z\n",
             {"user_id": "userId", "item_id": "bookId", "ts": "date"},
-            {"collect": "rating >= 8", "dislike": "rating <= 3"}, {"action": "play"},
+            {"collect": "rating >= 8", "dislike": "rating > 0 AND rating <= 3"}, {"action": "play"},
         ),
         (
             "user_id,item_id,ts,play ratio,length\nu,1,1700000000,0.5,200\nu,2,1700000001,1,180\n",
@@ -55,6 +55,15 @@ def test_columns_without_names_are_known_by_their_cells(tmp_path: Path) -> None:
     scrobbles = found(tmp_path, "".join(f"Can,Tago Mago,Song {n},31 Jan 2024 23:{n:02}\n" for n in range(20)))
     assert scrobbles.columns.names == ("artist", "album", "track", "ts")
     assert scrobbles.columns.fields == {"item_id": "artist || ' - ' || track"} and scrobbles.columns.zone == "UTC"
+
+
+def test_actions_without_a_name_and_numbers_of_rows_are_told_apart_from_ids_and_ratings(tmp_path: Path) -> None:
+    behaviours = found(tmp_path, "".join(f"{n},{n % 3},{n % 7},{n % 4},{'pv' if n % 2 else 'fav'},{1700000000 + n}\n" for n in range(30)))
+    assert behaviours.columns.names == ("column1", "user_id", "item_id", "column4", "action", "ts") and not behaviours.rating
+    typed = found(tmp_path, "user_id:token,item_id:token,timestamp:float\n1,2,1700000000.0\n1,3,1700000001.0\n")
+    assert typed.columns.fields == {"user_id": "user_id:token", "item_id": "item_id:token", "ts": "timestamp:float"}
+    worded = found(tmp_path, "Time;The User;Track Title\n1700000000;u;a\n1700000001;u;b\n")
+    assert worded.columns.fields == {"user_id": "The User", "item_id": "Track Title", "ts": "Time"}
 
 
 def test_actions_get_their_meanings_and_what_has_none_is_left_out_with_a_note(tmp_path: Path) -> None:
