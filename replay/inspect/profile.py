@@ -35,7 +35,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     items: int
     actions: dict[str, int]  # an event counts in each of its actions
     labels: dict[str, float]  # task -> share of different events that set it
-    exposures: int  # lists, and impressions
+    lists: int  # exposures of several items
+    exposures: int  # these, and impressions
     first_ms: int
     last_ms: int
     doubles: int  # events whose id was there before
@@ -71,7 +72,7 @@ class Profiler:
             elif isinstance(record, Event):
                 self._event(record)
             elif isinstance(record, Exposure):
-                self._n["exposures"] += 1
+                self._n.update(lists=1, exposures=1)
                 self._seen(record.ts, record.user_id, record.event_id)
             yield line, arrived
 
@@ -87,7 +88,7 @@ class Profiler:
         return Profile(
             rows=n["rows"], events=events, rejected=dict(self._rejected), first_rejected=self._first_rejected, left_out=n["left_out"],
             users=len(self._users), items=len(self._items), actions=dict(self._actions.most_common()),
-            labels={task: self._labels[t] / different for t, task in enumerate(TASKS)}, exposures=n["exposures"],
+            labels={task: self._labels[t] / different for t, task in enumerate(TASKS)}, lists=n["lists"], exposures=n["exposures"],
             first_ms=self._first_ms, last_ms=self._last_ms, doubles=n["doubles"], repeats=n["repeats"], disordered=n["disordered"],
             empty_ids=n["empty_ids"], durations=n["durations"], play_ratios=self._ratios, with_full=n["with_full"],
             requests=n["requests"], propensities=n["propensities"],
@@ -140,7 +141,8 @@ class Profiler:
 def lines(profile: Profile) -> Iterator[str]:
     """The profile for people."""
     p, many = profile, max(profile.events, 1)
-    yield f"{p.rows:,} rows: {p.events:,} events" + (f", {p.left_out:,} left out" if p.left_out else "")
+    others = {"lists": p.lists, "left out": p.left_out}
+    yield f"{p.rows:,} rows: {p.events:,} events" + "".join(f", {n:,} {what}" for what, n in others.items() if n)
     if p.rejected:
         yield "rejected: " + ", ".join(f"{reason} {n:,}" for reason, n in p.rejected.items()) + f"; the first in {p.first_rejected}"
     if not p.events and not p.exposures:

@@ -70,11 +70,11 @@ class Log(NamedTuple):
             raise CallError("LOGS: name at least one file")
         if self.epoch is not None and self.time is None:
             raise CallError("--epoch: name the unit of the times as well, as in --time s")
+        names = tuple(self.names.split(",")) if self.names else ()
         try:
             columns = Columns(
-                fields=self.fields, constants=self.constants, labels=self.labels, actions=self.actions, time=self.time or "ms", zone=self.zone,
-                epoch_ms=_epoch_ms(self.epoch), names=tuple(self.names.split(",")) if self.names else (), delimiter=self.delimiter,
-                quotes=self.quotes,
+                fields=self.fields, constants=self.constants, labels=self.labels, actions=self.actions, time=self.time or "ms",
+                zone=self.zone, epoch_ms=_epoch_ms(self.epoch), names=names, delimiter=self.delimiter, quotes=self.quotes,
             )  # fmt: skip
         except ValueError as error:
             raise CallError(f"--time, --zone: {error}") from None
