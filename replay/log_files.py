@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import IO, cast
 
 GZIP, BZIP2, XZ, ZSTD, ZIP = b"\x1f\x8b", b"BZh", b"\xfd7zX", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
-NAMES = {GZIP: "gzip", BZIP2: "bzip2", XZ: "xz", ZSTD: "zstd", ZIP: "zip"}
+SKIPPABLE = b"\x50\x2a\x4d\x18"  # a frame of zstd with no data, as pzstd writes it first
+NAMES = {GZIP: "gzip", BZIP2: "bzip2", XZ: "xz", ZSTD: "zstd", SKIPPABLE: "zstd", ZIP: "zip"}
 SUFFIXES = (".gz", ".zst", ".bz2", ".xz")  # of packed files, behind the name of what is packed
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 BATCH_LINES = 65_536
@@ -147,11 +148,18 @@ def _unpacked(file: IO[bytes], packing: bytes, path: Path) -> IO[bytes]:
         return bz2.open(file)
     if packing == XZ:
         return lzma.open(file)
-    if packing == ZSTD:
+    if packing in (ZSTD, SKIPPABLE):
         return io.BufferedReader(_ZstdLines(file, path), 1 << 20)
     if packing == ZIP:
         raise LogError(f"{path}: an archive; name one of its files, as in {path}/NAME")
     return file
+
+
+def _without_skippable(packed: bytes) -> bytes:
+    """What polars takes: the first frame holds data."""
+    while packed[:4] == SKIPPABLE:
+        packed = packed[8 + int.from_bytes(packed[4:8], "little") :]
+    return packed
 
 
 class _ZstdLines(io.RawIOBase):
@@ -160,7 +168,10 @@ class _ZstdLines(io.RawIOBase):
     def __init__(self, file: IO[bytes], path: Path) -> None:
         import polars
 
-        source = path if path.is_file() else file.read()
+        source: Path | bytes = path
+        if not path.is_file() or file.read(4) == SKIPPABLE:
+            file.seek(0)
+            source = _without_skippable(file.read())
         self._batches = polars.scan_lines(source).collect_batches(chunk_size=BATCH_LINES)
         self._path = path
         self._rest = memoryview(b"")

@@ -25,7 +25,12 @@ def zstd(data: bytes) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress, zstd])
+def pzstd(data: bytes) -> bytes:
+    """Two frames, one with no data first (RFC 8878, 3.1.2)."""
+    return b"\x50\x2a\x4d\x18\x04\x00\x00\x00size" + zstd(data)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress, zstd, pzstd])
 def test_lines_are_numbered_from_one_and_lose_their_ends_only(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "log"
     path.write_bytes(pack(TEXT))
