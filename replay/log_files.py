@@ -91,6 +91,15 @@ def beside(log: Path, *names: str) -> Path | None:
     return None
 
 
+def size(path: Path) -> int:
+    """Bytes of a file as it lies; in an archive, unpacked."""
+    archive = archive_of(path)
+    if archive is None:
+        return path.stat().st_size
+    with zipfile.ZipFile(archive) as zipped:
+        return zipped.getinfo(path.relative_to(archive).as_posix()).file_size
+
+
 def members(archive: Path) -> list[Path]:
     """The files in an archive."""
     try:

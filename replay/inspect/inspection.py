@@ -62,7 +62,7 @@ def inspect(paths: Sequence[Path], settings: PartitionSettings, earliest_ts: int
         guess = Roles(with_form(found.files, found.form, Columns(), latest_ms), [], [])
     else:
         guess = roles(found, latest_ms)
-    notes = [*guess.notes, *(f"{path} is of another form and is left out." for path in found.left)]
+    notes = [*guess.notes, *(f"{path} is of another form, or has other columns, and is left out." for path in found.left)]
     profile, whole = None, True
     if not guess.missing:
         profiler = Profiler(settings)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from replay.adapters import jsonl, table
 from replay.columns.cells import is_empty, number
 from replay.columns.expressions import Row
-from replay.log_files import LogError, files, lines, opened
+from replay.log_files import LogError, files, lines, opened, size
 from replay.log_rows import Columns, LogRow
 from replay.logs import Format, names
 
@@ -37,16 +37,23 @@ class Sample(NamedTuple):
     names: list[str]  # of its columns, or the paths of its nested objects
     rows: list[Row]
     header: bool  # the file has one
-    left: list[Path]  # files beside them that are of another form
+    left: list[Path]  # files beside them that are of another form, or have other columns
 
 
 def sample(paths: Sequence[Path]) -> Sample:
     """The beginning of the log that these files, folders, archives or patterns stand for. Raises LogError for what is no log."""
     found = files(paths, [name for form in TEXT_FORMS for name in names(form)])
-    forms = [_form(path) for path in found]
-    form = Counter(forms).most_common(1)[0][0]
-    same = [path for path, each in zip(found, forms, strict=True) if each is form]
-    left = [path for path, each in zip(found, forms, strict=True) if each is not form]
+    alike: dict[tuple[Format, str], list[Path]] = {}
+    for path in found:
+        try:
+            alike.setdefault(_kind(path), []).append(path)
+        except LogError:
+            if len(found) == 1:
+                raise  # of several, an empty one or a picture is left out
+    if not alike:
+        raise LogError(f"{found[0]}: neither this nor any other of {len(found)} files is text or Parquet")
+    (form, _), same = max(alike.items(), key=lambda each: sum(size(path) for path in each[1]))
+    left = [path for path in found if path not in same]
     if form is Format.CSV:
         return _delimited(same, left)
     if form is Format.PARQUET:
@@ -62,6 +69,16 @@ def cells(rows: Sequence[Row], name: str) -> list[object]:
     from replay.columns.mapping import at
 
     return [cell for row in rows if not is_empty(cell := at(row, name))]
+
+
+def _kind(path: Path) -> tuple[Format, str]:
+    """The form of a file; of delimited text also its header, or how many cells it has where there is none."""
+    form = _form(path)
+    if form is not Format.CSV:
+        return form, ""
+    first = next((line.decode("utf-8-sig", "replace") for _, line in lines(path)), "")
+    cells = next(table.csv_cells(iter([first]), table.delimiter_of(first), True), [])
+    return form, str(len(cells)) if any(_counts(cell) for cell in cells) else first
 
 
 def _form(path: Path) -> Format:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import gzip
+import zipfile
 from pathlib import Path
 
 import polars
@@ -51,6 +52,18 @@ def test_a_data_set_is_known_by_its_header_and_files_of_another_form_are_named(t
     extra = written(folder, '{"a": 1}', "extra.json")
     found = sample([folder])
     assert (found.files, found.left) == (plays, [extra])
+
+
+def test_of_files_with_different_columns_the_largest_kind_is_the_log(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "ml.zip", "w") as zipped:
+        zipped.writestr("ml/README.txt", "Summary\n=======\n")
+        zipped.writestr("ml/empty.csv", "")
+        zipped.writestr("ml/movies.csv", "movieId,title\n1,A\n")
+        zipped.writestr("ml/ratings_1.csv", "userId,movieId,timestamp\n" + "1,2,1700000000\n" * 9)
+        zipped.writestr("ml/ratings_2.csv", "userId,movieId,timestamp\n" + "1,2,1700000000\n")
+    found = sample([tmp_path / "ml.zip"])
+    assert [path.name for path in found.files] == ["ratings_1.csv", "ratings_2.csv"] and len(found.rows) == 10
+    assert [path.name for path in found.left] == ["README.txt", "empty.csv", "movies.csv"]
 
 
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
