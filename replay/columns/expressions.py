@@ -57,7 +57,7 @@ class Expressions:
     def check(self, columns: Collection[str], path: object) -> None:
         """Raises LogError where a column is used that is not there."""
         for column, option in self.columns.items():
-            if column not in columns:
+            if column not in columns and column.partition(".")[0] not in columns:
                 raise LogError(f"{path}: {option}: no column {column}; it has {', '.join(columns)}")
 
     def of(self, rows: Sequence[Row]) -> list[dict[str, object]]:

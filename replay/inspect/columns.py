@@ -86,7 +86,7 @@ class _Search:
 
     def __init__(self, sample: Sample, latest_ms: int) -> None:
         self.sample, self.latest_ms = sample, latest_ms
-        self.by_name = {self._plain(name): name for name in reversed(sample.names)}
+        self.by_name = self._by_name(sample.names)
         self.taken: set[str] = set()
         self.roles: list[Role] = []
         self.notes: list[str] = []
@@ -125,6 +125,11 @@ class _Search:
         from msgspec.structs import replace
 
         return replace(self.columns, **more)
+
+    def _by_name(self, names: Sequence[str]) -> dict[str, str]:
+        """The columns by their plain names; a path by its last two as well (`track.uri`)."""
+        pairs = {_SIGNS.sub("", "".join(name.split(".")[-2:]).lower()): name for name in reversed(names) if "." in name}
+        return pairs | {self._plain(name): name for name in reversed(names)}
 
     @staticmethod
     def _plain(name: str) -> str:
@@ -169,7 +174,7 @@ class _Search:
         rows = [dict(zip(named, (row.get(column) for column in names), strict=True)) for row in self.sample.rows]
         self.sample = self.sample._replace(names=list(named), rows=rows)
         self.columns = self._with(names=named)
-        self.by_name = {self._plain(name): name for name in reversed(named)}
+        self.by_name = self._by_name(named)
         self.notes.append(f"There is no header: the columns were named by what stands in them ({', '.join(named)}).")
 
     def _name_meanings(self, names: dict[str, str], free: Sequence[str]) -> None:

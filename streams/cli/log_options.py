@@ -70,7 +70,7 @@ class Log(NamedTuple):
             raise CallError("LOGS: name at least one file")
         if self.epoch is not None and self.time is None:
             raise CallError("--epoch: name the unit of the times as well, as in --time s")
-        names = tuple(self.names.split(",")) if self.names else ()
+        names = tuple(name.strip() for name in self.names.split(",")) if self.names else ()
         try:
             columns = Columns(
                 fields=self.fields, constants=self.constants, labels=self.labels, actions=self.actions, time=self.time or "ms",

@@ -48,6 +48,13 @@ def test_names_say_what_columns_are(
     assert (columns.fields, columns.labels, columns.constants) == (fields, labels, constants)
 
 
+def test_paths_into_nested_objects_are_known_by_their_last_two_names(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    path.write_text('[{"user": {"id": 1}, "track": {"id": 7, "artists": [{"id": 5}]}, "context": {"played_at": "2024-01-01T00:00:00Z"}}]')
+    fields = roles(sample([path]), LATEST).columns.fields
+    assert fields == {"user_id": "user.id", "item_id": "track.id", "ts": "context.played_at"}
+
+
 def test_columns_without_names_are_known_by_their_cells(tmp_path: Path) -> None:
     rated = found(tmp_path, "".join(f"{n % 3}\t{n % 7}\t{n % 5 + 1}\t{881250949 + n}\n" for n in range(20)))
     assert rated.columns.names == ("user_id", "item_id", "rating", "ts") and rated.rating
