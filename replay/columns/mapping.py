@@ -60,7 +60,7 @@ class Mapping:
         computed = {field: text for field, text in wanted.items() if text not in there and not _PATH.fullmatch(text)}
         self._sources = {field: text for field, text in wanted.items() if field not in computed}
         self._expressions = Expressions(computed) if computed else None
-        self._computed = frozenset(computed)
+        self._computed = tuple(computed)  # in the order of the call: equal logs and calls, equal bytes
         self._plans: dict[tuple[str, ...], list[_Step]] = {}
         self._constants = self._typed(columns.constants)
         self.known: dict[str, str] | None = None

@@ -39,7 +39,7 @@ def test_the_printed_command_reads_every_row_as_an_independent_count_has_it(expo
 
 
 def test_a_pasted_command_gives_figures(tmp_path: Path) -> None:
-    command = shlex.split(inspected(movielens(tmp_path, 200).path)["command"])
+    command = shlex.split(inspected(movielens(tmp_path, 120).path)["command"])
     assert command[:2] == ["segue", "replay"]
     found = call(*command[1:], "--json")
     result = json.loads(found.stdout)
