@@ -20,7 +20,7 @@ from replay.evidence.holdout import HoldoutRows, Stop, Tail, of_acts, stopping
 from replay.evidence.next_play import NextFound, NextPlay, NextSettings, Session
 from replay.evidence.tables import SPANS_MS, Evidence, Finding, Question, tail_ms
 from replay.options import CoreSettings, ReplayOptions
-from replay.prequential import Numbered, Progress, Result, task_metrics
+from replay.prequential import Numbered, Omissions, Progress, Result, task_metrics
 from streams.core.join.catalog import Catalog
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition
@@ -40,6 +40,7 @@ class Source(NamedTuple):
     closing: bool = True  # end with the tick that closes all joins: a file needs it, a topic has ticks of its own
     session: Session = lambda event: None  # the session that the log itself assigns to an event
     holdout: Callable[[], Iterator[Numbered]] = lambda: iter(())  # a second log: predicted, never learned from
+    counting: Callable[[Omissions], Iterator[Numbered]] | None = None  # `arrivals`, what makes no event counted
 
 
 class Outcome(NamedTuple):
@@ -77,11 +78,12 @@ def replay(
         settings = replace(settings, learner=pace.suited(settings.learner, source.arrivals()))
 
     def drive(learner: Learner, **hooks: Any) -> Result:
-        since, since_ms = Prequential(), options.since_ms
+        since, since_ms, omissions = Prequential(), options.since_ms, Omissions()
         if since_ms is not None:
             learner.watchers.append(lambda ts, *rows: since.score(ts, *rows) if ts >= since_ms else None)
-        records = prequential.reported(source.arrivals(), progress)
-        result = prequential.run(records, partition, learner, closing=source.closing, **hooks)
+        arrivals = source.counting(omissions) if source.counting else source.arrivals()
+        records = prequential.reported(arrivals, progress)
+        result = prequential.with_omissions(prequential.run(records, partition, learner, closing=source.closing, **hooks), omissions)
         return result if since_ms is None else replace(result, since_ms=since_ms, since=task_metrics(since.summary()))
 
     if options.ablate or options.freshness or options.gammas:
@@ -127,6 +129,11 @@ def write_report(folder: Path, outcome: Outcome, settings: Sequence[report.Setti
     if outcome.next_plays:
         sections.append(next_page.section(outcome.next_plays))
     return report.write(folder, outcome.result, outcome.histogram, settings, title, sections, outcome.evidence)
+
+
+def refusal(outcome: Outcome) -> str | None:
+    """Why the replay says nothing of the log; None where it does."""
+    return report.refusal(outcome.result)
 
 
 def tables(outcome: Outcome) -> Iterator[Any]:

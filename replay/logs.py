@@ -6,14 +6,16 @@ judges nothing: a row it can't read comes out as it stood, and the core rejects 
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
 from replay.adapters import amazon_cross_domain, jsonl, kuairand, open_bandit, table, thirty_music
+from replay.log_files import files
 from replay.log_rows import Columns, LogError, LogRow, lines
+from replay.order import by_time
 from streams.core.join.events import EARLIEST_TS, LATEST_TS, Event
 from streams.core.join.items import Item
 
@@ -31,24 +33,41 @@ class Format(StrEnum):
 
 
 def read(paths: Sequence[Path], form: Format, columns: Columns, sort: bool = False, earliest_ts: int = EARLIEST_TS) -> Iterator[LogRow]:
-    """The rows of one or several files, in time order, checked; `sort` puts them in order (in memory) instead.
+    """The rows of one or several files, in time order, checked; `sort` puts them in order instead, on disk where they are many.
 
-    A time that the core rejects, as before `earliest_ts`, is no time: it neither breaks the order nor is sorted by.
+    A folder, a zip archive or a pattern of names stands for its files. A time that the core rejects, as before `earliest_ts`, is no
+    time: it neither breaks the order nor is sorted by.
     """
+    found = files(paths, names(form))
+    if form is Format.JSONL and not columns.plain:
+        jsonl.check(found, columns)
     if sort:
-        yield from _sorted([row for path in paths for row in _rows(path, form, columns)], earliest_ts)
+        yield from by_time(_timed((row for path in found for row in rows(path, form, columns)), earliest_ts))
         return
     last = -1
-    for path in paths:
-        for row in _rows(path, form, columns):
+    for path in found:
+        for row in rows(path, form, columns):
             time = time_of(row, earliest_ts)
             if time is not None:
                 if time < last:
-                    raise LogError(
-                        f"{path}:{row.line}: out of time order: {time} comes after {last}; pass --sort to order the log in memory first"
-                    )
+                    raise LogError(f"{path}:{row.line}: out of time order: {time} comes after {last}; pass --sort to order the log first")
                 last = time
             yield row
+
+
+def names(form: Format) -> tuple[str, ...]:
+    """How a format's files are named, packed or not: those of a folder or an archive that are read."""
+    match form:
+        case Format.JSONL:
+            return ("*.jsonl", "*.ndjson", "*.json")
+        case Format.CSV:
+            return ("*.csv", "*.tsv", "*.txt", "*.dat", "*.data")
+        case Format.PARQUET:
+            return ("*.parquet", "*.pq")
+        case Format.KUAIRAND:
+            return ("log_*.csv",)
+        case Format.OPEN_BANDIT | Format.AMAZON_CROSS_DOMAIN | Format.THIRTY_MUSIC:
+            return ("*",)
 
 
 def items(paths: Sequence[Path], form: Format) -> Iterator[Item]:
@@ -84,7 +103,8 @@ def items_file(path: Path) -> Iterator[Item]:
                 raise LogError(f'{path}:{number}: {error}; an item looks like {{"item_id": "i1", "categories": ["jazz"]}}') from None
 
 
-def _rows(path: Path, form: Format, columns: Columns) -> Iterator[LogRow]:
+def rows(path: Path, form: Format, columns: Columns) -> Iterator[LogRow]:
+    """The rows of one file as they stand."""
     match form:
         case Format.JSONL:
             return jsonl.rows(path, columns)
@@ -123,10 +143,9 @@ def time_of(row: LogRow, earliest_ts: int) -> int | None:
     return time if earliest_ts <= time <= LATEST_TS else None
 
 
-def _sorted(rows: list[LogRow], earliest_ts: int) -> Iterable[LogRow]:
-    times, last = [], -1
+def _timed(rows: Iterator[LogRow], earliest_ts: int) -> Iterator[tuple[int, LogRow]]:
+    last = -1
     for row in rows:
         time = time_of(row, earliest_ts)
         last = last if time is None else time
-        times.append(last)  # what can't be read stays behind the row it stood behind
-    return [rows[at] for at in sorted(range(len(rows)), key=times.__getitem__)]
+        yield last, row  # what can't be read stays behind the row it stood behind

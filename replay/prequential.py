@@ -12,12 +12,14 @@ from itertools import islice
 
 import msgspec
 import xxhash
+from msgspec.structs import replace
 
 from online_model.metrics import WindowResult
 from online_model.tally import TaskMetrics
 from replay.log_rows import LogRow
+from replay.wording import message
 from streams.core.join.decode import decode
-from streams.core.join.events import EARLIEST_TS, Event, LogBegin, Rejected, Tick
+from streams.core.join.events import EARLIEST_TS, Event, LogBegin, Reason, Rejected, Tick
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Effects, Outgoing, RejectedRecord
 from streams.core.learning.learn import Learner, LearnerSettings
@@ -38,15 +40,18 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
     line: int
     reason: str
     detail: str
+    message: str = ""  # the same for people: the field, what was found there, what to do
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a log. rows = events + the sum of `rejected`."""
+    """What came of a log. rows = events + the sums of `rejected`, `merged` and `left_out`."""
 
     rows: int  # records in the log, elements of arrays counted singly
     events: int  # records used
     examples: int  # exposures that the model learned from
     rejected: dict[str, int]  # reason -> records
+    merged: dict[str, int] = {}  # reason -> records that are one with another: repeats (`duplicate`), and what a format joins
+    left_out: dict[str, int] = {}  # reason -> rows that stand for no event, as the format or the call says
     seconds: float
     learned_s: float  # of these in the learner
     metrics: dict[str, TaskMetrics]  # by task, over all scored exposures
@@ -70,10 +75,47 @@ Numbered = tuple[int, Arrived]  # the line (offset of a topic) that it came from
 Progress = Callable[[int, int], None]  # rows so far, event time in ms or -1
 
 
-def of_file(rows: Iterable[LogRow], earliest_ts: int = EARLIEST_TS) -> Iterator[Numbered]:
-    """Rows of a log as records that arrive: an offset a row, arrival as the row says, else at their own time."""
-    for offset, row in enumerate(rows):
-        for index, record in enumerate(decode(row.raw, earliest_ts)):
+class Omissions:
+    """Rows of one pass that make no event, by reason, and the first few of each."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.first: list[Rejection] = []
+
+    def add(self, row: LogRow) -> None:
+        """Count a row."""
+        self.counts[row.omitted] = self.counts.get(row.omitted, 0) + 1
+        if self.counts[row.omitted] <= KEPT_REJECTIONS:
+            self.first.append(Rejection(line=row.line, reason=row.omitted, detail=row.omitted, message=row.omitted))
+
+    def of(self, kind: str) -> dict[str, int]:
+        """Reason -> rows, of a kind: `merged` or `left out`."""
+        split = [(reason.partition(": "), n) for reason, n in sorted(self.counts.items())]
+        return {reason or kind: n for (head, _, reason), n in split if head == kind}
+
+
+def with_omissions(result: Result, omissions: Omissions) -> Result:
+    """The result of a pass, with the rows that its reader left out."""
+    return replace(
+        result, rows=result.rows + sum(omissions.counts.values()), merged=result.merged | omissions.of("merged"),
+        left_out=omissions.of("left out"), rejections=[*result.rejections, *omissions.first],
+    )  # fmt: skip
+
+
+def of_file(rows: Iterable[LogRow], earliest_ts: int = EARLIEST_TS, omissions: Omissions | None = None) -> Iterator[Numbered]:
+    """Rows of a log as records that arrive: an offset a row, arrival as the row says, else at their own time.
+
+    A row that makes no event is counted in `omissions`, and does not arrive.
+    """
+    offset = -1
+    for row in rows:
+        if row.omitted:
+            if omissions is not None:
+                omissions.add(row)
+            continue
+        offset += 1
+        found = [Rejected(Reason.MALFORMED, row.problem, row.raw)] if row.problem else decode(row.raw, earliest_ts)
+        for index, record in enumerate(found):
             if isinstance(record, Rejected):
                 yield row.line, Arrived(offset, index, row.arrival_ms or 0, record, f"row-{offset}-{index}", record.raw)
             else:
@@ -146,7 +188,7 @@ class _Journal:
     def __init__(self) -> None:
         self.rows = 0
         self.offset = -1
-        self.lines: dict[int, int] = {}  # offset -> line, of the batch at hand
+        self.records: dict[tuple[int, int], tuple[int, bytes]] = {}  # offset and index -> line and bytes, of the batch at hand
         self.counts: dict[str, int] = {}
         self.first: list[Rejection] = []
         self.first_ms = -1
@@ -155,8 +197,8 @@ class _Journal:
     def saw(self, line: int, arrived: Arrived) -> Arrived:
         self.rows += 1
         self.offset = arrived.offset
-        self.lines[arrived.offset] = line
         record = arrived.record
+        self.records[arrived.offset, arrived.index] = line, record.raw if isinstance(record, Rejected) else arrived.raw
         if not isinstance(record, Rejected | LogBegin | Tick):
             self.first_ms = record.ts if self.first_ms < 0 else self.first_ms
         if isinstance(record, Event):
@@ -169,9 +211,10 @@ class _Journal:
             reason = str(letter.reason)
             self.counts[reason] = self.counts.get(reason, 0) + 1
             if self.counts[reason] <= KEPT_REJECTIONS:
-                line = self.lines.get(letter.offset, letter.offset)
-                self.first.append(Rejection(line=line, reason=reason, detail=letter.detail))
-        self.lines.clear()
+                line, raw = self.records.get((letter.offset, letter.index), (letter.offset, letter.raw))
+                wording = message(letter.reason, letter.detail, raw)
+                self.first.append(Rejection(line=line, reason=reason, detail=letter.detail, message=wording))
+        self.records.clear()
 
 
 def whole(digests: dict[str, str]) -> str:
@@ -185,16 +228,18 @@ def whole(digests: dict[str, str]) -> str:
 
 def _result(partition: Partition, learner: Learner, journal: _Journal, seconds: float, learned_s: float) -> Result:
     metrics = task_metrics(learner.metrics.summary())
-    rejected = dict(sorted(journal.counts.items()))
+    rejected = {reason: n for reason, n in sorted(journal.counts.items()) if reason != Reason.DUPLICATE}
+    repeated = {reason: n for reason, n in journal.counts.items() if reason == Reason.DUPLICATE}
     counted = {k: v for k, v in (partition.progress.counted | learner.counted).items() if not k.startswith("rejected:")}
     tables = partition.tables.named()
     in_order = [name for name, table in tables.items() if table.overflowed]
     digests = digest({name: table.rows() for name, table in tables.items()}, in_order) | learner.digest()
     return Result(
         rows=journal.rows,
-        events=journal.rows - sum(rejected.values()),
+        events=journal.rows - sum(journal.counts.values()),
         examples=learner.counted.get("examples", 0),
         rejected=rejected,
+        merged=repeated,
         seconds=seconds,
         learned_s=learned_s,
         metrics=metrics,

@@ -71,12 +71,34 @@ def summary(result: Result) -> Iterator[Table | str]:
     if result.since_ms is not None:
         yield ""
         yield _table(f"of these, shown from {_when(result.since_ms)} UTC on", result.since)
-    if result.rejected:
-        yield "rejected: " + ", ".join(f"{reason} {n:,}" for reason, n in result.rejected.items())
-        first = {each.reason: each for each in reversed(result.rejections)}
-        yield from (f"first {reason}: line {first[reason].line:,}: {first[reason].detail}" for reason in result.rejected)
+    yield from account(result)
     yield from (f"note: {note}" for note in result.notes)
     yield f"digest: {result.digest}"
+
+
+def account(result: Result) -> Iterator[str]:
+    """Where each row of the log went, with the first place of each reason; nothing where all are events."""
+    parts = {"rejected": result.rejected, "merged": result.merged, "left out": result.left_out}
+    if not any(parts.values()):
+        return
+    sums = " + ".join(f"{sum(each.values()):,} {kind}" for kind, each in parts.items() if each)
+    yield f"{result.rows:,} rows = {result.events:,} events + {sums}"
+    first = {each.reason: each for each in reversed(result.rejections)}
+    for kind, each in parts.items():
+        for reason, n in each.items():
+            found = first.get(reason) or first.get(f"{kind}: {reason}")
+            place = f"; first in line {found.line:,}: {found.message or found.detail}" if found else ""
+            yield f"{kind}: {reason} {n:,}{place}"
+
+
+def refusal(result: Result) -> str | None:
+    """Why a log can't be said to have been replayed: more than half of its rows were rejected; None where it was."""
+    rejected = sum(result.rejected.values())
+    rows = result.rows - sum(result.left_out.values())
+    if not rejected or 2 * rejected <= rows:
+        return None
+    first = next(each for each in result.rejections if each.reason in result.rejected)
+    return f"{rejected:,} of {rows:,} rows were rejected; the first in line {first.line:,}: {first.message or first.detail}"
 
 
 def _table(title: str, metrics: dict[str, TaskMetrics]) -> Table:
@@ -238,12 +260,14 @@ def _figures(metrics: dict[str, TaskMetrics]) -> str:
 
 
 def _rejected(result: Result) -> str:
-    if not result.rejected:
+    parts = [("rejected", result.rejected), ("merged", result.merged), ("left out", result.left_out)]
+    if not any(each for _, each in parts):
         return "<h2>Rejected</h2><p>Nothing.</p>"
-    first = [(r.reason, f"{r.line:,}", html.escape(r.detail[:200])) for r in result.rejections]
-    counts = html_table(("reason", "records"), [(reason, f"{n:,}") for reason, n in result.rejected.items()])
+    first = [(r.reason, f"{r.line:,}", html.escape((r.message or r.detail)[:200])) for r in result.rejections]
+    rows = [(kind, html.escape(reason), f"{n:,}") for kind, each in parts for reason, n in each.items()]
+    counts = html_table(("of the rows", "reason", "records"), [("events", "", f"{result.events:,}"), *rows])
     details = f"<details><summary>the first of each reason</summary>{html_table(('reason', 'line', 'detail'), first)}</details>"
-    return f"<h2>Rejected</h2>{counts}{details}"
+    return f"<h2>Rejected, merged, left out</h2>{counts}{details}"
 
 
 def _settings(settings: Sequence[Setting]) -> str:

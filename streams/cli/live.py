@@ -90,7 +90,7 @@ def send(log: Log, loaded: Loaded, as_json: bool) -> None:
     s = loaded.settings
     require(s.topics, {"events": ("WRITE",), "catalog": ("WRITE",)}, PATIENCE)
     with progress("rows") as update:
-        rows = lambda: ((row.raw, row.arrival_ms) for row in log.rows(s.events.earliest_ts))  # noqa: E731
+        rows = lambda: ((row.raw, row.arrival_ms) for row in log.rows(s.events.earliest_ts) if not row.omitted)  # noqa: E731
         sent = asyncio.run(send_log(s.topics, s.partition, rows, log.items(), log.name, lambda n: update(n, -1)))
     with progress("Kafka records wait for the workers") as update:
         report = asyncio.run(outcome(s.topics, sent, lambda n: update(n, -1)))

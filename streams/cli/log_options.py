@@ -10,12 +10,13 @@ import click
 from streams.cli.frame import CallError, Verb, bundled, pairs
 
 if TYPE_CHECKING:
-    from replay.log_rows import LogRow
+    from replay.log_rows import Columns, LogRow
     from replay.logs import Format
-    from replay.prequential import Numbered
+    from replay.prequential import Numbered, Omissions
     from streams.core.join.items import Item
 
 FORMATS = ("jsonl", "csv", "parquet", "kuairand", "open-bandit", "amazon-cross-domain", "30music")
+YEAR_MS = 365 * 86_400_000  # ahead of now: later times are of another unit
 
 
 class Log(NamedTuple):
@@ -23,12 +24,18 @@ class Log(NamedTuple):
 
     paths: tuple[Path, ...]
     form: str
-    fields: dict[str, str]
-    constants: dict[str, str]
-    actions: dict[str, str]
-    time: str
-    items_file: Path | None
-    sort: bool
+    fields: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    constants: dict[str, str] = {}
+    actions: dict[str, str] = {}
+    time: str | None = None  # None: found in the first rows
+    zone: str = ""
+    epoch: str | None = None
+    names: str | None = None
+    delimiter: str = ""
+    quotes: bool = True
+    items_file: Path | None = None
+    sort: bool = False
 
     @property
     def name(self) -> str:
@@ -41,33 +48,52 @@ class Log(NamedTuple):
 
         return Format(self.form)
 
-    def arrivals(self, earliest_ts: int) -> Iterator[Numbered]:
+    def arrivals(self, earliest_ts: int, omissions: Omissions | None = None) -> Iterator[Numbered]:
         """Its records, decoded; events before `earliest_ts` are rejected. Raises CallError where no file was named."""
         from replay.prequential import of_file
 
-        return of_file(self.rows(earliest_ts), earliest_ts)
+        return of_file(self.rows(earliest_ts), earliest_ts, omissions)
 
     def rows(self, earliest_ts: int) -> Iterator[LogRow]:
         """Its rows, read anew at each call. Raises CallError where no file was named."""
-        from replay.log_rows import Columns
         from replay.logs import read
+
+        return read(self.paths, self.kind(), self.columns(), self.sort, earliest_ts)
+
+    def columns(self) -> Columns:
+        """How its columns become fields; the form of its times is found where no option says it."""
+        from replay.log_rows import Columns
+        from replay.log_times import with_form
+        from streams.clock import now_ms
 
         if not self.paths:
             raise CallError("LOGS: name at least one file")
-        columns = Columns(fields=self.fields, constants=self.constants, actions=self.actions, time=self.time)
-        return read(self.paths, self.kind(), columns, self.sort, earliest_ts)
+        if self.epoch is not None and self.time is None:
+            raise CallError("--epoch: name the unit of the times as well, as in --time s")
+        names = tuple(name.strip() for name in self.names.split(",")) if self.names else ()
+        try:
+            columns = Columns(
+                fields=self.fields, constants=self.constants, labels=self.labels, actions=self.actions, time=self.time or "ms",
+                zone=self.zone, epoch_ms=_epoch_ms(self.epoch), names=names, delimiter=self.delimiter, quotes=self.quotes,
+            )  # fmt: skip
+        except ValueError as error:
+            raise CallError(f"--time, --zone: {error}") from None
+        return with_form(self.paths, self.kind(), columns, now_ms() + YEAR_MS) if self.time is None else columns
 
     def items(self) -> Iterator[Item]:
         """The catalog: of `--items`, else of the data set's side file."""
         from replay import logs
+        from replay.log_files import files
 
         if self.items_file:
             return logs.items_file(self.items_file)
-        return logs.items(self.paths, self.kind()) if self.paths and self.form in FORMATS else iter(())
+        if not self.paths or self.form not in FORMATS:
+            return iter(())
+        return logs.items(files(self.paths, logs.names(self.kind())), self.kind())
 
 
-def with_log(formats: Sequence[str]) -> Callable[[Verb], Verb]:
-    """Add the options that say how a log is read; the verb gets `log`."""
+def with_log(formats: Sequence[str], required: bool = True) -> Callable[[Verb], Verb]:
+    """Add the options that say how a log is read; the verb gets `log`. Not `required`: a verb that finds the format out."""
     file = click.Path(path_type=Path, exists=True, dir_okay=False)
 
     def assignments(option: str, name: str, metavar: str, text: str) -> Callable[[Verb], Verb]:
@@ -76,21 +102,42 @@ def with_log(formats: Sequence[str]) -> Callable[[Verb], Verb]:
     def decorate(function: Verb) -> Verb:
         call = bundled(Log, "log")(function)
         for option in (
-            click.option("--sort", is_flag=True, help="sort the rows by time first (in memory)"),
+            click.option("--sort", is_flag=True, help="sort the rows by time first (on disk, where they are many)"),
             click.option("--items", "items_file", type=file, help="catalog: JSON lines of items, loaded before the first event"),
+            click.option("--quotes/--no-quotes", default=True, help="quotes around a cell are not part of it  [default: quotes]"),
             click.option(
-                "--time",
-                default="ms",
-                type=click.Choice(("ms", "s", "us", "iso")),
-                help="unit of the times; iso: with a zone  [default: ms]",
+                "--delimiter", default="", metavar="TEXT", help="between cells: ';', tab, '::'  [default: found in the first line]"
             ),
-            assignments("--action", "actions", "VALUE=ACTION", "meaning of a value of the action column"),
-            assignments("--const", "constants", "FIELD=VALUE", "the same value in every row"),
-            assignments("--map", "fields", "FIELD=COLUMN", "column of a field; also context.NAME, also.ACTION"),
-            click.option("--format", "form", required=True, type=click.Choice(formats), help="format of the log"),
-            click.argument("paths", metavar="[LOGS]...", nargs=-1, type=file),
+            click.option("--columns", "names", metavar="NAME,…", help="of a table without a header"),
+            click.option("--epoch", metavar="TIME", help="moment of the log's time 0: 2020-01-01T00:00Z  [default: 1970]"),
+            click.option("--zone", default="", metavar="ZONE", help="of times that name none: UTC, Europe/Berlin, +02:00"),
+            click.option(
+                "--time", metavar="FORM", help="of the times: s, ms, us, ns, iso, or a pattern: '%d.%m.%Y %H:%M'  [default: found]"
+            ),
+            assignments("--action", "actions", "VALUE=ACTION", "meaning of a value of the action column; VALUE=: leave its rows out"),
+            assignments("--const", "constants", "FIELD=VALUE", "the same value in every row: action=play, full=true"),
+            assignments("--label", "labels", "ACTION=EXPR", "an action of the rows for which this holds: collect='rating >= 8'"),
+            assignments(
+                "--map",
+                "fields",
+                "FIELD=COLUMN",
+                "column of a field, path a.b of JSON, or SQL: 'ratio * length'; also context.NAME, also.ACTION",
+            ),
+            click.option("--format", "form", required=required, type=click.Choice(formats), help="format of the log"),
+            click.argument("paths", metavar="[LOGS]...", nargs=-1, type=click.Path(path_type=Path)),
         ):
             call = option(call)
         return call
 
     return decorate
+
+
+def _epoch_ms(epoch: str | None) -> int:
+    if epoch is None:
+        return 0
+    from replay.columns.times import reader
+
+    found = reader("iso")(epoch)
+    if not isinstance(found, int):
+        raise CallError(f"--epoch {epoch}: expected a time with its zone, as in 2020-01-01T00:00Z")
+    return found

@@ -1,4 +1,4 @@
-"""Verbs that need no broker: they check, replay, evaluate on, or simulate a log."""
+"""Verbs that need no broker: they replay, evaluate on, or simulate a log."""
 from __future__ import annotations
 
 import sys
@@ -13,13 +13,13 @@ import click
 import msgspec
 
 from streams.cli.console import progress, show, show_tables
-from streams.cli.frame import CallError, as_json, bundled, pairs, renamed, verb, with_settings
+from streams.cli.frame import CallError, NoError, as_json, bundled, pairs, renamed, verb, with_settings
 from streams.cli.log_options import FORMATS, Log, with_log
 
 if TYPE_CHECKING:
     from replay.assembly import Source
     from replay.options import CoreSettings, ReplayOptions
-    from replay.prequential import Numbered
+    from replay.prequential import Numbered, Omissions
     from streams.settings import Loaded, Settings
 
 REWARDS = ("full_play", "collect", "share", "skip", "dislike", "play", "experience", "revenue")  # of replay/off_policy/*rounds.py
@@ -30,28 +30,6 @@ EVERY = 20  # as in replay/options.py
 PROOFS = ("debias", "cross-domain", "first-feedback", "id-cross", "late-labels", "pages")  # of replay/proofs/prove.py, which loads torch
 AS_LIVE = click.option("--as-live", is_flag=True, help="let the learner step as it does live, however far apart acts are: slow")
 REPORT = click.Path(path_type=Path, file_okay=False)
-
-
-@verb("segue simulate --events 2000 -o events.jsonl && segue validate events.jsonl --format jsonl")
-@with_log(FORMATS)
-@click.option("--show", "most", default=10, show_default=True, help="complaints to print of each reason")
-@with_settings
-@as_json
-def validate(log: Log, most: int, loaded: Loaded, as_json: bool) -> None:
-    """Check a log (and a catalog) line by line, with the core's own decoder and rules; exit 1 if a record is invalid.
-
-    Also says what `segue evaluate` can estimate from the log, and what it can't.
-    """
-    from replay.validate import validate as check_log
-
-    with progress("records") as update:
-        arrivals = log.arrivals(loaded.settings.events.earliest_ts)
-        verdict = check_log(log.name, arrivals, log.items(), loaded.settings.partition, most, update)
-    more = [f"… and {n - most:,} more: {reason}" for reason, n in verdict.bad.items() if n > most]
-    counts = f"{verdict.rows:,} records, {verdict.good:,} good"
-    show(verdict, [*verdict.complaints, *more, counts, *(f"evaluate: {line}" for line in verdict.evaluate)], as_json)
-    if verdict.bad:
-        sys.exit(1)
 
 
 class ReplayFlags(NamedTuple):
@@ -139,6 +117,8 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
         name = f"{loaded.settings.topics.prefix}.events-{options.partition}" if log.form == "topic" else log.name
         click.echo(f"report: {assembly.write_report(options.report, outcome, loaded.values, name)}", err=True)
     show_tables(outcome.document(), assembly.tables(outcome), as_json)
+    if problem := assembly.refusal(outcome):
+        raise NoError(problem)
     if (outcome.next_plays and not outcome.next_plays.questions) or (outcome.result.rows and not outcome.result.events):
         sys.exit(1)
 
@@ -159,11 +139,14 @@ def _source(log: Log, options: ReplayFlags, settings: Settings) -> Source:
     def records() -> Iterator[Numbered]:
         return islice(log.arrivals(earliest_ts), options.rows)
 
+    def counting(omissions: Omissions) -> Iterator[Numbered]:
+        return islice(log.arrivals(earliest_ts, omissions), options.rows)
+
     def holdout() -> Iterator[Numbered]:
         paths = (options.holdout,) if options.holdout else ()
         return log._replace(paths=paths).arrivals(earliest_ts) if paths else iter(())
 
-    return Source(records, log.items(), session=logs.session(log.kind()), holdout=holdout)
+    return Source(records, log.items(), session=logs.session(log.kind()), holdout=holdout, counting=counting)
 
 
 def _spanned(loaded: Loaded) -> bool:

@@ -98,14 +98,17 @@ def test_a_time_with_its_zone_is_taken_around_the_change_of_the_clock(tmp_path: 
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_a_log_in_another_unit_ends_with_1_and_names_it(tmp_path: Path, unit: str) -> None:
+def test_a_log_in_another_unit_is_read_in_it_and_with_a_wrong_one_ends_with_1_and_names_it(tmp_path: Path, unit: str) -> None:
     log = written(tmp_path / "log.jsonl", *[UNITS[unit] + n for n in range(3)])
-    done = call("replay", log, "--format", "jsonl")
+    verdict = json.loads(call("validate", log, "--format", "jsonl", "--json").stdout)
+    assert (verdict["good"], verdict["profile"]["first_ms"]) == (3, MS)
+    done = call("replay", log, "--format", "jsonl", "--time", "ms")
     assert done.exit_code == 1 and "rejected: out_of_bounds 3" in done.stdout
+    assert "3 of 3 rows were rejected; the first in line 1: $.ts: expected" in done.stderr
     assert f"it looks like {unit}: 2024-03-31" in " ".join(done.stdout.split())
-    said = call("validate", log, "--format", "jsonl")
+    said = call("validate", log, "--format", "jsonl", "--time", "ms")
     assert said.exit_code == 1 and f"it looks like {unit}: 2024-03-31; convert it or pass --time" in said.stdout
-    done = call("replay", log, "--format", "jsonl", "--set", "events.earliest_ts=0", "--json")
+    done = call("replay", log, "--format", "jsonl", "--time", "ms", "--set", "events.earliest_ts=0", "--json")
     assert done.exit_code == (0 if unit == "seconds" else 1)
 
 

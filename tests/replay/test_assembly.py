@@ -73,8 +73,8 @@ def test_ids_that_do_not_fit_in_memory_lie_on_disk_and_the_digest_is_the_same(tm
     with scratch(StoreSettings()) as open_table:
         found = assembly.replay(Source(lambda: arrivals(*log)), settings, ReplayOptions(), lambda rows, ts: None, open_table).result
         assert [path.name for path in tmp_path.iterdir()] != []
-    assert (found.digests, found.rejected) == (wanted.digests, wanted.rejected)
-    assert found.rejected == {"duplicate": 4}
+    assert (found.digests, found.merged) == (wanted.digests, wanted.merged)
+    assert found.merged == {"duplicate": 4}
     assert list(tmp_path.iterdir()) == []
 
 

@@ -51,7 +51,7 @@ def test_every_row_is_an_event_or_is_rejected_with_its_line() -> None:
     bad = [b"not json", event(1), event(50, action="click"), event(51, ts="soon")]
     result = run(rows(*LOG, *bad))
     assert result.rows == 44 and result.events == 40
-    assert result.rejected == {"duplicate": 1, "malformed": 1, "unknown_action": 1, "wrong_type": 1}
+    assert result.rejected == {"malformed": 1, "unknown_action": 1, "wrong_type": 1} and result.merged == {"duplicate": 1}
     places = [(r.line, r.reason) for r in result.rejections]
     assert places == [(41, "malformed"), (42, "duplicate"), (43, "unknown_action"), (44, "wrong_type")]
 
@@ -140,3 +140,21 @@ def test_report_is_one_page_that_needs_nothing_else(tmp_path: Path) -> None:
     assert all(task in text for task in TASKS) and text.count("data:image/png;base64,") >= 2
     told = msgspec.json.decode((tmp_path / "r" / "result.json").read_bytes())
     assert told["result"]["digest"] == result.digest and told["settings"]["a.c"] == {"value": 2, "source": "--set a.c=2"}
+
+
+def test_every_row_is_an_event_rejected_merged_or_left_out_and_the_first_of_each_is_named() -> None:
+    made = [*rows(*LOG, event(1), b"not json"), LogRow(92, b"a,b,c", None, problem="3 cells where the header has 2")]
+    reasons = ("merged: another file", "left out: a podcast", "left out: a podcast")
+    made += [LogRow(line, b"", None, omitted=reason) for line, reason in enumerate(reasons, 90)]
+    omissions = prequential.Omissions()
+    arrivals = prequential.of_file(made, omissions=omissions)
+    result = prequential.with_omissions(prequential.run(arrivals, *machines(), closing=True), omissions)
+    parts = (result.rejected, result.merged, result.left_out)
+    assert parts == ({"malformed": 2}, {"duplicate": 1, "another file": 1}, {"a podcast": 2})
+    assert result.rows == len(made) == result.events + sum(sum(part.values()) for part in parts)
+    text = "\n".join(report.account(result))
+    assert f"{len(made)} rows = {result.events} events + 2 rejected + 2 merged + 2 left out" in text
+    assert "left out: a podcast 2; first in line 91" in text and "merged: another file 1; first in line 90" in text
+    assert report.refusal(result) is None
+    mostly = msgspec.structs.replace(result, rejected={"malformed": result.rows})
+    assert str(report.refusal(mostly)).startswith(f"{result.rows} of {result.rows - 2} rows were rejected; the first in line ")

@@ -19,7 +19,8 @@ def test_a_terminal_of_80_columns_shows_every_figure_whole() -> None:
     metrics = dict.fromkeys(TASKS, FIGURES)
     result = Result(
         rows=9, events=9, examples=9, rejected={}, seconds=1.0, learned_s=1.0, metrics=metrics, since_ms=0, since=metrics,
-        digest="d", digests={}, windows=[], fading={}, counted={}, rejections=[], notes=[], first_ms=0, last_ms=0,
+        digest="d", digests={}, windows=[], fading={}, steps=1, step_span_ms=200, counted={}, rejections=[], notes=[], first_ms=0,
+        last_ms=0,
     )  # fmt: skip
     out = io.StringIO()
     Console(file=out, width=80).print(*summary(result), sep="\n")

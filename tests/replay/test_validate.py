@@ -35,7 +35,7 @@ def event(**fields: object) -> bytes:
         (event(ts=1704067200.5), "1: $.ts: expected int (ms UTC), got 1704067200.5; convert it or pass --time s"),
         (
             event(ts=1_704_067_200),
-            "1: $.ts: expected ms UTC from 2000-01-01 on (events.earliest_ts), got 1704067200; "
+            "1: $.ts: expected ms UTC from 1990-01-01 on (events.earliest_ts), got 1704067200; "
             "it looks like seconds: 2024-01-01; convert it or pass --time",
         ),
         (

@@ -37,9 +37,13 @@ _ts = msgspec.json.Decoder(_Time)
 _event = msgspec.json.Decoder(Event)
 _events = msgspec.json.Decoder(list[Event])
 _kind_of = msgspec.json.Decoder(_Kind)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _kind: msgspec.json.Decoder[Exposure | Tick | LogBegin] = msgspec.json.Decoder(Exposure | Tick | LogBegin)
 ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])  # of an array, as they stand
 
+_NUMBER_ID = re.compile(r"got `(?:int|float)` - at `\$(?:\.slots\[[^`]*\])?\.(?:user|item)_id`$")
+_WHOLE = re.compile(rb"-?\d+")
+EXACT = 2**53  # from here on a float stands for several integers
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+\\?(?:"|\Z)|[\[\]{}]', re.DOTALL)  # a string that never ends is one token: linear time
 _ESCAPED = re.compile(rb"\\u[0-9a-fA-F]{4}")
 _BLANK = re.compile(r"\s*")
@@ -165,11 +169,44 @@ def _oversized(value: bytes) -> Rejected:
 
 def _one(raw: bytes, earliest_ts: int) -> Record | Rejected:
     found = validated(raw, _record)
+    if isinstance(found, Rejected) and _NUMBER_ID.search(found.detail) and (as_text := text_ids(raw)) is not None:
+        found = validated(as_text, _record)
+        found = Rejected(found.reason, found.detail, raw) if isinstance(found, Rejected) else found
     if isinstance(found, Event | Exposure) and found.ts < earliest_ts:
         return Rejected(Reason.OUT_OF_BOUNDS, too_early(found.ts, earliest_ts) + _AT_TS, raw)
     if isinstance(found, Rejected) and found.reason is Reason.OUT_OF_BOUNDS and found.detail.endswith(_AT_TS) and "`int`" in found.detail:
         return Rejected(found.reason, found.detail.removesuffix(_AT_TS) + _looks_like(_ts.decode(raw).ts) + _AT_TS, raw)
     return found
+
+
+def text_ids(raw: bytes) -> bytes | None:
+    """A record whose ids are numbers, as it would be with text: 17 and 17.0 are "17". None where nothing in it can be changed so.
+
+    A float from 2^53 on stays what it is, and is rejected: several ids may have become it.
+
+    >>> text_ids(b'{"user_id":17,"item_id":"a"}'), text_ids(b'{"user_id":9007199254740993.0}')
+    (b'{"user_id":"17","item_id":"a"}', None)
+    """
+    try:
+        fields = _fields.decode(raw)
+        changed = {name: text for name in ("user_id", "item_id") if (text := _id_text(bytes(fields.get(name, b""))))}
+        if "slots" in fields:
+            slots = [text_ids(bytes(slot)) or bytes(slot) for slot in ELEMENTS.decode(fields["slots"])]
+            changed["slots"] = b"[%b]" % b",".join(slots)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return msgspec.json.encode(fields | {name: msgspec.Raw(text) for name, text in changed.items()}) if changed else None
+
+
+def _id_text(literal: bytes) -> bytes:
+    """The JSON text for a JSON number that is whole; nothing for anything else."""
+    if _WHOLE.fullmatch(literal):
+        return b'"%b"' % literal
+    if literal[:1].isdigit() or literal[:1] == b"-":
+        value = float(literal)
+        if value.is_integer() and abs(value) < EXACT:
+            return b'"%d"' % int(value)
+    return b""
 
 
 def too_early(ts: int, earliest_ts: int) -> str:

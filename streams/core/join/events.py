@@ -15,7 +15,7 @@ MAX_CONTEXT = 64  # keys of a context
 MAX_ARMS = 12  # strategies to choose from: with more, each would learn too little
 MAX_VECTOR = 64  # numbers of a choice that say who asked
 WEEK_MS = 7 * 86_400_000
-EARLIEST_TS, LATEST_TS = 946_684_800_000, 4_102_444_800_000  # the years 2000 and 2100 in ms UTC
+EARLIEST_TS, LATEST_TS = 631_152_000_000, 4_102_444_800_000  # the years 1990 and 2100 in ms UTC
 
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
 ShortId = Annotated[str, Meta(min_length=1, max_length=64)]

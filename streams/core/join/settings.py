@@ -19,7 +19,7 @@ Limit = Annotated[int, Meta(ge=1)]
 class EventSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of what is decoded as an event."""
 
-    earliest_ts: EventTime = EARLIEST_TS  # 2000-01-01; before it: dead letter. Seconds read as ms are in January 1970
+    earliest_ts: EventTime = EARLIEST_TS  # 1990-01-01; before it: dead letter. Seconds read as ms are in January 1970
 
 
 class PartitionSettings(msgspec.Struct, frozen=True, kw_only=True):

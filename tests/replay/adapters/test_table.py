@@ -12,6 +12,7 @@ from replay.log_rows import Columns, LogError, LogRow
 from streams.core.join.decode import decode
 from streams.core.join.events import Action, Event, Reason, Record, Rejected
 
+INTEGERS = [getattr(polars, f"{sign}Int{bits}") for sign in ("", "U") for bits in (8, 16, 32, 64)]
 TAOBAO = Columns(
     fields={"user_id": "uid", "item_id": "iid", "ts": "when", "action": "what"}, actions={"pv": "play", "fav": "collect"}, time="s"
 )
@@ -131,3 +132,78 @@ def test_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 no")
     with pytest.raises(LogError, match=r"x\.parquet: not a Parquet file"):
         list(table.parquet_rows(path, Columns()))
+
+
+def test_a_file_without_a_header_quotes_or_usual_delimiters(tmp_path: Path) -> None:
+    columns = Columns(
+        names=("user_id", "item_id", "rating", "ts"), constants={"action": "play"}, labels={"collect": "rating >= 4"}, time="s"
+    )
+    first, second = events(list(table.csv_rows(csv(tmp_path, "1::1193::5::978300760\n1::661::3::978302109\n"), columns)))
+    assert isinstance(first, Event) and isinstance(second, Event)
+    assert (first.user_id, first.item_id, first.ts, first.also) == ("1", "1193", 978_300_760_000, (Action.COLLECT,))
+    assert (second.item_id, second.also) == ("661", ())
+    unquoted = Columns(quotes=False, delimiter="tab")
+    rows = list(table.csv_rows(csv(tmp_path, 'ts\tuser_id\titem_id\taction\n5\tu\t"Heroes\tplay\n6\tu\t7" mix\tplay\n'), unquoted))
+    assert [event.item_id for event in events(rows)] == ['"Heroes', '7" mix']
+
+
+def test_a_row_with_more_cells_than_the_header_is_rejected_not_shifted(tmp_path: Path) -> None:
+    text = "ts,user_id,item_id,action\n5,u,Earth, Wind & Fire,play\n6,u,i,play,,\n"
+    long, padded = table.csv_rows(csv(tmp_path, text), Columns())
+    assert long.problem.startswith("5 cells where the header has 4: 5,u,Earth, Wind & Fire,play") and not padded.problem
+    assert isinstance(decode(long.raw)[0], Rejected)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "problem"),
+    [
+        (
+            'ts,user_id,item_id,action\n5,u,"Heroes,play\n6,u,i,play\n',
+            Columns(),
+            r"csv:2: a quote that opens here is not closed; .* --no-quotes",
+        ),
+        ("1,2,3\n", Columns(names=("a", "b")), r"csv:1: 3 cells, separated by ','; --columns names 2"),
+        ("ts,ts,item_id\n", Columns(), r"csv:1: two columns are named ts; .* --columns NAME"),
+        ("ts,user_id,item_id,action\n5,9007199254740993.0,i,play\n", Columns(), r"column user_id holds 9007199254740992 as a float"),
+    ],
+)
+def test_a_table_that_would_be_misread_is_refused_with_the_way_out(tmp_path: Path, text: str, columns: Columns, problem: str) -> None:
+    with pytest.raises(LogError, match=problem):
+        list(table.csv_rows(csv(tmp_path, text), columns))
+
+
+def test_parquet_of_every_type_is_the_same_event(tmp_path: Path) -> None:
+    moment = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
+    ids = [polars.Series("user_id", [17], dtype) for dtype in INTEGERS]
+    ids += [polars.Series("user_id", [17.0], dtype) for dtype in (polars.Float32, polars.Float64, polars.Decimal(10, 2))]
+    ids += [polars.Series("user_id", ["17"], dtype) for dtype in (polars.String, polars.Categorical, polars.Enum(["17"]))]
+    ids += [polars.Series("user_id", [b"17"], polars.Binary)]
+    times = [polars.Series("ts", [moment], polars.Datetime(unit, "UTC")) for unit in ("ms", "us", "ns")]
+    times += [
+        polars.Series("ts", [moment.replace(tzinfo=None)]),
+        polars.Series("ts", [moment.date()]),
+        polars.Series("ts", [moment]).cast(polars.Datetime("us", "Asia/Tokyo")),
+    ]
+    columns, found = Columns(constants={"action": "play"}, zone="UTC", time="iso"), []
+    for n, (user, ts) in enumerate([(user, times[0]) for user in ids] + [(ids[0], ts) for ts in times]):
+        rest = [
+            polars.Series("item_id", ["i"]),
+            polars.Series("domain", [None], polars.Null),
+            polars.Series("played_ms", [datetime.timedelta(seconds=2)]),
+        ]
+        path = tmp_path / f"{n}.parquet"
+        polars.DataFrame([user, ts, *rest]).write_parquet(path)
+        found += events(list(table.parquet_rows(path, columns)))
+    assert {(event.user_id, event.ts, event.played_ms, event.domain) for event in found} == {("17", 1_704_067_200_000, 2_000, None)}
+
+
+def test_ids_in_floats_that_are_too_small_for_them_are_refused_by_the_name_of_their_column(tmp_path: Path) -> None:
+    rows = {"ts": [5, 6], "item_id": ["i", "j"], "action": ["play"] * 2}
+    path = tmp_path / "log.parquet"
+    for values, fits in (([17.0, 2.0**24 - 1], True), ([17.0, 2.0**24], False)):
+        polars.DataFrame({**rows, "user_id": polars.Series(values, dtype=polars.Float32)}).write_parquet(path)
+        if fits:
+            assert [event.user_id for event in events(list(table.parquet_rows(path, Columns())))] == ["17", "16777215"]
+        else:
+            with pytest.raises(LogError, match=r"column user_id holds ids from 2\^24 on in floats that merge them"):
+                list(table.parquet_rows(path, Columns()))

@@ -167,7 +167,7 @@ def test_list_knows_nothing_of_the_exposure_that_was_made_of_the_play() -> None:
 
 def test_play_that_is_not_admitted_is_no_question() -> None:
     found, asking, result = ask(plays("0 u a", "1 u b same", "2 u b same", "3 u a"))
-    assert result.rejected == {"duplicate": 1} and found.plays == 2
+    assert result.merged == {"duplicate": 1} and found.plays == 2
     assert ranks(asking)[AFTER] == [0, 0]  # b -> b is no successor, since it never was
 
 

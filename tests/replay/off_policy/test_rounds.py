@@ -153,7 +153,7 @@ def test_a_log_with_rejects_undo_and_strays_has_the_events_and_labels_of_replay(
         prequential.of_file(rows), Partition(settings, Tables.over(), Catalog()), learner, closing=True,
         also=lambda _, records: closed.extend(out.record for out in records if isinstance(out.record, Closed)),
     )  # fmt: skip
-    assert result.rejected == {"duplicate": 1, "future": 1, "late": 1} and found.rejected == 3
+    assert (result.rejected, result.merged, found.rejected) == ({"future": 1, "late": 1}, {"duplicate": 1}, 3)
     assert (result.events, result.counted["unjoined"]) == (6, 1) and (found.acts, found.unjoined, found.late) == (4, 1, 0)
     assert [found.arms[at] for at in found.arm] == ["a", "b", "c"]
     labels = [label & LABELS for each in closed for label in each.labels]

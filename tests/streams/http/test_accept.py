@@ -38,7 +38,7 @@ BAD: list[tuple[object, Reason]] = [
     (GOOD | {"played_ms": -1}, Reason.OUT_OF_BOUNDS),
     (GOOD | {"duration_ms": 10**15}, Reason.OUT_OF_BOUNDS),
     (GOOD | {"ts": 1_704_067_200}, Reason.OUT_OF_BOUNDS),  # seconds
-    (SHOWN | {"ts": 946_684_799_999}, Reason.OUT_OF_BOUNDS),
+    (SHOWN | {"ts": 631_151_999_999}, Reason.OUT_OF_BOUNDS),
     (GOOD | {"user_id": "u" * 257}, Reason.OUT_OF_BOUNDS),
     (GOOD | {"user_id": ""}, Reason.OUT_OF_BOUNDS),
     (7, Reason.WRONG_TYPE),

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streams.core.join.decode import MAX_ARRAY, MAX_DEPTH, decode
-from streams.core.join.events import Event, Reason, Rejected, Tick
+from streams.core.join.events import Event, Exposure, Reason, Rejected, Tick
 from tests import strategies
 
 DAY = 86_400_000
@@ -53,7 +53,7 @@ BAD: dict[str, tuple[bytes, Reason, str]] = {
     "an empty object": (b"{}", Reason.WRONG_TYPE, "ts"),
     "text as a number": (event(ts="2024-01-01"), Reason.WRONG_TYPE, "$.ts"),
     "a fraction of a ms": (event(ts=1.5), Reason.WRONG_TYPE, "$.ts"),
-    "a number as text": (event(user_id=7), Reason.WRONG_TYPE, "$.user_id"),
+    "a fraction as an id": (event(user_id=7.5), Reason.WRONG_TYPE, "$.user_id"),
     "no item": (b'{"ts":1,"user_id":"u","action":"play"}', Reason.WRONG_TYPE, "item_id"),
     "an object in the context": (event(context={"a": {}}), Reason.WRONG_TYPE, "$.context"),
     "unknown action": (event(action="stare"), Reason.UNKNOWN_ACTION, "$.action"),
@@ -102,6 +102,25 @@ def test_two_bad_records_in_one_array_are_two_rejections(name: str) -> None:
     found = decode(b"[" + b",".join([GOOD[0], raw, GOOD[1], raw, GOOD[2]]) + b"]")
     assert [f for f in found if not isinstance(f, Rejected)] == WANTED[:3]
     assert [(f.reason, f.raw) for f in found if isinstance(f, Rejected)] == [(reason, raw)] * 2
+
+
+@pytest.mark.parametrize(
+    ("literal", "text"), [("7", "7"), ("7.0", "7"), ("70e-1", "7"), ("9007199254740993", "9007199254740993"), ("-7", "-7")]
+)
+def test_a_whole_number_as_an_id_is_its_decimal_text_in_events_and_slots(literal: str, text: str) -> None:
+    raw = b'{"ts":1,"user_id":%b,"item_id":%b,"action":"play"}' % (literal.encode(), literal.encode())
+    found = [*decode(raw), *decode(b"[%b, %b]" % (raw, GOOD[0]))[:1]]
+    assert [(e.user_id, e.item_id) for e in found if isinstance(e, Event)] == [(text, text)] * 2
+    slots = b'{"kind":"exposure","ts":1,"user_id":"u","request_id":"r","slots":[{"item_id":%b,"position":1}]}' % literal.encode()
+    (shown,) = decode(slots)
+    assert isinstance(shown, Exposure) and shown.slots[0].item_id == text
+
+
+@pytest.mark.parametrize("literal", [b"9007199254740992.0", b"1e300", b"7.5", b"true", b"null", b"[7]"])
+def test_what_is_no_id_stays_rejected_as_it_stood(literal: bytes) -> None:
+    raw = b'{"ts":1,"user_id":%b,"item_id":"i","action":"play"}' % literal
+    (found,) = decode(raw)
+    assert isinstance(found, Rejected) and (found.reason, found.raw) == (Reason.WRONG_TYPE, raw) and "$.user_id" in found.detail
 
 
 def test_nothing_is_an_empty_record_alone_and_between_commas() -> None:
