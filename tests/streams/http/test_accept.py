@@ -33,7 +33,7 @@ def without(name: str) -> dict[str, object]:
 BAD: list[tuple[object, Reason]] = [
     (without("ts"), Reason.WRONG_TYPE),
     (GOOD | {"ts": "2024-01-01"}, Reason.WRONG_TYPE),
-    (GOOD | {"user_id": 7}, Reason.WRONG_TYPE),
+    (GOOD | {"user_id": True}, Reason.WRONG_TYPE),
     (GOOD | {"action": "stare"}, Reason.UNKNOWN_ACTION),
     (GOOD | {"played_ms": -1}, Reason.OUT_OF_BOUNDS),
     (GOOD | {"duration_ms": 10**15}, Reason.OUT_OF_BOUNDS),
