@@ -26,7 +26,7 @@ import msgspec
 
 from replay.adapters.sampled import BESIDE, Groups, slate
 from replay.log_rows import LogRow, line_id
-from streams.core.join.events import Action, Event
+from streams.core.join.events import EARLIEST_TS, Action, Event
 from streams.core.join.items import Item
 from streams.core.join.labels import DELAYED, GOOD, RESOLVING
 from streams.core.join.settings import PartitionSettings
@@ -70,8 +70,12 @@ def has_exposures(rows: Iterable[LogRow]) -> bool:
 class Negatives:
     """What is drawn beside the acts of a log without exposures."""
 
-    def __init__(self, beside: int = BESIDE, items: Iterable[Item] = ()) -> None:
-        """`beside`: items drawn for an act; 0 = none, and only plays of unknown length are counted. `items`: the catalog."""
+    def __init__(self, beside: int = BESIDE, items: Iterable[Item] = (), earliest_ts: int = EARLIEST_TS) -> None:
+        """`beside`: items drawn for an act; 0 = none, and only plays of unknown length are counted. `items`: the catalog.
+
+        Beside what the core rejects, as before `earliest_ts`, nothing is drawn.
+        """
+        self.earliest_ts = earliest_ts
         self.beside = beside
         there = [(item.published_ts or 0, item.item_id, item.domain or "", item.expires_ts) for item in items if not item.hidden]
         self.catalog = sorted(there, key=itemgetter(0, 1)) if beside else []
@@ -138,7 +142,7 @@ class _Walk:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             event = None
         actions = {event.action, *event.also} if event else set()
-        if event is None or RESOLVING.isdisjoint(actions):
+        if event is None or event.ts < self._of.earliest_ts or RESOLVING.isdisjoint(actions):
             yield row  # another record, or one that makes no event
             return
         changed = msgspec.structs.replace(event, full=True) if _is_full(event, actions) else event

@@ -94,7 +94,10 @@ class Log(NamedTuple):
         return with_form(self.paths, self.kind(), columns, now_ms() + YEAR_MS) if self.time is None else columns
 
     def drawing(self, negatives: int | None, earliest_ts: int) -> Negatives | None:
-        """What is drawn beside the acts of a log without exposures; None for a log with some. Raises CallError where those exclude it."""
+        """What is drawn beside the acts of a log without exposures, None for another.
+
+        Raises CallError where its exposures exclude `negatives`.
+        """
         from replay.adapters.sampled import BESIDE
         from replay.negatives import Negatives, has_exposures
 
@@ -102,7 +105,7 @@ class Log(NamedTuple):
             if negatives:
                 raise CallError(f"--negatives {negatives}: {self.name} has exposures, which say themselves what was not taken")
             return None
-        return Negatives(BESIDE if negatives is None else negatives, self.items())
+        return Negatives(BESIDE if negatives is None else negatives, self.items(), earliest_ts)
 
     def items(self) -> Iterator[Item]:
         """The catalog: of `--items`, else of the data set's side file."""

@@ -119,9 +119,14 @@ def test_collect_after_a_play_belongs_to_its_slate_and_one_of_its_own_gets_one()
 def test_doubled_row_stays_a_duplicate_and_broken_rows_pass() -> None:
     catalog = tuple(Item(item_id=item) for item in "abc")
     one = act(0, "u", "a", full=True)
-    log = [*rows(one, one), LogRow(3, b"{", None)]
+    log = [
+        *rows(one, one),
+        LogRow(3, b"{", None),
+        *rows(act(-T, "u", "b")),
+        LogRow(4, msgspec.json.encode(one), None, omitted="left out: x"),
+    ]
     found = list(Negatives(2, catalog).rows(log))
-    assert [row.line for row in found] == [1, 1, 2, 3] and found[2:] == log[1:]
+    assert [row.line for row in found] == [1, 1, 2, 3, 1, 4] and found[2:] == log[1:]
 
 
 @pytest.mark.parametrize(
