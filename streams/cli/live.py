@@ -74,14 +74,15 @@ def broker(command: tuple[str, ...], folder: Path, port: int) -> None:
     "'segue topics --create && segue send events.jsonl --format jsonl --items items.jsonl'"
 )
 @with_log(FORMATS)
-@with_negatives
+@with_negatives("none")
 @at_a_broker
 @as_json
 def send(log: Log, negatives: int | None, loaded: Loaded, as_json: bool) -> None:
     """Send a log (and its catalog) into `events`: the same bytes that `segue replay` would read.
 
     Nothing is sent of a log that the partitions would reject as late. Where a worker runs, the command waits until it has taken in
-    what was sent, and reports what became of the rows.
+    what was sent, and reports what became of the rows. Of a log without exposures, --negatives 4 sends the bytes that `segue replay` reads:
+    exposures that nobody made, each with the strategy `drawn`.
     """
     import asyncio
 
@@ -90,7 +91,7 @@ def send(log: Log, negatives: int | None, loaded: Loaded, as_json: bool) -> None
 
     s = loaded.settings
     require(s.topics, {"events": ("WRITE",), "catalog": ("WRITE",)}, PATIENCE)
-    drawing = log.drawing(negatives, s.events.earliest_ts)
+    drawing = None if negatives is None else log.drawing(negatives, s.events.earliest_ts)
     if drawing:
         click.echo(f"segue: {drawing.summary()}", err=True)
     rows = lambda: ((row.raw, row.arrival_ms) for row in log.rows(s.events.earliest_ts, drawing) if not row.omitted)  # noqa: E731

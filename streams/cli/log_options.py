@@ -122,10 +122,10 @@ class Log(NamedTuple):
         return logs.items(files(self.paths, logs.names(self.kind())), self.kind())
 
 
-with_negatives = click.option(
-    "--negatives", type=click.IntRange(0, MOST_BESIDE),
-    help="items drawn beside each act of a log without exposures: there then, not taken  [default: 4]",
-)  # fmt: skip
+def with_negatives(default: str) -> Callable[[Verb], Verb]:
+    """Add the option that says how many items are drawn; the verb gets `negatives`, None where nobody said it."""
+    text = f"items drawn beside each act of a log without exposures: there then, not taken  [default: {default}]"
+    return click.option("--negatives", type=click.IntRange(0, MOST_BESIDE), help=text)
 
 
 def with_log(formats: Sequence[str], required: bool = True) -> Callable[[Verb], Verb]:

@@ -102,7 +102,7 @@ class ReplayFlags(NamedTuple):
     "--every", type=click.IntRange(min=1), help=f"with --next: one question to N such plays, 10 to 15 ms each  [default: {EVERY}]"
 )
 @AS_LIVE
-@with_negatives
+@with_negatives("4")
 @click.option("--report", type=REPORT, help="write index.html and result.json there, with every window")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto")
 @bundled(ReplayFlags)
