@@ -41,6 +41,7 @@ class Source(NamedTuple):
     session: Session = lambda event: None  # the session that the log itself assigns to an event
     holdout: Callable[[], Iterator[Numbered]] = lambda: iter(())  # a second log: predicted, never learned from
     counting: Callable[[Omissions], Iterator[Numbered]] | None = None  # `arrivals`, what makes no event counted
+    notes: Callable[[], Iterable[str]] = tuple  # what is to be known of the log, asked for after it was read
 
 
 class Outcome(NamedTuple):
@@ -84,6 +85,7 @@ def replay(
         arrivals = source.counting(omissions) if source.counting else source.arrivals()
         records = prequential.reported(arrivals, progress)
         result = prequential.with_omissions(prequential.run(records, partition, learner, closing=source.closing, **hooks), omissions)
+        result = replace(result, notes=[*source.notes(), *result.notes])
         return result if since_ms is None else replace(result, since_ms=since_ms, since=task_metrics(since.summary()))
 
     if options.ablate or options.freshness or options.gammas:
@@ -137,8 +139,9 @@ def refusal(outcome: Outcome) -> str | None:
 
 
 def tables(outcome: Outcome) -> Iterator[Any]:
-    """The outcome for a terminal."""
-    yield from report.summary(outcome.result)
-    yield from findings.tables(outcome.findings)
+    """The outcome for a terminal; lists are the headline of a log whose negatives are drawn."""
+    parts = [report.summary(outcome.result), findings.tables(outcome.findings)]
     if outcome.next_plays:
-        yield from next_page.table(outcome.next_plays)
+        parts.insert(0 if outcome.result.drawn else 2, next_page.table(outcome.next_plays))
+    for part in parts:
+        yield from part

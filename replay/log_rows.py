@@ -9,7 +9,9 @@ import xxhash
 from replay.columns.times import known, zone_of
 from replay.log_files import LogError, beside, lines, text_lines
 
-__all__ = ["Columns", "LogError", "LogRow", "beside", "line_id", "lines", "text_lines"]
+__all__ = ["DRAWN", "Columns", "LogError", "LogRow", "beside", "line_id", "lines", "text_lines"]
+
+DRAWN = "drawn"  # strategy of an exposure that nobody made: its items were drawn beside an act, see `negatives.py`
 
 
 class LogRow(NamedTuple):

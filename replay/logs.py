@@ -1,7 +1,7 @@
 """Logs of any format as rows of `events` JSON in time order: the very bytes that `segue send` would produce to Kafka.
 
-An adapter (`adapters/<dataset>.py`) is one function, path and options in, `LogRow`s out, and where the data set has
-a catalog, one more that gives its items. Replay and send feed the same bytes to the same decoder, so an adapter
+An adapter (`adapters/<form of file>.py`, `datasets/<name>.py`) is one function, path and options in, `LogRow`s out, and where the data
+set has a catalog, one more that gives its items. Replay and send feed the same bytes to the same decoder, so an adapter
 judges nothing: a row it can't read comes out as it stood, and the core rejects it with a reason.
 """
 from __future__ import annotations
@@ -12,9 +12,26 @@ from pathlib import Path
 
 import msgspec
 
-from replay.adapters import amazon_cross_domain, jsonl, kuairand, open_bandit, table, thirty_music
+from replay.adapters import jsonl, table
+from replay.datasets import (
+    amazon_cross_domain,
+    kuairand,
+    lastfm_1k,
+    listenbrainz,
+    mind,
+    movielens,
+    open_bandit,
+    piki,
+    recbole_inter,
+    retailrocket,
+    spotify_history,
+    taobao,
+    thirty_music,
+    trivago,
+    yambda,
+)
 from replay.log_files import files
-from replay.log_rows import Columns, LogError, LogRow, lines
+from replay.log_rows import Columns, LogError, LogRow
 from replay.order import by_time
 from streams.core.join.events import EARLIEST_TS, LATEST_TS, Event
 from streams.core.join.items import Item
@@ -30,10 +47,29 @@ class Format(StrEnum):
     OPEN_BANDIT = "open-bandit"
     AMAZON_CROSS_DOMAIN = "amazon-cross-domain"
     THIRTY_MUSIC = "30music"
+    LASTFM_1K = "lastfm-1k"
+    LISTENBRAINZ = "listenbrainz"
+    SPOTIFY_HISTORY = "spotify-history"
+    MOVIELENS = "movielens"
+    YAMBDA = "yambda"
+    MIND = "mind"
+    RETAILROCKET = "retailrocket"
+    RECBOLE_INTER = "recbole-inter"
+    TRIVAGO = "trivago"
+    TAOBAO = "taobao"
+    PIKI = "piki"
+
+
+# Published in another order than that of time, or in files that overlap: always sorted.
+UNORDERED = frozenset(Format) - {
+    Format.JSONL, Format.CSV, Format.PARQUET, Format.KUAIRAND, Format.OPEN_BANDIT, Format.AMAZON_CROSS_DOMAIN, Format.THIRTY_MUSIC,
+}  # fmt: skip
 
 
 def read(paths: Sequence[Path], form: Format, columns: Columns, sort: bool = False, earliest_ts: int = EARLIEST_TS) -> Iterator[LogRow]:
     """The rows of one or several files, in time order, checked; `sort` puts them in order instead, on disk where they are many.
+
+    UNORDERED formats are always put in order.
 
     A folder, a zip archive or a pattern of names stands for its files. A time that the core rejects, as before `earliest_ts`, is no
     time: it neither breaks the order nor is sorted by.
@@ -41,7 +77,7 @@ def read(paths: Sequence[Path], form: Format, columns: Columns, sort: bool = Fal
     found = files(paths, names(form))
     if form is Format.JSONL and not columns.plain:
         jsonl.check(found, columns)
-    if sort:
+    if sort or form in UNORDERED:
         yield from by_time(_timed((row for path in found for row in rows(path, form, columns)), earliest_ts))
         return
     last = -1
@@ -66,7 +102,21 @@ def names(form: Format) -> tuple[str, ...]:
             return ("*.parquet", "*.pq")
         case Format.KUAIRAND:
             return ("log_*.csv",)
-        case Format.OPEN_BANDIT | Format.AMAZON_CROSS_DOMAIN | Format.THIRTY_MUSIC:
+        case Format.SPOTIFY_HISTORY:
+            return ("streaming_history_*.json", "endsong_*.json")
+        case Format.LISTENBRAINZ:
+            return ("*.jsonl", "*.listens")
+        case Format.MOVIELENS:
+            return ("ratings.csv", "ratings.dat", "u.data")
+        case Format.YAMBDA:
+            return ("multi_event.parquet", "listens.parquet", "likes.parquet", "unlikes.parquet", "dislikes.parquet", "undislikes.parquet")
+        case Format.MIND:
+            return ("behaviors.tsv",)
+        case Format.RETAILROCKET:
+            return ("events.csv",)
+        case Format.RECBOLE_INTER:
+            return ("*.inter",)
+        case _:
             return ("*",)
 
 
@@ -79,7 +129,21 @@ def items(paths: Sequence[Path], form: Format) -> Iterator[Item]:
             return open_bandit.items(paths[0])
         case Format.AMAZON_CROSS_DOMAIN:
             return amazon_cross_domain.items(paths[0])
-        case Format.JSONL | Format.CSV | Format.PARQUET | Format.THIRTY_MUSIC:
+        case Format.LASTFM_1K:
+            return lastfm_1k.items(paths)
+        case Format.LISTENBRAINZ:
+            return listenbrainz.items(paths)
+        case Format.SPOTIFY_HISTORY:
+            return spotify_history.items(paths)
+        case Format.MOVIELENS:
+            return movielens.items(paths[0])
+        case Format.MIND:
+            return mind.items(paths[0])
+        case Format.RECBOLE_INTER:
+            return recbole_inter.items(paths[0])
+        case Format.TAOBAO:
+            return taobao.items(paths)
+        case _:
             return iter(())
 
 
@@ -90,17 +154,6 @@ def session(form: Format) -> Callable[[Event], str | None]:
     True
     """
     return thirty_music.session if form is Format.THIRTY_MUSIC else lambda event: None
-
-
-def items_file(path: Path) -> Iterator[Item]:
-    """A catalog of one's own: JSON lines of items, as `PUT /v1/items` takes them."""
-    decoder = msgspec.json.Decoder(Item)
-    for number, line in lines(path):
-        if line:
-            try:
-                yield decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise LogError(f'{path}:{number}: {error}; an item looks like {{"item_id": "i1", "categories": ["jazz"]}}') from None
 
 
 def rows(path: Path, form: Format, columns: Columns) -> Iterator[LogRow]:
@@ -120,6 +173,28 @@ def rows(path: Path, form: Format, columns: Columns) -> Iterator[LogRow]:
             return amazon_cross_domain.rows(path)
         case Format.THIRTY_MUSIC:
             return thirty_music.rows(path)
+        case Format.LASTFM_1K:
+            return lastfm_1k.rows(path)
+        case Format.LISTENBRAINZ:
+            return listenbrainz.rows(path)
+        case Format.SPOTIFY_HISTORY:
+            return spotify_history.rows(path)
+        case Format.MOVIELENS:
+            return movielens.rows(path)
+        case Format.YAMBDA:
+            return yambda.rows(path)
+        case Format.MIND:
+            return mind.rows(path)
+        case Format.RETAILROCKET:
+            return retailrocket.rows(path)
+        case Format.RECBOLE_INTER:
+            return recbole_inter.rows(path)
+        case Format.TRIVAGO:
+            return trivago.rows(path)
+        case Format.TAOBAO:
+            return taobao.rows(path)
+        case Format.PIKI:
+            return piki.rows(path)
 
 
 class _Peek(msgspec.Struct):

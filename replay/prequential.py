@@ -16,10 +16,10 @@ from msgspec.structs import replace
 
 from online_model.metrics import WindowResult
 from online_model.tally import TaskMetrics
-from replay.log_rows import LogRow
+from replay.log_rows import DRAWN, LogRow
 from replay.wording import message
 from streams.core.join.decode import decode
-from streams.core.join.events import EARLIEST_TS, Event, LogBegin, Reason, Rejected, Tick
+from streams.core.join.events import EARLIEST_TS, Event, Exposure, LogBegin, Reason, Rejected, Tick
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Effects, Outgoing, RejectedRecord
 from streams.core.learning.learn import Learner, LearnerSettings
@@ -44,9 +44,10 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a log. rows = events + the sums of `rejected`, `merged` and `left_out`."""
+    """What came of a log. rows = events + the sums of `rejected`, `merged` and `left_out`; what was drawn is in none of them."""
 
     rows: int  # records in the log, elements of arrays counted singly
+    drawn: int = 0  # exposures of items that were drawn beside acts: every figure of a log that has some is of drawn negatives
     events: int  # records used
     examples: int  # exposures that the model learned from
     rejected: dict[str, int]  # reason -> records
@@ -193,11 +194,16 @@ class _Journal:
         self.first: list[Rejection] = []
         self.first_ms = -1
         self.requests = self.propensities = False
+        self.drawn = 0  # exposures of drawn items
+        self.places: dict[tuple[int, int], int] = {}  # of the batch at hand: place in the log of a drawn slate -> its drawn items
 
     def saw(self, line: int, arrived: Arrived) -> Arrived:
-        self.rows += 1
         self.offset = arrived.offset
         record = arrived.record
+        if isinstance(record, Exposure) and record.strategy == DRAWN:
+            self.places[arrived.offset, arrived.index] = len(record.slots) - 1
+            return arrived
+        self.rows += 1
         self.records[arrived.offset, arrived.index] = line, record.raw if isinstance(record, Rejected) else arrived.raw
         if not isinstance(record, Rejected | LogBegin | Tick):
             self.first_ms = record.ts if self.first_ms < 0 else self.first_ms
@@ -208,6 +214,8 @@ class _Journal:
 
     def rejected(self, dead: Iterable[RejectedRecord]) -> None:
         for letter in dead:
+            if self.places.pop((letter.offset, letter.index), None) is not None:  # as its act is, which counts
+                continue
             reason = str(letter.reason)
             self.counts[reason] = self.counts.get(reason, 0) + 1
             if self.counts[reason] <= KEPT_REJECTIONS:
@@ -215,6 +223,8 @@ class _Journal:
                 wording = message(letter.reason, letter.detail, raw)
                 self.first.append(Rejection(line=line, reason=reason, detail=letter.detail, message=wording))
         self.records.clear()
+        self.drawn += sum(self.places.values())
+        self.places.clear()
 
 
 def whole(digests: dict[str, str]) -> str:
@@ -236,6 +246,7 @@ def _result(partition: Partition, learner: Learner, journal: _Journal, seconds: 
     digests = digest({name: table.rows() for name, table in tables.items()}, in_order) | learner.digest()
     return Result(
         rows=journal.rows,
+        drawn=journal.drawn,
         events=journal.rows - sum(journal.counts.values()),
         examples=learner.counted.get("examples", 0),
         rejected=rejected,
@@ -261,6 +272,11 @@ def _result(partition: Partition, learner: Learner, journal: _Journal, seconds: 
 def _notes(counted: dict[str, int], metrics: dict[str, TaskMetrics], journal: _Journal, learner: Learner) -> Iterator[str]:
     steps, examples, span_ms = learner.version, learner.counted.get("examples", 0), learner.settings.micro_batch_span_ms
     implied = counted.get("implied_impressions", 0)
+    if journal.drawn:
+        yield (
+            f"Negatives are drawn: {journal.drawn:,} exposures that nobody made, beside what was taken. Figures by task say how well the "
+            "one is told from the other, nothing about rates; NE and COPC hold for the draw."
+        )
     if not counted.get("impressions") and implied:
         yield (
             "This log has no exposures: every example was made by an act, so what was shown and left alone is not in it. "
@@ -268,7 +284,7 @@ def _notes(counted: dict[str, int], metrics: dict[str, TaskMetrics], journal: _J
         )
     elif implied:
         yield f"{implied:,} acts came without an impression before them and count as their own."
-    if counted.get("unjoined"):
+    if counted.get("unjoined") and not journal.drawn:  # of drawn slates, who drew them says it
         yield f"{counted['unjoined']:,} acts found no exposure within the join window: they moved state, but nothing was learned of them."
     if not journal.requests and not counted.get("exposures"):
         yield "There is no request id: lists are unknown, so nothing that compares items of one list (pairs, NDCG) can be measured."
@@ -286,11 +302,17 @@ def _notes(counted: dict[str, int], metrics: dict[str, TaskMetrics], journal: _J
             f"Acts are far apart in this log: a step held {examples / steps:.1f} examples. Without --as-live it replays many times faster, "
             "and learns of each act that much later."
         )
+    if journal.rows and not any(figures.n for figures in metrics.values()):
+        yield "No exposure could be scored: all figures by task are undefined."
     for task, figures in metrics.items():
         if figures.n and not figures.positives:
             yield f"{task}: no positive in this log; AUC, NE and COPC are undefined."
+        elif figures.n and figures.positives == figures.n:
+            yield f"{task}: no negative in this log; AUC and NE are undefined."
         elif figures.n and figures.positives < FEW_POSITIVES:
             yield f"{task}: {figures.positives:.0f} positives only; read its figures with their standard errors."
+        if figures.auc == figures.auc and figures.gauc != figures.gauc:
+            yield f"{task}: no user has both labels; GAUC is undefined."
     yield "GAUC of one pass is biased against whatever learns a user's own rate; compare ranking within users on a frozen tail."
 
 

@@ -67,7 +67,7 @@ def save(folder: Path, page: str, document: object) -> Path:
 def summary(result: Result) -> Iterator[Table | str]:
     """For a terminal."""
     title = f"{result.rows:,} rows in {result.seconds:,.1f} s: {result.events:,} events, {result.examples:,} examples"
-    yield _table(title, result.metrics)
+    yield _table(title + (f", {result.drawn:,} of them drawn" if result.drawn else ""), result.metrics)
     if result.since_ms is not None:
         yield ""
         yield _table(f"of these, shown from {_when(result.since_ms)} UTC on", result.since)
@@ -119,7 +119,7 @@ def page(result: Result, histogram: np.ndarray, settings: Sequence[Setting], tit
         f"<p class=lead>{_when(result.first_ms)} to {_when(result.last_ms)} UTC, replayed in {result.seconds:,.1f} s "
         f"({result.rows / max(result.seconds, 1e-9):,.0f} rows/s). Every exposure was predicted before it was learned from.</p>",
         _cards(result),
-        "<h2>Figures by task</h2>",
+        f"<h2>Figures by task{f', {result.drawn:,} negatives drawn' if result.drawn else ''}</h2>",
         _figures(result.metrics),
         *([f"<h3>Shown from {_when(result.since_ms)} UTC on</h3>", _figures(result.since)] if result.since_ms is not None else []),
         "<p class=small>NE: log loss over the entropy of the base rate, below 1 is better than knowing the rate. COPC: what happened over "

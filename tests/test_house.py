@@ -12,6 +12,7 @@ from online_model.tally import TaskMetrics
 from replay.evidence.next_play import NextFound
 from streams import settings
 from streams.cli.frame import PACKAGES
+from streams.cli.log_options import FORMATS
 from streams.cli.main import segue, stranger
 from streams.core.join.events import Reason
 from streams.core.serving.requests import FLAGS, Flag
@@ -52,6 +53,10 @@ def test_every_flag_is_documented_with_its_meaning_and_none_that_is_not_there() 
 
 def test_every_metric_is_documented_and_none_that_is_not_there() -> None:
     assert set(documented("Metrics")) == set(TaskMetrics.__struct_fields__)
+
+
+def test_every_log_format_is_documented_and_none_that_is_not_there() -> None:
+    assert set(documented("Log formats")) == {*FORMATS, "topic"}
 
 
 def test_every_field_about_next_plays_is_documented_and_none_that_is_not_there() -> None:

@@ -1,1 +1,1 @@
-"""One module a data set: its rows as events, its side files as items."""
+"""Forms of files (JSON lines, tables), and what any of them can be turned into: items, slates with drawn negatives."""

@@ -9,6 +9,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from bandit.bootstrap import Interval
 from replay.evidence.next_play import NextFound, Order
 from replay.report import COLOURS, inline, plain
 
@@ -60,7 +61,12 @@ def _head(found: NextFound) -> list[str]:
 def _figures(order: Order) -> list[tuple[str, str]]:
     """Each figure with its interval, and how much more Segue's list has."""
     both = (order.hit, order.hit_less), (order.mrr, order.mrr_less)
-    return [(f"{figure.value:.4f} [{figure.low:.4f}, {figure.high:.4f}]", str(more or "")) for figure, more in both]
+    return [(_within(figure, ".4f"), _within(more, "+.4f") if more else "") for figure, more in both]
+
+
+def _within(figure: Interval, form: str) -> str:
+    """A figure with its interval; of one user alone there is none."""
+    return format(figure.value, form) + (f" [{figure.low:{form}}, {figure.high:{form}}]" if figure.low == figure.low else "")
 
 
 def _picture(found: NextFound) -> str:

@@ -232,6 +232,8 @@ class NextPlay:
         if not self._questions:
             yield f"No play of this log follows another of the same user {within}: there is nothing to ask."
             return
+        if len({question.user for question in self._questions}) == 1:
+            yield "All questions are of one user: intervals, which are over users, are undefined."
         yield f"Asked just before plays whose user had played something {within} before, for a list of that play's domain. Nobody saw it."
         yield (
             f"{NOW}: a play counts half after {POPULAR_HALF_LIFE_H:g} h. {MOST}: plain counts. {AFTER}: what was played most often right "

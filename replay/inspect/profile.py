@@ -165,8 +165,11 @@ def prospects(profile: Profile, rating: bool) -> Iterator[str]:
         yield "can: how well each label is told from exposures (AUC, GAUC, NE, calibration)"
     else:
         yield "can: --next, how often a list made just before a play holds what was played, against the most played and against successors"
+        yield "can: how well what was taken is told from drawn items that were there and were not (--negatives)"
         yield "can't: rates and calibration among exposures: what was shown and left alone is not in it"
     for task, share in p.labels.items():
+        if not p.exposures and (share or (task == "full_play" and p.actions.get("play"))):
+            continue  # told from what is drawn; a play that says nothing of its length counts as a full one
         if not 0 < share < 1:
             why = {"full_play": "no play has both durations or says `full`"}.get(task, "no row says it")
             yield f"can't: {task}: {why if not share else 'every row says it, so nothing is told apart'}"

@@ -24,6 +24,9 @@ DATA_SETS = (  # a format of its own, by columns that its header has
     (Format.KUAIRAND, {"user_id", "video_id", "time_ms", "is_click", "long_view", "is_rand"}),
     (Format.THIRTY_MUSIC, {"session_id", "user_id", "song_id", "ts", "playtime"}),
     (Format.OPEN_BANDIT, {"timestamp", "item_id", "position", "click", "propensity_score"}),
+    (Format.RETAILROCKET, {"timestamp", "visitorid", "event", "itemid", "transactionid"}),
+    (Format.TRIVAGO, {"user_id", "session_id", "step", "action_type", "reference", "impressions"}),
+    (Format.PIKI, {"liked", "personalized", "song_id", "spotify_popularity"}),
 )
 TEXT_FORMS = (Format.CSV, Format.JSONL, Format.PARQUET)
 

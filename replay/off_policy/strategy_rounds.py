@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from online_model.features import Reward
-from replay.log_rows import LogError
+from replay.log_rows import DRAWN, LogError
 from replay.off_policy.log_pass import observed
 from replay.off_policy.rounds import Errors, LoggedRounds, count, listed, reach
 from replay.prequential import Numbered
@@ -99,7 +99,7 @@ class StrategyReader:
             labels = interpret(record, self.settings)
             self.acts += labels.resolving or labels.undo
         elif isinstance(record, Exposure):
-            self.named += record.arm_draw is None and record.strategy is not None
+            self.named += record.arm_draw is None and record.strategy not in (None, DRAWN)
             if error := draw_error(record):
                 count(self.bad, error, line)
 

@@ -13,7 +13,7 @@ import click
 
 from streams.cli.console import emit_line, progress, show, utc
 from streams.cli.frame import CallError, NoError, as_json, at_a_broker, bundled, verb
-from streams.cli.log_options import FORMATS, Log, with_log
+from streams.cli.log_options import FORMATS, Log, with_log, with_negatives
 
 if TYPE_CHECKING:
     from streams.settings import Loaded
@@ -74,13 +74,15 @@ def broker(command: tuple[str, ...], folder: Path, port: int) -> None:
     "'segue topics --create && segue send events.jsonl --format jsonl --items items.jsonl'"
 )
 @with_log(FORMATS)
+@with_negatives("none")
 @at_a_broker
 @as_json
-def send(log: Log, loaded: Loaded, as_json: bool) -> None:
+def send(log: Log, negatives: int | None, loaded: Loaded, as_json: bool) -> None:
     """Send a log (and its catalog) into `events`: the same bytes that `segue replay` would read.
 
     Nothing is sent of a log that the partitions would reject as late. Where a worker runs, the command waits until it has taken in
-    what was sent, and reports what became of the rows.
+    what was sent, and reports what became of the rows. Of a log without exposures, --negatives 4 sends the bytes that `segue replay` reads:
+    exposures that nobody made, each with the strategy `drawn`.
     """
     import asyncio
 
@@ -89,8 +91,11 @@ def send(log: Log, loaded: Loaded, as_json: bool) -> None:
 
     s = loaded.settings
     require(s.topics, {"events": ("WRITE",), "catalog": ("WRITE",)}, PATIENCE)
+    drawing = None if negatives is None else log.drawing(negatives, s.events.earliest_ts)
+    if drawing:
+        click.echo(f"segue: {drawing.summary()}", err=True)
+    rows = lambda: ((row.raw, row.arrival_ms) for row in log.rows(s.events.earliest_ts, drawing) if not row.omitted)  # noqa: E731
     with progress("rows") as update:
-        rows = lambda: ((row.raw, row.arrival_ms) for row in log.rows(s.events.earliest_ts) if not row.omitted)  # noqa: E731
         sent = asyncio.run(send_log(s.topics, s.partition, rows, log.items(), log.name, lambda n: update(n, -1)))
     with progress("Kafka records wait for the workers") as update:
         report = asyncio.run(outcome(s.topics, sent, lambda n: update(n, -1)))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,11 +13,16 @@ from streams.cli.frame import CallError, Verb, bundled, pairs
 if TYPE_CHECKING:
     from replay.log_rows import Columns, LogRow
     from replay.logs import Format
+    from replay.negatives import Negatives
     from replay.prequential import Numbered, Omissions
     from streams.core.join.items import Item
 
-FORMATS = ("jsonl", "csv", "parquet", "kuairand", "open-bandit", "amazon-cross-domain", "30music")
+FORMATS = (
+    "jsonl", "csv", "parquet", "kuairand", "open-bandit", "amazon-cross-domain", "30music", "lastfm-1k", "listenbrainz", "spotify-history",
+    "movielens", "yambda", "mind", "retailrocket", "recbole-inter", "trivago", "taobao", "piki",
+)  # fmt: skip
 YEAR_MS = 365 * 86_400_000  # ahead of now: later times are of another unit
+MOST_BESIDE = 100  # items drawn beside one act: a slate holds 200
 
 
 class Log(NamedTuple):
@@ -35,6 +41,7 @@ class Log(NamedTuple):
     delimiter: str = ""
     quotes: bool = True
     items_file: Path | None = None
+    items_columns: dict[str, str] = {}
     sort: bool = False
 
     @property
@@ -48,17 +55,23 @@ class Log(NamedTuple):
 
         return Format(self.form)
 
-    def arrivals(self, earliest_ts: int, omissions: Omissions | None = None) -> Iterator[Numbered]:
-        """Its records, decoded; events before `earliest_ts` are rejected. Raises CallError where no file was named."""
+    def arrivals(
+        self, earliest_ts: int, omissions: Omissions | None = None, drawing: Negatives | None = None, most: int | None = None
+    ) -> Iterator[Numbered]:
+        """Its rows as records, decoded; events before `earliest_ts` are rejected. Raises CallError where no file was named."""
         from replay.prequential import of_file
 
-        return of_file(self.rows(earliest_ts), earliest_ts, omissions)
+        return of_file(self.rows(earliest_ts, drawing, most), earliest_ts, omissions)
 
-    def rows(self, earliest_ts: int) -> Iterator[LogRow]:
-        """Its rows, read anew at each call. Raises CallError where no file was named."""
+    def rows(self, earliest_ts: int, drawing: Negatives | None = None, most: int | None = None) -> Iterator[LogRow]:
+        """Its rows (`most`: the first ones), read anew at each call, with what is drawn beside them.
+
+        Raises CallError where no file was named.
+        """
         from replay.logs import read
 
-        return read(self.paths, self.kind(), self.columns(), self.sort, earliest_ts)
+        rows = islice(read(self.paths, self.kind(), self.columns(), self.sort, earliest_ts), most)
+        return drawing.rows(rows) if drawing else rows
 
     def columns(self) -> Columns:
         """How its columns become fields; the form of its times is found where no option says it."""
@@ -80,16 +93,39 @@ class Log(NamedTuple):
             raise CallError(f"--time, --zone: {error}") from None
         return with_form(self.paths, self.kind(), columns, now_ms() + YEAR_MS) if self.time is None else columns
 
+    def drawing(self, negatives: int | None, earliest_ts: int) -> Negatives | None:
+        """What is drawn beside the acts of a log without exposures, None for another.
+
+        Raises CallError where its exposures exclude `negatives`.
+        """
+        from replay.adapters.sampled import BESIDE
+        from replay.negatives import Negatives, has_exposures
+
+        if has_exposures(self.rows(earliest_ts)):
+            if negatives:
+                raise CallError(f"--negatives {negatives}: {self.name} has exposures, which say themselves what was not taken")
+            return None
+        return Negatives(BESIDE if negatives is None else negatives, self.items(), earliest_ts)
+
     def items(self) -> Iterator[Item]:
         """The catalog: of `--items`, else of the data set's side file."""
         from replay import logs
+        from replay.adapters import catalog
         from replay.log_files import files
 
         if self.items_file:
-            return logs.items_file(self.items_file)
+            return catalog.items(self.items_file, self.items_columns)
+        if self.items_columns:
+            raise CallError("--items-map: it needs --items")
         if not self.paths or self.form not in FORMATS:
             return iter(())
         return logs.items(files(self.paths, logs.names(self.kind())), self.kind())
+
+
+def with_negatives(default: str) -> Callable[[Verb], Verb]:
+    """Add the option that says how many items are drawn; the verb gets `negatives`, None where nobody said it."""
+    text = f"items drawn beside each act of a log without exposures: there then, not taken  [default: {default}]"
+    return click.option("--negatives", type=click.IntRange(0, MOST_BESIDE), help=text)
 
 
 def with_log(formats: Sequence[str], required: bool = True) -> Callable[[Verb], Verb]:
@@ -103,7 +139,10 @@ def with_log(formats: Sequence[str], required: bool = True) -> Callable[[Verb], 
         call = bundled(Log, "log")(function)
         for option in (
             click.option("--sort", is_flag=True, help="sort the rows by time first (on disk, where they are many)"),
-            click.option("--items", "items_file", type=file, help="catalog: JSON lines of items, loaded before the first event"),
+            assignments("--items-map", "items_columns", "FIELD=COLUMN", "with --items: column of an item's field; also features.NAME"),
+            click.option(
+                "--items", "items_file", type=file, help="catalog: JSON lines of items, CSV or Parquet, loaded before the first event"
+            ),
             click.option("--quotes/--no-quotes", default=True, help="quotes around a cell are not part of it  [default: quotes]"),
             click.option(
                 "--delimiter", default="", metavar="TEXT", help="between cells: ';', tab, '::'  [default: found in the first line]"

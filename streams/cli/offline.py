@@ -14,10 +14,11 @@ import msgspec
 
 from streams.cli.console import progress, show, show_tables
 from streams.cli.frame import CallError, NoError, as_json, bundled, pairs, renamed, verb, with_settings
-from streams.cli.log_options import FORMATS, Log, with_log
+from streams.cli.log_options import FORMATS, Log, with_log, with_negatives
 
 if TYPE_CHECKING:
     from replay.assembly import Source
+    from replay.negatives import Negatives
     from replay.options import CoreSettings, ReplayOptions
     from replay.prequential import Numbered, Omissions
     from streams.settings import Loaded, Settings
@@ -27,6 +28,7 @@ Q_HATS = ("cross-fitted", "out-of-time", "ranker")  # of replay/off_policy/evalu
 LEVELS = ("items", "strategies")  # of the same
 MAX_SLOTS = 200  # of an exposure, as in streams/core/join/events.py
 EVERY = 20  # as in replay/options.py
+LISTED = 20  # items of the slates that are asked for where negatives are drawn: the headline of such a log
 PROOFS = ("debias", "cross-domain", "first-feedback", "id-cross", "late-labels", "pages")  # of replay/proofs/prove.py, which loads torch
 AS_LIVE = click.option("--as-live", is_flag=True, help="let the learner step as it does live, however far apart acts are: slow")
 REPORT = click.Path(path_type=Path, file_okay=False)
@@ -48,6 +50,7 @@ class ReplayFlags(NamedTuple):
     as_live: bool
     report: Path | None
     device: str
+    negatives: int | None
 
     def checked(self, log: Log, loaded: Loaded) -> ReplayOptions:
         """The options of the replay. Raises CallError where two exclude each other, or one needs another."""
@@ -66,11 +69,19 @@ class ReplayFlags(NamedTuple):
             as_live=self.as_live or self.freshness or _spanned(loaded),
         )  # fmt: skip
 
+    def drawing(self, log: Log, earliest_ts: int) -> Negatives | None:
+        """What is drawn beside the acts of the log, said on stderr. Raises CallError for a log whose exposures say it themselves."""
+        if log.form == "topic":
+            if self.negatives:
+                raise CallError("--negatives: it needs a log of files; `segue send --negatives` puts drawn ones into a topic")
+            return None
+        drawing = log.drawing(self.negatives, earliest_ts)
+        if drawing:
+            click.echo(f"segue: {drawing.summary()}", err=True)
+        return drawing
 
-@verb(
-    "segue simulate --events 2000 -o events.jsonl --items items.jsonl && "
-    "segue replay events.jsonl --format jsonl --items items.jsonl"
-)
+
+@verb("segue simulate --events 2000 -o events.jsonl --items items.jsonl && segue replay events.jsonl --format jsonl --items items.jsonl")
 @with_log((*FORMATS, "topic"))
 @click.option("--rows", type=click.IntRange(min=1), help="stop after so many rows")
 @click.option("--partition", default=0, show_default=True, help="of `events`, with --format topic")
@@ -91,6 +102,7 @@ class ReplayFlags(NamedTuple):
     "--every", type=click.IntRange(min=1), help=f"with --next: one question to N such plays, 10 to 15 ms each  [default: {EVERY}]"
 )
 @AS_LIVE
+@with_negatives("4")
 @click.option("--report", type=REPORT, help="write index.html and result.json there, with every window")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto")
 @bundled(ReplayFlags)
@@ -103,13 +115,18 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
     --ablate, --freshness and --gamma are measured in the same pass; differences carry bootstrap intervals over users.
 
     --next 20 asks for slates with candidates of their own and compares them with the most played items and with the successors of the
-    user's last item; exit 1 where no play of the log follows another one of its user, or no record of it can be used.
+    user's last item; exit 1 where no play of the log follows another one of its user, or no record of it can be used. It is on by default
+    where the log has no exposures: its negatives are drawn (--negatives), and lists need none.
     """
     from replay import assembly
     from streams.kafka_io.topics import reaching
     from streams.worker.stores import scratch
 
-    wanted, source = options.checked(log, loaded), _source(log, options, loaded.settings)
+    wanted = options.checked(log, loaded)
+    drawing = options.drawing(log, loaded.settings.events.earliest_ts)
+    if drawing and not (wanted.next_k or wanted.ablate or wanted.freshness or wanted.gammas):
+        wanted = msgspec.structs.replace(wanted, next_k=LISTED)
+    source = _source(log, options, loaded.settings, drawing)
     reached = reaching(loaded.settings.topics.bootstrap) if log.form == "topic" else nullcontext()
     with reached, scratch(loaded.settings.stores) as store, progress("rows") as update:
         outcome = assembly.replay(source, _core(loaded.settings), wanted, update, store)
@@ -119,11 +136,12 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
     show_tables(outcome.document(), assembly.tables(outcome), as_json)
     if problem := assembly.refusal(outcome):
         raise NoError(problem)
-    if (outcome.next_plays and not outcome.next_plays.questions) or (outcome.result.rows and not outcome.result.events):
+    nothing_asked = options.k is not None and outcome.next_plays and not outcome.next_plays.questions
+    if nothing_asked or (outcome.result.rows and not outcome.result.events):
         sys.exit(1)
 
 
-def _source(log: Log, options: ReplayFlags, settings: Settings) -> Source:
+def _source(log: Log, options: ReplayFlags, settings: Settings, drawing: Negatives | None) -> Source:
     """The log as records: of its files, or of the topic `events`."""
     from replay import logs
     from replay.assembly import Source
@@ -137,16 +155,17 @@ def _source(log: Log, options: ReplayFlags, settings: Settings) -> Source:
         return Source(lambda: islice(read(), options.rows), log.items(), closing=False)
 
     def records() -> Iterator[Numbered]:
-        return islice(log.arrivals(earliest_ts), options.rows)
+        return log.arrivals(earliest_ts, None, drawing, options.rows)
 
     def counting(omissions: Omissions) -> Iterator[Numbered]:
-        return islice(log.arrivals(earliest_ts, omissions), options.rows)
+        return log.arrivals(earliest_ts, omissions, drawing, options.rows)
 
     def holdout() -> Iterator[Numbered]:
         paths = (options.holdout,) if options.holdout else ()
         return log._replace(paths=paths).arrivals(earliest_ts) if paths else iter(())
 
-    return Source(records, log.items(), session=logs.session(log.kind()), holdout=holdout, counting=counting)
+    notes = drawing.notes if drawing else tuple
+    return Source(records, log.items(), session=logs.session(log.kind()), holdout=holdout, counting=counting, notes=notes)
 
 
 def _spanned(loaded: Loaded) -> bool:

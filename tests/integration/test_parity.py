@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from online_model.features import Tick
-from replay.adapters import jsonl
+from replay.adapters import catalog, jsonl
 from replay.log_rows import Columns
-from replay.logs import items_file
 from replay.simulator.open_loop import write_items, write_log
 from replay.simulator.world import WorldSettings
 from streams.core.join.settings import PartitionSettings
@@ -86,7 +85,7 @@ def test_a_sent_log_and_then_live_events_with_silence_between_are_their_replays(
                 return digest(owned.store.rows()) | learner.digest()
 
             rows = [(row.raw, row.arrival_ms) for row in jsonl.rows(log, Columns())]
-            await send(topics, rows, items_file(items))
+            await send(topics, rows, catalog.items(items, {}))
             after = [await settled()]
             for burst in range(2):
                 await _produce(topics, _page(_now(), "l0", f"page {burst}"))

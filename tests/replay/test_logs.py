@@ -66,12 +66,3 @@ def test_damaged_gzip_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(LogError, match=r"a\.jsonl\.gz: the gzip file is damaged"):
         list(read([path]))
-
-
-def test_items_file_names_the_bad_line(tmp_path: Path) -> None:
-    path = tmp_path / "items.jsonl"
-    path.write_text('{"item_id":"a","categories":["jazz"]}\n{"item_id":7}\n')
-    reader = logs.items_file(path)
-    assert next(reader).categories == ("jazz",)
-    with pytest.raises(LogError, match=r"items\.jsonl:2: .*item_id"):
-        next(reader)

@@ -41,7 +41,7 @@ def test_what_is_rejected_and_what_comes_later_says_nothing_of_the_pace() -> Non
 
 
 def test_steps_are_as_live_where_somebody_says_so(tmp_path: Path) -> None:
-    act = {"user_id": "u", "action": "play", "full": True}
+    act = {"user_id": "u", "action": "impression", "also": ["play"], "full": True}
     rows = [act | {"ts": T + n * 60_000, "item_id": f"i{n}"} for n in range(300)]
     log = tmp_path / "log.jsonl"
     log.write_text("\n".join(map(json.dumps, rows)))

@@ -41,7 +41,7 @@ def test_a_person_reads_the_same_figures_and_what_is_missing_for_others() -> Non
     found = profile({}, {"ts": T + 86_400_000, "item_id": "j"})
     text = "\n".join([*lines(found), *prospects(found, rating=False)])
     assert "2 rows: 2 events" in text and "1 users, 2 items, 2023-11-14 22:13 to 2023-11-15 22:13 UTC (1.0 days)" in text
-    assert "can't: full_play: no play has both durations or says `full`" in text and "can: --next" in text
+    assert "can't: collect: no row says it" in text and "can't: full_play" not in text and "can: --next" in text
     slate = {"kind": "exposure", "request_id": "r", "slots": [], "item_id": None, "action": None}
     assert (profile(slate).lists, profile(slate).exposures) == (1, 1) and next(lines(profile(slate))) == "1 rows: 0 events, 1 lists"
     exposed = "\n".join(prospects(profile({"action": "impression", "propensity": 0.5, "request_id": "r"}), rating=False))

@@ -11,6 +11,7 @@ import pytest
 from replay.inspect.sample import cells, sample
 from replay.log_rows import LogError
 from replay.logs import Format
+from tests.replay.datasets.sample import SAMPLES
 
 
 def written(folder: Path, text: str, name: str = "log.txt") -> Path:
@@ -70,3 +71,8 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.bin").write_bytes(b"SQLite format 3\x00")
     with pytest.raises(LogError, match="neither text nor Parquet; export it as CSV, JSON or Parquet"):
         sample([tmp_path / "log.bin"])
+
+
+@pytest.mark.parametrize("form", [Format.RETAILROCKET, Format.TRIVAGO, Format.PIKI])
+def test_data_sets_with_a_header_of_their_own_are_known_by_it(form: Format) -> None:
+    assert sample([SAMPLES / f"{form}.csv"]).form is form

@@ -9,7 +9,7 @@ import pytest
 from streams.cli.frame import CallError
 from streams.cli.log_options import FORMATS, Log
 
-LOG = Log(paths=(), form="csv", fields={}, constants={}, actions={}, time="ms", items_file=None, sort=False)
+LOG = Log(paths=(), form="csv", fields={}, constants={}, actions={}, time="ms", items_file=None, items_columns={}, sort=False)
 
 
 def test_formats_in_the_help_are_those_that_are_read() -> None:
@@ -38,6 +38,11 @@ def test_no_file_is_a_wrong_call_and_has_no_catalog() -> None:
 
 
 def test_the_named_catalog_is_taken_before_that_of_the_data_set(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("track\ni\n")
+    mapped = LOG._replace(form="topic", items_file=tmp_path / "items.csv", items_columns={"item_id": "track"})
+    assert [item.item_id for item in mapped.items()] == ["i"]
+    with pytest.raises(CallError, match="--items-map: it needs --items"):
+        LOG._replace(items_columns={"item_id": "track"}).items()
     (tmp_path / "items.jsonl").write_text('{"item_id":"i"}\n')
     assert [item.item_id for item in LOG._replace(form="topic", items_file=tmp_path / "items.jsonl").items()] == ["i"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from replay import logs
-from replay.adapters import thirty_music
+from replay.datasets import thirty_music
 from streams.core.join.decode import decode
 from streams.core.join.events import Action, Event, Exposure, Reason, Rejected
 

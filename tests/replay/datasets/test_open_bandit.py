@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from replay import logs
-from replay.adapters import open_bandit
+from replay.datasets import open_bandit
 from streams.core.join.decode import decode
 from streams.core.join.events import Action, Event, Reason, Rejected
 

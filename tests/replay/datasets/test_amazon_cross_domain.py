@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from replay import logs
-from replay.adapters import amazon_cross_domain
+from replay.datasets import amazon_cross_domain
 from streams.core.join.decode import decode
 from streams.core.join.events import Action, Event, Exposure, Reason, Rejected
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from replay import logs
-from replay.adapters import kuairand
+from replay.datasets import kuairand
 from streams.core.join.decode import decode
 from streams.core.join.events import Action, Event, Reason, Rejected
 
