@@ -62,6 +62,7 @@ class Row:
     age_s: float
     shown_ms: int
     followed: float
+    artist_feedback: list[float]
 
 
 def row(f: Features) -> Row:
@@ -80,6 +81,7 @@ def row(f: Features) -> Row:
         age_s=f.age_s,
         shown_ms=f.shown_ms,
         followed=f.followed,
+        artist_feedback=list(struct.unpack(f"<{len(f.artist_feedback) // 4}f", f.artist_feedback)),
     )
 
 
@@ -121,6 +123,7 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         popularity=np.array([r.popularity for r in rows], np.float32),
         item_age_s=np.array([r.age_s for r in rows], np.float32),
         followed=np.array([r.followed for r in rows], np.float32),
+        artist_feedback=np.array([r.artist_feedback for r in rows], np.float32),
         shown_ms=np.array([r.shown_ms for r in rows], np.int64),
         labels=np.array([[mask >> task & 1 for task in range(len(TASKS))] for mask in masks], np.float32),
         sign=np.array(sign + [[0] * len(TASKS)] * len(compared), np.float32),
@@ -157,6 +160,7 @@ def numbers(r: Row, base: Sequence[float], strength: float) -> list[float]:
     families = (r.positive.ages_s, r.negative.ages_s)
     out += [math.log1p(len(ages)) / 2 for ages in families]
     out += [math.log1p(sum(math.exp(-age / span) for age in ages)) for ages in families for span in _RECENCY_S]
+    out += [math.log1p(n) for n in r.artist_feedback]
     hour = r.shown_ms % DAY_MS * 2 * math.pi / DAY_MS
     return [*out, math.log1p(1_000 * r.followed) / 7, math.cos(hour), math.sin(hour)]
 

@@ -14,6 +14,7 @@ import numpy as np
 from online_model.features import (
     BAG_LIMIT,
     BAGS,
+    CODES,
     COUNTS,
     DOMAIN,
     DOMAIN_LIMIT,
@@ -53,6 +54,7 @@ class Batch:
     popularity: Array  # float32 [B, 3]
     item_age_s: Array  # float32 [B]; negative = unknown
     followed: Array  # float32 [B]: see `Features`
+    artist_feedback: Array  # float32 [B, CODES]: see `Features`
     shown_ms: Array  # int64 [B]
     labels: Array  # float32 [B, T]; zeros for a reversal
     sign: Array  # float32 [B, T]; +1/-1 at the task of a reversal, else 0
@@ -132,6 +134,7 @@ def _of(rows: Sequence[Features], users: Sequence[Features], owner: Array | None
         popularity=np.frombuffer(b"".join([f.popularity for f in rows]), "<f4").reshape(n, len(POPULARITY_HALF_LIVES_H)),
         item_age_s=np.array([f.age_s for f in rows], np.float32),
         followed=np.array([f.followed for f in rows], np.float32),
+        artist_feedback=np.frombuffer(b"".join([f.artist_feedback for f in rows]), "<f4").reshape(n, CODES),
         shown_ms=np.array([f.shown_ms for f in rows], np.int64),
         labels=zeros,
         sign=zeros.copy(),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from online_model.history import ACTIONS
+
 TASKS = ("full_play", "collect", "share", "skip", "dislike")
 FIELDS = ("user", "item", "artist", "category", "hour_of_week", "domain", "module", "position")
 BAGS = ("context", "user_attributes", "item_features")
@@ -22,6 +24,8 @@ BAG_LIMIT = 8  # keys a bag; further ones are left out in key order
 HISTORY_LIMIT = 50  # behaviours a family that an example carries (MODEL.md section 2)
 RELATED_LIMIT = 20  # behaviours with the candidate's artist or category
 DOMAIN_LIMIT = 6  # domains of a user that an example carries, the most lately used
+CODES = ACTIONS - 1  # codes of history.py without that of padding
+NO_FEEDBACK = bytes(4 * CODES)
 
 
 class Features(msgspec.Struct, frozen=True, array_like=True):
@@ -40,6 +44,7 @@ class Features(msgspec.Struct, frozen=True, array_like=True):
     age_s: float  # of the item at the exposure; negative = unknown
     shown_ms: int  # event time of the exposure
     followed: float = 0.0  # how often it is what others took right after the user's last item, as a share in [0, 1)
+    artist_feedback: bytes = NO_FEEDBACK  # float32 [CODES]: the user's last behaviours with the candidate's artist, decayed, by code
 
 
 class Exposed(msgspec.Struct, frozen=True, array_like=True, tag="exposed"):

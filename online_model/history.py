@@ -6,6 +6,7 @@ keeps the history of its exposure without a copy.
 from __future__ import annotations
 
 import struct
+from math import exp2
 
 import numpy as np
 
@@ -39,6 +40,14 @@ def undo(history: bytes, item: int, action: int) -> bytes:
         if key == item and code == action:
             return history[:at] + history[at + ROW :]
     return history
+
+
+def counts(history: bytes, ts: int, half_life_ms: float) -> list[float]:
+    """Decayed number of behaviours by action [ACTIONS - 1] at `ts`; what is younger counts as of then."""
+    out = [0.0] * (ACTIONS - 1)
+    for _, at, _, action in _ROW.iter_unpack(history):
+        out[action - 1] += exp2(min(at - ts, 0) / half_life_ms)
+    return out
 
 
 def merge(histories: list[bytes], limit: int) -> bytes:

@@ -10,13 +10,20 @@ from torch import Tensor
 
 from online_model.batch import Batch
 from online_model.decay import DAY_MS
-from online_model.features import COUNTS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
+from online_model.features import CODES, COUNTS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
 
 Array = np.ndarray
 
 _RECENCY_S = np.array([600.0, 3_600.0, 86_400.0], np.float32)  # a mood, a sitting, a day
 ITEM_LIFTS = slice(SCOPES.index("item") * len(TASKS), (SCOPES.index("item") + 1) * len(TASKS))  # an item's own rates among the numbers
-WIDTH = len(SCOPES) * len(COUNTS) + len(POPULARITY_HALF_LIVES_H) + 2 + 2 * (1 + len(_RECENCY_S)) + 1 + 2
+_ITEM, _CATEGORY = SCOPES.index("item"), SCOPES.index("user_category")
+TASTE_STRENGTH = 4.0  # exposures that a user's rate in a category is drawn with: of tastes that differ by 1 in log-odds around .3
+WIDTH = len(SCOPES) * len(COUNTS) + len(POPULARITY_HALF_LIVES_H) + 2 + 2 * (1 + len(_RECENCY_S)) + CODES + 1 + 2
+
+
+def _log_odds(rate: Array) -> Array:
+    rate = np.clip(rate, 1e-6, 1 - 1e-6)
+    return np.log(rate / (1 - rate))
 
 
 def momentary() -> Tensor:
@@ -37,14 +44,20 @@ def trust(exposures: Array, strength: float) -> Array:
 def numbers(batch: Batch, base: Array, strength: float) -> Array:
     """float32 [B, M], each about within [-2, 2]. `base` [T]: running base rates, which a thin count is drawn to.
 
-    A rate enters as logit((positives + strength * base) / (exposures + strength)) - logit(base): 0 where nothing is known.
+    A rate enters as logit((positives + strength * base) / (exposures + strength)) - logit(base): 0 where nothing is known. A user's rate in
+    the candidate's category is drawn to the candidate's own rate, not to the base, and enters as what it differs from that by: who plays
+    songs that all others skip says more of a taste than who plays what all do.
+    Of the user's last behaviours e with the candidate's artist, log1p(sum of 2^(-age_e / half-life of rates)) by action: without it a
+    first dislike moved all of a category alike, whoever sings (`replay/proofs/first_feedback.py`).
     """
     n = len(batch)
     counts = np.maximum(batch.counts, 0)  # an undo is taken away whole, though what it undoes has faded
     exposures, positives = counts[:, :, :1], counts[:, :, 1:]
     rate = (positives + strength * base) / (exposures + strength)
-    rate = np.clip(rate, 1e-6, 1 - 1e-6)
-    lift = np.clip(np.log(rate / (1 - rate)) - np.log(base / (1 - base)), -3, 3)
+    lift = _log_odds(rate) - _log_odds(base)
+    own, taste = rate[:, _ITEM], (exposures[:, _CATEGORY], positives[:, _CATEGORY])
+    lift[:, _CATEGORY] = _log_odds((taste[1] + TASTE_STRENGTH * own) / (taste[0] + TASTE_STRENGTH)) - _log_odds(own)
+    lift = np.clip(lift, -3, 3)
     there = batch.history != 0
     recent = np.log1p((there[..., None] * np.exp(batch.age_s[..., None] / -_RECENCY_S)).sum(2)).reshape(len(there), -1)
     acts = np.concatenate([np.log1p(there.sum(2)) / 2, recent], 1, dtype=np.float32)
@@ -58,6 +71,7 @@ def numbers(batch: Batch, base: Array, strength: float) -> Array:
             known[:, None],
             (np.log1p(np.maximum(batch.item_age_s, 0) / 3600) / 6)[:, None],
             np.broadcast_to(acts, (n, acts.shape[1])) if batch.owner is None else acts[batch.owner],
+            np.log1p(batch.artist_feedback),
             (np.log1p(1_000 * batch.followed) / 7)[:, None],  # .1 of a thousandth, 1 of all
             np.cos(hour)[:, None],
             np.sin(hour)[:, None],

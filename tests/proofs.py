@@ -31,8 +31,7 @@ REASONS = {  # why a proof that did not hold at its last run did not
         "One line: skip's AUC within users on the frozen last 30 % is .0037 below Vowpal Wabbit's, with an interval that holds 0."
     ),
     "replay/proofs/test_first_feedback.py::test_first_feedback_over_ten_seeds": (
-        "A collect raises the category as much as the artist, and a rare taste is not found within 40 exposures: no feature counts what a "
-        "listener did with the candidate's artist, and songs of a category that all others skip start too low for what few plays add."
+        "A rare taste is not found within 40 exposures: songs of a category that all others skip start too low for what few plays add."
     ),
 }
 _SECTION = re.compile(r"^## (\S+)\n.*?(?=^##? |\Z)", re.MULTILINE | re.DOTALL)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from online_model.features import (
     BAG_LIMIT,
+    CODES,
     COUNTS,
     DOMAIN_LIMIT,
     FIELDS,
@@ -98,6 +99,7 @@ features = st.builds(
     popularity=_packed(_floats, "f", len(POPULARITY_HALF_LIVES_H)),
     age_s=st.floats(-1, 1e9, width=32),
     shown_ms=near_times,
+    artist_feedback=_packed(_floats, "f", CODES),
 )
 _record = {
     "id": keys,

@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest import approx
 
 from online_model import history
 from tests import strategies
@@ -77,3 +78,11 @@ def test_a_row_is_25_little_endian_bytes() -> None:
 def test_no_history_is_no_rows() -> None:
     assert history.merge([], 5) == history.merge([b"", b""], 5) == history.undo(b"", 1, 1) == b""
     assert len(np.frombuffer(b"", history.BEHAVIOUR)) == 0
+
+
+@given(strategies.many_behaviours, st.integers(0, 12), st.sampled_from([1.0, 4.0]))
+def test_counts_halve_with_each_half_life_of_age(rows: list[Row], ts: int, half_life: float) -> None:
+    expected = [0.0] * (history.ACTIONS - 1)
+    for _, at, _, action in rows:
+        expected[action - 1] += 0.5 ** (max(ts - at, 0) / half_life)
+    assert history.counts(packed(rows), ts, half_life) == approx(expected)

@@ -64,7 +64,7 @@ def test_a_record_of_before_the_constants_were_constants_is_theirs_where_the_val
     """Eight of the record's names were settings once: what a checkpoint of then holds is what one of now holds."""
     before = msgspec.msgpack.decode(msgspec.msgpack.encode(model_settings.recorded(ModelSettings())))
     assert set(model_settings.FIXED) < set(before)
-    assert before["number_lifts"] == [0.7, 0.8, 0.0, 0.0] and before["square_half_life_d"] == 30.0
+    assert before["number_lifts"] == [0.7, 0.8, 0.0, 0.5] and before["square_half_life_d"] == 30.0
     assert model_settings.differences(ModelSettings(), before) == []
 
 

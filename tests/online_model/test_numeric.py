@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
 from online_model.batch import of_features
-from online_model.features import COUNTS, FIELDS, SCOPES, TASKS, Features
+from online_model.features import CODES, COUNTS, FIELDS, SCOPES, TASKS, Features
+from online_model.history import COLLECT, DISLIKE
 from online_model.numeric import WIDTH, numbers
 
 BASE = np.array([0.3, 0.02, 0.001, 0.4, 0.001])
@@ -52,3 +54,27 @@ def test_a_rate_enters_as_its_smoothed_lift() -> None:
     rate = (20 + 10 * 0.3) / 40
     assert got[len(TASKS)] == pytest.approx(math.log(rate / (1 - rate)) - math.log(0.3 / 0.7), abs=1e-5)
     assert got[len(SCOPES) * len(TASKS) + 1] == pytest.approx(math.log(31) / 3, abs=1e-5)
+
+
+def test_a_users_rate_in_a_category_enters_as_what_it_differs_by_from_the_candidates_own() -> None:
+    """All others skip it, and the user plays what is like it: that says more than the same rate where all play."""
+    counts = np.zeros((3, len(SCOPES), len(COUNTS)))
+    counts[0, 1, :2], counts[0, 3, :2] = [90, 0], [9, 7]
+    counts[1, 1, :2], counts[1, 3, :2] = [90, 80], [9, 7]
+    counts[2, 1, :2] = [90, 0]  # a user who was never shown the category
+    skipped, played, unknown = numbers(of_features([features(each) for each in counts]), BASE, 10.0)
+    at = 3 * len(TASKS)
+    for row, own in ((skipped, 10 * 0.3 / 100), (played, (80 + 10 * 0.3) / 100)):
+        drawn = (7 + 4 * own) / 13  # clipped at 3, as every lift
+        assert row[at] == pytest.approx(min(3.0, math.log(drawn / (1 - drawn)) - math.log(own / (1 - own))), abs=1e-5)
+    assert skipped[at] == 3 and -0.3 < played[at] < -0.2 and unknown[at] == 0
+
+
+def test_feedback_to_the_artist_enters_by_the_log_of_its_count() -> None:
+    nothing = features(np.zeros((len(SCOPES), len(COUNTS))))
+    feedback = np.zeros(CODES, "<f4")
+    feedback[COLLECT - 1], feedback[DISLIKE - 1] = 0.5, 2.0
+    of_old, got = numbers(of_features([nothing, msgspec.structs.replace(nothing, artist_feedback=feedback.tobytes())]), BASE, 10.0)
+    first = WIDTH - 3 - CODES
+    moved = {first + COLLECT - 1: math.log(1.5), first + DISLIKE - 1: math.log(3)}
+    assert (got - of_old).tolist() == pytest.approx([moved.get(at, 0.0) for at in range(WIDTH)], abs=1e-6)

@@ -32,6 +32,7 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         "popularity": np.zeros((b, 3), np.float32),
         "item_age_s": np.zeros(b, np.float32),
         "followed": np.zeros(b, np.float32),
+        "artist_feedback": np.zeros((b, 6), np.float32),
         "shown_ms": np.zeros(b, np.int64),
         "labels": np.zeros((b, 5), np.float32),
         "sign": np.zeros((b, 5), np.float32),
@@ -66,6 +67,8 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         for s in range(4):
             for c in range(6):
                 out["counts"][i, s, c] = struct.unpack_from("<f", f.counts, 4 * (6 * s + c))[0]
+        for code in range(6):
+            out["artist_feedback"][i, code] = struct.unpack_from("<f", f.artist_feedback, 4 * code)[0]
         for h in range(3):
             out["popularity"][i, h] = struct.unpack_from("<f", f.popularity, 4 * h)[0]
         out["item_age_s"][i], out["shown_ms"][i], out["followed"][i] = f.age_s, f.shown_ms, f.followed

@@ -11,7 +11,7 @@ from functools import cache, reduce
 from itertools import islice
 
 from online_model import history
-from online_model.features import COUNTS, DOMAIN_LIMIT, HISTORY_LIMIT, POPULARITY_HALF_LIVES_H, RELATED_LIMIT
+from online_model.features import CODES, COUNTS, DOMAIN_LIMIT, HISTORY_LIMIT, NO_FEEDBACK, POPULARITY_HALF_LIVES_H, RELATED_LIMIT
 from online_model.popularity import Decay, Values, merge, of_item, of_scope
 from streams.core.join import co_listening, keys
 from streams.core.join.catalog import CatalogItem
@@ -25,6 +25,7 @@ _DOMAIN = struct.Struct("<Qf")
 _POPULARITIES = len(POPULARITY_HALF_LIVES_H)
 _POPULARITY = struct.Struct(f"<{_POPULARITIES}f")
 _ITEM_COUNTS = struct.Struct(f"<{3 * len(COUNTS)}f")
+_FEEDBACK = struct.Struct(f"<{CODES}f")
 _USER_COUNTS = struct.Struct(f"<{len(COUNTS)}f")
 NEVER = UserState()
 
@@ -80,6 +81,7 @@ class FeatureView:
     def __init__(self, settings: PartitionSettings) -> None:
         self.scopes: Decay = of_scope(settings.rate_half_life_h)
         self.items: Decay = of_item(settings.rate_half_life_h)
+        self._rate_half_life_ms = settings.rate_half_life_h * keys.HOUR_MS
 
     def user_part(self, user: int, state: UserState, context: Context, ts: int) -> UserPart:
         """The half that all candidates of a moment share. Names of the context that begin with `user.` are the user's own."""
@@ -97,6 +99,10 @@ class FeatureView:
             counts=_USER_COUNTS.pack(*self.scopes.read(state.counts, ts)),
         )
 
+    def feedback(self, behaviours: bytes, ts: int) -> bytes:
+        """Counts of behaviours by action, decayed as those behind rates: float32 [CODES]."""
+        return _FEEDBACK.pack(*history.counts(behaviours, ts, self._rate_half_life_ms))
+
 
 class UserMoment:
     """A user at one moment, for one candidate after another: what several of them have in common is made once.
@@ -104,7 +110,7 @@ class UserMoment:
     Counts of an item's categories are their mean: a feedback on an item of two categories counts in both, and so not twice here.
     """
 
-    __slots__ = ("_hour", "_in_categories", "_in_domain", "_related", "_shares", "_ts", "_user")
+    __slots__ = ("_feedback", "_hour", "_in_categories", "_in_domain", "_related", "_shares", "_ts", "_user")
 
     def __init__(self, view: FeatureView, user: int, state: UserState, ts: int, co_listened: bytes = b"") -> None:
         """`co_listened`: the co-listening row of the user's last item."""
@@ -113,6 +119,7 @@ class UserMoment:
         self._in_domain = cache(lambda domain: read(state.by_domain.get(domain), ts))
         self._in_categories = cache(lambda categories: mean([read(state.by_category.get(c), ts) for c in categories or (0,)]))
         self._related = cache(lambda *of: reduce(lambda rows, key: history.distinct(rows, related.get(key, b""), RELATED_LIMIT), of, b""))
+        self._feedback = cache(lambda artist: view.feedback(related[artist], ts) if artist in related else NO_FEEDBACK)
         self._shares = co_listening.shares(co_listened, ts) if co_listened else {}
 
     def exposure(
@@ -137,4 +144,5 @@ class UserMoment:
             popularity=_POPULARITY.pack(*counts[:_POPULARITIES]),
             age_s=max(0.0, (ts - published) / 1000.0) if published is not None else -1.0,
             followed=self._shares.get(item, 0.0),
+            artist_feedback=self._feedback(artist),
         )  # fmt: skip

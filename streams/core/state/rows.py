@@ -4,7 +4,7 @@ from __future__ import annotations
 import msgspec
 
 from online_model import history, popularity
-from online_model.features import FIELDS, Features
+from online_model.features import FIELDS, NO_FEEDBACK, Features
 
 PROGRESS = b"progress"  # key of the one row of `meta`
 _DOMAIN = FIELDS.index("domain")
@@ -77,6 +77,7 @@ class PendingExposure(msgspec.Struct, array_like=True):
     followed: float = 0.0  # of what follows the user's last item, the share that is this item
     predicted: bool = False  # the learner was told of it at its moment, before any act
     seen: bool = True  # it counts as shown; False: only served, so far
+    artist_feedback: bytes = NO_FEEDBACK
 
     @property
     def domain(self) -> int:
@@ -89,7 +90,7 @@ class PendingExposure(msgspec.Struct, array_like=True):
             fields=self.fields, context=part.context, user_attributes=part.user_attributes, item_features=self.item_features,
             positive=part.positive, negative=part.negative, related=self.related, domains=part.domains,
             counts=part.counts + self.counts, popularity=self.popularity,
-            age_s=self.age_s, shown_ms=self.shown_ms, followed=self.followed,
+            age_s=self.age_s, shown_ms=self.shown_ms, followed=self.followed, artist_feedback=self.artist_feedback,
         )  # fmt: skip
 
 

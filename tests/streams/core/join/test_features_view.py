@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import numpy as np
+from pytest import approx
 
 from online_model import history
-from online_model.features import COUNTS, Example
+from online_model.features import COUNTS, NO_FEEDBACK, Example
+from online_model.history import COLLECT, DISLIKE
 from online_model.popularity import of_item
 from streams.core.join import co_listening, keys
 from streams.core.join.catalog import Catalog
@@ -110,3 +112,20 @@ def test_rates_and_behaviours_of_an_items_categories_are_of_all_of_them() -> Non
     assert of("c", "d") == of("d", "c") == ([1.5, 0.5], [k, i])  # means; a behaviour once
     assert of("b", "c") == ([2.0, 1.0], [k, i])
     assert of() == ([0.0, 0.0], [])
+
+
+def test_what_a_user_said_of_an_artist_is_in_the_features_of_that_artists_songs_alone() -> None:
+    # minute     0           10080 = a week, the half-life of rates       10081
+    # song "i"   dislike     collect                                      b, of the same artist, and c, of another, are seen
+    catalog = Catalog()
+    for item_id, artist in (("i", "x"), ("b", "x"), ("c", "y")):
+        catalog.put(Item(item_id=item_id, artist_id=artist, categories=("rock",), domain="song"))
+    log = log_of(at(0, "dislike"), at(10_080, "collect"), at(10_081, "play", item="b"), at(10_081, "play", item="c"))
+    _, effects = applied(log, catalog=catalog)
+    features = {o.record.features.fields[8:16]: o.record.features for o in effects.examples if isinstance(o.record, Example)}
+    by_item = {name: features[keys.key("item", name).to_bytes(8, "little")].artist_feedback for name in "bc"}
+    wanted = [0.0] * 6
+    fade = 0.5 ** (1 / 10_080)
+    wanted[DISLIKE - 1], wanted[COLLECT - 1] = 0.5 * fade, fade
+    assert memoryview(by_item["b"]).cast("f").tolist() == approx(wanted, rel=1e-6)
+    assert by_item["c"] == NO_FEEDBACK

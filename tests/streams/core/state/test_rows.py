@@ -12,7 +12,7 @@ from streams.core.state.rows import PendingExposure, PendingReward, PendingSlate
 def exposure(item: int) -> PendingExposure:
     return PendingExposure(
         id=item + 100, item=item, shown_ms=5, fields=b"f", item_features=b"i", related=b"r", counts=b"2", popularity=b"p", age_s=1.5,
-        followed=0.25,
+        followed=0.25, artist_feedback=b"a",
     )  # fmt: skip
 
 
@@ -50,6 +50,7 @@ def test_features_join_the_users_half_and_the_items() -> None:
     assert (features.counts, features.fields, features.context, features.user_attributes) == (b"12", b"f", b"c", b"u")
     assert (features.positive, features.negative, features.domains, features.related) == (b"+", b"-", b"d", b"r")
     assert (features.item_features, features.popularity, features.age_s, features.shown_ms, features.followed) == (b"i", b"p", 1.5, 5, 0.25)
+    assert features.artist_feedback == b"a"
 
 
 def test_what_a_user_liked_is_the_positive_family_of_each_domain_in_order() -> None:
