@@ -172,7 +172,7 @@ def test_every_bad_record_is_a_dead_letter_once_and_every_good_one_is_learned(to
         (Reason.MALFORMED, b'{"ts": 1, "user_id":'),
         (Reason.MALFORMED, _event(now, user="#").replace(b'"#"', b'"\xff\xfe"')),
         (Reason.MALFORMED, _event(now, propensity=float("nan"))),
-        (Reason.WRONG_TYPE, _event(now, user="#").replace(b'"#"', b"7")),
+        (Reason.WRONG_TYPE, _event(now, user="#").replace(b'"#"', b"true")),
         (Reason.WRONG_TYPE, b"null"),
         (Reason.UNKNOWN_ACTION, _event(now, action="stare")),
         (Reason.OUT_OF_BOUNDS, _event(now, played_ms=-5)),
