@@ -24,7 +24,7 @@ from online_model.batch import Batch, Compared
 from online_model.decay import DAY_MS
 from online_model.features import BAG_LIMIT, BAGS, DOMAIN_LIMIT, FIELDS, SCOPES, TASKS, Example, Features, Reversal
 from online_model.model_settings import ModelSettings
-from online_model.numeric import WIDTH, momentary
+from online_model.numeric import TASTE_STRENGTH, WIDTH, momentary
 from online_model.ranker import Inputs, Ranker
 from online_model.wide import PAIRS, NumberWeights
 
@@ -145,15 +145,25 @@ def _columns(histories: Sequence[Behaviours]) -> dict[str, Array]:
     }
 
 
+def log_odds(rate: float) -> float:
+    """Of a rate, away from 0 and 1.
+
+    >>> log_odds(0.5)
+    0.0
+    """
+    rate = min(max(rate, 1e-6), 1 - 1e-6)
+    return math.log(rate / (1 - rate))
+
+
 def numbers(r: Row, base: Sequence[float], strength: float) -> list[float]:
     """`numeric.numbers` of one row [M]."""
-    lifts, amounts = [], []
-    for exposures, *positives in r.counts:
-        for positive, prior in zip(positives, base, strict=True):
-            positive = max(positive, 0.0)
-            rate = (positive + strength * prior) / (exposures + strength)
-            rate = min(max(rate, 1e-6), 1 - 1e-6)
-            lifts.append(min(max(math.log(rate / (1 - rate)) - math.log(prior / (1 - prior)), -3.0), 3.0))
+    lifts, amounts, item = list[float](), list[float](), list[float]()  # the item's own rates, which a taste is set against
+    for scope, (exposures, *positives) in zip(SCOPES, r.counts, strict=True):
+        priors, drawn = (base, strength) if scope != "user_category" else (item, TASTE_STRENGTH)
+        rates = [(max(positive, 0.0) + drawn * prior) / (exposures + drawn) for positive, prior in zip(positives, priors, strict=True)]
+        lifts += [min(max(log_odds(rate) - log_odds(prior), -3.0), 3.0) for rate, prior in zip(rates, priors, strict=True)]
+        if scope == "item":
+            item = rates
         amounts.append(math.log1p(exposures) / 3)
     out = lifts + amounts + [math.log1p(p) / 4 for p in r.popularity]
     out += [float(r.age_s >= 0), math.log1p(max(r.age_s, 0.0) / 3600) / 6]
