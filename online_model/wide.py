@@ -57,6 +57,9 @@ def present(keys: Array) -> Array:
     return keys[:, there] if len(there) else keys[:, :1]
 
 
+LEAST_SQUARE = 1e-30  # after years without an example squares would be 0, and a step without a gradient 0 / 0
+
+
 class NumberWeights(Saved):
     """A weight a task for every number [M, T], by Adagrad an element.
 
@@ -83,5 +86,5 @@ class NumberWeights(Saved):
         gradient = numbers.t() @ dz
         if self.mask is not None:
             gradient *= self.mask
-        self.squares.mul_(fade).addcmul_(gradient, gradient)
+        self.squares.mul_(fade).clamp_(min=LEAST_SQUARE).addcmul_(gradient, gradient)
         self.weights.addcdiv_(gradient, self.squares.sqrt(), value=-self.rate)

@@ -48,3 +48,14 @@ def test_numbers_start_as_naive_bayes_and_step_by_adagrad() -> None:
     made.learn(x, dz, 0.5)  # g = 1 and .5; squares 1 * .5 + g^2
     assert made.weights[1, 1].item() == pytest.approx(0.7 - 0.1 * 1 / np.sqrt(1.5))
     assert made.weights[len(TASKS) + 1, 1].item() == pytest.approx(0.8 - 0.1 * 0.5 / np.sqrt(0.75))
+
+
+@pytest.mark.parametrize("years", [4, 14, 100])
+def test_after_years_without_an_example_weights_are_finite_and_a_step_is_no_longer_than_the_rate(years: int) -> None:
+    """A log of ratings may pause for as long. A number without a gradient keeps its weight."""
+    made = NumberWeights(rate=0.1, device=torch.device("cpu"))
+    before = made.weights.clone()
+    numbers = torch.zeros(1, WIDTH)
+    numbers[0, 0] = 1.0
+    made.learn(numbers, torch.full((1, len(TASKS)), 1e-3), 2.0 ** (-years * 365 / 30))
+    assert (made.weights[1:] == before[1:]).all() and (made.weights[0] - before[0]).tolist() == pytest.approx([-0.1] * len(TASKS), rel=0.01)
