@@ -20,6 +20,7 @@ from replay.evidence.holdout import Tail, stopping
 from replay.evidence.ledger import Ledger, PredictedExposures
 from replay.evidence.side_by_side import ComparedLearner, frozen_name
 from streams.core.join.catalog import Catalog
+from streams.core.join.events import EARLIEST_TS
 from streams.core.join.partition import Partition
 from streams.core.join.settings import PartitionSettings
 from streams.core.learning.learn import LearnerSettings
@@ -43,7 +44,7 @@ class Pass:
 
 def one_pass(path: Path) -> Pass:
     rows = list(logs.read([path], logs.Format.KUAIRAND, logs.Columns()))
-    times = list({row.raw: logs.time_of(row) for row in rows}.values())  # equal rows once
+    times = list({row.raw: logs.time_of(row, EARLIEST_TS) for row in rows}.values())  # equal rows once
     from_ms = times[int(0.7 * len(times))]
     assert from_ms is not None
     catalog = Catalog()
