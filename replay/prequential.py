@@ -299,8 +299,8 @@ def _notes(counted: dict[str, int], metrics: dict[str, TaskMetrics], journal: _J
         )
     if steps * SMALL_STEP > examples > FEW_EXAMPLES:
         yield (
-            f"Acts are far apart in this log: a step held {examples / steps:.1f} examples. Without --as-live it replays many times faster, "
-            "and learns of each act that much later."
+            f"Acts are far apart in this log: a step held {examples / steps:.1f} examples. Without --as-live and a span that was set, "
+            "it replays many times faster, and learns of each act that much later."
         )
     if journal.rows and not any(figures.n for figures in metrics.values()):
         yield "No exposure could be scored: all figures by task are undefined."

@@ -119,7 +119,7 @@ def test_a_sent_log_and_then_live_events_with_silence_between_are_their_replays(
 
 @pytest.mark.real_log
 def test_the_first_rows_of_a_real_log_give_one_digest_in_any_time_zone_and_again(data_dir: Path) -> None:
-    """The whole log, with defaults: tests/replay/test_real_log.py. Here with full batches, which take fewer steps."""
+    """The whole log, with defaults: tests/replay/test_prequential_real_log.py. Here with full batches, which take fewer steps."""
     arguments = (str(data_dir / KUAIRAND), "--format", "kuairand", "--rows", "1500", "--set", "learner.micro_batch_span_ms=60000")
     one, other = replay(*arguments, TZ="UTC", PYTHONHASHSEED="1"), replay(*arguments, TZ="Asia/Shanghai", PYTHONHASHSEED="2")
     assert one["rows"] == one["events"] + sum(one["merged"].values()) == 1_500 and one["rejected"] == one["left_out"] == {}
