@@ -1,7 +1,10 @@
 """Exponential decay over event time, and the durations that half-lives are written in."""
 from __future__ import annotations
 
+from math import exp2, log1p
+
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+_LN2 = 0.6931471805599453
 
 
 def decay_factor(elapsed_ms: float, half_life_ms: float) -> float:
@@ -11,3 +14,13 @@ def decay_factor(elapsed_ms: float, half_life_ms: float) -> float:
     (0.25, 1.0)
     """
     return float(2.0 ** (-max(0, elapsed_ms) / half_life_ms))
+
+
+def summed(score: float, more: float) -> float:
+    """Two counts as one, each as its log2 plus the time in half-lives; -inf is nothing.
+
+    >>> summed(3.0, 3.0)
+    4.0
+    """
+    high, low = max(score, more), min(score, more)
+    return high + log1p(exp2(low - high)) / _LN2

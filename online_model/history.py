@@ -6,6 +6,7 @@ keeps the history of its exposure without a copy.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from math import exp2
 
 import numpy as np
@@ -13,24 +14,40 @@ import numpy as np
 BEHAVIOUR = np.dtype([("item", "<u8"), ("ts", "<i8"), ("domain", "<u8"), ("action", "u1")])  # 25 bytes
 PARTIAL_PLAY, FULL_PLAY, COLLECT, SHARE, SKIP, DISLIKE = 1, 2, 3, 4, 5, 6
 ACTIONS = 7  # codes 0..6; 0 pads
+REPEATS = 4  # of a history, behaviours of one item and action are at most one in so many
 
 _ROW = struct.Struct("<QqQB")
 ROW = _ROW.size
 
 
 def append(history: bytes, item: int, ts: int, domain: int, action: int, limit: int) -> bytes:
-    """Add a behaviour in time order (equal times: after), then keep the newest `limit`."""
+    """Add a behaviour in time order (equal times: after), then keep the newest `limit`.
+
+    Of one item and action no more than a quarter of that: whoever hears one song all day has other tastes, too.
+    """
     row = _ROW.pack(item, ts, domain, action)
     end = len(history)
     while end and _ROW.unpack_from(history, end - ROW)[1] > ts:
         end -= ROW
-    return (history[:end] + row + history[end:])[-limit * ROW :]
+    history = history[:end] + row + history[end:]
+    most = max(1, limit // REPEATS)
+    if history.count(row[:8]) > most:
+        same = [at for at in range(0, len(history), ROW) if history[at : at + 8] == row[:8] and history[at + ROW - 1] == action]
+        if len(same) > most:
+            history = history[: same[0]] + history[same[0] + ROW :]
+    return history[-limit * ROW :]
 
 
 def newest(history: bytes) -> tuple[int, int]:
     """Item and time of the last behaviour of a history that isn't empty."""
     item, ts, _, _ = _ROW.unpack_from(history, len(history) - ROW)
     return item, ts
+
+
+def before(histories: Sequence[bytes], item: int, ts: int, within_ms: int) -> int:
+    """The item of the newest of all behaviours (of equal times that of the last history); 0 where it is `item`, older, or none."""
+    last, at = max((newest(h) for h in reversed(histories) if h), key=lambda row: row[1], default=(0, 0))
+    return last if last != item and 0 <= ts - at <= within_ms else 0
 
 
 def undo(history: bytes, item: int, action: int) -> bytes:

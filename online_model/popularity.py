@@ -40,6 +40,7 @@ class Increment(msgspec.Struct, frozen=True, array_like=True):
     mask: int  # bit 0 an exposure, bits 1..5 TASKS positive, bit 6 counts as popular (play, collect, share)
     sign: int = 1  # +1 | -1
     after: int = 0  # key of the item that the user took just before; 0: of none
+    weight: float = 1.0  # of 1, what it counts: repeats of one user count less
 
 
 class Decay:
@@ -101,9 +102,10 @@ def of_scope(rate_half_life_h: float = RATE_HALF_LIFE_H) -> Decay:
     return Decay((rate_half_life_h,) * len(COUNTS))
 
 
-def increments(mask: int, sign: int = 1) -> Values:
-    """The columns of an item's record that an event with this mask moves."""
-    return _INCREMENTS[sign][mask]
+def increments(mask: int, sign: int = 1, weight: float = 1.0) -> Values:
+    """The columns of an item's record that an event with this mask moves, by how much."""
+    row = _INCREMENTS[sign][mask]
+    return row if weight == 1.0 else tuple([weight * column for column in row])
 
 
 def counts(mask: int, sign: int = 1) -> Values:

@@ -62,9 +62,8 @@ class PopularityReader:
             folded += rows
             for row in rows:
                 key = row.item.to_bytes(8, "big")
-                popularity.put(key, self._decay.add(popularity.get(key), row.ts, increments(row.mask, row.sign)))
+                popularity.put(key, self._decay.add(popularity.get(key), row.ts, increments(row.mask, row.sign, row.weight)))
                 if row.after:
-                    key = row.after.to_bytes(8, "big")
-                    followed_by.put(key, co_listening.add(followed_by.get(key), row.item, row.ts))
+                    co_listening.follow(followed_by, row.after, row.item, row.ts, row.weight)
         newest[part.source] = last
         return folded

@@ -48,6 +48,7 @@ class Process:
         file.write_bytes(msgspec.json.encode(settings))
         self.started = time.monotonic()
         self.last: dict[str, Any] = {}
+        self._log = log
         self._first_work_s: float | None = None
         with log.open("ab") as err:
             self._process = subprocess.Popen(
@@ -83,9 +84,16 @@ class Process:
             if self._process.poll() is not None:
                 raise AssertionError(f"the process ended with {self._process.returncode}; it had said {self.last}")
             if time.monotonic() > deadline:
+                stacks = self.stacks()
                 self.kill()
-                raise AssertionError(f"waited {limit_s} s; the process said {self.last}")
+                raise AssertionError(f"waited {limit_s} s; the process said {self.last}\n{stacks}")
             time.sleep(0.002)
+
+    def stacks(self) -> str:
+        """The end of its log, with where its threads and tasks are now."""
+        self._process.send_signal(signal.SIGUSR1)
+        time.sleep(1)
+        return self._log.read_text(errors="replace")[-20_000:]
 
     def poll(self) -> int | None:
         """Its exit code, None while it runs."""

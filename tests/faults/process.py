@@ -2,13 +2,16 @@
 
     python -m tests.faults.process worker|learner SETTINGS.json
 
-Lines are JSON: `flushes` and `unsent` (outbox rows not acknowledged) of a worker, `applied` of a learner.
+Lines are JSON: `flushes` and `unsent` (outbox rows not acknowledged) of a worker, `applied` of a learner. On SIGUSR1 it writes to
+stderr where its threads and its tasks are: so that a process that stands still says why.
 """
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,10 +26,22 @@ def _say(**what: Any) -> None:
     sys.stdout.flush()
 
 
+def _write_stacks() -> None:
+    for task in asyncio.all_tasks():
+        task.print_stack(limit=6, file=sys.stderr)
+    sys.stderr.flush()
+
+
+def _on_signal() -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _write_stacks)
+    faulthandler.register(signal.SIGUSR1, chain=True)  # also where the loop itself stands still
+
+
 def _worker(settings: bytes) -> None:
     from streams.worker.process import Worker, WorkerSettings, run_worker
 
     async def tell(worker: Worker) -> None:
+        _on_signal()
         while True:
             owned = list(worker.ingest.owned.values())
             _say(
@@ -44,6 +59,7 @@ def _learner(settings: bytes) -> None:
     from streams.learner.settings import LearningSettings
 
     async def tell(process: LearnerProcess) -> None:
+        _on_signal()
         while True:
             t = process.loop
             _say(applied=t.applied, checkpoints=t.checkpoints.written, turns=t.turns, version=t.learner.version if t.learner else -1)

@@ -124,7 +124,9 @@ class Workers:
             stored = {int(p): at for w in running for p, at in w.last.get("stored", {}).items()}
             if all(stored.get(p, -1) >= end for p, end in ends.items()):
                 return
-            assert time.monotonic() < deadline, f"in the states: {stored}, in the log: {ends}"
+            if time.monotonic() > deadline:
+                stacks = "\n".join(worker.stacks() for worker in running)
+                raise AssertionError(f"in the states: {stored}, in the log: {ends}\n{stacks}")
             time.sleep(0.05)
 
     def stop(self) -> None:

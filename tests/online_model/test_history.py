@@ -2,16 +2,19 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pytest import approx
 
 from online_model import history
+from online_model.decay import HOUR_MS
 from tests import strategies
 from tests.oracles import history as naive
 
 Row = tuple[int, int, int, int]  # item, ts, domain, action
 limits = st.integers(1, 8)
+START = 1_700_000_000_000
 
 
 def packed(rows: list[Row], limit: int = 50) -> bytes:
@@ -86,3 +89,25 @@ def test_counts_halve_with_each_half_life_of_age(rows: list[Row], ts: int, half_
     for _, at, _, action in rows:
         expected[action - 1] += 0.5 ** (max(ts - at, 0) / half_life)
     assert history.counts(packed(rows), ts, half_life) == approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("minute", "item", "wanted"),
+    [(0, 3, 2), (60, 3, 2), (61, 3, 0), (-1, 3, 0), (5, 2, 0)],
+    ids=["at once", "within the hour", "later", "before", "the same again"],
+)
+def test_an_item_comes_after_what_was_liked_last(minute: int, item: int, wanted: int) -> None:
+    songs = history.append(history.append(b"", 1, START - 9 * HOUR_MS, 5, history.FULL_PLAY, 50), 2, START, 5, history.COLLECT, 50)
+    others = history.append(b"", 4, START - 1, 6, history.FULL_PLAY, 50)
+    for histories in ([songs, others], [others, b"", songs]):
+        assert history.before(histories, item, START + minute * 60_000, HOUR_MS) == wanted
+    assert history.before([], 3, START, HOUR_MS) == history.before([b""], 3, START, HOUR_MS) == 0
+    as_new = history.append(b"", 4, START, 6, history.FULL_PLAY, 50)
+    assert history.before([songs, as_new], 3, START, HOUR_MS) == 4  # of the domain that changed last
+
+
+def test_of_one_item_and_action_a_history_keeps_a_quarter_and_a_collect_that_can_still_be_undone() -> None:
+    rows = [(1, 0, 0, history.COLLECT), (2, 1, 0, history.FULL_PLAY)] + [(1, 2 + n, 0, history.FULL_PLAY) for n in range(500)]
+    kept = unpacked(packed(rows, 20))
+    assert kept == [*rows[:2], *rows[-5:]]
+    assert unpacked(history.undo(packed(rows, 20), 1, history.COLLECT)) == [rows[1], *rows[-5:]]

@@ -8,8 +8,12 @@ Row = tuple[Any, ...]  # item, ts, domain, action
 
 
 def append(history: Sequence[Row], row: Row, limit: int) -> list[Row]:
-    """`sorted` is stable: a row of an equal time goes after those that are there."""
-    return sorted([*history, row], key=lambda r: r[1])[-limit:]
+    """`sorted` is stable: a row of an equal time goes after those that are there. Of one item and action a quarter at most."""
+    rows = sorted([*history, row], key=lambda r: r[1])
+    same = [r for r in rows if (r[0], r[-1]) == (row[0], row[-1])]
+    if len(same) > max(1, limit // 4):
+        rows.remove(same[0])
+    return rows[-limit:]
 
 
 def undo(history: Sequence[Row], item: int, action: int) -> list[Row]:

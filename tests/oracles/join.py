@@ -35,6 +35,7 @@ class Count(NamedTuple):
     columns: Labels
     sign: int
     after: str | None = None  # the item that it followed
+    weight: float = 1.0  # of what it adds to the counts of the item; to those of the user it adds the whole
 
 
 @dataclass
@@ -64,6 +65,7 @@ class Shown:
     domain: str = ""
     seen: bool = True  # False: served, and not known to have been on a screen
     over: bool = False  # its window has passed
+    weight: float = 1.0  # in the counts of its item
 
 
 @dataclass(eq=False)
@@ -110,7 +112,8 @@ class Story:
         self.rejected: list[tuple[int, str]] = []  # place in the log, reason
         self.unjoined = 0
         self.counts: list[Count] = []
-        self.noticed: list[Count] = []  # of the record at hand
+        self.noticed: list[Shown] = []  # by the record at hand
+        self.own: dict[tuple[str, str, str], list[tuple[int, float]]] = {}  # of user, item and kind: (ts, what it counted)
         self.positive: dict[tuple[str, str], list[Behaviour]] = {}  # by user and domain
         self.changed: list[tuple[str, str]] = []  # whose behaviours changed, in order
         self.negative: dict[tuple[str, str], list[Behaviour]] = {}
@@ -204,7 +207,7 @@ class Story:
         new = [each for each in (listed[: listed.index(one) + 1] if act else [one]) if not each.seen]
         for each in new:
             each.seen = True
-            self.noticed.append(Count(each.user, each.domain, each.item, ts, frozenset({"exposures"}), 1))
+            self.noticed.append(each)
         return new
 
     def show(
@@ -229,7 +232,7 @@ class Story:
                     self.act(one, act)
         for one in new:
             if seen:
-                self.counts.append(Count(user, domain, one.item, ts, frozenset({"exposures"}), 1))
+                self.count_seen(one, ts)
             self.lately[user] = [*self.lately.get(user, []), (one.item, ts)][-self.settings.shown_limit :]
         return new
 
@@ -237,13 +240,14 @@ class Story:
         scopes = {
             "user": [c for c in self.counts if c.user == user],
             "user_domain": [c for c in self.counts if (c.user, c.domain) == (user, domain)],
-            "item": [c for c in self.counts if c.item == item],
+            "item": [c for c in self.counts if c.item == item and c.weight > 0],
         }
-        counts = {name: [decayed(rows, column, ts, RATE_HALF_LIFE_H) for column in COUNTS] for name, rows in scopes.items()}
+        whole = {name: [c._replace(weight=1.0) for c in rows] if name != "item" else rows for name, rows in scopes.items()}
+        counts = {name: [decayed(rows, column, ts, RATE_HALF_LIFE_H) for column in COUNTS] for name, rows in whole.items()}
         counts["popularity"] = [decayed(scopes["item"], "popular", ts, half_life_h) for half_life_h in HALF_LIVES_H]
         families = ([row for (of, _), rows in family.items() if of == user for row in rows] for family in (self.positive, self.negative))
         last = self.before(user, "", ts)
-        after = [(c.item, 2.0 ** ((c.ts - ts) / (30 * 86_400_000))) for c in self.counts if last is not None and c.after == last]
+        after = [(c.item, c.weight * 2.0 ** ((c.ts - ts) / (30 * 86_400_000))) for c in self.counts if last is not None and c.after == last]
         share = sum(n for of, n in after if of == item) / (2 + sum(n for _, n in after))
         return Known(*families, counts, share)
 
@@ -301,7 +305,7 @@ class Story:
             else:
                 self.unjoined += 1
         after = self.before(user, item, event.ts) if any(action in actions for action in GOOD) else None
-        gone |= self.behave(event, actions, full, partial)
+        found = self.behave(event, actions, full, partial) - gone
 
         if one is not None:
             self.see(one)
@@ -309,15 +313,42 @@ class Story:
                 if each.over:
                     self.close(each)
         self.count_noticed(event.ts)
-        columns = fresh | ({"popular"} if any(action in actions for action in GOOD) else set())
-        domain = event.domain or ""
-        self.counts += [Count(user, domain, item, event.ts, frozenset(columns), 1, after)] if columns else []
-        self.counts += [Count(user, domain, item, event.ts, gone, -1)] if gone else []
+        popular = frozenset({"popular"} if any(action in actions for action in GOOD) else ())
+        plain = Count(user, event.domain or "", item, event.ts, fresh | popular, 1, after)
+        weight = self.weigh(user, item, "acts", event.ts) if popular or (fresh and one is None) else 0.0
+        of_labels = weight if one is None else one.weight
+        if of_labels == weight:
+            counts = [plain._replace(weight=weight)]
+        else:
+            counts = [plain._replace(columns=fresh, weight=of_labels, after=None), plain._replace(columns=popular, weight=weight)]
+        counts.append(plain._replace(columns=gone, sign=-1, after=None, weight=of_labels))
+        if found:
+            counts.append(plain._replace(columns=found, sign=-1, after=None, weight=self.take_back(user, item, event.ts)))
+        self.counts += [count for count in counts if count.columns]
 
     def count_noticed(self, ts: int) -> None:
         """Count what the record at hand has shown to be seen, at its own time."""
-        self.counts += [count._replace(ts=ts) for count in self.noticed]
+        for one in self.noticed:
+            self.count_seen(one, ts)
         self.noticed = []
+
+    def count_seen(self, one: Shown, ts: int) -> None:
+        one.weight = self.weigh(one.user, one.item, "exposures", ts)
+        self.counts.append(Count(one.user, one.domain, one.item, ts, frozenset({"exposures"}), 1, weight=one.weight))
+
+    def weigh(self, user: str, item: str, kind: str, ts: int) -> float:
+        """1 less the share of the limit that the user's own, decayed by a week, have used up."""
+        own = self.own.setdefault((user, item, kind), [])
+        weight = max(0.0, 1.0 - week_old(own, ts) / self.settings.repeat_limit)
+        own.append((ts, weight))
+        return weight
+
+    def take_back(self, user: str, item: str, ts: int) -> float:
+        """A whole act, or what is left of the user's own."""
+        own = self.own.setdefault((user, item, "acts"), [])
+        weight = min(1.0, week_old(own, ts))
+        own.append((ts, -weight))
+        return weight
 
     def see(self, one: Shown) -> None:
         """Something happened to an item of a list."""
@@ -384,10 +415,14 @@ class Story:
         return gone
 
 
+def week_old(own: Sequence[tuple[int, float]], at: int) -> float:
+    return sum(weight * 2.0 ** ((ts - at) / (168 * 3_600_000)) for ts, weight in own)
+
+
 def decayed(rows: Sequence[Count], column: str, at: int, half_life_h: float) -> float:
     """Each count of a column has halved once a half-life since its time; no time before the newest count is read."""
     at = max([at, *(row.ts for row in rows)])
-    return sum(row.sign * 2.0 ** (-(at - row.ts) / 3_600_000 / half_life_h) for row in rows if column in row.columns)
+    return sum(row.sign * row.weight * 2.0 ** (-(at - row.ts) / 3_600_000 / half_life_h) for row in rows if column in row.columns)
 
 
 def said(event: Event, s: PartitionSettings) -> tuple[set[Action], bool, bool]:

@@ -7,12 +7,13 @@ the next such event, so that adding needs no other row and the order of scores i
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from math import exp2, inf, log1p
+from collections.abc import Iterable, Iterator
+from math import exp2, inf, log2
 
 import numpy as np
 
-from online_model.history import BEHAVIOUR, newest
+from online_model.decay import summed
+from online_model.history import BEHAVIOUR
 from streams.core.join.keys import HOUR_MS
 from streams.core.state.tables import Table
 
@@ -25,13 +26,12 @@ PAST = 8  # last items whose followers are asked for,
 FADES = 0.7  # each counting so much of the one after it
 _ROW = np.dtype([("item", "<u8"), ("score", "<f8")])
 _PAIR = struct.Struct("<Qd")
-_LN2 = 0.6931471805599453
 
 
-def add(row: bytes | None, item: int, ts: int) -> bytes:
-    """The row with one more follower. Of more than EACH, the one with the lowest score goes (of equal ones the smallest key)."""
+def add(row: bytes | None, item: int, ts: int, weight: float = 1.0) -> bytes:
+    """The row with one more follower, which counts `weight`. Of more than EACH, the lowest score goes (of equal ones the smallest key)."""
     scores = dict(_PAIR.iter_unpack(row or b""))
-    scores[item] = summed(scores.get(item, -inf), ts / HALF_LIFE_MS)
+    scores[item] = summed(scores.get(item, -inf), ts / HALF_LIFE_MS + log2(weight))
     if len(scores) > EACH:
         del scores[min(scores, key=lambda other: (scores[other], other))]
     return b"".join(_PAIR.pack(*pair) for pair in scores.items())
@@ -47,19 +47,10 @@ def merge(rows: Iterable[bytes]) -> bytes:
     return b"".join(_PAIR.pack(*pair) for pair in best)
 
 
-def last(histories: Sequence[bytes], item: int, ts: int) -> int:
-    """The item that one taken now follows, by what the user liked, packed, of each domain (what changed last behind); 0 where none."""
-    before, at = max((newest(h) for h in reversed(histories) if h), key=lambda row: row[1], default=(0, 0))
-    return before if before != item and 0 <= ts - at <= WITHIN_MS else 0
-
-
-def follow(table: Table[bytes], histories: Sequence[bytes], item: int, ts: int) -> int:
-    """Count an item as following the user's last one, whose key is returned; 0 where it follows none."""
-    before = last(histories, item, ts)
-    if before:
-        key = before.to_bytes(8, "big")
-        table.put(key, add(table.get(key), item, ts))
-    return before
+def follow(table: Table[bytes], before: int, item: int, ts: int, weight: float = 1.0) -> None:
+    """Count an item as following another one, of which the table has a row of followers."""
+    key = before.to_bytes(8, "big")
+    table.put(key, add(table.get(key), item, ts, weight))
 
 
 def shares(row: bytes, ts: int) -> dict[int, float]:
@@ -75,9 +66,9 @@ class CoListening:
     def __init__(self) -> None:
         self._rows: dict[int, bytes] = {}  # the least recently changed first
 
-    def add(self, before: int, item: int, ts: int) -> None:
+    def add(self, before: int, item: int, ts: int, weight: float = 1.0) -> None:
         """An item was taken after another."""
-        self.put(before, add(self._rows.pop(before, None), item, ts))
+        self.put(before, add(self._rows.pop(before, None), item, ts, weight))
 
     def row(self, before: int) -> bytes:
         """The followers of an item; empty of one that is not known."""
@@ -113,9 +104,3 @@ def past(histories: Iterable[bytes]) -> list[int]:
     """The PAST last different items of a user's packed histories, newest first."""
     rows = np.concatenate([np.frombuffer(h[-PAST * BEHAVIOUR.itemsize :], BEHAVIOUR) for h in histories] or [np.zeros(0, BEHAVIOUR)])
     return list(dict.fromkeys(rows["item"][np.argsort(-rows["ts"], kind="stable")].tolist()))[:PAST]
-
-
-def summed(score: float, more: float) -> float:
-    """Two such scores as one; -inf is that of nothing."""
-    high, low = max(score, more), min(score, more)
-    return high + log1p(exp2(low - high)) / _LN2

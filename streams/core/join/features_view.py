@@ -49,7 +49,7 @@ class ItemSignals:
 
     def co_listened(self, state: UserState, ts: int) -> bytes:
         """The co-listening row of the user's last item; empty where there is none."""
-        before = co_listening.last(state.liked, 0, ts)
+        before = history.before(state.liked, 0, ts, co_listening.WITHIN_MS)
         if not before:
             return b""
         key, parts = before.to_bytes(8, "big"), {**self._foreign, self._number: self._own}
@@ -82,6 +82,7 @@ class FeatureView:
         self.scopes: Decay = of_scope(settings.rate_half_life_h)
         self.items: Decay = of_item(settings.rate_half_life_h)
         self._rate_half_life_ms = settings.rate_half_life_h * keys.HOUR_MS
+        self.longest_half_life_h = max(settings.rate_half_life_h, *POPULARITY_HALF_LIVES_H)
 
     def user_part(self, user: int, state: UserState, context: Context, ts: int) -> UserPart:
         """The half that all candidates of a moment share. Names of the context that begin with `user.` are the user's own."""

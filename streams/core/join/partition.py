@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from online_model.features import ExampleRecord
 from online_model.features import Tick as LearnerTick
 from online_model.popularity import Values
-from streams.core.join import co_listening
 from streams.core.join.admission import Admission
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Event, Exposure, Reason, Rejected, Tick
@@ -44,7 +43,7 @@ class Partition:
         self._admission = Admission(settings, tables.dedupe, self.progress)
         self._join = FeedbackJoin(settings, tables.pending, self.progress)
         self._expiry = UserExpiry(tables.users, tables.pending, self.progress, settings.user_expire_ms)
-        self._update = StateUpdate(settings, self.view, tables.popularity)
+        self._update = StateUpdate(settings, self.view, tables.items)
 
     def apply(self, batch: Sequence[Arrived]) -> Effects:
         """Apply records in order. One by one or in batches of any size: the same state, the same effects."""
@@ -128,7 +127,7 @@ class Partition:
         if ref is None and (feedback.impression or (feedback.resolving and not by_request)):
             ref = self._impression(event, arrived, at, feedback)
             self._update.served(at)
-            self._update.seen(at)
+            self._update.seen(at, ref.exposure)
         labels = feedback.mask, 0
         if ref is not None:
             labels = self._join.add_feedback(ref, pending)
@@ -136,8 +135,7 @@ class Partition:
             self.progress.count("unjoined")
         if self._join.seen:
             self._count_seen(at.state, at.ts)
-        after = co_listening.follow(self.tables.co_listening, state.liked, item, event.ts) if feedback.popular else 0
-        self._update.feedback(at, feedback, labels, after)
+        self._update.feedback(at, feedback, labels, ref.exposure if ref else None)
         self.tables.users.put(user, state)
         return None
 
@@ -157,7 +155,7 @@ class Partition:
         """Count what a record has shown to be seen, of what was only served."""
         seen = self._join.seen
         for exposure in seen:
-            self._update.seen(Interaction(state, exposure.item, self.catalog.get(exposure.item), exposure.domain, ts))
+            self._update.seen(Interaction(state, exposure.item, self.catalog.get(exposure.item), exposure.domain, ts), exposure)
         self.progress.count("impressions", len(seen))
         seen.clear()
 
@@ -191,10 +189,10 @@ class Partition:
             for pending in exposures:
                 pending.seen = exposure.seen
             self._join.show(key, self.view.user_part(keys.user, state, exposure.context, exposure.ts), exposures, reward)
-            for at in interactions:
+            for at, pending in zip(interactions, exposures, strict=True):
                 self._update.served(at)
                 if exposure.seen:
-                    self._update.seen(at)
+                    self._update.seen(at, pending)
             self.progress.count("impressions" if exposure.seen else "served", len(exposures))
             if self._join.seen:
                 self._count_seen(state, exposure.ts)

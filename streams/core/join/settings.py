@@ -37,6 +37,8 @@ class PartitionSettings(msgspec.Struct, frozen=True, kw_only=True):
     related_limit: int = 8  # behaviours kept a user and artist or category
     related_keys: int = 64  # artists and categories with such behaviours, a user
     history_limit: Limit = 50  # behaviours kept a user, domain and family
+    # of one user's exposures to one item, and of the acts on it, what counts of the item at most: as much as four users who act once
+    repeat_limit: Annotated[float, Meta(ge=1)] = 4.0
     rate_half_life_h: float = 168.0  # of the counts behind rates: a week, so that weekdays don't swing them
     shown_limit: Limit = 100  # of the last shown items kept a user, for the no-repeat window
     domain_limit: Limit = 16  # domains remembered a user

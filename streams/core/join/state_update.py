@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from online_model import history
 from online_model.popularity import EXPOSURE, Increment, counts, increments
+from online_model.repeats import ACTS, EXPOSURES, Repeats
+from streams.core.join import co_listening
 from streams.core.join.catalog import CatalogItem
 from streams.core.join.features_view import FeatureView
 from streams.core.join.labels import COLLECT, Feedback
 from streams.core.join.settings import PartitionSettings
-from streams.core.state.rows import UserState
-from streams.core.state.tables import Table
+from streams.core.state.rows import PendingExposure, UserState
+from streams.core.state.tables import ItemTables
 
 EXPOSED_ROW = struct.Struct("<Qq")  # item, event time
 
@@ -28,10 +30,11 @@ class Interaction:
 
 
 class StateUpdate:
-    """Changes states in place and popularity in its table; what is added to popularity is appended to `increments`, too."""
+    """Changes states and exposures in place, and the tables of items; what is added to these is appended to `increments`, too."""
 
-    def __init__(self, settings: PartitionSettings, view: FeatureView, popularity: Table[bytes]) -> None:
-        self._settings, self._view, self._popularity = settings, view, popularity
+    def __init__(self, settings: PartitionSettings, view: FeatureView, items: ItemTables) -> None:
+        self._settings, self._view, self._items = settings, view, items
+        self._repeats = Repeats(settings.repeat_limit, view.longest_half_life_h)
         self.increments: list[Increment] = []
 
     def served(self, at: Interaction) -> None:
@@ -39,17 +42,36 @@ class StateUpdate:
         rows = at.state.exposed + EXPOSED_ROW.pack(at.item, at.ts)
         at.state.exposed = rows[-self._settings.shown_limit * EXPOSED_ROW.size :]
 
-    def seen(self, at: Interaction) -> None:
-        """The user has seen the item: an exposure that counts."""
-        self._count(at, EXPOSURE)
+    def seen(self, at: Interaction, exposure: PendingExposure) -> None:
+        """The user has seen the item: an exposure that counts, as much as its labels will."""
+        at.state.repeats, exposure.weight = self._repeats.add(at.state.repeats, at.item, at.ts, EXPOSURES)
+        self._count_of_user(at, EXPOSURE)
+        self._count_of_item(at, EXPOSURE, exposure.weight)
 
-    def feedback(self, at: Interaction, feedback: Feedback, labels: tuple[int, int], after: int) -> None:
-        """The user acted on the item. `labels`: newly set and taken back, as bits. `after`: the item that it followed, or 0."""
-        labels_set, labels_undone = labels
+    def feedback(self, at: Interaction, feedback: Feedback, labels: tuple[int, int], exposure: PendingExposure | None) -> None:
+        """The user acted on the item. `labels`: newly set and taken back, as bits, of the exposure, or of none that is known."""
+        state, (labels_set, labels_undone) = at.state, labels
+        after = history.before(state.liked, at.item, at.ts, co_listening.WITHIN_MS) if feedback.popular else 0
+        found = 0
         if feedback.positive or feedback.negative or feedback.undo:
-            labels_undone |= self._append_behaviours(at, feedback)
-        self._count(at, (labels_set << 1) | feedback.popular, after=after)
-        self._count(at, labels_undone << 1, sign=-1)
+            found = self._append_behaviours(at, feedback) & ~labels_undone
+        weight = 0.0
+        if feedback.popular or (labels_set and exposure is None):
+            state.repeats, weight = self._repeats.add(state.repeats, at.item, at.ts, ACTS)
+        self._count_of_user(at, (labels_set << 1) | feedback.popular)
+        if exposure is None or exposure.weight == weight:
+            self._count_of_item(at, (labels_set << 1) | feedback.popular, weight, after=after)
+        else:
+            self._count_of_item(at, labels_set << 1, exposure.weight)
+            self._count_of_item(at, feedback.popular, weight, after=after)
+        self._count_of_user(at, (labels_undone | found) << 1, sign=-1)
+        if labels_undone and exposure is not None:
+            self._count_of_item(at, labels_undone << 1, exposure.weight, sign=-1)
+        if found:
+            state.repeats, less = self._repeats.take_back(state.repeats, at.item, at.ts, ACTS)
+            self._count_of_item(at, found << 1, less, sign=-1)
+        if after and weight:
+            co_listening.follow(self._items.co_listening, after, at.item, at.ts, weight)
 
     def _append_behaviours(self, at: Interaction, feedback: Feedback) -> int:
         """Append to the histories of this domain; an undone collect leaves it again (then its label bit comes back)."""
@@ -80,8 +102,8 @@ class StateUpdate:
         _trim(state.related, settings.related_keys)
         return undone
 
-    def _count(self, at: Interaction, mask: int, sign: int = 1, after: int = 0) -> None:
-        """Move the decayed counts of the user's scopes and of the item by the bits of a mask."""
+    def _count_of_user(self, at: Interaction, mask: int, sign: int = 1) -> None:
+        """Move the decayed counts of the user's scopes by the bits of a mask."""
         if not mask:
             return
         row, scopes, state = counts(mask, sign), self._view.scopes, at.state
@@ -91,9 +113,14 @@ class StateUpdate:
         for category in at.known.categories if at.known else ():
             state.by_category[category] = scopes.add(state.by_category.pop(category, None), at.ts, row)
         _trim(state.by_category, self._settings.category_limit)
-        key = at.item.to_bytes(8, "big")
-        self._popularity.put(key, self._view.items.add(self._popularity.get(key), at.ts, increments(mask, sign)))
-        self.increments.append(Increment(at.item, at.ts, mask, sign, after))
+
+    def _count_of_item(self, at: Interaction, mask: int, weight: float, sign: int = 1, after: int = 0) -> None:
+        """Move the decayed counts of the item by the bits of a mask. `after`: the item that it follows."""
+        if not mask or weight == 0.0:
+            return
+        key, popularity = at.item.to_bytes(8, "big"), self._items.popularity
+        popularity.put(key, self._view.items.add(popularity.get(key), at.ts, increments(mask, sign, weight)))
+        self.increments.append(Increment(at.item, at.ts, mask, sign, after, weight))
 
 
 def _trim(rows: dict[int, tuple[bytes, bytes]] | dict[int, bytes], limit: int) -> None:

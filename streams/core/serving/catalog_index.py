@@ -17,10 +17,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import exp2, inf, log2
 
+from online_model.decay import summed
 from online_model.popularity import POPULAR, Increment
 from streams.core.join import keys
 from streams.core.join.catalog import CatalogItem
-from streams.core.join.co_listening import CoListening, summed
+from streams.core.join.co_listening import CoListening
 from streams.core.serving.index import CandidateIndex
 
 REMEMBERED = 1 << 20  # deleted items that are still known as deleted; and items with events that no catalog knows
@@ -117,8 +118,8 @@ class CatalogIndex:
         if not increment.mask & POPULAR or key in self._deleted:
             return
         if increment.after and increment.sign > 0:
-            self.co_listening.add(increment.after, key, increment.ts)
-        at, score = increment.ts / self._half_life_ms, self._scores.get(key, -inf)
+            self.co_listening.add(increment.after, key, increment.ts, increment.weight)
+        at, score = increment.ts / self._half_life_ms + log2(increment.weight), self._scores.get(key, -inf)
         if increment.sign > 0:
             self._set_score(key, summed(score, at))
         elif score > -inf:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import numpy as np
 
+from online_model import history
 from online_model.batch import of_candidates
 from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
 from online_model.order_watch import OrderWatch
@@ -161,7 +162,7 @@ class Scorer:
         if not ordered:
             return ScoredCandidates([], {})
         user, domain, ts = state.user_key, state.domain, state.ts
-        co_listened = self.catalog_index.co_listening.row(co_listening.last(state.user.liked, 0, ts))
+        co_listened = self.catalog_index.co_listening.row(history.before(state.user.liked, 0, ts, co_listening.WITHIN_MS))
         part = self.view.user_part(user, state.user, state.request.context, ts)
         moment, exposures = UserMoment(self.view, user, state.user, ts, co_listened), []
         for key in ordered:

@@ -19,6 +19,7 @@ class UserState(msgspec.Struct, array_like=True):
     by_category: dict[int, bytes] = {}
     exposed: bytes = b""  # (item uint64, ts int64) rows, oldest first
     related: dict[int, bytes] = {}  # artist or category -> its last behaviours of both families; least recently changed first
+    repeats: bytes = b""  # what the user's acts count in the counts of items, see `streams.core.join.repeats`
 
     @property
     def liked(self) -> list[bytes]:
@@ -78,6 +79,7 @@ class PendingExposure(msgspec.Struct, array_like=True):
     predicted: bool = False  # the learner was told of it at its moment, before any act
     seen: bool = True  # it counts as shown; False: only served, so far
     artist_feedback: bytes = NO_FEEDBACK
+    weight: float = 1.0  # of 1, what it and its labels count in the counts of its item, once it is seen
 
     @property
     def domain(self) -> int:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from online_model.batch import Batch
 from online_model.features import FIELDS
-from online_model.history import COLLECT, FULL_PLAY, append
+from online_model.history import FULL_PLAY, append
 from online_model.popularity import increments, of_item
 from online_model.trainer import Prediction
 from replay.simulator.open_loop import simulate_log
@@ -72,20 +72,6 @@ def test_of_too_many_followers_the_rarest_goes() -> None:
     row = co_listening.add(row, 99, START + DAY)
     assert set(counts(row, START)) == {*range(2, EACH + 1), 99}
     assert set(counts(co_listening.merge([row, folded([(7, START + 40 * DAY), (200, START)])]), START)) == {*range(2, EACH + 1), 99}
-
-
-@pytest.mark.parametrize(
-    ("minute", "item", "wanted"),
-    [(0, 3, 2), (60, 3, 2), (61, 3, 0), (-1, 3, 0), (5, 2, 0)],
-    ids=["at once", "within the hour", "later", "before", "the same again"],
-)
-def test_an_item_follows_what_the_user_liked_last(minute: int, item: int, wanted: int) -> None:
-    songs = append(append(b"", 1, START - 9 * HOUR_MS, 5, FULL_PLAY, 50), 2, START, 5, COLLECT, 50)
-    others = append(b"", 4, START - 1, 6, FULL_PLAY, 50)
-    for histories in ([songs, others], [others, b"", songs]):
-        assert co_listening.last(histories, item, START + minute * 60_000) == wanted
-    assert co_listening.last([], 3, START) == co_listening.last([b""], 3, START) == 0
-    assert co_listening.last([songs, append(b"", 4, START, 6, FULL_PLAY, 50)], 3, START) == 4  # as new: of the domain that changed last
 
 
 def test_what_follows_the_last_items_comes_by_its_shares() -> None:
@@ -207,7 +193,7 @@ def rows_of_the_first_format(popularity: Iterable[Row]) -> tuple[list[Row], list
 
 def test_the_rows_of_the_first_format_are_those_of_the_two_tables() -> None:
     """The first format's writer is the rule that both were folded by, with its keys; its digest is what the last version with it gave."""
-    partition = Partition(PartitionSettings(), Tables.over(), Catalog())
+    partition = Partition(PartitionSettings(repeat_limit=1e18), Tables.over(), Catalog())  # every repeat counted whole
     decay, first, rejected = of_item(), dict[bytes, bytes](), 0
     for n, line in enumerate(simulate_log(WorldSettings(), 1_000, seed=3)):
         effects = partition.apply([Arrived(n, i, getattr(r, "ts", 0), r, f"{n}-{i}") for i, r in enumerate(decode(line.rstrip(b"\n")))])

@@ -31,7 +31,7 @@ MINUTE = 60_000
 # Lateness and dedupe are one length, the window is shorter and the retention longer: every edge lies within reach of a step.
 SETTINGS = PartitionSettings(
     allowed_lateness_ms=20 * MINUTE, dedupe_window_ms=20 * MINUTE, join_window_ms=10 * MINUTE, join_retention_ms=30 * MINUTE,
-    history_limit=4, shown_limit=5,
+    history_limit=8, shown_limit=5, repeat_limit=2.0,
 )  # fmt: skip
 BEHAVIOURS = {
     "partial_play": history.PARTIAL_PLAY, "full_play": history.FULL_PLAY, "collect": history.COLLECT, "share": history.SHARE,
@@ -167,12 +167,14 @@ def test_a_partition_tells_the_story_that_loops_tell(log: Log) -> None:
         assert partition.progress.counted.get(name, 0) == getattr(wanted, name)
     lists = {(one.user, one.list_) for one in wanted.there if not one.over} | {(w.user, w.list_) for w in wanted.waiting}
     assert partition.progress.open_lists == len(lists)
-    assert effects.popularity == [
+    counts = [c for c in wanted.counts if c.weight > 0]
+    assert [msgspec.structs.replace(row, weight=1.0) for row in effects.popularity] == [
         Increment(
             keys.key("item", c.item), c.ts, sum(BITS[b] for b in c.columns), c.sign, keys.key("item", c.after) if c.after is not None else 0
         )
-        for c in wanted.counts
+        for c in counts
     ]  # fmt: skip
+    assert [row.weight for row in effects.popularity] == pytest.approx([c.weight for c in counts], rel=1e-6)
     for family, rows_of in enumerate((wanted.positive, wanted.negative)):
         for (user, domain), rows in rows_of.items():
             expected = [(keys.key("item", item), ts, BEHAVIOURS[what]) for item, ts, _, what in rows]

@@ -45,10 +45,13 @@ def test_a_play_that_joins_its_exposure_enters_six_files_and_returns_to_none() -
     catalog = Catalog()
     catalog.put(Item(item_id="i", artist_id="a", categories=("c",), domain="song"))
     partition = Partition(PartitionSettings(), Tables.over(), catalog)
-    slate = Exposure(ts=START, user_id="u", request_id="r", slots=(ExposedItem(item_id="i", position=0),))
+    slate = Exposure(
+        ts=START, user_id="u", request_id="r", slots=(ExposedItem(item_id="i", position=0), ExposedItem(item_id="j", position=1))
+    )
+    other = Event(ts=START + 30_000, user_id="u", item_id="j", action=Action.PLAY, full=True, request_id="r")
     play = Event(ts=START + 90_000, user_id="u", item_id="i", action=Action.PLAY, full=True, request_id="r")
-    partition.apply([Arrived(0, 0, slate.ts, slate, "x")])
-    stations = walk(partition, Arrived(1, 0, play.ts, play, "e"))
-    assert stations == ["partition.py", "admission.py", "labels.py", "join.py", "co_listening.py", "state_update.py"]
+    partition.apply([Arrived(0, 0, slate.ts, slate, "x"), Arrived(1, 0, other.ts, other, "o")])
+    stations = walk(partition, Arrived(2, 0, play.ts, play, "e"))
+    assert stations == ["partition.py", "admission.py", "labels.py", "join.py", "state_update.py", "co_listening.py"]
     assert partition.progress.counted.get("unjoined", 0) == 0
-    assert partition.apply([Arrived(2, 0, play.ts, play, "e")]).dead  # it was admitted once
+    assert partition.apply([Arrived(3, 0, play.ts, play, "e")]).dead  # it was admitted once
