@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from online_model import devices
 from online_model.metrics import Prequential
 from online_model.trainer import Trainer
-from replay import brief, pace, prequential, report
+from replay import brief, memory, pace, prequential, report
 from replay.evidence import findings, next_page
 from replay.evidence.holdout import HoldoutRows, Stop, Tail, of_acts, stopping
 from replay.evidence.next_play import NextFound, NextPlay, NextSettings, Session
@@ -70,6 +70,9 @@ def replay(
     `store` opens one on disk, for the ids of events beyond IDS_IN_MEMORY within the dedupe window; without it all stay in memory.
     """
     devices.use_threads(settings.threads)
+    live = settings
+    if not options.remembers_as_live:
+        settings = memory.suited(settings, source.arrivals())
     catalog = Catalog()
     known = [catalog.put(item) for item in source.items]
     tables = Tables.over(ids=Overflow(IDS_IN_MEMORY, store) if store else None)
@@ -85,7 +88,7 @@ def replay(
         arrivals = source.counting(omissions) if source.counting else source.arrivals()
         records = prequential.reported(arrivals, progress)
         result = prequential.with_omissions(prequential.run(records, partition, learner, closing=source.closing, **hooks), omissions)
-        result = replace(result, notes=[*source.notes(), *result.notes])
+        result = replace(result, notes=[*source.notes(), *memory.note(live, settings), *result.notes])
         return result if since_ms is None else replace(result, since_ms=since_ms, since=task_metrics(since.summary()))
 
     if options.ablate or options.freshness or options.gammas:

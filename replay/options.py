@@ -34,6 +34,7 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
     next_k: int | None = None  # ask for a slate of so many just before a play
     next_every: int = 20  # such plays to one question: the 152,749 of 30Music then take a minute and a half
     as_live: bool = False  # steps end where they would live; else they wait for a span that suits the log's pace
+    remembers_as_live: bool = False  # half-lives and expiry are those of the settings; else they suit how seldom items come again
     device: str = "cpu"
 
 
@@ -47,4 +48,5 @@ class EvaluateOptions(msgspec.Struct, frozen=True, kw_only=True):
     reward: str | None = None
     q_hat: str | None = None  # the model of the reward
     as_live: bool = False  # as in a replay: of the ranker, where it is the model of the reward
+    remembers_as_live: bool = False  # as in a replay
     seed: int = 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from replay import pace
+from replay import memory, pace
 from replay.off_policy import rounds as item_rounds
 from replay.off_policy import strategy_policies, strategy_rounds
 from replay.off_policy.estimation import ITEMS, Settings
@@ -35,7 +35,7 @@ def evaluate(
 
     from replay.off_policy.ranker_model import RankerModel  # loads torch, which strategies do without
 
-    s = settings
+    s = settings if options.remembers_as_live else memory.suited(settings, arrivals())
     learner = s.learner if options.as_live else pace.suited(s.learner, arrivals())
     ranker = RankerModel(arrivals, items, s.partition, learner, s.model, s.threads, progress)
     return items_evaluated(item_rounds.read(arrivals(), s.partition, items, progress), chosen, ranker.predicted)

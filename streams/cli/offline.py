@@ -30,7 +30,8 @@ MAX_SLOTS = 200  # of an exposure, as in streams/core/join/events.py
 EVERY = 20  # as in replay/options.py
 LISTED = 20  # items of the slates that are asked for where negatives are drawn: the headline of such a log
 PROOFS = ("debias", "cross-domain", "first-feedback", "id-cross", "late-labels", "pages")  # of replay/proofs/prove.py, which loads torch
-AS_LIVE = click.option("--as-live", is_flag=True, help="let the learner step as it does live, however far apart acts are: slow")
+AS_LIVE = click.option("--as-live", is_flag=True, help="let the learner step and forget as it does live, however far apart acts are: slow")
+MEMORY = ("partition.rate_half_life_h", "model.expire_d")  # what a replay suits to its log, where nobody has set it
 REPORT = click.Path(path_type=Path, file_okay=False)
 
 
@@ -66,7 +67,8 @@ class ReplayFlags(NamedTuple):
         return ReplayOptions(
             partition=self.partition, since_ms=_moment("--since", self.since), ablate=self.ablate, freshness=self.freshness, gammas=gammas,
             next_k=self.k, next_every=self.every or EVERY, device=self.device,
-            as_live=self.as_live or self.freshness or _spanned(loaded),
+            as_live=self.as_live or self.freshness or _is_set(loaded, "learner.micro_batch_span_ms"),
+            remembers_as_live=self.as_live or _is_set(loaded, *MEMORY),
         )  # fmt: skip
 
     def drawing(self, log: Log, earliest_ts: int) -> Negatives | None:
@@ -168,9 +170,9 @@ def _source(log: Log, options: ReplayFlags, settings: Settings, drawing: Negativ
     return Source(records, log.items(), session=logs.session(log.kind()), holdout=holdout, counting=counting, notes=notes)
 
 
-def _spanned(loaded: Loaded) -> bool:
-    """Whether somebody has said how long a step waits."""
-    return any(value.key == "learner.micro_batch_span_ms" and value.source != "default" for value in loaded.values)
+def _is_set(loaded: Loaded, *keys: str) -> bool:
+    """Whether somebody has set one of these settings."""
+    return any(value.key in keys and value.source != "default" for value in loaded.values)
 
 
 def _core(s: Settings) -> CoreSettings:
@@ -258,7 +260,8 @@ def evaluate(log: Log, options: EvaluateFlags, loaded: Loaded, as_json: bool) ->
     from replay.options import EvaluateOptions
 
     chosen = options._asdict() | {"estimators": tuple(options.estimators.split(",")) if options.estimators else None}
-    chosen["as_live"] = options.as_live or _spanned(loaded)
+    chosen["as_live"] = options.as_live or _is_set(loaded, "learner.micro_batch_span_ms")
+    chosen["remembers_as_live"] = options.as_live or _is_set(loaded, *MEMORY)
     report = chosen.pop("report")
     with progress("rows") as update:
         arrivals = partial(log.arrivals, loaded.settings.events.earliest_ts)

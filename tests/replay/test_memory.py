@@ -1,0 +1,66 @@
+"""A replay remembers as long as suits how seldom items come again in its log."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from replay.memory import LOOKED_AT, note, suited
+from replay.options import CoreSettings
+from replay.prequential import Numbered
+from streams.cli.main import segue
+from streams.core.join.events import Action, Event, Reason, Rejected
+from streams.core.join.records import Arrived
+
+T, HOUR_MS, DAY_MS = 1_704_067_200_000, 3_600_000, 86_400_000
+LIVE = CoreSettings()
+
+
+def acts(count: int, span_ms: int, items: int, action: str = "play") -> list[Numbered]:
+    rows = [Event(ts=T + n * span_ms // (count - 1), user_id="u", item_id=f"i{n % items}", action=Action(action)) for n in range(count)]
+    return [(n, Arrived(n, 0, row.ts, row, "")) for n, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize(("log", "half_life_h", "expire_d"), [
+    ([], 168.0, 14.0),
+    (acts(5_000, 6 * DAY_MS, 2_000), 576.0, 26.4),  # an item comes again in 2.4 days
+    (acts(LOOKED_AT, 8 * HOUR_MS, 2_300), 168.0, 14.0),  # short videos: in 4 hours
+    (acts(5_000, 3 * 365 * DAY_MS, 1_000), 8_760.0, 401.5),  # ratings over years: in 219 days
+    (acts(100, 1_000 * DAY_MS, 5, "impression"), 168.0, 14.0),  # nobody acted
+], ids=["empty", "days", "hours", "years", "no acts"])  # fmt: skip
+def test_rates_hold_ten_acts_on_an_item_and_no_fewer_than_live(log: list[Numbered], half_life_h: float, expire_d: float) -> None:
+    found = suited(LIVE, log)
+    assert (found.partition.rate_half_life_h, found.model.expire_d) == pytest.approx((half_life_h, expire_d))
+    others = msgspec.structs.replace(found, partition=LIVE.partition, model=LIVE.model)
+    assert others == LIVE
+
+
+def test_what_is_rejected_and_what_comes_later_says_nothing_and_a_longer_memory_stays() -> None:
+    bad = (0, Arrived(0, 0, 0, Rejected(Reason.MALFORMED, "", b""), ""))
+    assert suited(LIVE, [bad, *acts(LOOKED_AT, 8 * HOUR_MS, 100), *acts(2, 9_000 * DAY_MS, 2)]) == LIVE
+    model = msgspec.structs.replace(LIVE.model, expire_d=1_000.0)
+    assert suited(msgspec.structs.replace(LIVE, model=model), acts(9, 900 * DAY_MS, 9)).model.expire_d == 1_000.0
+
+
+def test_it_is_said_and_not_done_where_somebody_has_set_it(tmp_path: Path) -> None:
+    rows = [
+        {"ts": T + n * DAY_MS, "user_id": f"u{n % 5}", "item_id": f"i{n % 20}", "action": "impression", "also": ["play"]}
+        for n in range(60)
+    ]
+    log = tmp_path / "log.jsonl"
+    log.write_text("\n".join(map(json.dumps, rows)))
+    small = [part for name in ("deep=false", "causal=false", "pairs=0") for part in ("--set", f"model.{name}")]
+
+    def told(*options: str) -> list[str]:
+        done = CliRunner().invoke(segue, ["replay", str(log), "--format", "jsonl", "--json", *small, *options], catch_exceptions=False)
+        return [line for line in json.loads(done.stdout)["notes"] if line.startswith("Rates halve in")]
+
+    wanted = suited(LIVE, acts(60, 59 * DAY_MS, 20))
+    assert wanted.partition.rate_half_life_h == pytest.approx(10 * 24 * 59 / 3)
+    assert told() == note(LIVE, wanted)
+    assert told("--as-live") == told("--set", "model.expire_d=30") == []
+    seen = CliRunner().invoke(segue, ["inspect", str(log)], catch_exceptions=False).output
+    assert "live, set partition.rate_half_life_h=4720 and model.expire_d=216" in seen
