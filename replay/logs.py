@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from replay.adapters import jsonl, table
+from replay.clocks import in_order
 from replay.datasets import (
     amazon_cross_domain,
     kuairand,
@@ -31,10 +32,11 @@ from replay.datasets import (
     yambda,
 )
 from replay.log_files import files
-from replay.log_rows import Columns, LogError, LogRow
+from replay.log_rows import Columns, LogRow
 from replay.order import by_time
 from streams.core.join.events import EARLIEST_TS, LATEST_TS, Event
 from streams.core.join.items import Item
+from streams.core.join.settings import PartitionSettings
 
 
 class Format(StrEnum):
@@ -69,7 +71,7 @@ UNORDERED = frozenset(Format) - {
 def read(paths: Sequence[Path], form: Format, columns: Columns, sort: bool = False, earliest_ts: int = EARLIEST_TS) -> Iterator[LogRow]:
     """The rows of one or several files, in time order, checked; `sort` puts them in order instead, on disk where they are many.
 
-    UNORDERED formats are always put in order.
+    UNORDERED formats are always put in order. In a log in order of arrival, what a wrong clock sent arrives with the rows around it.
 
     A folder, a zip archive or a pattern of names stands for its files. A time that the core rejects, as before `earliest_ts`, is no
     time: it neither breaks the order nor is sorted by.
@@ -80,15 +82,8 @@ def read(paths: Sequence[Path], form: Format, columns: Columns, sort: bool = Fal
     if sort or form in UNORDERED:
         yield from by_time(_timed((row for path in found for row in rows(path, form, columns)), earliest_ts))
         return
-    last = -1
-    for path in found:
-        for row in rows(path, form, columns):
-            time = time_of(row, earliest_ts)
-            if time is not None:
-                if time < last:
-                    raise LogError(f"{path}:{row.line}: out of time order: {time} comes after {last}; pass --sort to order the log first")
-                last = time
-            yield row
+    timed = ((path, row, time_of(row, earliest_ts)) for path in found for row in rows(path, form, columns))
+    yield from in_order(timed, PartitionSettings().allowed_future_ms)
 
 
 def names(form: Format) -> tuple[str, ...]:
