@@ -14,13 +14,14 @@ from msgspec.structs import replace
 from online_model import devices
 from online_model.metrics import Prequential
 from online_model.trainer import Trainer
-from replay import brief, memory, pace, prequential, report
+from replay import brief, prequential, report
 from replay.evidence import findings, next_page
 from replay.evidence.holdout import HoldoutRows, Stop, Tail, of_acts, stopping
 from replay.evidence.next_play import NextFound, NextPlay, NextSettings, Session
 from replay.evidence.tables import SPANS_MS, Evidence, Finding, Question, tail_ms
 from replay.options import CoreSettings, ReplayOptions
 from replay.prequential import Numbered, Omissions, Progress, Result, task_metrics
+from replay.suited import memory, pace
 from streams.core.join.catalog import Catalog
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition

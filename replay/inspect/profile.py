@@ -10,9 +10,9 @@ import numpy as np
 import xxhash
 
 from online_model.features import TASKS
-from replay import memory
 from replay.log_rows import LogRow
 from replay.prequential import Numbered
+from replay.suited import memory
 from replay.wording import message
 from streams.core.join.events import Event, Exposure, Reason, Rejected
 from streams.core.join.labels import interpret

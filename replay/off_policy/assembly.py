@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from replay import memory, pace
 from replay.off_policy import rounds as item_rounds
 from replay.off_policy import strategy_policies, strategy_rounds
 from replay.off_policy.estimation import ITEMS, Settings
@@ -11,6 +10,7 @@ from replay.off_policy.evaluate import LEVELS, Evaluation, strategies
 from replay.off_policy.evaluate import evaluate as items_evaluated
 from replay.options import CoreSettings, EvaluateOptions
 from replay.prequential import Numbered
+from replay.suited import memory, pace
 from streams.core.join.items import Item
 
 

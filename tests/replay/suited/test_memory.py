@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from replay.memory import LOOKED_AT, note, suited
 from replay.options import CoreSettings
 from replay.prequential import Numbered
+from replay.suited.memory import LOOKED_AT, note, suited
 from streams.cli.main import segue
 from streams.core.join.events import Action, Event, Reason, Rejected
 from streams.core.join.records import Arrived
@@ -47,8 +47,7 @@ def test_what_is_rejected_and_what_comes_later_says_nothing_and_a_longer_memory_
 
 def test_it_is_said_and_not_done_where_somebody_has_set_it(tmp_path: Path) -> None:
     rows = [
-        {"ts": T + n * DAY_MS, "user_id": f"u{n % 5}", "item_id": f"i{n % 20}", "action": "impression", "also": ["play"]}
-        for n in range(60)
+        {"ts": T + n * DAY_MS, "user_id": f"u{n % 5}", "item_id": f"i{n % 20}", "action": "impression", "also": ["play"]} for n in range(60)
     ]
     log = tmp_path / "log.jsonl"
     log.write_text("\n".join(map(json.dumps, rows)))

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from replay.pace import LOOKED_AT, suited
 from replay.prequential import Numbered
+from replay.suited.pace import LOOKED_AT, suited
 from streams.cli.main import segue
 from streams.core.join.events import Event, Reason, Rejected
 from streams.core.join.records import Arrived
