@@ -124,13 +124,19 @@ def of_file(rows: Iterable[LogRow], earliest_ts: int = EARLIEST_TS, omissions: O
                 yield row.line, Arrived(offset, index, arrival, record, f"row-{offset}-{index}", row.raw)
 
 
+def even(numbered: Iterator[Numbered]) -> Iterator[list[Numbered]]:
+    """Records in batches of BATCH."""
+    while batch := list(islice(numbered, BATCH)):
+        yield batch
+
+
 def run(
     arrivals: Iterable[Numbered],
     partition: Partition,
     learner: Learner,
     *,
     closing: bool,
-    batches: Callable[[Iterator[Numbered]], Iterator[list[Numbered]]] | None = None,
+    batches: Callable[[Iterator[Numbered]], Iterator[list[Numbered]]] = even,
     also: Callable[[int, Sequence[Outgoing]], None] = lambda partition, records: None,
     after: Callable[[Effects], None] = lambda effects: None,
 ) -> Result:
@@ -150,7 +156,7 @@ def run(
         learned_s += time.perf_counter() - start
         also(partition.number, records)
 
-    for batch in (batches or _even)(iter(arrivals)):
+    for batch in batches(iter(arrivals)):
         effects = partition.apply([journal.saw(line, arrived) for line, arrived in batch])
         journal.rejected(effects.dead)
         learn(effects.examples)
@@ -176,11 +182,6 @@ def reported(records: Iterable[Numbered], progress: Progress) -> Iterator[Number
 def task_metrics(summary: object) -> dict[str, TaskMetrics]:
     """A summary of metrics by task, as results have it."""
     return msgspec.convert(summary, dict[str, TaskMetrics])
-
-
-def _even(numbered: Iterator[Numbered]) -> Iterator[list[Numbered]]:
-    while batch := list(islice(numbered, BATCH)):
-        yield batch
 
 
 class _Journal:

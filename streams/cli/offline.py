@@ -49,6 +49,7 @@ class ReplayFlags(NamedTuple):
     every: int | None
     as_live: bool
     report: Path | None
+    predictions: Path | None
     device: str
     negatives: int | None
 
@@ -65,7 +66,7 @@ class ReplayFlags(NamedTuple):
             raise CallError("--next: it excludes --ablate, --freshness and --gamma")
         return ReplayOptions(
             partition=self.partition, since_ms=_moment("--since", self.since), ablate=self.ablate, freshness=self.freshness, gammas=gammas,
-            next_k=self.k, next_every=self.every or EVERY, device=self.device,
+            next_k=self.k, next_every=self.every or EVERY, device=self.device, predictions=self.predictions,
             as_live=self.as_live or self.freshness or _spanned(loaded),
         )  # fmt: skip
 
@@ -104,6 +105,10 @@ class ReplayFlags(NamedTuple):
 @AS_LIVE
 @with_negatives("4")
 @click.option("--report", type=REPORT, help="write index.html and result.json there, with every window")
+@click.option(
+    "--predictions", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help="write every scored exposure there as Parquet, with its labels and what was predicted when it was shown",
+)  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto")
 @bundled(ReplayFlags)
 @with_settings
@@ -119,6 +124,7 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
     where the log has no exposures: its negatives are drawn (--negatives), and lists need none.
     """
     from replay import assembly
+    from streams.interrupts import Signals
     from streams.kafka_io.topics import reaching
     from streams.worker.stores import scratch
 
@@ -128,11 +134,14 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
         wanted = msgspec.structs.replace(wanted, next_k=LISTED)
     source = _source(log, options, loaded.settings, drawing)
     reached = reaching(loaded.settings.topics.bootstrap) if log.form == "topic" else nullcontext()
-    with reached, scratch(loaded.settings.stores) as store, progress("rows") as update:
+    with reached, Signals() as signals, scratch(loaded.settings.stores) as store, progress("rows") as update:
+        signals.handle_with(_aborted)
         outcome = assembly.replay(source, _core(loaded.settings), wanted, update, store)
     if options.report:
         name = f"{loaded.settings.topics.prefix}.events-{options.partition}" if log.form == "topic" else log.name
         click.echo(f"report: {assembly.write_report(options.report, outcome, loaded.values, name)}", err=True)
+    if outcome.predicted:
+        click.echo(f"predictions: {outcome.predicted.file}, {outcome.predicted.rows:,} rows", err=True)
     show_tables(outcome.document(), assembly.tables(outcome), as_json)
     if problem := assembly.refusal(outcome):
         raise NoError(problem)
@@ -166,6 +175,11 @@ def _source(log: Log, options: ReplayFlags, settings: Settings, drawing: Negativ
 
     notes = drawing.notes if drawing else tuple
     return Source(records, log.items(), session=logs.session(log.kind()), holdout=holdout, counting=counting, notes=notes)
+
+
+def _aborted() -> None:
+    """What a signal does: all that was half done goes."""
+    raise KeyboardInterrupt
 
 
 def _spanned(loaded: Loaded) -> bool:
