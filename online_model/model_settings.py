@@ -83,6 +83,16 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 raise ValueError(f"{name} must be {str(error).removeprefix('Expected ')}, got {value}") from None
 
 
+def blocks(settings: ModelSettings) -> tuple[str, ...]:
+    """What can be switched off: every switch that is on, and the pairwise loss.
+
+    >>> "cin" in blocks(ModelSettings()), "cin" in blocks(ModelSettings(cin=False)), "pairs" in blocks(ModelSettings(pairs=0.0))
+    (True, False, False)
+    """
+    switches = [field.name for field in msgspec.structs.fields(ModelSettings) if field.type is bool]
+    return tuple([name for name in (*switches, "pairs") if getattr(settings, name)])
+
+
 def recorded(settings: ModelSettings) -> dict[str, Any]:
     """Settings and constants that a state belongs to, as a checkpoint has them.
 

@@ -30,7 +30,7 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     partition: int = 0  # number of the partition of `events`
     since_ms: int | None = None  # also measure the exposures from then on by themselves
-    ablate: bool = False  # beside all blocks on, a model with each one switched off
+    ablate: tuple[str, ...] = ()  # blocks: beside all on, a model with each of these switched off
     freshness: bool = False  # replicas whose parameters are published at intervals
     gammas: tuple[float, ...] = ()  # shares of popularity's part to take away
     next_k: int | None = None  # ask for a slate of so many just before a play

@@ -17,6 +17,7 @@ from streams.cli.frame import CallError, NoError, as_json, bundled, pairs, renam
 from streams.cli.log_options import FORMATS, Log, with_log, with_negatives
 
 if TYPE_CHECKING:
+    from online_model.model_settings import ModelSettings
     from replay.assembly import Source
     from replay.negatives import Negatives
     from replay.options import CoreSettings, ReplayOptions
@@ -27,6 +28,7 @@ REWARDS = ("full_play", "collect", "share", "skip", "dislike", "play", "experien
 Q_HATS = ("cross-fitted", "out-of-time", "ranker")  # of replay/off_policy/evaluate.py
 LEVELS = ("items", "strategies")  # of the same
 MAX_SLOTS = 200  # of an exposure, as in streams/core/join/events.py
+EVERY_BLOCK = "all"
 EVERY = 20  # as in replay/options.py
 LISTED = 20  # items of the slates that are asked for where negatives are drawn: the headline of such a log
 PROOFS = ("debias", "cross-domain", "first-feedback", "id-cross", "late-labels", "pages")  # of replay/proofs/prove.py, which loads torch
@@ -41,7 +43,7 @@ class ReplayFlags(NamedTuple):
     partition: int
     offsets: str | None
     since: str | None
-    ablate: bool
+    ablate: str | None
     freshness: bool
     gamma: str | None
     holdout: Path | None
@@ -57,7 +59,7 @@ class ReplayFlags(NamedTuple):
         """The options of the replay. Raises CallError where two exclude each other, or one needs another."""
         from replay.options import ReplayOptions
 
-        gammas = _gammas(self.gamma)
+        gammas, blocks = _gammas(self.gamma), _blocks(self.ablate, loaded.settings.model)
         if self.holdout and (not gammas or log.form == "topic"):
             raise CallError("--holdout: it needs --gamma, and logs of files")
         if self.k is None and self.every is not None:
@@ -65,7 +67,7 @@ class ReplayFlags(NamedTuple):
         if self.k is not None and (self.ablate or self.freshness or gammas):
             raise CallError("--next: it excludes --ablate, --freshness and --gamma")
         return ReplayOptions(
-            partition=self.partition, since_ms=_moment("--since", self.since), ablate=self.ablate, freshness=self.freshness, gammas=gammas,
+            partition=self.partition, since_ms=_moment("--since", self.since), ablate=blocks, freshness=self.freshness, gammas=gammas,
             next_k=self.k, next_every=self.every or EVERY, device=self.device, predictions=self.predictions,
             as_live=self.as_live or self.freshness or _spanned(loaded),
         )  # fmt: skip
@@ -88,7 +90,10 @@ class ReplayFlags(NamedTuple):
 @click.option("--partition", default=0, show_default=True, help="of `events`, with --format topic")
 @click.option("--offsets", metavar="FIRST:END", help="with --format topic: only these, END excluded  [default: all]")
 @click.option("--since", metavar="TIME", help="also measure the exposures from then on by themselves: 2022-04-28T00:00+08:00")
-@click.option("--ablate", is_flag=True, help="compare the full model with models that lack one block each")
+@click.option(
+    "--ablate", is_flag=False, flag_value=EVERY_BLOCK, metavar="[BLOCK,…]",
+    help="compare the full model with models that lack one block each: all of them, or those named, as in cin,id_cross",
+)  # fmt: skip
 @click.option("--freshness", is_flag=True, help="compare parameters published every 0 s, 1 s, 1 min, 30 min, 5 h")
 @click.option("--gamma", metavar="0,0.5,1", help="compare these shares of popularity's part taken away")
 @click.option(
@@ -201,6 +206,21 @@ def _gammas(given: str | None) -> tuple[float, ...]:
         return tuple(float(gamma) for gamma in given.split(",")) if given else ()
     except ValueError:
         raise CallError(f"--gamma {given}: expected numbers with commas, as in 0,0.5,1") from None
+
+
+def _blocks(given: str | None, model: ModelSettings) -> tuple[str, ...]:
+    """The blocks of the model that are to be switched off, one at a time."""
+    from online_model.model_settings import ModelSettings, blocks
+
+    if given is None:
+        return ()
+    names = blocks(model) if given == EVERY_BLOCK else tuple(dict.fromkeys(name.strip() for name in given.split(",")))
+    if unknown := [name for name in names if name not in blocks(ModelSettings())]:
+        log = f". If {given} is the log: it stands before --ablate, or behind --ablate={EVERY_BLOCK}" if Path(given).exists() else ""
+        raise CallError(f"--ablate {given}: no block is named {unknown[0]}; there are {', '.join(blocks(ModelSettings()))}{log}")
+    if off := [name for name in names if name not in blocks(model)]:
+        raise CallError(f"--ablate {given}: {off[0]} is switched off already (model.{off[0]})")
+    return names
 
 
 def _moment(option: str, text: str | None) -> int | None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from online_model.model_settings import ModelSettings
 from replay.simulator.world import WorldSettings
 from streams import settings
 from streams.cli import offline
@@ -82,6 +83,9 @@ def test_a_log_needs_a_name_and_a_proof_needs_none() -> None:
         (("--holdout", __file__), "--holdout: it needs --gamma, and logs of files"),
         (("--every", "3"), "--every: it needs --next"),
         (("--next", "5", "--ablate"), "--next: it excludes --ablate, --freshness and --gamma"),
+        (("--ablate", "cin,towers"), "--ablate cin,towers: no block is named towers; there are deep, attention, cin, "),
+        (("--ablate", "cin", "--set", "model.cin=false"), "--ablate cin: cin is switched off already (model.cin)"),
+        (("--ablate", __file__), "it stands before --ablate, or behind --ablate=all"),
         (("--gamma", "0,half"), "--gamma 0,half: expected numbers with commas"),
         (("--since", "2022-04-28T00:00"), "name its zone"),
         (("--since", "soon"), "--since soon: "),
@@ -90,6 +94,13 @@ def test_a_log_needs_a_name_and_a_proof_needs_none() -> None:
 def test_flags_of_replay_that_do_not_go_together_or_say_nothing_are_refused(flags: tuple[str, ...], message: str) -> None:
     done = call("replay", __file__, "--format", "jsonl", *flags)
     assert (done.exit_code, done.stdout) == (2, "") and message in done.stderr
+
+
+def test_every_block_is_ablated_unless_some_are_named() -> None:
+    model = ModelSettings(cin=False)
+    every = offline._blocks("all", model)
+    assert len(every) == 11 and {"deep", "attention", "id_cross", "platt", "wide", "pairs"} < {*every} and "cin" not in every
+    assert offline._blocks("id_cross, deep,id_cross", model) == ("id_cross", "deep") and offline._blocks(None, model) == ()
 
 
 @pytest.mark.parametrize(("offsets", "range_"), [(None, (None, None)), ("3:9", (3, 9)), ("500:", (500, None)), (":9", (None, 9))])
