@@ -139,7 +139,7 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
         wanted = msgspec.structs.replace(wanted, next_k=LISTED)
     source = _source(log, options, loaded.settings, drawing)
     reached = reaching(loaded.settings.topics.bootstrap) if log.form == "topic" else nullcontext()
-    with reached, Signals() as signals, scratch(loaded.settings.stores) as store, progress("rows") as update:
+    with reached, Signals() as signals, scratch(loaded.settings.stores) as store, log.metered() as share, progress("rows", share) as update:
         signals.handle_with(_aborted)
         outcome = assembly.replay(source, _core(loaded.settings), wanted, update, store)
     if options.report:
@@ -294,7 +294,7 @@ def evaluate(log: Log, options: EvaluateFlags, loaded: Loaded, as_json: bool) ->
     chosen = options._asdict() | {"estimators": tuple(options.estimators.split(",")) if options.estimators else None}
     chosen["as_live"] = options.as_live or _spanned(loaded)
     report = chosen.pop("report")
-    with progress("rows") as update:
+    with log.metered() as share, progress("rows", share) as update:
         arrivals = partial(log.arrivals, loaded.settings.events.earliest_ts)
         evaluation = assembly.evaluate(arrivals, log.items(), _core(loaded.settings), EvaluateOptions(**chosen), update)
     if report:
