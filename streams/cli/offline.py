@@ -300,6 +300,8 @@ def evaluate(log: Log, options: EvaluateFlags, loaded: Loaded, as_json: bool) ->
     if report:
         click.echo(f"report: {evaluation_page.write(report, evaluation, log.name)}", err=True)
     show_tables(evaluation, evaluation_page.summary(evaluation), as_json)
+    if evaluation.mostly_rejected:
+        raise NoError(evaluation.mostly_rejected)
     if not evaluation.answers:
         sys.exit(1)
 
