@@ -15,6 +15,7 @@ import xxhash
 from msgspec.structs import replace
 
 from online_model.metrics import WindowResult
+from online_model.model_settings import linear
 from online_model.tally import TaskMetrics
 from replay.log_rows import DRAWN, LogRow
 from replay.wording import message
@@ -291,6 +292,12 @@ def _notes(counted: dict[str, int], metrics: dict[str, TaskMetrics], journal: _J
         yield "There is no request id: lists are unknown, so nothing that compares items of one list (pairs, NDCG) can be measured."
     if not journal.propensities and not counted.get("exposures"):
         yield "There are no propensities: what another policy would have earned (off-policy evaluation) can't be answered."
+    model = learner.trainer.settings
+    if model == linear(model):
+        yield (
+            "Light: the linear path of the ranker alone has learned. Deep towers, CIN, attention, ID-Cross, the popularity effect and the "
+            "pairwise loss are off, so these figures are below those of the full model."
+        )
     if learner.identification.unidentified():
         yield "Popularity hardly moves within items (R2 on the item's id above 0.98): what it adds can't be told from what items are worth."
     if span_ms > LIVE_SPAN_MS and steps:

@@ -50,6 +50,7 @@ class ReplayFlags(NamedTuple):
     k: int | None
     every: int | None
     as_live: bool
+    light: bool
     report: Path | None
     predictions: Path | None
     device: str
@@ -64,6 +65,8 @@ class ReplayFlags(NamedTuple):
             raise CallError("--holdout: it needs --gamma, and logs of files")
         if self.k is None and self.every is not None:
             raise CallError("--every: it needs --next")
+        if self.light and (self.ablate or gammas):
+            raise CallError("--light: it excludes --ablate and --gamma, which ask about what it switches off")
         if self.k is not None and (self.ablate or self.freshness or gammas):
             raise CallError("--next: it excludes --ablate, --freshness and --gamma")
         return ReplayOptions(
@@ -108,6 +111,7 @@ class ReplayFlags(NamedTuple):
     "--every", type=click.IntRange(min=1), help=f"with --next: one question to N such plays, 10 to 15 ms each  [default: {EVERY}]"
 )
 @AS_LIVE
+@click.option("--light", is_flag=True, help="the linear path of the ranker alone, for a quick look: half the time, lower figures")
 @with_negatives("4")
 @click.option("--report", type=REPORT, help="write index.html and result.json there, with every window")
 @click.option(
@@ -134,6 +138,8 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
     from streams.worker.stores import scratch
 
     wanted = options.checked(log, loaded)
+    if options.light:
+        loaded = _light(loaded)
     drawing = options.drawing(log, loaded.settings.events.earliest_ts)
     if drawing and not (wanted.next_k or wanted.ablate or wanted.freshness or wanted.gammas):
         wanted = msgspec.structs.replace(wanted, next_k=LISTED)
@@ -190,6 +196,15 @@ def _aborted() -> None:
 def _spanned(loaded: Loaded) -> bool:
     """Whether somebody has said how long a step waits."""
     return any(value.key == "learner.micro_batch_span_ms" and value.source != "default" for value in loaded.values)
+
+
+def _light(loaded: Loaded) -> Loaded:
+    """The settings with the linear path of the model alone."""
+    from online_model.model_settings import LIGHT, linear
+
+    off = {f"model.{name}": value for name, value in LIGHT.items()}
+    values = [value._replace(value=off[value.key], source="--light") if value.key in off else value for value in loaded.values]
+    return loaded._replace(settings=msgspec.structs.replace(loaded.settings, model=linear(loaded.settings.model)), values=values)
 
 
 def _core(s: Settings) -> CoreSettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -70,6 +71,22 @@ def test_choices_in_the_help_are_those_that_the_code_knows() -> None:
     assert (offline.MAX_SLOTS, offline.EVERY) == (MAX_SLOTS, ReplayOptions().next_every)
 
 
+def test_a_light_replay_is_that_of_the_linear_settings_and_says_so(tmp_path: Path) -> None:
+    log = str(tmp_path / "events.jsonl")
+    call("simulate", "--events", "60", "-o", log)
+
+    def replayed(*flags: str) -> dict[str, Any]:
+        called = call("replay", log, "--format", "jsonl", "--json", *flags)
+        return dict(json.loads(called.stdout))
+
+    off = [part for text in ("deep=false", "causal=false", "pairs=0") for part in ("--set", f"model.{text}")]
+    light, linear = replayed("--light", "--report", str(tmp_path / "report")), replayed(*off)
+    assert light["digest"] == linear["digest"] and light["notes"] == linear["notes"]
+    assert [note for note in light["notes"] if note.startswith("Light: the linear path")]
+    said = json.loads((tmp_path / "report" / "result.json").read_text())["settings"]
+    assert {key for key, value in said.items() if value["source"] == "--light"} == {"model.deep", "model.causal", "model.pairs"}
+
+
 def test_a_log_needs_a_name_and_a_proof_needs_none() -> None:
     assert call("simulate", "--events", "5").exit_code == 2
     assert call("simulate", "--prove", "everything").exit_code == 2
@@ -83,6 +100,7 @@ def test_a_log_needs_a_name_and_a_proof_needs_none() -> None:
         (("--holdout", __file__), "--holdout: it needs --gamma, and logs of files"),
         (("--every", "3"), "--every: it needs --next"),
         (("--next", "5", "--ablate"), "--next: it excludes --ablate, --freshness and --gamma"),
+        (("--light", "--ablate"), "--light: it excludes --ablate and --gamma"),
         (("--ablate", "cin,towers"), "--ablate cin,towers: no block is named towers; there are deep, attention, cin, "),
         (("--ablate", "cin", "--set", "model.cin=false"), "--ablate cin: cin is switched off already (model.cin)"),
         (("--ablate", __file__), "it stands before --ablate, or behind --ablate=all"),
