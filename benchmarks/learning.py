@@ -25,7 +25,7 @@ from online_model import behaviour_attention, devices
 from online_model.batch import Batch, Compared, of_records
 from online_model.cin import CIN
 from online_model.features import TASKS, Closed, Example, Reversal
-from online_model.model_settings import ModelSettings
+from online_model.model_settings import ModelSettings, linear
 from online_model.tally import Tally, scored
 from online_model.trainer import Trainer
 from online_model.wide import PairKeys
@@ -51,7 +51,7 @@ PIECES = 6  # where only speed is asked; the first is not counted
 RATES = (1e-3, 3e-3, 1e-2)  # of the obvious version's Adam; it is judged by the best
 CATALOG = (100_000, 1_000_000)  # ids and pairs that its tables have room for: their sizes must be known before the log is
 TRIED = 60  # steps that each rate is tried on
-LIGHT = ModelSettings(deep=False, causal=False, pairs=0.0)  # the linear path alone: nothing else is computed
+LIGHT = linear(ModelSettings())
 ATTENDING = ModelSettings(cin=False, related=False, id_cross=False, cross_domain=False, causal=False, pairs=0.0)
 BLOCKS: dict[str, dict[str, bool | float]] = {
     "attention": {"attention": False}, "CIN": {"cin": False}, "related behaviours": {"related": False}, "ID-Cross": {"id_cross": False},

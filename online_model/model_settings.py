@@ -83,6 +83,28 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
                 raise ValueError(f"{name} must be {str(error).removeprefix('Expected ')}, got {value}") from None
 
 
+LIGHT: Mapping[str, bool | float] = {"deep": False, "causal": False, "pairs": 0.0}  # the linear path alone: nothing else is computed
+
+
+def linear(settings: ModelSettings) -> ModelSettings:
+    """The settings with the linear path alone: a logistic regression of ids, pairs of them, and numbers.
+
+    >>> linear(ModelSettings(seed=7)) == ModelSettings(seed=7, deep=False, causal=False, pairs=0.0)
+    True
+    """
+    return msgspec.structs.replace(settings, **LIGHT)
+
+
+def blocks(settings: ModelSettings) -> tuple[str, ...]:
+    """What can be switched off: every switch that is on, and the pairwise loss.
+
+    >>> "cin" in blocks(ModelSettings()), "cin" in blocks(ModelSettings(cin=False)), "pairs" in blocks(ModelSettings(pairs=0.0))
+    (True, False, False)
+    """
+    switches = [field.name for field in msgspec.structs.fields(ModelSettings) if field.type is bool]
+    return tuple([name for name in (*switches, "pairs") if getattr(settings, name)])
+
+
 def recorded(settings: ModelSettings) -> dict[str, Any]:
     """Settings and constants that a state belongs to, as a checkpoint has them.
 

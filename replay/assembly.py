@@ -15,7 +15,7 @@ from online_model import devices
 from online_model.metrics import Prequential
 from online_model.trainer import Trainer
 from replay import brief, prequential, report
-from replay.evidence import findings, next_page
+from replay.evidence import findings, next_page, predictions
 from replay.evidence.holdout import HoldoutRows, Stop, Tail, of_acts, stopping
 from replay.evidence.next_play import NextFound, NextPlay, NextSettings, Session
 from replay.evidence.tables import SPANS_MS, Evidence, Finding, Question, tail_ms
@@ -45,6 +45,13 @@ class Source(NamedTuple):
     notes: Callable[[], Iterable[str]] = tuple  # what is to be known of the log, asked for after it was read
 
 
+class PredictionFile(NamedTuple):
+    """What `--predictions` has written."""
+
+    file: str
+    rows: int
+
+
 class Outcome(NamedTuple):
     """What a replay measured."""
 
@@ -52,6 +59,7 @@ class Outcome(NamedTuple):
     histogram: np.ndarray  # int64 [tasks, 3, bins] of all scored exposures
     findings: list[Finding]  # the tables that ablate, freshness and gammas asked for
     next_plays: NextFound | None
+    predicted: PredictionFile | None = None
 
     @property
     def evidence(self) -> list[Finding | NextFound]:
@@ -60,7 +68,8 @@ class Outcome(NamedTuple):
 
     def document(self) -> dict[str, Any]:
         """All of it for JSON, of bounded size."""
-        return brief.document(self.result) | ({"evidence": to_builtins(self.evidence)} if self.evidence else {})
+        out = brief.document(self.result) | ({"evidence": to_builtins(self.evidence)} if self.evidence else {})
+        return out | ({"predictions": self.predicted._asdict()} if self.predicted else {})
 
 
 def replay(
@@ -70,6 +79,17 @@ def replay(
 
     `store` opens one on disk, for the ids of events beyond IDS_IN_MEMORY within the dedupe window; without it all stay in memory.
     """
+    if options.predictions is None:
+        return _replayed(source, settings, options, progress, store)
+    with predictions.written(options.predictions) as rows:
+        outcome = _replayed(source, settings, options, progress, store, rows)
+    return outcome._replace(predicted=PredictionFile(str(options.predictions), rows.rows))
+
+
+def _replayed(
+    source: Source, settings: CoreSettings, options: ReplayOptions, progress: Progress, store: Callable[[], RowStore] | None,
+    rows: predictions.Predictions | None = None,
+) -> Outcome:  # fmt: skip
     devices.use_threads(settings.threads)
     live = settings
     if not options.remembers_as_live:
@@ -85,7 +105,9 @@ def replay(
     def drive(learner: Learner, **hooks: Any) -> Result:
         since, since_ms, omissions = Prequential(), options.since_ms, Omissions()
         if since_ms is not None:
-            learner.watchers.append(lambda ts, *rows: since.score(ts, *rows) if ts >= since_ms else None)
+            learner.watchers.append(lambda ts, *scored: since.score(ts, *scored) if ts >= since_ms else None)
+        if rows is not None:
+            hooks = rows.following(learner, **hooks)
         arrivals = source.counting(omissions) if source.counting else source.arrivals()
         records = prequential.reported(arrivals, progress)
         result = prequential.with_omissions(prequential.run(records, partition, learner, closing=source.closing, **hooks), omissions)

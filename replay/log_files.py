@@ -14,8 +14,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import IO, cast
+
+from replay.meter import meter
 
 GZIP, BZIP2, XZ, ZSTD, ZIP = b"\x1f\x8b", b"BZh", b"\xfd7zX", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 SKIPPABLE = b"\x50\x2a\x4d\x18"  # a frame of zstd with no data, as pzstd writes it first
@@ -57,6 +60,8 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
             head = file.read(4)
             file.seek(0)
             packing = next((magic for magic in NAMES if head.startswith(magic)), b"")
+            if packing not in (ZSTD, SKIPPABLE):  # polars reads those: where it is, nobody knows
+                stack.enter_context(meter().reading(path, file.tell))
             yield stack.enter_context(_unpacked(file, packing, path))
         except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
             raise LogError(f"{path}: the {NAMES.get(packing, 'zip')} file is damaged: {error}; download it again") from None
@@ -91,13 +96,16 @@ def beside(log: Path, *names: str) -> Path | None:
     return None
 
 
-def size(path: Path) -> int:
-    """Bytes of a file as it lies; in an archive, unpacked."""
-    archive = archive_of(path)
-    if archive is None:
-        return path.stat().st_size
-    with zipfile.ZipFile(archive) as zipped:
-        return zipped.getinfo(path.relative_to(archive).as_posix()).file_size
+def sizes(found: Sequence[Path]) -> dict[Path, int]:
+    """Bytes of files as they lie; in an archive, unpacked."""
+    out: dict[Path, int] = {}
+    for archive, inside in groupby(found, archive_of):
+        if archive is None:
+            out |= {path: path.stat().st_size for path in inside}
+        else:
+            with zipfile.ZipFile(archive) as zipped:
+                out |= {path: zipped.getinfo(path.relative_to(archive).as_posix()).file_size for path in inside}
+    return out
 
 
 def members(archive: Path) -> list[Path]:

@@ -1,6 +1,8 @@
 """What a run over a log is asked to do, and the settings that it shares with the live system. Plain values: no import of torch."""
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from bandit.settings import BanditSettings
@@ -28,13 +30,14 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     partition: int = 0  # number of the partition of `events`
     since_ms: int | None = None  # also measure the exposures from then on by themselves
-    ablate: bool = False  # beside all blocks on, a model with each one switched off
+    ablate: tuple[str, ...] = ()  # blocks: beside all on, a model with each of these switched off
     freshness: bool = False  # replicas whose parameters are published at intervals
     gammas: tuple[float, ...] = ()  # shares of popularity's part to take away
     next_k: int | None = None  # ask for a slate of so many just before a play
     next_every: int = 20  # such plays to one question: the 152,749 of 30Music then take a minute and a half
     as_live: bool = False  # steps end where they would live; else they wait for a span that suits the log's pace
     remembers_as_live: bool = False  # half-lives and expiry are those of the settings; else they suit how seldom items come again
+    predictions: Path | None = None  # a file for every exposure that is scored, with what was predicted of it
     device: str = "cpu"
 
 

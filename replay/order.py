@@ -10,6 +10,7 @@ from typing import IO
 import msgspec
 
 from replay.log_rows import LogRow
+from replay.meter import meter
 
 RUN_BYTES = 256 << 20  # of one run in memory
 ROW_BYTES = 400  # of a row beside its own bytes, as Python holds it
@@ -28,7 +29,7 @@ def by_time(timed: Iterable[tuple[int, LogRow]], run_bytes: int = RUN_BYTES) -> 
     with ExitStack() as stack:
         stored: list[IO[bytes]] = []
         run: list[Timed] = []
-        size = 0
+        size, place = 0, 0
         for place, (time, row) in enumerate(timed):
             run.append((time, place, row))
             size += ROW_BYTES + len(row.raw)
@@ -36,7 +37,10 @@ def by_time(timed: Iterable[tuple[int, LogRow]], run_bytes: int = RUN_BYTES) -> 
                 stored.append(_store(run, stack.enter_context(TemporaryFile())))
                 run, size = [], 0
         run.sort()
+        given = 0
+        stack.enter_context(meter().giving(lambda: given / (place + 1)))
         for _, _, row in heapq.merge(*(_read(file) for file in stored), run):
+            given += 1
             yield row
 
 

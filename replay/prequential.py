@@ -15,6 +15,7 @@ import xxhash
 from msgspec.structs import replace
 
 from online_model.metrics import WindowResult
+from online_model.model_settings import linear
 from online_model.tally import TaskMetrics
 from replay.log_rows import DRAWN, LogRow
 from replay.wording import message
@@ -124,13 +125,19 @@ def of_file(rows: Iterable[LogRow], earliest_ts: int = EARLIEST_TS, omissions: O
                 yield row.line, Arrived(offset, index, arrival, record, f"row-{offset}-{index}", row.raw)
 
 
+def even(numbered: Iterator[Numbered]) -> Iterator[list[Numbered]]:
+    """Records in batches of BATCH."""
+    while batch := list(islice(numbered, BATCH)):
+        yield batch
+
+
 def run(
     arrivals: Iterable[Numbered],
     partition: Partition,
     learner: Learner,
     *,
     closing: bool,
-    batches: Callable[[Iterator[Numbered]], Iterator[list[Numbered]]] | None = None,
+    batches: Callable[[Iterator[Numbered]], Iterator[list[Numbered]]] = even,
     also: Callable[[int, Sequence[Outgoing]], None] = lambda partition, records: None,
     after: Callable[[Effects], None] = lambda effects: None,
 ) -> Result:
@@ -150,7 +157,7 @@ def run(
         learned_s += time.perf_counter() - start
         also(partition.number, records)
 
-    for batch in (batches or _even)(iter(arrivals)):
+    for batch in batches(iter(arrivals)):
         effects = partition.apply([journal.saw(line, arrived) for line, arrived in batch])
         journal.rejected(effects.dead)
         learn(effects.examples)
@@ -176,11 +183,6 @@ def reported(records: Iterable[Numbered], progress: Progress) -> Iterator[Number
 def task_metrics(summary: object) -> dict[str, TaskMetrics]:
     """A summary of metrics by task, as results have it."""
     return msgspec.convert(summary, dict[str, TaskMetrics])
-
-
-def _even(numbered: Iterator[Numbered]) -> Iterator[list[Numbered]]:
-    while batch := list(islice(numbered, BATCH)):
-        yield batch
 
 
 class _Journal:
@@ -290,6 +292,12 @@ def _notes(counted: dict[str, int], metrics: dict[str, TaskMetrics], journal: _J
         yield "There is no request id: lists are unknown, so nothing that compares items of one list (pairs, NDCG) can be measured."
     if not journal.propensities and not counted.get("exposures"):
         yield "There are no propensities: what another policy would have earned (off-policy evaluation) can't be answered."
+    model = learner.trainer.settings
+    if model == linear(model):
+        yield (
+            "Light: the linear path of the ranker alone has learned. Deep towers, CIN, attention, ID-Cross, the popularity effect and the "
+            "pairwise loss are off, so these figures are below those of the full model."
+        )
     if learner.identification.unidentified():
         yield "Popularity hardly moves within items (R2 on the item's id above 0.98): what it adds can't be told from what items are worth."
     if span_ms > LIVE_SPAN_MS and steps:

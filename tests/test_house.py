@@ -8,8 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from online_model.features import TASKS
 from online_model.tally import TaskMetrics
 from replay.evidence.next_play import NextFound
+from replay.evidence.predictions import SCHEMA
 from streams import settings
 from streams.cli.frame import PACKAGES
 from streams.cli.log_options import FORMATS
@@ -61,6 +63,12 @@ def test_every_log_format_is_documented_and_none_that_is_not_there() -> None:
 
 def test_every_field_about_next_plays_is_documented_and_none_that_is_not_there() -> None:
     assert set(documented("Next plays")) == set(NextFound.__struct_fields__)
+
+
+def test_every_column_of_predictions_is_documented_and_none_that_is_not_there() -> None:
+    by_task = {column.replace(task, "TASK") for task in TASKS for column in SCHEMA if column.startswith(task)}
+    others = {column for column in SCHEMA if not column.startswith(TASKS)}
+    assert set(documented("Predictions")) == by_task | others
 
 
 def test_the_four_packages_are_ours_alone() -> None:

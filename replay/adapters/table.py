@@ -12,6 +12,7 @@ from replay.columns.expressions import Row
 from replay.columns.mapping import IDS, Mapping
 from replay.log_files import archive_of, opened
 from replay.log_rows import Columns, LogError, LogRow, lines, text_lines
+from replay.meter import meter
 
 if TYPE_CHECKING:
     import polars
@@ -72,7 +73,7 @@ def side_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
 def parquet_rows(path: Path, columns: Columns) -> Iterator[LogRow]:
     """The rows of a Parquet file as events."""
     frame = _scanned(path)
-    table = _table(frame)
+    table = _table(frame, path)
     mapping = Mapping(columns, table.header, path)
     for field in IDS:
         if (column := (mapping.known or {}).get(field)) in table.header:
@@ -82,15 +83,19 @@ def parquet_rows(path: Path, columns: Columns) -> Iterator[LogRow]:
 
 def parquet_table(path: Path) -> Table:
     """A Parquet file, read in batches, its cells as Python has them; line = row from 1."""
-    return _table(_scanned(path))
+    return _table(_scanned(path), path)
 
 
-def _table(frame: polars.LazyFrame) -> Table:
+def _table(frame: polars.LazyFrame, path: Path) -> Table:
+    import polars
+
     def rows() -> Numbered:
-        start = 0
-        while len(batch := frame.slice(start, BATCH).collect()):
-            yield from enumerate(batch.iter_rows(named=True), start + 1)
-            start += BATCH
+        start = n = 0
+        with meter().reading(path, lambda: n, frame.select(polars.len()).collect().item()):
+            while len(batch := frame.slice(start, BATCH).collect()):
+                for n, row in enumerate(batch.iter_rows(named=True), start + 1):
+                    yield n, row
+                start += BATCH
 
     return Table(frame.collect_schema().names(), rows())
 

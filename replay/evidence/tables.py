@@ -36,7 +36,7 @@ TOP = 0.1  # share of each user's rows that would be shown first
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be measured."""
 
-    ablate: bool = False
+    ablate: tuple[str, ...] = ()  # blocks, each switched off in a model of its own
     spans_ms: tuple[int, ...] = ()  # between publications of parameters, the first 0: of the trainer itself
     gammas: tuple[float, ...] = ()  # shares of popularity's part to be taken away, the first is compared with
     frozen_from_ms: int = 0  # from then on exposures are also predicted by what was known before, all at once
@@ -81,7 +81,7 @@ class Evidence:
         self.main = ComparedLearner(ALL_ON, model, learning, device, self._ledger)
         self.learner, trainer = self.main.learner, self.main.trainer
         self.main.before(lambda batch, now_ms: self._ledger.exposed(batch))
-        others = switched_off(model) if question.ablate else {}
+        others = switched_off(model, question.ablate)
         self._compared = [ComparedLearner(name, off, learning, device, self._ledger) for name, off in others.items()]
         for span in question.spans_ms:
             if span:
@@ -160,11 +160,9 @@ _SPANS = 4  # that a log must last: the first two are not exposures
 _GAMMA_NOTE = f"top: mean label of the {TOP:.0%} of each user's exposures that are scored highest. {_TAIL_NOTE}"
 
 
-def switched_off(model: ModelSettings) -> dict[str, ModelSettings]:
-    """The settings with one block off each, by name: every switch that is on, and the pairwise loss."""
-    switches = {f.name: False for f in msgspec.structs.fields(ModelSettings) if f.type is bool and getattr(model, f.name)}
-    off: dict[str, bool | float] = {**switches, **({"pairs": 0.0} if model.pairs else {})}
-    return {f"no {name}": msgspec.structs.replace(model, **{name: value}) for name, value in off.items()}
+def switched_off(model: ModelSettings, blocks: Sequence[str]) -> dict[str, ModelSettings]:
+    """The settings with one of these blocks off each, by name."""
+    return {f"no {name}": msgspec.structs.replace(model, **{name: 0.0 if name == "pairs" else False}) for name in blocks}
 
 
 def _fitting(spans_ms: Sequence[int], shown_ms: Array) -> tuple[list[int], int]:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from replay.adapters import jsonl, table
 from replay.columns.cells import is_empty, number
 from replay.columns.expressions import Row
-from replay.log_files import LogError, files, lines, opened, size
+from replay.log_files import LogError, files, lines, opened, sizes
 from replay.log_rows import Columns, LogRow
 from replay.logs import Format, names
 
@@ -55,7 +55,7 @@ def sample(paths: Sequence[Path]) -> Sample:
                 raise  # of several, an empty one or a picture is left out
     if not alike:
         raise LogError(f"{found[0]}: neither this nor any other of {len(found)} files is text or Parquet")
-    (form, _), same = max(alike.items(), key=lambda each: sum(size(path) for path in each[1]))
+    (form, _), same = max(alike.items(), key=lambda each: sum(sizes(each[1]).values()))
     left = [path for path in found if path not in same]
     if form is Format.CSV:
         return _delimited(same, left)

@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
 
 from replay.off_policy import rounds as item_rounds
 from replay.off_policy import strategy_policies, strategy_rounds
@@ -12,6 +15,8 @@ from replay.options import CoreSettings, EvaluateOptions
 from replay.prequential import Numbered
 from replay.suited import memory, pace
 from streams.core.join.items import Item
+
+Array = np.ndarray
 
 
 def evaluate(
@@ -33,9 +38,12 @@ def evaluate(
         rounds = strategy_rounds.read(arrivals(), settings.partition, items, options.surface, progress)
         return strategies(rounds, strategy_policies.target_policy(options.policy, rounds, settings.bandit), chosen)
 
-    from replay.off_policy.ranker_model import RankerModel  # loads torch, which strategies do without
-
     s = settings if options.remembers_as_live else memory.suited(settings, arrivals())
-    learner = s.learner if options.as_live else pace.suited(s.learner, arrivals())
-    ranker = RankerModel(arrivals, items, s.partition, learner, s.model, s.threads, progress)
-    return items_evaluated(item_rounds.read(arrivals(), s.partition, items, progress), chosen, ranker.predicted)
+
+    def ranker(*asked: Any) -> tuple[Array, Array]:
+        from replay.off_policy.ranker_model import RankerModel  # loads torch, which strategies and refused logs do without
+
+        learner = s.learner if options.as_live else pace.suited(s.learner, arrivals())
+        return RankerModel(arrivals, items, s.partition, learner, s.model, s.threads, progress).predicted(*asked)
+
+    return items_evaluated(item_rounds.read(arrivals(), s.partition, items, progress), chosen, ranker)

@@ -39,6 +39,7 @@ CHANGED: dict[str, Callable[[Array, float], Array]] = {
 # of a reward by its name: q̂ [N] of the logged arms, and q̂_π [K, N] by kind of probabilities
 RewardModel = Callable[[Rounds, TargetPolicy, Sequence[LoggedProbabilities], str], tuple[Array, Array]]
 MARGINAL_ONLY = "propensities hold whatever stands above an item; {:.1%} of slots have `propensity_given_above`, which whole lists need"
+NOT_LEARNED = "not estimated, since nothing else can be and a ranker would have to learn for it: --estimators dm"
 UNIFORM_SLACK = 1e-9  # relative: propensities of a uniform log
 
 
@@ -97,6 +98,11 @@ class Run(NamedTuple):
     reasons: Sequence[str] = ()
 
 
+def unlearned(rounds: Rounds, policy: TargetPolicy, kinds: Sequence[LoggedProbabilities], reward: str) -> tuple[Array, Array]:
+    """A model of the reward that stands for the ranker where the log supports no estimator that would rest on it."""
+    return np.zeros(len(rounds.arm)), np.zeros((len(kinds), len(rounds.arm)))
+
+
 class Estimation:
     """A policy's estimates from a log."""
 
@@ -105,6 +111,7 @@ class Estimation:
     ) -> None:
         """`ranker`: q̂; without, q̂ is a mean by arm and position (`cells`: of each pair by itself)."""
         self.rounds, self.settings, self.cells, self.policy = rounds, settings, cells, policy
+        self.learned = ranker is not unlearned
         whole = without_replacement(policy, rounds)
         kinds = [marginal_probabilities(policy, rounds), whole] if rounds.marginal else [whole]
         self.reward = rounds.reward(settings.reward)
@@ -115,6 +122,15 @@ class Estimation:
             for kind, p, q in zip(kinds, (rounds.propensity, rounds.conditional_propensity), q_policy, strict=False)
         ]
         self.rows, self.slates = weighted[0], weighted[-1]  # the same where a log has one kind
+
+    def unsupported(self, of: str) -> bool:
+        """Whether all estimators of a family that weigh rounds are refused, whatever they make of the weights."""
+        usable = self.rows.usable
+        best = Diagnostics(
+            n=int(usable.sum()), mean_weight=1.0, ess=np.inf, max_weight=1.0, top_share=0.0, coverage=self.rounds.coverage,
+            unseen=_unseen(self.policy, self.rounds, usable), join_rate=1.0,
+        )  # fmt: skip
+        return bool(self._refusals(of, best))
 
     def _model(self, kinds: Sequence[LoggedProbabilities]) -> tuple[Array, Array]:
         """q̂ [N] of the logged arm and q̂_π [K, N]; fitted to all rounds, with a propensity or without."""
@@ -175,6 +191,8 @@ class Estimation:
         refusals = list(verdict.unseen(_unseen(self.policy, rounds, every)))
         if not len(rounds.arm):
             refusals = [rounds.complaint() or "the log shows nothing: it has no impression and no exposure"]
+        if not (self.learned or refusals):
+            return Run("dm", note=NOT_LEARNED)
         return Run(
             "dm", ratios=None if refusals else estimators.dm(q_policy), note="the interval leaves out the error of q̂", reasons=refusals
         )

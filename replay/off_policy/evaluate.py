@@ -26,12 +26,14 @@ from replay.off_policy.estimation import (
     RewardModel,
     Settings,
     conditional_coverage,
+    unlearned,
 )
 from replay.off_policy.policies import TargetPolicy, target_policy
 from replay.off_policy.rounds import LoggedRounds, Rounds, reach
 from replay.off_policy.strategy_rounds import StrategyRounds
 
 NAMES = (*ITEMS, *SLOTS, *SLATES)
+FAMILIES = {"items": ITEMS, "slots": SLOTS, "lists": SLATES}
 Q_HATS = ("cross-fitted", "out-of-time", "ranker")
 LEVELS = {"items": ("full_play", "ranker"), "strategies": ("experience", "out-of-time")}  # reward and q̂ where none is named
 
@@ -53,6 +55,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     unjoined: int
     late: int
     rounded: int  # propensities that rounding had brought above 1; they count as 1
+    mostly_rejected: str | None = None  # where more than half of the records were rejected: how many, and the first one
     answers: bool  # no estimator that was asked for is refused
     families: list[Family]
 
@@ -79,17 +82,22 @@ def parse_estimators(names: Sequence[str]) -> list[tuple[str, float | None]]:
 
 
 def evaluate(rounds: Rounds, settings: Settings, ranker: RewardModel | None = None) -> Evaluation:
-    """Evaluate a policy among items. `ranker` (`RankerModel.predicted`) is called where it is to be q̂ and an estimator needs one."""
+    """Evaluate a policy among items. `ranker` (`RankerModel.predicted`) is called where it is to be q̂ and an estimator needs one.
+
+    It is not called where the log supports none of those: coverage and propensities come first, since learning takes long. The direct
+    method needs neither; it alone is worth the learning where it alone is asked for.
+    """
     requested = _requested(settings, item_rounds.REWARDS, NAMES)
     policy = target_policy(settings.policy, rounds)
-    modelled = any(name not in MODEL_FREE for name, _ in requested)
-    estimation = Estimation(rounds, policy, settings, ranker if settings.q_hat == "ranker" and modelled else None)
-    families = [
-        estimation.family(of, own)
-        for of, names in (("items", ITEMS), ("slots", SLOTS), ("lists", SLATES))
-        if (own := [each for each in requested if each[0] in names])
-    ]
-    return _evaluation(rounds, settings, families)
+    families = {of: own for of, names in FAMILIES.items() if (own := [each for each in requested if each[0] in names])}
+    modelled = {of: [name for name, _ in own if name not in MODEL_FREE] for of, own in families.items()}
+    model = ranker if settings.q_hat == "ranker" and any(modelled.values()) else None
+    if model and {name for names in modelled.values() for name in names} != {"dm"}:
+        first = Estimation(rounds, policy, settings, unlearned)
+        if rounds.mostly_rejected or all(first.unsupported(of) for of, names in modelled.items() if names):
+            model = unlearned
+    estimation = Estimation(rounds, policy, settings, model)
+    return _evaluation(rounds, settings, [estimation.family(of, own) for of, own in families.items()])
 
 
 def strategies(rounds: StrategyRounds, policy: TargetPolicy, settings: Settings) -> Evaluation:
@@ -114,6 +122,7 @@ def _evaluation(rounds: LoggedRounds, settings: Settings, families: list[Family]
         policy=settings.policy, surface=rounds.surface, reward=settings.reward, q_hat=settings.q_hat, rows=len(rounds.arm),
         unseen=rounds.unseen, named=rounds.named, requests=len(rounds.request_ids), arms=len(rounds.arms),
         rejected=rounds.rejected, acts=rounds.acts, unjoined=rounds.unjoined, late=rounds.late, rounded=rounds.rounded,
+        mostly_rejected=rounds.mostly_rejected,
         answers=all(family.answers for family in families), families=families,
     )  # fmt: skip
 

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from replay.prequential import CLOSING, Numbered
+from replay.wording import message
 from streams.core.join.catalog import Catalog
+from streams.core.join.events import Reason
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived, Effects
@@ -56,8 +58,17 @@ def apply_records(
 def observed(
     arrivals: Iterable[Numbered], settings: PartitionSettings, observer: LogObserver, items: Iterable[Item],
     progress: Callable[[int, int], None],
-) -> None:  # fmt: skip
-    """Run a whole log past one observer. `progress` gets the records so far, and -1 for their unknown number."""
-    for number, _ in enumerate(apply_records(arrivals, settings, [observer], items), 1):
+) -> str | None:  # fmt: skip
+    """Run a whole log past one observer. `progress` gets the records so far, and -1 for an unknown time.
+
+    Returns what the first rejection was where more than half of the records were rejected; what came twice is no rejection.
+    """
+    number, rejected, first = 0, 0, ""
+    for number, (line, arrived, effects) in enumerate(apply_records(arrivals, settings, [observer], items), 1):
+        for dead in effects.dead:
+            if dead.reason is not Reason.DUPLICATE:
+                first = first if rejected else f"line {line:,}: {message(dead.reason, dead.detail, dead.raw or arrived.raw)}"
+                rejected += 1
         if number % PROGRESS_EVERY == 0:
             progress(number, -1)
+    return f"{rejected:,} of {number:,} rows were rejected; the first in {first}" if 2 * rejected > number else None

@@ -64,6 +64,7 @@ class LoggedRounds(ABC):
     named: int = 0  # slates whose request named the strategy, of all surfaces
     missing: tuple[int, int] | None = None  # rounds without a propensity: how many, and the line of the first
     rounded: int = 0  # propensities that rounding had brought above 1
+    mostly_rejected: str | None = None  # where more than half of the log was rejected: how many, and the first one
 
     @property
     def coverage(self) -> float:
@@ -324,5 +325,7 @@ def read(
 ) -> Rounds:
     """The rounds of a log."""
     reader = RoundReader(settings, catalog)
-    observed(arrivals, settings, reader, catalog.values(), progress)
-    return reader.rounds()
+    mostly_rejected = observed(arrivals, settings, reader, catalog.values(), progress)
+    rounds = reader.rounds()
+    rounds.mostly_rejected = mostly_rejected
+    return rounds

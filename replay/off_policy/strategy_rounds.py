@@ -138,12 +138,14 @@ def read(
 ) -> StrategyRounds:  # fmt: skip
     """The rounds of a log, of the surface named or else of the only one that it has. Raises LogError where it has several."""
     reader = StrategyReader(settings)
-    observed(arrivals, settings, reader, items.values(), progress)
+    mostly_rejected = observed(arrivals, settings, reader, items.values(), progress)
     surfaces = reader.surfaces()
     if surface is None and len(surfaces) > 1:
         named = " and ".join(f"{each}s" for each in surfaces)
         raise LogError(f"the log has draws of {named}; pass --surface {surfaces[0]}, or another of them")
-    return reader.rounds(surface or (surfaces or ["page"])[0])
+    rounds = reader.rounds(surface or (surfaces or ["page"])[0])
+    rounds.mostly_rejected = mostly_rejected
+    return rounds
 
 
 def prospects(reader: StrategyReader) -> Iterator[str]:

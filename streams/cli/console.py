@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import datetime
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,9 @@ import msgspec
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+
+LINE_EVERY_S = 10.0  # of progress, where there is no terminal
 
 
 def show(value: Any, lines: Iterable[str], as_json: bool) -> None:
@@ -61,19 +66,59 @@ def utc(ms: int, form: str = "%Y-%m-%d %H:%M") -> str:
 
 
 @contextmanager
-def progress(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A line on stderr while work goes on; it is updated by calls with (how many are done, event time in ms or -1)."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+def progress(unit: str, share: Callable[[], float | None] = lambda: None) -> Iterator[Callable[[int, int], None]]:
+    """A line on stderr while work goes on, a new one now and then where that is no terminal.
 
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,} " + unit), TextColumn("{task.fields[pace]}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, pace="")
+    It is updated by calls with (how many are done, event time in ms or -1). `share`: of the work that is done, where it is known.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console, pace = Console(stderr=True), Pace(unit, time.monotonic())
+    columns = (SpinnerColumn(), BarColumn(bar_width=20), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
 
         def update(done: int, watermark_ms: int) -> None:
-            pace = f"{done / (bar.tasks[0].elapsed or 1.0):,.0f}/s"
-            if watermark_ms > 0:
-                pace += f"  {utc(watermark_ms)} UTC"
-            bar.update(task, completed=done, pace=pace)
+            part = share()
+            line = pace.line(done, part, watermark_ms, time.monotonic())
+            if console.is_terminal:
+                bar.update(task, description=line, completed=part or 0.0, total=None if part is None else 1.0)
+            elif pace.due:
+                print(f"segue: {line}", file=sys.stderr, flush=True)
 
         yield update
+
+
+class Pace:
+    """How fast work goes, and what that leaves to be done: since the first line of a pass, before which a log may have been sorted."""
+
+    def __init__(self, unit: str, now_s: float) -> None:
+        self.due = False  # whether a line is to be printed where there is no terminal
+        self._unit, self._printed_s = unit, now_s
+        self._first: tuple[float, int, float] | None = None  # of a pass: moment, done, share
+        self._done = 0
+
+    def line(self, done: int, share: float | None, watermark_ms: int, now_s: float) -> str:
+        """The state of work, in words.
+
+        >>> pace = Pace("rows", 100.0)
+        >>> pace.line(500, 0.1, -1, 105.0), pace.due
+        ('500 of about 5,000 rows, 10 %', False)
+        >>> pace.line(1_500, 0.3, 1_700_002_800_000, 110.0), pace.due
+        ('1,500 of about 5,000 rows, 30 %  200/s  0:00:18 left  2023-11-14 23:00 UTC', True)
+        """
+        if self._first is None or done < self._done:  # the log is read once more
+            self._first = now_s, done, share or 0.0
+        began_s, before, already = self._first
+        self._done, took_s = done, now_s - began_s
+        text = f"{done:,} {self._unit}"
+        if share:
+            text = f"{done:,} of about {round(done / share):,} {self._unit}, {100 * share:.0f} %"
+        if took_s > 0:
+            text += f"  {(done - before) / took_s:,.0f}/s"
+        if share and share > already:
+            text += f"  {datetime.timedelta(seconds=round(took_s * (1 - share) / (share - already)))} left"
+        self.due = now_s - self._printed_s >= LINE_EVERY_S
+        self._printed_s = now_s if self.due else self._printed_s
+        return text + (f"  {utc(watermark_ms)} UTC" if watermark_ms > 0 else "")

@@ -53,7 +53,7 @@ def validate(context: click.Context, log: Log, most: int, loaded: Loaded, as_jso
     if not log.form:
         context.invoke(inspect, paths=log.paths, config=None, assignments=(), broker_at=None, as_json=as_json)
         return
-    with progress("records") as update:
+    with log.metered() as share, progress("records", share) as update:
         arrivals = log.arrivals(loaded.settings.events.earliest_ts)
         verdict = check_log(log.name, arrivals, log.items(), loaded.settings.partition, most, update)
     more = [f"… and {n - most:,} more: {reason}" for reason, n in verdict.bad.items() if n > most]

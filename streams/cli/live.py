@@ -95,7 +95,7 @@ def send(log: Log, negatives: int | None, loaded: Loaded, as_json: bool) -> None
     if drawing:
         click.echo(f"segue: {drawing.summary()}", err=True)
     rows = lambda: ((row.raw, row.arrival_ms) for row in log.rows(s.events.earliest_ts, drawing) if not row.omitted)  # noqa: E731
-    with progress("rows") as update:
+    with log.metered() as share, progress("rows", share) as update:
         sent = asyncio.run(send_log(s.topics, s.partition, rows, log.items(), log.name, lambda n: update(n, -1)))
     with progress("Kafka records wait for the workers") as update:
         report = asyncio.run(outcome(s.topics, sent, lambda n: update(n, -1)))

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -69,9 +69,25 @@ class Log(NamedTuple):
         Raises CallError where no file was named.
         """
         from replay.logs import read
+        from replay.meter import meter
 
-        rows = islice(read(self.paths, self.kind(), self.columns(), self.sort, earliest_ts), most)
+        rows = read(self.paths, self.kind(), self.columns(), self.sort, earliest_ts)
+        if most is not None:
+            rows = meter().first(rows, most)
         return drawing.rows(rows) if drawing else rows
+
+    @contextmanager
+    def metered(self) -> Iterator[Callable[[], float | None]]:
+        """What says which share of its files has been read, in the pass at hand; None where nobody can say."""
+        from replay.log_files import files, sizes
+        from replay.logs import names
+        from replay.meter import metered
+
+        if not self.paths or self.form not in FORMATS:
+            yield lambda: None
+            return
+        with metered(sizes(files(self.paths, names(self.kind())))) as meter:
+            yield meter.share
 
     def columns(self) -> Columns:
         """How its columns become fields; the form of its times is found where no option says it."""

@@ -17,6 +17,7 @@ from streams.cli.frame import CallError, NoError, as_json, bundled, pairs, renam
 from streams.cli.log_options import FORMATS, Log, with_log, with_negatives
 
 if TYPE_CHECKING:
+    from online_model.model_settings import ModelSettings
     from replay.assembly import Source
     from replay.negatives import Negatives
     from replay.options import CoreSettings, ReplayOptions
@@ -27,6 +28,7 @@ REWARDS = ("full_play", "collect", "share", "skip", "dislike", "play", "experien
 Q_HATS = ("cross-fitted", "out-of-time", "ranker")  # of replay/off_policy/evaluate.py
 LEVELS = ("items", "strategies")  # of the same
 MAX_SLOTS = 200  # of an exposure, as in streams/core/join/events.py
+EVERY_BLOCK = "all"
 EVERY = 20  # as in replay/options.py
 LISTED = 20  # items of the slates that are asked for where negatives are drawn: the headline of such a log
 PROOFS = ("debias", "cross-domain", "first-feedback", "id-cross", "late-labels", "pages")  # of replay/proofs/prove.py, which loads torch
@@ -42,14 +44,16 @@ class ReplayFlags(NamedTuple):
     partition: int
     offsets: str | None
     since: str | None
-    ablate: bool
+    ablate: str | None
     freshness: bool
     gamma: str | None
     holdout: Path | None
     k: int | None
     every: int | None
     as_live: bool
+    light: bool
     report: Path | None
+    predictions: Path | None
     device: str
     negatives: int | None
 
@@ -57,16 +61,18 @@ class ReplayFlags(NamedTuple):
         """The options of the replay. Raises CallError where two exclude each other, or one needs another."""
         from replay.options import ReplayOptions
 
-        gammas = _gammas(self.gamma)
+        gammas, blocks = _gammas(self.gamma), _blocks(self.ablate, loaded.settings.model)
         if self.holdout and (not gammas or log.form == "topic"):
             raise CallError("--holdout: it needs --gamma, and logs of files")
         if self.k is None and self.every is not None:
             raise CallError("--every: it needs --next")
+        if self.light and (self.ablate or gammas):
+            raise CallError("--light: it excludes --ablate and --gamma, which ask about what it switches off")
         if self.k is not None and (self.ablate or self.freshness or gammas):
             raise CallError("--next: it excludes --ablate, --freshness and --gamma")
         return ReplayOptions(
-            partition=self.partition, since_ms=_moment("--since", self.since), ablate=self.ablate, freshness=self.freshness, gammas=gammas,
-            next_k=self.k, next_every=self.every or EVERY, device=self.device,
+            partition=self.partition, since_ms=_moment("--since", self.since), ablate=blocks, freshness=self.freshness, gammas=gammas,
+            next_k=self.k, next_every=self.every or EVERY, device=self.device, predictions=self.predictions,
             as_live=self.as_live or self.freshness or _is_set(loaded, "learner.micro_batch_span_ms"),
             remembers_as_live=self.as_live or _is_set(loaded, *MEMORY),
         )  # fmt: skip
@@ -89,7 +95,10 @@ class ReplayFlags(NamedTuple):
 @click.option("--partition", default=0, show_default=True, help="of `events`, with --format topic")
 @click.option("--offsets", metavar="FIRST:END", help="with --format topic: only these, END excluded  [default: all]")
 @click.option("--since", metavar="TIME", help="also measure the exposures from then on by themselves: 2022-04-28T00:00+08:00")
-@click.option("--ablate", is_flag=True, help="compare the full model with models that lack one block each")
+@click.option(
+    "--ablate", is_flag=False, flag_value=EVERY_BLOCK, metavar="[BLOCK,…]",
+    help="compare the full model with models that lack one block each: all of them, or those named, as in cin,id_cross",
+)  # fmt: skip
 @click.option("--freshness", is_flag=True, help="compare parameters published every 0 s, 1 s, 1 min, 30 min, 5 h")
 @click.option("--gamma", metavar="0,0.5,1", help="compare these shares of popularity's part taken away")
 @click.option(
@@ -104,8 +113,13 @@ class ReplayFlags(NamedTuple):
     "--every", type=click.IntRange(min=1), help=f"with --next: one question to N such plays, 10 to 15 ms each  [default: {EVERY}]"
 )
 @AS_LIVE
+@click.option("--light", is_flag=True, help="the linear path of the ranker alone, for a quick look: half the time, lower figures")
 @with_negatives("4")
 @click.option("--report", type=REPORT, help="write index.html and result.json there, with every window")
+@click.option(
+    "--predictions", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help="write every scored exposure there as Parquet, with its labels and what was predicted when it was shown",
+)  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or auto")
 @bundled(ReplayFlags)
 @with_settings
@@ -121,20 +135,26 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
     where the log has no exposures: its negatives are drawn (--negatives), and lists need none.
     """
     from replay import assembly
+    from streams.interrupts import Signals
     from streams.kafka_io.topics import reaching
     from streams.worker.stores import scratch
 
     wanted = options.checked(log, loaded)
+    if options.light:
+        loaded = _light(loaded)
     drawing = options.drawing(log, loaded.settings.events.earliest_ts)
     if drawing and not (wanted.next_k or wanted.ablate or wanted.freshness or wanted.gammas):
         wanted = msgspec.structs.replace(wanted, next_k=LISTED)
     source = _source(log, options, loaded.settings, drawing)
     reached = reaching(loaded.settings.topics.bootstrap) if log.form == "topic" else nullcontext()
-    with reached, scratch(loaded.settings.stores) as store, progress("rows") as update:
+    with reached, Signals() as signals, scratch(loaded.settings.stores) as store, log.metered() as share, progress("rows", share) as update:
+        signals.handle_with(_aborted)
         outcome = assembly.replay(source, _core(loaded.settings), wanted, update, store)
     if options.report:
         name = f"{loaded.settings.topics.prefix}.events-{options.partition}" if log.form == "topic" else log.name
         click.echo(f"report: {assembly.write_report(options.report, outcome, loaded.values, name)}", err=True)
+    if outcome.predicted:
+        click.echo(f"predictions: {outcome.predicted.file}, {outcome.predicted.rows:,} rows", err=True)
     show_tables(outcome.document(), assembly.tables(outcome), as_json)
     if problem := assembly.refusal(outcome):
         raise NoError(problem)
@@ -170,9 +190,23 @@ def _source(log: Log, options: ReplayFlags, settings: Settings, drawing: Negativ
     return Source(records, log.items(), session=logs.session(log.kind()), holdout=holdout, counting=counting, notes=notes)
 
 
+def _aborted() -> None:
+    """What a signal does: all that was half done goes."""
+    raise KeyboardInterrupt
+
+
 def _is_set(loaded: Loaded, *keys: str) -> bool:
     """Whether somebody has set one of these settings."""
     return any(value.key in keys and value.source != "default" for value in loaded.values)
+
+
+def _light(loaded: Loaded) -> Loaded:
+    """The settings with the linear path of the model alone."""
+    from online_model.model_settings import LIGHT, linear
+
+    off = {f"model.{name}": value for name, value in LIGHT.items()}
+    values = [value._replace(value=off[value.key], source="--light") if value.key in off else value for value in loaded.values]
+    return loaded._replace(settings=msgspec.structs.replace(loaded.settings, model=linear(loaded.settings.model)), values=values)
 
 
 def _core(s: Settings) -> CoreSettings:
@@ -189,6 +223,21 @@ def _gammas(given: str | None) -> tuple[float, ...]:
         return tuple(float(gamma) for gamma in given.split(",")) if given else ()
     except ValueError:
         raise CallError(f"--gamma {given}: expected numbers with commas, as in 0,0.5,1") from None
+
+
+def _blocks(given: str | None, model: ModelSettings) -> tuple[str, ...]:
+    """The blocks of the model that are to be switched off, one at a time."""
+    from online_model.model_settings import ModelSettings, blocks
+
+    if given is None:
+        return ()
+    names = blocks(model) if given == EVERY_BLOCK else tuple(dict.fromkeys(name.strip() for name in given.split(",")))
+    if unknown := [name for name in names if name not in blocks(ModelSettings())]:
+        log = f". If {given} is the log: it stands before --ablate, or behind --ablate={EVERY_BLOCK}" if Path(given).exists() else ""
+        raise CallError(f"--ablate {given}: no block is named {unknown[0]}; there are {', '.join(blocks(ModelSettings()))}{log}")
+    if off := [name for name in names if name not in blocks(model)]:
+        raise CallError(f"--ablate {given}: {off[0]} is switched off already (model.{off[0]})")
+    return names
 
 
 def _moment(option: str, text: str | None) -> int | None:
@@ -263,12 +312,14 @@ def evaluate(log: Log, options: EvaluateFlags, loaded: Loaded, as_json: bool) ->
     chosen["as_live"] = options.as_live or _is_set(loaded, "learner.micro_batch_span_ms")
     chosen["remembers_as_live"] = options.as_live or _is_set(loaded, *MEMORY)
     report = chosen.pop("report")
-    with progress("rows") as update:
+    with log.metered() as share, progress("rows", share) as update:
         arrivals = partial(log.arrivals, loaded.settings.events.earliest_ts)
         evaluation = assembly.evaluate(arrivals, log.items(), _core(loaded.settings), EvaluateOptions(**chosen), update)
     if report:
         click.echo(f"report: {evaluation_page.write(report, evaluation, log.name)}", err=True)
     show_tables(evaluation, evaluation_page.summary(evaluation), as_json)
+    if evaluation.mostly_rejected:
+        raise NoError(evaluation.mostly_rejected)
     if not evaluation.answers:
         sys.exit(1)
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from online_model.model_settings import blocks
 from online_model.trainer import Trainer
 from replay import prequential
 from replay.evidence.tables import Evidence, Question
@@ -110,7 +111,7 @@ def test_no_figure_of_an_ablation_changes_when_acts_after_an_exposure_do() -> No
     for _ in range(14):
         moment, user, item, after_ms = (int(rng.integers(low, high)) for low, high in ((0, 7_200_000), (0, 5), (0, 7), (1, 800_000)))
         drawn.append((moment, user, item, str(rng.choice(ACTS)), after_ms, False))
-    question, cut = Question(ablate=True, frozen_from_ms=T + 9_000_000, resamples=2), 3_600_000
+    question, cut = Question(ablate=blocks(SMALL), frozen_from_ms=T + 9_000_000, resamples=2), 3_600_000
     shown_ms, before = predicted(drawn, question, lambda at, act: act)
     _, after = predicted(drawn, question, lambda at, act: "skip" if act == "play" and at > cut else "play" if at > cut else act)
     assert len(before) > 10 and 3 < (shown_ms <= cut).sum() < 11

@@ -27,7 +27,7 @@ def test_without_options_one_model_is_measured_and_options_stay_as_they_were_giv
     options = ReplayOptions()
     assert not (options.ablate or options.freshness or options.gammas or options.next_k or options.since_ms)
     with pytest.raises(AttributeError):
-        options.ablate = True  # type: ignore[misc]
+        options.ablate = ("cin",)  # type: ignore[misc]
     with pytest.raises(TypeError, match="policy"):
         EvaluateOptions()  # type: ignore[call-arg]
     assert msgspec.structs.replace(options, next_k=5).next_k == 5

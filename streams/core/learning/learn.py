@@ -85,6 +85,7 @@ class Learner:
         self.counted: Counter[str] = Counter()
         self._scorer = PredictionScorer(settings.open_predictions, trainer.settings.domain_places)
         self.metrics, self.drift, self.watchers = self._scorer.metrics, self._scorer.drift, self._scorer.watchers
+        self.closed_watchers = self._scorer.closed_watchers
         # Called before what predicts exposures and after each pass, with event time: for what is measured beside; no part of the state.
         self.before_prediction: list[Callable[[Batch, int], None]] = []
         self.after_prediction: list[Callable[[Batch, Prediction | StepReport, int], None]] = []

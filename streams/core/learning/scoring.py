@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
@@ -40,6 +40,18 @@ class Prediction(msgspec.Struct, frozen=True, array_like=True):
     sampling_rate: float  # share of such exposures that is kept
 
 
+class ClosedExposures(NamedTuple):
+    """Exposures whose windows have closed, N of them with a prediction, in the order in which they are scored."""
+
+    ids: list[int]  # [N]
+    shown_ms: list[int]  # [N]
+    logits: Array  # float32 [N, T]
+    probabilities: Array  # float32 [N, T]
+    labels: Array  # float32 [N, T]
+    importance_weight: Array  # float64 [N]
+    unscored: list[int]  # ids of the others
+
+
 @dataclass(slots=True)
 class Scored:
     """What became of the closed exposures."""
@@ -57,6 +69,7 @@ class PredictionScorer:
         self.drift = Drift(domain_places)
         self.windows: list[WindowResult] = []  # closed, not yet handed out
         self.watchers: list[Watcher] = []  # also called with everything scored; no part of the state
+        self.closed_watchers: list[Callable[[ClosedExposures], None]] = []  # … with their ids; no part of the state either
         self.settled_ms = -1  # all exposures shown before this moment are scored, once those that close at it are
         self._open = SampledBuffer[Prediction](limit, lambda prediction: (prediction.user, prediction.shown_ms))
         self._closed: list[Closed] = []
@@ -84,7 +97,8 @@ class PredictionScorer:
         closed, self._closed = self._closed, []
         out = Scored()
         rows = [[(self._open.pop(i), labels) for i, labels in zip(record.ids, record.labels, strict=True)] for record in closed]
-        for exposure in (i for record in closed for i in record.unlearned):
+        unlearned = [i for record in closed for i in record.unlearned]
+        for exposure in unlearned:
             self._open.pop(exposure)
         if closed:
             self._open.settle(max(record.shown_before_ms for record in closed))
@@ -101,7 +115,14 @@ class PredictionScorer:
                 of_window = slice(at, at := at + len(list(group)))
                 for score in (self.metrics.score, *self.watchers):
                     score(ts, *(column[of_window] for column in columns[:-1]))
-        _, _, probabilities, labels, importance_weight, places = columns
+        _, logits, probabilities, labels, importance_weight, places = columns
+        if self.closed_watchers:
+            ids = [i for record in closed for i in record.ids]
+            there = [prediction is not None for of_record in rows for prediction, _ in of_record]
+            left = [i for i, scored in zip(ids, there, strict=True) if not scored]
+            ids = [i for i, scored in zip(ids, there, strict=True) if scored]
+            for watch in self.closed_watchers:
+                watch(ClosedExposures(ids, shown_ms, logits, probabilities, labels, importance_weight, left + unlearned))
         residuals = labels - probabilities
         finite = np.isfinite(residuals).all(1)  # a step that was skipped may have predicted nothing
         out.counts["drift"] = self.drift.see(places[finite], residuals[finite], importance_weight[finite], now_ms)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from online_model.batch import Batch
 from online_model.features import TASKS
-from online_model.model_settings import ModelSettings
+from online_model.model_settings import ModelSettings, blocks
 from online_model.trainer import StepReport, Trainer
 from replay import logs, prequential
 from replay.evidence.findings import sections, tables
@@ -61,7 +61,7 @@ def run(evidence: Evidence, rows: list[LogRow]) -> Result:
 
 def test_who_is_watched_learns_as_if_nobody_looked() -> None:
     rows = log(hours=6)
-    question = Question(ablate=True, spans_ms=(0, 60_000), gammas=(0.0, 1.0), frozen_from_ms=T + 3 * 3_600_000, resamples=5)
+    question = Question(ablate=blocks(SMALL), spans_ms=(0, 60_000), gammas=(0.0, 1.0), frozen_from_ms=T + 3 * 3_600_000, resamples=5)
     evidence = Evidence(question, SMALL, LEARNING, "cpu")
     result = run(evidence, rows)
     alone = prequential.run(
@@ -79,12 +79,13 @@ def test_who_is_watched_learns_as_if_nobody_looked() -> None:
 
 
 def test_every_switch_and_the_pairs_are_switched_off_one_at_a_time() -> None:
-    off = switched_off(SMALL)
+    off = switched_off(SMALL, blocks(SMALL))
     assert {"no cin", "no related", "no id_cross", "no cross_domain", "no causal", "no deep", "no wide", "no pairs"} <= set(off)
     on = msgspec.structs.asdict(SMALL)
     for name, settings in off.items():
         assert {key for key, value in msgspec.structs.asdict(settings).items() if value != on[key]} == {name.removeprefix("no ")}
-    assert "no cin" not in switched_off(off["no cin"])
+    assert "cin" not in blocks(off["no cin"]) and "pairs" not in blocks(off["no pairs"])
+    assert list(switched_off(SMALL, ("wide", "cin"))) == ["no wide", "no cin"]
 
 
 class _Script:
@@ -131,7 +132,7 @@ def test_tail_is_predicted_by_what_was_known_when_it_began() -> None:
     assert logs.time_of(rows[320], T) == from_ms
 
     def asked(first: list[LogRow]) -> tuple[Evidence, list[np.ndarray]]:
-        question = Question(ablate=True, gammas=(0.0, 1.0), frozen_from_ms=from_ms, resamples=5)
+        question = Question(ablate=blocks(SMALL), gammas=(0.0, 1.0), frozen_from_ms=from_ms, resamples=5)
         evidence, partition, answers = Evidence(question, SMALL, LEARNING, "cpu"), machine(), list[np.ndarray]()
 
         def ask(batch: Batch) -> None:
@@ -181,7 +182,7 @@ def test_tail_finds_the_exposures_of_served_lists() -> None:
     acts = [act | {"event_id": f"a{k}", "ts": T + k * 1000, "request_id": f"r{k}"} for k in range(4)]
     both = [record for pair in zip(served, acts, strict=True) for record in pair]
     rows = [LogRow(k, msgspec.json.encode(record), None) for k, record in enumerate(both)]
-    evidence, partition = Evidence(Question(ablate=True, frozen_from_ms=T + 2000), SMALL, LEARNING, "cpu"), machine()
+    evidence, partition = Evidence(Question(ablate=blocks(SMALL), frozen_from_ms=T + 2000), SMALL, LEARNING, "cpu"), machine()
     stops = stopping([Tail(lambda: prequential.of_file(rows), partition, evidence.ask_tail, T + 2000)])
     prequential.run(prequential.of_file(rows), partition, evidence.learner, closing=True, batches=stops, also=evidence.also)
     judged = evidence._ledger.exposures()
@@ -311,7 +312,7 @@ def test_a_table_that_can_say_nothing_says_why() -> None:
     assert found.notes[-1] == (
         "No figures of all, with fewer than 100 positives or negatives: full_play (0 of 480), share (0 of 480), dislike (0 of 480)."
     )
-    evidence = Evidence(Question(ablate=True, spans_ms=(0, 60_000), gammas=(0.0, 1.0), resamples=5), SMALL, LEARNING, "cpu")
+    evidence = Evidence(Question(ablate=blocks(SMALL), spans_ms=(0, 60_000), gammas=(0.0, 1.0), resamples=5), SMALL, LEARNING, "cpu")
     few = evidence.findings(run(evidence, log(hours=2)))
     said = "\n".join(line for line in tables(few) if isinstance(line, str))
     for finding in few:
@@ -335,13 +336,13 @@ def test_command_gives_tables_json_and_pictures(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(b"\n".join(row.raw for row in log()))
     small = [f"model.{name}={getattr(SMALL, name)}" for name in ("embedding_dim", "attention_units", "expert_units", "tower_units")]
-    options = ["--ablate", "--freshness", "--gamma", "0,1", "--holdout", str(path), "--report", str(tmp_path / "r"), "--json"]
+    options = ["--ablate", "cin,pairs", "--freshness", "--gamma", "0,1", "--holdout", str(path), "--report", str(tmp_path / "r"), "--json"]
     sets = [part for assignment in small for part in ("--set", assignment)]
     told = CliRunner().invoke(segue, ["replay", str(path), "--format", "jsonl", *options, *sets], catch_exceptions=False)
     assert told.exit_code == 0
     evidence = msgspec.json.decode(told.stdout)["evidence"]
     assert [table["kind"] for table in evidence] == ["ablation", "freshness", "gamma"]
-    assert {row["name"] for row in evidence[0]["rows"]} == {ALL_ON, *switched_off(ModelSettings())}
+    assert {row["name"] for row in evidence[0]["rows"]} == {ALL_ON, "no cin", "no pairs"}
     assert all(row["rate"] > 0 for row in evidence[0]["rows"])
     page = (tmp_path / "r" / "index.html").read_text()
     assert all(html.escape(table["title"]) in page for table in evidence) and page.count("data:image/png;base64,") >= 5

@@ -13,6 +13,8 @@ from click.testing import CliRunner, Result
 
 from replay.off_policy import evaluate as module
 from replay.off_policy import rounds, strategy_rounds
+from replay.off_policy.estimation import unlearned
+from replay.off_policy.ranker_model import RankerModel
 from replay.simulator.open_loop import write_items, write_log
 from replay.simulator.world import WorldSettings
 from streams.cli import offline
@@ -111,6 +113,44 @@ def test_a_log_without_propensities(tmp_path: Path) -> None:
     assert family["estimates"][0]["interval"]["value"] == pytest.approx(0.4, abs=0.03)  # its interval leaves out the error of q̂
     done = call("evaluate", table(tmp_path / "log.csv", change), "--format", "csv", "--policy", "uniform", "--q-hat", "cross-fitted")
     assert done.exit_code == 1 and "nan" not in done.stdout and "cannot answer (ips, snips, dr, sndr" in " ".join(done.stdout.split())
+
+
+def test_nothing_is_learned_of_a_log_that_supports_no_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ranker would take minutes; the verdict and its words are those of a log that was learned from."""
+
+    def change(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            del row["propensity"]
+
+    called: list[str] = []
+
+    def predicted(self: RankerModel, *asked: Any) -> Any:
+        called.append("learned")
+        return unlearned(*asked)
+
+    monkeypatch.setattr(RankerModel, "predicted", predicted)
+    bare, whole = table(tmp_path / "bare.csv", change, n=200), table(tmp_path / "whole.csv", n=200)
+
+    def asked(log: str, *arguments: str) -> Result:
+        return call("evaluate", log, "--format", "csv", "--policy", "uniform", *arguments)
+
+    refused = asked(bare, "--json")
+    (family,), (by_means,) = json.loads(refused.stdout)["families"], evaluated(bare)[1]["families"]
+    assert refused.exit_code == 1 and called == []
+    assert family["reasons"] == by_means["reasons"]
+    assert [each["reasons"] for each in family["estimates"]] == [each["reasons"] for each in by_means["estimates"]]
+    assert "dm: not estimated" in " ".join(asked(bare).stdout.split()) and called == []
+    asked(bare, "--estimators", "dm")
+    asked(whole)
+    assert called == ["learned", "learned"]
+
+    lines = Path(whole).read_text().splitlines()
+    Path(whole).write_text("\n".join([*lines, *(line.replace("impression", "glance") for line in lines[1:])]) + "\n")
+    assert asked(whole, "--sort").exit_code == 0 and called == ["learned"] * 3  # half of it is rejected: not more
+    Path(whole).write_text("\n".join([*lines[:-1], *(line.replace("impression", "glance") for line in lines[1:])]) + "\n")
+    mostly = asked(whole, "--sort")
+    assert mostly.exit_code == 1 and called == ["learned"] * 3
+    assert "200 of 399 rows were rejected; the first in line 201: " in mostly.stderr and "glance" in mostly.stderr
 
 
 def test_a_log_with_propensities_in_part(tmp_path: Path) -> None:

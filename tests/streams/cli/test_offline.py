@@ -4,11 +4,13 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from online_model.model_settings import ModelSettings
 from replay.simulator.world import WorldSettings
 from streams import settings
 from streams.cli import offline
@@ -69,6 +71,22 @@ def test_choices_in_the_help_are_those_that_the_code_knows() -> None:
     assert (offline.MAX_SLOTS, offline.EVERY) == (MAX_SLOTS, ReplayOptions().next_every)
 
 
+def test_a_light_replay_is_that_of_the_linear_settings_and_says_so(tmp_path: Path) -> None:
+    log = str(tmp_path / "events.jsonl")
+    call("simulate", "--events", "60", "-o", log)
+
+    def replayed(*flags: str) -> dict[str, Any]:
+        called = call("replay", log, "--format", "jsonl", "--json", *flags)
+        return dict(json.loads(called.stdout))
+
+    off = [part for text in ("deep=false", "causal=false", "pairs=0") for part in ("--set", f"model.{text}")]
+    light, linear = replayed("--light", "--report", str(tmp_path / "report")), replayed(*off)
+    assert light["digest"] == linear["digest"] and light["notes"] == linear["notes"]
+    assert [note for note in light["notes"] if note.startswith("Light: the linear path")]
+    said = json.loads((tmp_path / "report" / "result.json").read_text())["settings"]
+    assert {key for key, value in said.items() if value["source"] == "--light"} == {"model.deep", "model.causal", "model.pairs"}
+
+
 def test_a_log_needs_a_name_and_a_proof_needs_none() -> None:
     assert call("simulate", "--events", "5").exit_code == 2
     assert call("simulate", "--prove", "everything").exit_code == 2
@@ -82,6 +100,10 @@ def test_a_log_needs_a_name_and_a_proof_needs_none() -> None:
         (("--holdout", __file__), "--holdout: it needs --gamma, and logs of files"),
         (("--every", "3"), "--every: it needs --next"),
         (("--next", "5", "--ablate"), "--next: it excludes --ablate, --freshness and --gamma"),
+        (("--light", "--ablate"), "--light: it excludes --ablate and --gamma"),
+        (("--ablate", "cin,towers"), "--ablate cin,towers: no block is named towers; there are deep, attention, cin, "),
+        (("--ablate", "cin", "--set", "model.cin=false"), "--ablate cin: cin is switched off already (model.cin)"),
+        (("--ablate", __file__), "it stands before --ablate, or behind --ablate=all"),
         (("--gamma", "0,half"), "--gamma 0,half: expected numbers with commas"),
         (("--since", "2022-04-28T00:00"), "name its zone"),
         (("--since", "soon"), "--since soon: "),
@@ -90,6 +112,13 @@ def test_a_log_needs_a_name_and_a_proof_needs_none() -> None:
 def test_flags_of_replay_that_do_not_go_together_or_say_nothing_are_refused(flags: tuple[str, ...], message: str) -> None:
     done = call("replay", __file__, "--format", "jsonl", *flags)
     assert (done.exit_code, done.stdout) == (2, "") and message in done.stderr
+
+
+def test_every_block_is_ablated_unless_some_are_named() -> None:
+    model = ModelSettings(cin=False)
+    every = offline._blocks("all", model)
+    assert len(every) == 11 and {"deep", "attention", "id_cross", "platt", "wide", "pairs"} < {*every} and "cin" not in every
+    assert offline._blocks("id_cross, deep,id_cross", model) == ("id_cross", "deep") and offline._blocks(None, model) == ()
 
 
 @pytest.mark.parametrize(("offsets", "range_"), [(None, (None, None)), ("3:9", (3, 9)), ("500:", (500, None)), (":9", (None, 9))])

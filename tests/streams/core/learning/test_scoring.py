@@ -4,8 +4,9 @@ from __future__ import annotations
 import numpy as np
 
 from online_model.batch import of_records
-from online_model.features import Closed, Example, ExampleRecord, Tick
+from online_model.features import Closed, Example, ExampleRecord, Exposed, Tick
 from streams.core.learning.learn import Learner
+from streams.core.learning.scoring import ClosedExposures
 from tests.streams.core.learning.test_learn import (
     COLLECT,
     FULL,
@@ -77,6 +78,18 @@ def test_predictions_that_do_not_fit_are_counted_once_as_unscored() -> None:
     scored = made.counted.get("scored", 0)
     assert 0 < scored <= 3
     assert made.counted["unscored"] == 10 - scored
+
+
+def test_who_watches_ids_gets_each_exposure_once_scored_or_not() -> None:
+    made = learner()
+    seen = list[ClosedExposures]()
+    made.closed_watchers.append(seen.append)
+    silent = Example(2, T0, 0, 0, 0.25, shown(2))
+    done = Closed(T0 + WINDOW + 1, [1, 9, 2], [SKIP, 0, FULL], T0, 0, [7])  # nothing was predicted of 9, 7 is no example
+    made.apply(0, numbered([example(1, 0), silent, Exposed(7, T0, shown(7)), Tick(T0, False), done]))
+    (only,) = [each for each in seen if each.ids]
+    assert (only.ids, only.shown_ms, only.unscored, only.importance_weight.tolist()) == ([1, 2], [T0, T0], [9, 7], [1.0, 4.0])
+    assert only.labels.tolist() == [[0, 0, 0, 1, 0], [1, 0, 0, 0, 0]] and only.logits.shape == only.probabilities.shape == (2, 5)
 
 
 def test_a_row_of_a_kept_share_counts_as_what_it_stands_for_and_what_was_left_out_is_only_counted() -> None:
