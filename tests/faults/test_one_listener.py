@@ -3,31 +3,44 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
+import msgspec
 import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import roc_auc_score
 
+from online_model.model_settings import ModelSettings
+from online_model.trainer import Trainer
+from replay import prequential
+from replay.evidence import predictions
+from replay.log_rows import LogRow
+from replay.suited import pace
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
+from streams.core.learning.learn import Learner, LearnerSettings
 from streams.core.serving.catalog_index import CatalogIndex
+from streams.core.serving.surfaces import default_strategy_bandit
 from streams.core.state.tables import Tables
 
 START, DAY_MS = 1_700_000_000_000, 86_400_000
 LISTENERS, PLAYS, SONGS, TIMES = 200, 20, 100, 5_000
-SONG = "s7"  # one that the others don't play much
+SONG = "s7"  # one that the others skip more often than not
 
 
 def day(times: int) -> list[Event]:
-    """Listeners play songs, of which each half of them likes one half; one more plays the same song so many times."""
+    """Listeners play songs, of which they like one half more; one more listener plays one song of the other half so many times."""
     rng = np.random.default_rng(17)
     rows = []
     for user, song, at in zip(
         np.repeat(np.arange(LISTENERS), PLAYS), rng.integers(SONGS, size=LISTENERS * PLAYS), rng.integers(DAY_MS, size=LISTENERS * PLAYS),
         strict=True,
     ):  # fmt: skip
-        liked = rng.random() < (0.8 if (user + song) % 2 == 0 else 0.3)
+        liked = rng.random() < (0.8 if song % 2 == 0 else 0.3)
         rows.append((int(at), f"u{user}", f"s{song}", Action.PLAY if liked else Action.SKIP))
     rows += [(n * DAY_MS // times, "one", SONG, Action.PLAY) for n in range(times)]
     return [
@@ -55,3 +68,33 @@ def test_a_song_that_one_plays_5000_times_in_a_day_is_not_among_the_ten_most_pop
     found = popular(PartitionSettings())
     assert SONG not in found
     assert set(found) <= most
+
+
+def learned(times: int, folder: Path) -> tuple[pl.DataFrame, int]:
+    """What was predicted of the others, and the alarms of drift, where one listener plays one song so many times."""
+    partition = Partition(PartitionSettings(), Tables.over(), Catalog())
+    rows = [LogRow(n, msgspec.json.encode(event), None) for n, event in enumerate(day(times))]
+    settings = pace.suited(LearnerSettings(), prequential.of_file(rows))
+    learner = Learner(settings, Trainer(ModelSettings()), default_strategy_bandit())
+    file = folder / f"{times}.parquet"
+    with predictions.written(file) as written:
+        prequential.run(prequential.of_file(rows), partition, learner, closing=True, **written.following(learner))
+    return pl.read_parquet(file).filter(pl.col("user") != "one"), int(learner.drift.alarms.sum())
+
+
+@pytest.mark.prove
+def test_what_is_learned_of_others_stays_as_it_was_and_no_alarm_is_raised(tmp_path: Path) -> None:
+    (without, _), (beside, alarms) = learned(1, tmp_path), learned(TIMES, tmp_path)
+    assert alarms == 0
+    for task in ("full_play", "skip"):
+        auc, copc = ([f(frame[task], frame[f"{task}_probability"]) for frame in (without, beside)] for f in (roc_auc_score, copc_of))
+        print(
+            f"{task}: {len(beside):,} exposures of others; AUC {auc[0]:.4f} without, {auc[1]:.4f} beside; COPC {copc[0]:.4f}, {copc[1]:.4f}"
+        )
+        assert abs(auc[1] - auc[0]) <= 0.005
+        assert abs(copc[1] - copc[0]) <= 0.005
+
+
+def copc_of(labels: pl.Series, probabilities: pl.Series) -> float:
+    """Observed over predicted."""
+    return float(labels.sum() / probabilities.sum())
