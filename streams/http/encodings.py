@@ -1,7 +1,4 @@
-"""Bodies that come compressed, unpacked within a bound: a kilobyte may unpack to a gigabyte.
-
-gzip is everywhere; zstd where Python brings it (3.14 and later).
-"""
+"""Bodies that come compressed, unpacked within a bound: a kilobyte may unpack to a gigabyte."""
 from __future__ import annotations
 
 import sys
@@ -9,11 +6,11 @@ import zlib
 from importlib import import_module
 from typing import Any
 
-_ZSTD: Any = import_module("compression.zstd") if sys.version_info >= (3, 14) else None
-_DAMAGED: tuple[type[Exception], ...] = (zlib.error, _ZSTD.ZstdError, EOFError) if _ZSTD else (zlib.error,)
+_ZSTD: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+_DAMAGED = (zlib.error, _ZSTD.ZstdError, EOFError)
 GZIP = 16 + zlib.MAX_WBITS  # of zlib: a header and a trailer of gzip
 FRAMES = 100  # of one body: each is read from a copy of what follows it
-KNOWN = ("gzip", "zstd") if _ZSTD else ("gzip",)
+KNOWN = ("gzip", "zstd")
 
 
 class UnknownEncodingError(ValueError):
