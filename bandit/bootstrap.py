@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-from scipy.special import ndtr, ndtri
+import scipy  # loads scipy.special, .6 s, where something is first asked of it
 
 from bandit.estimators import Ratios
 
@@ -83,9 +83,9 @@ def interval(values: Array, ratios: Ratios, cluster: Array) -> Interval:
         return Interval(value, float("nan"), float("nan"))
     acceleration = float((pull**3).sum()) / (6 * spread**1.5) if spread else 0.0
     below = (np.searchsorted(drawn, value, "left") + np.searchsorted(drawn, value, "right")) / 2 / len(drawn)
-    bias = ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn)))
+    bias = scipy.special.ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn)))
     at = bias + np.array([-_Z, _Z])
-    low, high = np.quantile(drawn, ndtr(bias + at / np.maximum(1 - acceleration * at, 0.1)))
+    low, high = np.quantile(drawn, scipy.special.ndtr(bias + at / np.maximum(1 - acceleration * at, 0.1)))
     return Interval(value, float(low), float(high))
 
 

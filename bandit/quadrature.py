@@ -10,7 +10,7 @@ poles, for alpha < 1 neither. Shapes: K arms, G nodes of the grid, M places.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import betainc, betaincinv, expit, gammaln, ndtr, ndtri
+import scipy  # loads scipy.special, .6 s, where something is first asked of it
 
 Array = np.ndarray
 
@@ -23,10 +23,10 @@ _SMALLEST = 1e-300  # quantiles of Beta arms
 def beta(a: Array, b: Array, places: int = 1) -> Array:
     """Of Beta(a, b) arms [K], each at least settings.LEAST_SHAPE -> probabilities [K, places]; a place's sum to 1."""
     a, b = np.asarray(a, float), np.asarray(b, float)
-    low = np.maximum(betaincinv(a[:, None], b[:, None], _TAILS), _SMALLEST)
-    high = np.maximum(betaincinv(b[:, None], a[:, None], _TAILS), _SMALLEST)  # of 1 - x
+    low = np.maximum(scipy.special.betaincinv(a[:, None], b[:, None], _TAILS), _SMALLEST)
+    high = np.maximum(scipy.special.betaincinv(b[:, None], a[:, None], _TAILS), _SMALLEST)  # of 1 - x
     y, weights = _grid(np.concatenate([np.log(low) - np.log1p(-low), np.log1p(-high) - np.log(high)], None))
-    x, rest = expit(y), expit(-y)
+    x, rest = scipy.special.expit(y), scipy.special.expit(-y)
     arm, node = np.nonzero((x > low[:, :1]) & (rest > high[:, :1]))  # where an arm can be at all
     density, cdf = np.zeros((len(a), len(y))), (x > low[:, :1]).astype(float)
     density[arm, node] = _beta_density(a[arm], b[arm], x[node], rest[node])
@@ -39,11 +39,11 @@ def gaussian(mean: Array, sd: Array, places: int = 1) -> Array:
     mean, sd = np.asarray(mean, float), np.asarray(sd, float)
     if not (sd > 0).all():
         raise ValueError("every arm needs a standard deviation above 0")
-    z = ndtri(_TAILS)
+    z = scipy.special.ndtri(_TAILS)
     y, weights = _grid(mean[:, None] + sd[:, None] * np.concatenate([z, -z]))
     at = (y - mean[:, None]) / sd[:, None]
     density = np.exp(-0.5 * at * at) / (sd[:, None] * np.sqrt(2 * np.pi))
-    return _places(density * weights, ndtr(at), places)
+    return _places(density * weights, scipy.special.ndtr(at), places)
 
 
 def with_exploration(probabilities: Array, explore: float) -> Array:
@@ -73,7 +73,7 @@ def _beta_density(a: Array, b: Array, x: Array, rest: Array) -> Array:
 def _beta_cdf(a: Array, b: Array, x: Array, rest: Array) -> Array:
     """The distribution function at x = 1 - rest, from the end that x is near to."""
     near = x < 0.5
-    part = betainc(np.where(near, a, b), np.where(near, b, a), np.where(near, x, rest))
+    part = scipy.special.betainc(np.where(near, a, b), np.where(near, b, a), np.where(near, x, rest))
     return np.where(near, part, 1.0 - part)
 
 
@@ -85,7 +85,7 @@ def _log(x: Array, mean: Array, off: Array) -> Array:
 
 def _stirling(z: Array) -> Array:
     """log Gamma(z) less Stirling's formula (Abramowitz & Stegun 6.1.40)."""
-    exact = gammaln(z) - (z - 0.5) * np.log(z) + z - 0.5 * np.log(2 * np.pi)
+    exact = scipy.special.gammaln(z) - (z - 0.5) * np.log(z) + z - 0.5 * np.log(2 * np.pi)
     return np.where(z < 100, exact, 1 / (12 * z) - 1 / (360 * z**3) + 1 / (1260 * z**5))
 
 

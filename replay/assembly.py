@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from msgspec import to_builtins
@@ -15,7 +15,7 @@ from online_model import devices
 from online_model.metrics import Prequential
 from online_model.trainer import Trainer
 from replay import brief, prequential, report
-from replay.evidence import findings, next_page, predictions
+from replay.evidence import findings, next_page
 from replay.evidence.holdout import HoldoutRows, Stop, Tail, of_acts, stopping
 from replay.evidence.next_play import NextFound, NextPlay, NextSettings, Session
 from replay.evidence.tables import SPANS_MS, Evidence, Finding, Question, tail_ms
@@ -29,6 +29,9 @@ from streams.core.learning.learn import Learner
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.surfaces import arms
 from streams.core.state.tables import Overflow, RowStore, Tables
+
+if TYPE_CHECKING:
+    from replay.evidence.predictions import Predictions
 
 IDS_IN_MEMORY = 1_000_000  # of events within the dedupe window
 
@@ -81,6 +84,8 @@ def replay(
     """
     if options.predictions is None:
         return _replayed(source, settings, options, progress, store)
+    from replay.evidence import predictions  # loads polars
+
     with predictions.written(options.predictions) as rows:
         outcome = _replayed(source, settings, options, progress, store, rows)
     return outcome._replace(predicted=PredictionFile(str(options.predictions), rows.rows))
@@ -88,7 +93,7 @@ def replay(
 
 def _replayed(
     source: Source, settings: CoreSettings, options: ReplayOptions, progress: Progress, store: Callable[[], RowStore] | None,
-    rows: predictions.Predictions | None = None,
+    rows: Predictions | None = None,
 ) -> Outcome:  # fmt: skip
     devices.use_threads(settings.threads)
     live = settings

@@ -17,6 +17,7 @@ from replay.meter import metered
 
 ROW = '{"ts":%d,"user_id":"u","item_id":"%032x","action":"play"}\n'
 T = 1_704_067_200_000
+AHEAD = 0.05  # some rows are read before one is given, to tell a wrong clock
 
 
 def text(rows: int) -> bytes:
@@ -43,7 +44,7 @@ def test_files_count_by_their_bytes_packed_ones_as_they_are_packed(tmp_path: Pat
     (tmp_path / "2.jsonl.gz").write_bytes(gzip.compress(text(30_000), mtime=0))
     plain, packed = (path.stat().st_size for path in sorted(tmp_path.iterdir()))
     share = list(climbs(shares([tmp_path])))
-    assert share[29_999] == pytest.approx(plain / (plain + packed)) and packed < plain * 0.7
+    assert share[29_999] == pytest.approx(plain / (plain + packed), abs=0.01) and packed < plain * 0.7
     assert share[15_000] == pytest.approx(plain / (plain + packed) / 2, abs=0.01)
     assert share[45_000] == pytest.approx((plain + packed / 2) / (plain + packed), abs=0.05)
 
@@ -52,9 +53,9 @@ def test_an_archive_a_table_and_a_sorted_log_are_told_too(tmp_path: Path) -> Non
     with zipfile.ZipFile(tmp_path / "log.zip", "w") as zipped:
         zipped.writestr("a.jsonl", text(2_000))
         zipped.writestr("b.jsonl", text(2_000))
-    assert list(climbs(shares([tmp_path / "log.zip"])))[1_999] == pytest.approx(0.5)
+    assert list(climbs(shares([tmp_path / "log.zip"])))[1_999] == pytest.approx(0.5, abs=AHEAD)
     pl.DataFrame({"ts": range(T, T + 1_000), "user_id": "u", "item_id": "i", "action": "play"}).write_parquet(tmp_path / "log.parquet")
-    assert list(climbs(shares([tmp_path / "log.parquet"], Format.PARQUET)))[499] == pytest.approx(0.5)
+    assert list(climbs(shares([tmp_path / "log.parquet"], Format.PARQUET)))[499] == pytest.approx(0.5, abs=AHEAD)
     (tmp_path / "log.jsonl").write_bytes(text(1_000))
     assert list(climbs(shares([tmp_path / "log.jsonl"], sort=True)))[249] == pytest.approx(0.25)
 
@@ -74,7 +75,7 @@ def test_a_second_reading_of_the_same_log_moves_nothing_and_the_first_rows_count
             pass
         del second
         rows: Iterator[LogRow] = meter.first(read([log], Format.JSONL, Columns()), 100)
-        assert [meter.share() for _ in rows][49] == pytest.approx(0.5)
+        assert [meter.share() for _ in rows][49] == pytest.approx(0.5, abs=AHEAD)
 
 
 def test_what_nobody_can_say_is_not_said(tmp_path: Path) -> None:
