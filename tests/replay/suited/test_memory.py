@@ -30,12 +30,14 @@ def acts(count: int, span_ms: int, items: int, action: str = "play") -> list[Num
 
 @pytest.mark.parametrize(("log", "half_life_h", "expire_d"), [
     ([], 168.0, 14.0),
-    (acts(5_000, 6 * DAY_MS, 2_000), 576.0, 26.4),  # an item comes again in 2.4 days
+    (acts(5_000, 6 * DAY_MS, 2_000), 168.0, 14.0),  # an item comes again in 2.4 days
+    (acts(5_000, 60 * DAY_MS, 1_000), 288.0, 36.0),  # in 12 days
     (acts(LOOKED_AT, 8 * HOUR_MS, 2_300), 168.0, 14.0),  # short videos: in 4 hours
-    (acts(5_000, 3 * 365 * DAY_MS, 1_000), 8_760.0, 401.5),  # ratings over years: in 219 days
+    (acts(5_000, 3 * 365 * DAY_MS, 1_000), 5_256.0, 400.0),  # ratings over years: in 219 days
+    (acts(50, 3 * 365 * DAY_MS, 50), 8_760.0, 400.0),  # never
     (acts(100, 1_000 * DAY_MS, 5, "impression"), 168.0, 14.0),  # nobody acted
-], ids=["empty", "days", "hours", "years", "no acts"])  # fmt: skip
-def test_rates_hold_ten_acts_on_an_item_and_no_fewer_than_live(log: list[Numbered], half_life_h: float, expire_d: float) -> None:
+], ids=["empty", "days", "weeks", "hours", "years", "once", "no acts"])  # fmt: skip
+def test_rates_halve_as_items_come_again_and_no_sooner_than_live(log: list[Numbered], half_life_h: float, expire_d: float) -> None:
     found = suited(LIVE, log)
     assert (found.partition.rate_half_life_h, found.model.expire_d) == pytest.approx((half_life_h, expire_d))
     others = msgspec.structs.replace(found, partition=LIVE.partition, model=LIVE.model)
@@ -62,11 +64,11 @@ def test_it_is_said_and_not_done_where_somebody_has_set_it(tmp_path: Path) -> No
         return [line for line in json.loads(done.stdout)["notes"] if line.startswith("Rates halve in")]
 
     wanted = suited(LIVE, acts(60, 59 * DAY_MS, 20))
-    assert wanted.partition.rate_half_life_h == pytest.approx(10 * 24 * 59 / 3)
+    assert wanted.partition.rate_half_life_h == pytest.approx(24 * 59 / 3)
     assert told() == note(LIVE, wanted)
     assert told("--as-live") == told("--set", "model.expire_d=30") == []
     seen = CliRunner().invoke(segue, ["inspect", str(log)], catch_exceptions=False).output
-    assert "live, set partition.rate_half_life_h=4720 and model.expire_d=216" in seen
+    assert "live, set partition.rate_half_life_h=472 and model.expire_d=59" in seen
 
 
 def _reviews(data_dir: Path, tmp_path: Path) -> Path:
