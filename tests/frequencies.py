@@ -2,9 +2,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import pytest
 from scipy import stats
+
+
+def draws(few: int, many: int) -> pytest.MarkDecorator:
+    """`n` of a claim about frequencies: so few that they take a second, and, by `make prove`, so many as the claim is made for."""
+    return pytest.mark.parametrize("n", [few, pytest.param(many, marks=pytest.mark.prove)])
 
 
 def p_value(seen: Mapping[str, int], chance: Mapping[str, float], at_least: int) -> float:
@@ -14,4 +20,11 @@ def p_value(seen: Mapping[str, int], chance: Mapping[str, float], at_least: int)
     assert len(often) >= at_least
     rest = 1 - math.fsum(chance[outcome] for outcome in often)
     counts = [*(seen[outcome] for outcome in often), n - sum(seen[outcome] for outcome in often)]
-    return float(stats.chisquare(counts, [n * p for p in (*(chance[outcome] for outcome in often), rest)]).pvalue)
+    return chi_squared(counts, [n * p for p in (*(chance[outcome] for outcome in often), rest)])
+
+
+def chi_squared(counts: Sequence[float], expected: Sequence[float]) -> float:
+    """Its p-value, printed."""
+    p = float(stats.chisquare(counts, expected).pvalue)
+    print(f"{len(counts)} outcomes of {sum(counts):,.0f} draws: chi-squared p {p:.3f}")
+    return p

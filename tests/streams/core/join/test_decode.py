@@ -225,7 +225,7 @@ values = (
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(values)
 @example(b"[" * 100_000)
 @example(b"[" + b'{"ts":1,' * 20_000)
@@ -242,7 +242,7 @@ def test_no_bytes_raise_and_all_that_comes_out_can_go_on(value: bytes) -> None:
             assert decode(msgspec.json.encode(found)) == [found]
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(strategies.event_objects(), min_size=3, max_size=5), st.integers(0, 2), st.data())
 def test_an_event_cut_off_anywhere_spoils_no_other_of_its_array(objects: list[dict[str, Any]], at: int, data: st.DataObject) -> None:
     raws = [json.dumps(o, ensure_ascii=False).encode() for o in objects]
@@ -258,7 +258,7 @@ def test_an_event_cut_off_anywhere_spoils_no_other_of_its_array(objects: list[di
 plain_bytes = st.binary(min_size=1, max_size=3).filter(lambda raw: not set(raw) & set(b'[]{},:"\\'))
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(strategies.event_objects(), min_size=3, max_size=5), st.integers(0, 2), plain_bytes, st.data())
 def test_an_event_written_over_anywhere_spoils_no_other_of_its_array(
     objects: list[dict[str, Any]], at: int, over: bytes, data: st.DataObject

@@ -150,7 +150,7 @@ def behaviours(partition: Partition, user: str, domain: str, family: int) -> lis
     return [(item, ts, code) for item, ts, _, code in np.frombuffer(rows, history.BEHAVIOUR).tolist()]
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(strategies.logs())
 def test_a_partition_tells_the_story_that_loops_tell(log: Log) -> None:
     wanted = Story(SETTINGS).tell(log)

@@ -147,16 +147,16 @@ def test_time_does_not_go_back_with_a_late_act() -> None:
 def test_restored_in_the_middle_of_a_batch_it_goes_on_as_if_never_stopped() -> None:
     rng = np.random.default_rng(3)
     records: list[ExampleRecord] = []
-    for n in range(60):
+    for n in range(24):
         records += [example(n, n * 60, int(rng.integers(0, 32))), reversal(n, n * 60 + 20)]
         if n >= 10:
             records.append(closed(n * 60, **{f"s{n - 10}": int(rng.integers(0, 32))}))
             records += [reward(n, n * 60 + k, k) for k in range(n % 4)]
-    records.append(Tick(T0 + 60 * 60, True))
+    records.append(Tick(T0 + 24 * 60, True))
     whole = learner()
     whole.apply(0, numbered(records))
     open_batches = 0
-    for at in range(1, len(records), 17):
+    for at in range(1, len(records), 13):
         first, second = learner(), learner()
         first.apply(0, numbered(records[:at]))
         open_batches += first.has_open_batch
@@ -181,7 +181,7 @@ def test_restored_between_the_ends_of_two_sources_it_waits_for_the_second() -> N
     assert counts(second.take_windows()) == [(0, 1)]
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.lists(strategies.examples, min_size=2, max_size=6, unique_by=lambda e: e.id), st.data())
 def test_another_label_another_order_or_one_less_is_another_digest(records: list[Example], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(records) - 2))
@@ -238,9 +238,9 @@ def test_gates_and_identification_are_watched_as_it_learns_and_tell_of_the_last_
 def test_a_killed_learner_that_reacts_to_drift_goes_on_to_the_same_bytes() -> None:
     rng = np.random.default_rng(7)
     records: list[ExampleRecord] = []
-    for n in range(200):
+    for n in range(80):
         records += [example(n, n * 60, int(rng.integers(0, 32))), closed(n * 60 + 1, **{f"s{n}": int(rng.integers(0, 32))})]
-    records.append(Tick(T0 + 200 * 60, True))
+    records.append(Tick(T0 + 80 * 60, True))
     whole, calm = (
         Learner(LearnerSettings(micro_batch_examples=COUNT, drift_reaction=r), Trainer(SMALL), default_strategy_bandit())
         for r in (True, False)
@@ -253,7 +253,7 @@ def test_a_killed_learner_that_reacts_to_drift_goes_on_to_the_same_bytes() -> No
         made.drift.alarm_ms = T0  # as if there had been one
     for made in (whole, calm):
         made.apply(0, numbered(records))
-    first.apply(0, numbered(records[:250]))
+    first.apply(0, numbered(records[:99]))
     second.load(first.arrays(), msgspec.msgpack.decode(msgspec.msgpack.encode(first.meta())))
     second.apply(0, numbered(records))
     assert second.digest() == whole.digest()

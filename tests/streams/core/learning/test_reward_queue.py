@@ -119,7 +119,7 @@ def pages(n: int) -> list[Arrived]:
 
 
 def test_a_log_of_pages_gives_the_same_posteriors_in_batches_of_any_size() -> None:
-    log, found = pages(80), list[dict[str, str]]()
+    log, found = pages(40), list[dict[str, str]]()
     for size in (1, 7, 512):
         partition = Partition(PartitionSettings(), Tables.over(), Catalog())
         made = Learner(LearnerSettings(micro_batch_examples=32), Trainer(SMALL), default_strategy_bandit())
@@ -129,8 +129,8 @@ def test_a_log_of_pages_gives_the_same_posteriors_in_batches_of_any_size() -> No
 
         result = prequential.run(enumerate(log), partition, made, closing=False, batches=cut)
         assert sum(v.chosen for v in result.strategies) == made.counted["rewards_learned"]
-        assert made.counted["rewards"] == 80
-        assert made.counted["rewards_learned"] + made.counted["rewards_unseen"] == 80
+        assert made.counted["rewards"] == 40
+        assert made.counted["rewards_learned"] + made.counted["rewards_unseen"] == 40
         assert made.strategy_bandit.version > 5
         found.append(made.digest())
     assert found[0] == found[1] == found[2]

@@ -190,17 +190,20 @@ def test_what_is_unseen_or_unknown_is_counted_and_changes_no_posterior(odd: dict
     )
 
 
+@pytest.mark.parametrize("n", [1_000, pytest.param(5_000, marks=pytest.mark.prove)])
 @pytest.mark.parametrize("settings", [BanditSettings(), BanditSettings(arms="gaussian"), FLOOR])
-def test_after_5000_rounds_and_a_restart_from_the_disk_the_next_choices_are_a_twins(settings: BanditSettings, tmp_path: Path) -> None:
+def test_after_many_rounds_and_a_restart_from_the_disk_the_next_choices_are_a_twins(
+    settings: BanditSettings, n: int, tmp_path: Path
+) -> None:
     stopped = StrategyBandit(ARMS, settings)
-    rounds(stopped, 5_000, 5)
+    rounds(stopped, n, 5)
     checkpoint.save(tmp_path, checkpoint.name_of(1, 1), stopped.arrays(), {"choosing": stopped.meta()})
     found = checkpoint.load_newest(tmp_path)
     assert found is not None
     restored = StrategyBandit(ARMS, settings)
     restored.load(found.arrays, found.meta["choosing"])
     assert ask(restored, 100, 6) == ask(stopped, 100, 6)
-    assert rounds(restored, 500, 7) == rounds(stopped, 500, 7)  # and learns on as it: windows of drift, too
+    assert rounds(restored, 200, 7) == rounds(stopped, 200, 7)  # and learns on as it: windows of drift, too
     assert (restored.counted, restored.version) == (stopped.counted, stopped.version)
 
 

@@ -196,11 +196,12 @@ def test_the_strategy_is_drawn_from_the_chances_that_are_logged() -> None:
         assert page.propensity == page.strategy_propensities[page.strategy] and page.segment == exposure.arm_draw.segment
         assert exposure.strategy == page.strategy
     assert math.fsum(chances.values()) == pytest.approx(1.0, abs=1e-9) and max(chances.values()) > 1.5 / len(ARMS)
-    assert stats.chisquare(list(seen.values()), [n * chances[arm] for arm in ARMS]).pvalue > 0.001
+    assert frequencies.chi_squared(list(seen.values()), [n * chances[arm] for arm in ARMS]) > 0.001
 
 
-def test_explored_orders_come_as_often_as_the_chances_of_their_modules_say() -> None:
-    house, n = priced(), 2_000
+@frequencies.draws(600, 2_000)
+def test_explored_orders_come_as_often_as_the_chances_of_their_modules_say(n: int) -> None:
+    house = priced()
     seen: dict[tuple[str, ...], int] = {}
     said_: dict[tuple[str, ...], float] = {}
     for seed in range(n):
@@ -214,15 +215,16 @@ def test_explored_orders_come_as_often_as_the_chances_of_their_modules_say() -> 
     z = stats.zscore([0.35, 0.25, 0.15])  # by hand, as above: of rock, jazz, folk
     assert [first[f"category:{c}"] for c in ("rock", "jazz", "folk")] == pytest.approx(np.exp(z) / np.exp(z).sum(), abs=1e-6)
     assert len(said_) == 6 and math.fsum(said_.values()) == pytest.approx(1.0, abs=1e-9)
-    assert stats.chisquare([seen[order] for order in said_], [n * p for p in said_.values()]).pvalue > 0.001
+    assert frequencies.chi_squared([seen[order] for order in said_], [n * p for p in said_.values()]) > 0.001
 
 
+@frequencies.draws(500, 3_000)
 @pytest.mark.parametrize("strategy", ["blend-0", "fixed"])
-def test_propensities_of_items_are_the_frequencies_of_many_pages(strategy: str) -> None:
+def test_propensities_of_items_are_the_frequencies_of_many_pages(strategy: str, n: int) -> None:
     """All of a module are candidates here, so that the ranking itself is no matter of chance."""
     house = PageHouse(catalog_of("rock", "jazz", each=5), RecommendSettings(explore_share=0.4))
     score = worth({f"{c}{n}": 0.9 - 0.1 * n - (c == "jazz") * 0.05 for c in ("rock", "jazz") for n in range(5)})
-    n, size = 3_000, 3
+    size = 3
     seen: dict[str, dict[str, list[int]]] = {}
     chances: dict[str, dict[str, list[float]]] = {}
     for seed in range(n):
@@ -238,12 +240,13 @@ def test_propensities_of_items_are_the_frequencies_of_many_pages(strategy: str) 
             counts, said_ = [row[slot] for row in by_item.values()], [chances[name][item][slot] for item in by_item]
             assert math.fsum(said_) == pytest.approx(1.0, abs=1e-9)
             if name != "new":
-                assert stats.chisquare(counts, [n * p for p in said_]).pvalue > 0.001
+                assert frequencies.chi_squared(counts, [n * p for p in said_]) > 0.001
 
 
-def test_chances_given_what_stands_above_make_up_the_frequencies_of_whole_pages() -> None:
+@pytest.mark.parametrize(("n", "outcomes"), [(500, 6), pytest.param(2_500, 31, marks=pytest.mark.prove)])
+def test_chances_given_what_stands_above_make_up_the_frequencies_of_whole_pages(n: int, outcomes: int) -> None:
     """Of a module in its place, and of an item in its module: together of all that a page shows."""
-    house, n = PageHouse(catalog_of("rock", "jazz", "folk", each=3), RecommendSettings(explore_share=0.4)), 2_500
+    house = PageHouse(catalog_of("rock", "jazz", "folk", each=3), RecommendSettings(explore_share=0.4))
     score = worth({f"{c}{i}": 0.9 - 0.1 * i - (c == "jazz") * 0.05 for c in ("rock", "jazz", "folk") for i in range(3)})
     seen: dict[str, int] = {}
     chance: dict[str, float] = {}
@@ -253,12 +256,13 @@ def test_chances_given_what_stands_above_make_up_the_frequencies_of_whole_pages(
         shown = " ".join(slot.item_id for slot in exposure.slots)
         seen[shown] = seen.get(shown, 0) + 1
         chance[shown] = math.prod([m.propensity for m in page.modules] + [slot.conditional_propensity or 0.0 for slot in exposure.slots])
-    assert frequencies.p_value(seen, chance, 31) > 0.001
+    assert frequencies.p_value(seen, chance, outcomes) > 0.001
 
 
-def test_chances_of_tasters_and_of_their_items_are_the_frequencies_of_many_pages() -> None:
+@frequencies.draws(500, 3_000)
+def test_chances_of_tasters_and_of_their_items_are_the_frequencies_of_many_pages(n: int) -> None:
     """Orders by chance, slots that explore: of the same module, what stands in a taster's one place comes as often as it says."""
-    house, n = PageHouse(catalog_of("rock", "jazz", "folk", each=4), RecommendSettings(explore_share=0.4)), 3_000
+    house = PageHouse(catalog_of("rock", "jazz", "folk", each=4), RecommendSettings(explore_share=0.4))
     score = worth({f"{c}{i}": 0.9 - 0.1 * i - (c == "jazz") * 0.05 for c in ("rock", "jazz", "folk") for i in range(4)})
     orders: dict[tuple[str, ...], int] = {}
     chances: dict[tuple[str, ...], float] = {}
@@ -274,10 +278,10 @@ def test_chances_of_tasters_and_of_their_items_are_the_frequencies_of_many_pages
                 name = module.items[0].item_id
                 items[name], said_[name] = items.get(name, 0) + 1, module.items[0].propensity
     assert len(orders) == 6 and math.fsum(chances.values()) == pytest.approx(1.0, abs=1e-9)
-    assert stats.chisquare([orders[o] for o in orders], [n * chances[o] for o in orders]).pvalue > 0.001
+    assert frequencies.chi_squared([orders[o] for o in orders], [n * chances[o] for o in orders]) > 0.001
     # by hand: .6 + .4 / 4 of the best, .4 / 4 of each of the others
     assert said_ == pytest.approx({"rock0": 0.7, "rock1": 0.1, "rock2": 0.1, "rock3": 0.1})
-    assert stats.chisquare([items[i] for i in said_], [sum(items.values()) * p for p in said_.values()]).pvalue > 0.001
+    assert frequencies.chi_squared([items[i] for i in said_], [sum(items.values()) * p for p in said_.values()]) > 0.001
 
 
 def test_another_seed_or_request_another_draw_the_same_is_the_same_page_to_the_byte() -> None:

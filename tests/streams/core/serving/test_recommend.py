@@ -194,11 +194,12 @@ def test_same_inputs_same_answer_another_request_or_seed_another_draw() -> None:
     assert house.ask(score, user_id="u", seed=2)[0].items != one[0].items
 
 
+@frequencies.draws(1_000, 6_000)
 @pytest.mark.parametrize("offered", [None, tuple("abcdef")])
-def test_propensities_are_the_frequencies_of_many_requests(offered: tuple[str, ...] | None) -> None:
+def test_propensities_are_the_frequencies_of_many_requests(offered: tuple[str, ...] | None, n: int) -> None:
     """Popular, fresh and random candidates are all six here, so that the ranking itself is no matter of chance."""
     house = House([Item(item_id=name) for name in "abcdef"], RecommendSettings(explore_share=0.4))
-    slots, n = 3, 6_000
+    slots = 3
     seen, said = np.zeros((6, slots)), np.zeros((6, slots))
     for seed in range(n):
         for item in house.ask(by_name("abcdef"), seed=seed, k=slots, candidates=offered)[0].items:
@@ -208,21 +209,21 @@ def test_propensities_are_the_frequencies_of_many_requests(offered: tuple[str, .
             said[place] = item.propensity
     assert said.sum(axis=0) == pytest.approx(np.ones(slots))
     for slot in range(slots):
-        assert stats.chisquare(seen[:, slot], said[:, slot] * n).pvalue > 0.001
+        assert frequencies.chi_squared(seen[:, slot], said[:, slot] * n) > 0.001
 
 
-def test_chances_given_the_slots_above_make_up_the_frequencies_of_whole_lists() -> None:
+@pytest.mark.parametrize(("n", "outcomes"), [(800, 12), pytest.param(4_000, 51, marks=pytest.mark.prove)])
+def test_chances_given_the_slots_above_make_up_the_frequencies_of_whole_lists(n: int, outcomes: int) -> None:
     house = House([Item(item_id=name) for name in "abcdef"], RecommendSettings(explore_share=0.4))
     seen: dict[str, int] = {}
     chance: dict[str, float] = {}
-    n = 4_000
     for seed in range(n):
         exposure = house.ask(by_name("abcdef"), user_id="u", seed=seed, k=3)[1]
         assert exposure is not None
         shown = "".join(slot.item_id for slot in exposure.slots)
         seen[shown] = seen.get(shown, 0) + 1
         chance[shown] = math.prod(slot.conditional_propensity or 0.0 for slot in exposure.slots)
-    assert frequencies.p_value(seen, chance, 51) > 0.001
+    assert frequencies.p_value(seen, chance, outcomes) > 0.001
 
 
 def test_explored_slots_say_so_and_reach_what_the_ranking_does_not() -> None:
@@ -373,8 +374,9 @@ def test_each_strategy_asks_the_model_and_chance_in_its_own_way() -> None:
     assert asked[-1] == (0.1, 0.2)
 
 
-def test_propensities_of_a_preset_are_those_of_its_own_share() -> None:
-    house, slots, n = House([Item(item_id=name) for name in "abcd"], PRESETS), 2, 4_000
+@frequencies.draws(800, 4_000)
+def test_propensities_of_a_preset_are_those_of_its_own_share(n: int) -> None:
+    house, slots = House([Item(item_id=name) for name in "abcd"], PRESETS), 2
     seen, chances = np.zeros((4, slots)), np.zeros((4, slots))
     for seed in range(n):
         for item in house.ask(by_name("abcd"), seed=seed, k=slots, strategy="wild", candidates=tuple("abcd"))[0].items:
@@ -384,11 +386,12 @@ def test_propensities_of_a_preset_are_those_of_its_own_share() -> None:
     assert chances[0, 0] == pytest.approx(0.5 / 4 + 0.5 * (0.5 + 0.5 * 3 / 4))  # of the best, first: no slot below draws it
     assert chances.sum(axis=0) == pytest.approx(np.ones(slots))
     for slot in range(slots):
-        assert stats.chisquare(seen[:, slot], chances[:, slot] * n).pvalue > 0.001
+        assert frequencies.chi_squared(seen[:, slot], chances[:, slot] * n) > 0.001
 
 
-def test_auto_is_one_of_the_chosen_by_the_chances_that_are_logged() -> None:
-    house, n = House([Item(item_id=f"n{n}") for n in range(6)], PRESETS), 2_000
+@frequencies.draws(500, 2_000)
+def test_auto_is_one_of_the_chosen_by_the_chances_that_are_logged(n: int) -> None:
+    house = House([Item(item_id=f"n{at}") for at in range(6)], PRESETS)
     chooses, seen = strategy_bandit(PRESETS), dict.fromkeys(PRESETS.chosen, 0)
     score = judged(lambda item: item % 97 / 97)
     for seed in range(n):
@@ -400,10 +403,10 @@ def test_auto_is_one_of_the_chosen_by_the_chances_that_are_logged() -> None:
         assert exposure is not None and exposure.arm_draw is not None and trace.choice == exposure.arm_draw
         assert (exposure.arm_draw.surface, exposure.arm_draw.arms, exposure.strategy) == ("list", PRESETS.chosen, answer.strategy)
         assert sum(exposure.arm_draw.propensities) == pytest.approx(1.0, abs=1e-9) and exposure.arm_draw.activity == 0.0
-        if seed < 100:
+        if seed < 40:
             named, _, _ = house.made(score, user_id="u", strategy=answer.strategy, k=3, seed=seed)
             assert named == answer  # the choice takes nothing of the chance that the list is made with
-    assert stats.chisquare(list(seen.values()), [n / 4] * 4).pvalue > 0.001  # nothing earned yet: all alike
+    assert frequencies.chi_squared(list(seen.values()), [n / 4] * 4) > 0.001  # nothing earned yet: all alike
     with pytest.raises(RequestError, match=r"\$.strategy: nothing here chooses; name one of ranked, calm, wild, plain"):
         house.made(score, strategy="auto")
     assert house.made(score, user_id="u", strategy="wild").exposure.arm_draw is None  # type: ignore[union-attr]
