@@ -60,8 +60,8 @@ def run(evidence: Evidence, rows: list[LogRow]) -> Result:
 
 
 def test_who_is_watched_learns_as_if_nobody_looked() -> None:
-    rows = log(hours=6)
-    question = Question(ablate=blocks(SMALL), spans_ms=(0, 60_000), gammas=(0.0, 1.0), frozen_from_ms=T + 3 * 3_600_000, resamples=5)
+    rows = log(hours=4, a_list=16)
+    question = Question(ablate=blocks(SMALL), spans_ms=(0, 60_000), gammas=(0.0, 1.0), frozen_from_ms=T + 2 * 3_600_000, resamples=5)
     evidence = Evidence(question, SMALL, LEARNING, "cpu")
     result = run(evidence, rows)
     alone = prequential.run(
@@ -127,9 +127,9 @@ def test_copy_answers_by_the_parameters_of_the_last_publication(every_ms: int) -
 
 def test_tail_is_predicted_by_what_was_known_when_it_began() -> None:
     """As if the log had ended there: the same model and state, asked about the rest; labels are those of the whole log."""
-    rows, from_ms = log(), T + 8 * 3_600_000
-    head = rows[: 8 * 40]
-    assert logs.time_of(rows[320], T) == from_ms
+    rows, from_ms = log(hours=8, a_list=16), T + 5 * 3_600_000
+    head = rows[: 5 * 16]
+    assert logs.time_of(rows[80], T) == from_ms
 
     def asked(first: list[LogRow]) -> tuple[Evidence, list[np.ndarray]]:
         question = Question(ablate=blocks(SMALL), gammas=(0.0, 1.0), frozen_from_ms=from_ms, resamples=5)
@@ -145,12 +145,12 @@ def test_tail_is_predicted_by_what_was_known_when_it_began() -> None:
         return evidence, answers
 
     whole, answers = asked(rows)
-    _, alone = asked([*head, rows[320]])  # a record of the tail sets it off
-    assert len(answers) == len(alone) == 3 and all((a == b).all() for a, b in zip(answers, alone, strict=True))
+    _, alone = asked([*head, rows[80]])  # a record of the tail sets it off
+    assert len(answers) == len(alone) >= 1 and all((a == b).all() for a, b in zip(answers, alone, strict=True))
     judged = whole._ledger.exposures()
     still, taken = judged.logits[frozen_name(ALL_ON)], judged.logits[gamma_name(frozen_name(ALL_ON), 1.0)]
     there = np.isfinite(still[:, 0])
-    assert there.tolist() == [False] * 320 + [True] * 160 and (still[there] == np.concatenate(answers)).all()
+    assert there.tolist() == [False] * 80 + [True] * 48 and (still[there] == np.concatenate(answers)).all()
     assert np.abs((still - taken)[there, TASKS.index("collect")]).max() == 0 < np.abs((still - taken)[there, SKIP]).max()
     assert all(np.isfinite(judged.logits[frozen_name(rival.name)][there]).all() for rival in whole._compared)
 
@@ -245,20 +245,20 @@ def test_a_second_log_whose_acts_come_in_rows_of_their_own_is_refused(more: dict
 
 def test_figures_of_thinned_negatives_are_those_of_the_replay_and_say_so() -> None:
     """The replay's own count each exposure as many as it was kept of, from a histogram; these from rows."""
-    bare = [row._replace(raw=row.raw.replace(b'"also":["skip"]', b'"also":[]')) for row in log(hours=40)]
 
-    def found(rate: float) -> tuple[Result, Finding]:
+    def found(rate: float, hours: int) -> tuple[Result, Finding]:
+        bare = [row._replace(raw=row.raw.replace(b'"also":["skip"]', b'"also":[]')) for row in log(hours=hours)]
         evidence = Evidence(Question(gammas=(0.0, 1.0), resamples=5), SMALL, LEARNING, "cpu")
         partition = Partition(PartitionSettings(negative_rate=rate), Tables.over(), Catalog())
         result = prequential.run(prequential.of_file(bare), partition, evidence.learner, closing=True, also=evidence.also)
         return result, evidence.findings(result)[0]
 
-    result, finding = found(0.4)
+    result, finding = found(0.4, 20)
     row, theirs = next(row for row in finding.rows if row.task == "full_play" and row.part == "all"), result.metrics["full_play"]
-    assert (row.n, row.positives) == (round(theirs.n), round(theirs.positives)) and result.examples < 1_400 < row.n
+    assert (row.n, row.positives) == (round(theirs.n), round(theirs.positives)) and result.examples < 740 < row.n
     assert (row.ne, row.copc) == pytest.approx((theirs.ne, theirs.copc), rel=1e-5)
     assert row.auc == pytest.approx(theirs.auc, abs=2e-3)  # bins of logits
-    assert len(found(1.0)[1].notes) + 1 == len(finding.notes) and "partition.negative_rate" in finding.notes[-1]
+    assert len(found(1.0, 12)[1].notes) + 1 == len(finding.notes) and "partition.negative_rate" in finding.notes[-1]
 
 
 def _moved(raw: bytes, ms: int) -> bytes:
@@ -334,7 +334,7 @@ def test_names_of_spans() -> None:
 
 def test_command_gives_tables_json_and_pictures(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    path.write_bytes(b"\n".join(row.raw for row in log()))
+    path.write_bytes(b"\n".join(row.raw for row in log(a_list=26)))
     small = [f"model.{name}={getattr(SMALL, name)}" for name in ("embedding_dim", "attention_units", "expert_units", "tower_units")]
     options = ["--ablate", "cin,pairs", "--freshness", "--gamma", "0,1", "--holdout", str(path), "--report", str(tmp_path / "r"), "--json"]
     sets = [part for assignment in small for part in ("--set", assignment)]
