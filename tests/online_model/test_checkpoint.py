@@ -72,7 +72,7 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arrays, st.dictionaries(st.text(max_size=4), plain, max_size=4))
 def test_what_goes_in_comes_out(tmp_path: Path, tensors: dict[str, np.ndarray], meta: dict[str, object]) -> None:
     back = load(save(tmp_path, name_of(0, 0), tensors, meta))

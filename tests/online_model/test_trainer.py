@@ -225,6 +225,7 @@ def test_a_row_that_is_used_when_the_sweep_comes_is_kept_and_the_idle_ones_go() 
     assert set(report.touched["ids"].tolist()) > set(live.tolist())
 
 
+@pytest.mark.prove
 def test_a_planted_taste_is_learned() -> None:
     # skip depends on the parity of user + item: no main effect, only the pair tells
     made = Trainer(ModelSettings())
@@ -236,4 +237,5 @@ def test_a_planted_taste_is_learned() -> None:
         if at >= 250:
             late += zip(report.probabilities[:, 3].tolist(), one.labels[:, 3].tolist(), strict=True)
     right = np.mean([(p > 0.5) == (y == 1) for p, y in late])
+    print(f"a taste that only the pair of user and item tells: {right:.3f} of the last {len(late)} are right")
     assert right > 0.9
