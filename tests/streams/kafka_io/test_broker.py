@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
+from streams.kafka_io import broker as broker_module
 from streams.kafka_io.broker import BrokerError, EmbeddedBroker
 from tests.paths import ROOT
 
@@ -54,12 +55,27 @@ def test_records_and_port_survive_sigkill(own_broker: EmbeddedBroker) -> None:
     consumer.close()
 
 
-def test_a_cluster_id_may_begin_with_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One id in 64 does, and is no option for all that."""
-    monkeypatch.setattr(os, "urandom", lambda n: b"\xf8" * n)  # "-Pj4-P…" in base64
-    with EmbeddedBroker(tmp_path / "kafka") as made:
-        kept = (made.data_dir / "logs" / "meta.properties").read_text(encoding="utf-8")
-    assert "cluster.id=-Pj4-Pj4" in kept
+def test_a_cluster_id_may_begin_with_a_dash_and_the_next_folder_needs_no_jvm_to_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One id in 64 does, and is no option for all that. Kafka's own tool makes the first folder; by copies of it begin all other tests."""
+    monkeypatch.setattr(broker_module, "KEPT", str(tmp_path / "kept"))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "urandom", lambda n: b"\xf8" * n)  # "-Pj4-P…" in base64
+        with EmbeddedBroker(tmp_path / "kafka") as made:
+            ids = _ids(made.data_dir)
+    assert ids["cluster.id"].startswith("-Pj4-Pj4")
+    other = EmbeddedBroker(tmp_path / "other")
+    other._format("no JVM", tmp_path, tmp_path)
+    assert (other.data_dir / "logs" / broker_module.FIRST_METADATA).read_bytes() == (tmp_path / "kept").read_bytes() != b""
+    copied = _ids(other.data_dir)
+    assert copied.keys() == ids.keys() and (copied["version"], copied["node.id"]) == (ids["version"], ids["node.id"])
+    assert len({ids["cluster.id"], copied["cluster.id"], copied["directory.id"], ids["directory.id"]}) == 4
+
+
+def _ids(folder: Path) -> dict[str, str]:
+    lines = (folder / "logs" / "meta.properties").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
 
 
 def test_second_broker_in_the_same_folder_is_refused(own_broker: EmbeddedBroker) -> None:
