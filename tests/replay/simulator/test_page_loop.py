@@ -34,13 +34,13 @@ def run(settings: PageRunSettings, seed: int, sessions: int, back: bool = False)
 
 
 def test_what_is_looked_at_is_learned_and_earns_a_reward_when_its_window_has_closed() -> None:
-    loop, segue, log = run(PLAIN, 5, 60)
+    loop, segue, log = run(PLAIN, 5, 40)
     loop.finish()
     visits, exposures = loop.visits, [record for record in log if isinstance(record, Exposure)]
     end = segue.segue.partition.progress.watermark_ms
     segue.segue.until(end + HOUR_MS)
     counted = segue.segue.learner.counted
-    assert len(visits) == len(exposures) == counted["rewards"] == counted["rewards_learned"] == 60
+    assert len(visits) == len(exposures) == counted["rewards"] == counted["rewards_learned"] == 40
     assert not {"rewards_unseen", "rewards_unknown_strategy"} & counted.keys()
     assert not {name for name in segue.segue.partition.progress.counted if name.startswith("rejected") or name == "unjoined"}
     for visit, exposure in zip(visits, exposures, strict=True):
@@ -52,26 +52,26 @@ def test_what_is_looked_at_is_learned_and_earns_a_reward_when_its_window_has_clo
         assert visit.revenue == pytest.approx(loop.world.monetization[visit.items].sum())
     acts = [record for record in log if isinstance(record, Event)]
     assert sum(v.plays for v in visits) == sum(Action.PLAY in (act.action, *act.also) for act in acts)
-    assert sum(act.action is Action.IMPRESSION for act in acts) == 60
+    assert sum(act.action is Action.IMPRESSION for act in acts) == 40
     won = segue.strategy_bandit.policies["page"].arms.won[EXPERIENCE].sum()
     early = sum(v.experience for v in visits)  # of all acts; the reward counts those until the window closes
     assert 0.9 * early < won < 1.1 * early
 
 
 def test_linear_arms_learn_of_what_the_ranker_knew_of_each_visitor() -> None:
-    loop, segue, log = run(PageRunSettings(bandit=BanditSettings(arms="linear")), 5, 40)
+    loop, segue, log = run(PageRunSettings(bandit=BanditSettings(arms="linear")), 5, 26)
     loop.finish()
     segue.segue.until(segue.segue.partition.progress.watermark_ms + HOUR_MS)
     told = [record.arm_draw.vector for record in log if isinstance(record, Exposure) and record.arm_draw is not None]
     known = [vector for vector in told if vector]  # the first come before anything is learned
-    assert len(told) == 40 and 20 < len(known) < 40 and len(set(known)) == len(known)
+    assert len(told) == 26 and 10 < len(known) < 26 and len(set(known)) == len(known)
     assert np.linalg.norm(known, axis=1) == pytest.approx(np.ones(len(known)), abs=1e-3)
     linear = segue.strategy_bandit.policies["page"].linear
     assert linear is not None
-    diagonal, kept = np.einsum("kdd->d", linear.gram), (1 - 1 / 20_000) ** 40
+    diagonal, kept = np.einsum("kdd->d", linear.gram), (1 - 1 / 20_000) ** 26
     assert kept * len(known) <= diagonal[0] <= len(known)  # everybody's part
     assert diagonal[1:13].sum() == pytest.approx(diagonal[0]) == pytest.approx(diagonal[13:].sum(), rel=1e-3)  # segments', users'
-    again = run(PageRunSettings(bandit=BanditSettings(arms="linear")), 5, 40)[0]
+    again = run(PageRunSettings(bandit=BanditSettings(arms="linear")), 5, 26)[0]
     assert [v.propensities for v in again.visits] == [v.propensities for v in loop.visits]
 
 
@@ -79,10 +79,10 @@ def test_same_seed_same_pages_and_looking_back_changes_nothing() -> None:
     def told(loop: PageLoop) -> list[tuple[str, list[int], dict[str, float]]]:
         return [(v.strategy, v.items, v.propensities) for v in loop.visits]
 
-    (one, a, _), (two, b, _), (other, _, _) = run(PLAIN, 5, 29), run(PLAIN, 5, 29, back=True), run(PLAIN, 6, 29)
+    (one, a, _), (two, b, _), (other, _, _) = run(PLAIN, 5, 15), run(PLAIN, 5, 15, back=True), run(PLAIN, 6, 15)
     assert told(one) == told(two) != told(other)
     assert a.segue.learner.digest() == b.segue.learner.digest()
-    assert [h.visit for h in two.hindsight] == list(range(0, 29, 7))
+    assert [h.visit for h in two.hindsight] == list(range(0, 15, 7))
     for back in two.hindsight:
         assert set(back.worth) == set(a.strategies) == set(back.propensities)
         assert all(0 <= worth <= 1 for worth in back.worth.values())

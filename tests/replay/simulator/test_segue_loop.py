@@ -68,10 +68,10 @@ def test_all_that_happens_is_learned_from_and_nothing_is_shown_twice_within_the_
         segue.observe(records)
 
     loop = ClosedLoop(world, 3, segue, observe)
-    loop.run(150)
+    loop.run(80)
     before = segue.learner.version
     loop.finish()
-    assert 100 < before < segue.learner.version  # about a step a session, before the session that follows
+    assert 50 < before < segue.learner.version  # about a step a session, before the session that follows
     counted = segue.partition.progress.counted
     shown = [slot for record in log if isinstance(record, Exposure) for slot in record.slots]
     assert counted["events"] == sum(isinstance(record, Event) for record in log)
@@ -94,7 +94,7 @@ def test_same_seed_same_lists_and_same_learner() -> None:
     for seed in (5, 5, 6):
         world = World(SMALL, 5)
         segue = Segue(world, seed, SegueSettings(model=ModelSettings(deep=False), recommend=RecommendSettings(explore_share=0.2)))
-        visits = ClosedLoop(world, 5, segue, segue.observe).run(60)
+        visits = ClosedLoop(world, 5, segue, segue.observe).run(25)
         runs.append(([visit.utility for visit in visits], segue.learner.digest()))
     assert runs[0] == runs[1] != runs[2]
     assert np.isfinite(runs[0][0]).all()
