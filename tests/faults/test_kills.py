@@ -131,7 +131,7 @@ def kill_learners(broker: EmbeddedBroker, folder: Path, events: int, kills: int)
         assert tries <= 10 * kills, f"only {lost} kills found something to be learned again"
         learner = Process("learner", config, folder, folder / "learner.log")
         learner.wait(lambda said: said["turns"] >= 1)
-        time.sleep(clock.uniform(0, 1.5))
+        time.sleep(clock.uniform(0, min(1.5, events / 3_000)))
         unsent.append(worker.last.get("unsent", 0))
         learner.kill()
         starts.append(learner.worked_after_s)
@@ -154,15 +154,15 @@ def kill_learners(broker: EmbeddedBroker, folder: Path, events: int, kills: int)
 
 
 def test_a_killed_learner_ends_in_the_state_of_an_undisturbed_one(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    kill_learners(broker, tmp_path, events=3_000, kills=1)
+    kill_learners(broker, tmp_path, events=1_500, kills=1)
 
 
 def test_a_killed_worker_ends_in_the_state_of_an_undisturbed_one(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    kill_workers(broker, tmp_path, events=8_000, kills=1)
+    kill_workers(broker, tmp_path, events=5_000, kills=1)
 
 
 def test_a_killed_broker_loses_and_doubles_nothing(own_broker: EmbeddedBroker, tmp_path: Path) -> None:
-    kill_broker(own_broker, tmp_path, events=8_000)
+    kill_broker(own_broker, tmp_path, events=5_000)
 
 
 @pytest.mark.prove

@@ -93,7 +93,7 @@ def predicted(drawn: Acts, question: Question, change: Callable[[int, str], str]
     return exposures.shown_ms - T, exposures.logits
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(acts, st.integers(0, 7_200_000), st.sampled_from(ACTS))
 def test_no_figure_changes_when_acts_after_an_exposure_do(drawn: Acts, cut: int, other: str) -> None:
     """Whatever is done after a moment: what was shown until then is predicted alike, by the learner, by copies and at other gammas."""
@@ -108,13 +108,13 @@ def test_no_figure_changes_when_acts_after_an_exposure_do(drawn: Acts, cut: int,
 def test_no_figure_of_an_ablation_changes_when_acts_after_an_exposure_do() -> None:
     rng = np.random.default_rng(8)
     drawn: Acts = []
-    for _ in range(14):
+    for _ in range(9):
         moment, user, item, after_ms = (int(rng.integers(low, high)) for low, high in ((0, 7_200_000), (0, 5), (0, 7), (1, 800_000)))
         drawn.append((moment, user, item, str(rng.choice(ACTS)), after_ms, False))
     question, cut = Question(ablate=blocks(SMALL), frozen_from_ms=T + 9_000_000, resamples=2), 3_600_000
     shown_ms, before = predicted(drawn, question, lambda at, act: act)
     _, after = predicted(drawn, question, lambda at, act: "skip" if act == "play" and at > cut else "play" if at > cut else act)
-    assert len(before) > 10 and 3 < (shown_ms <= cut).sum() < 11
+    assert len(before) > 10 and 2 < (shown_ms <= cut).sum() < 7
     for name, logits in before.items():
         np.testing.assert_array_equal(after[name][shown_ms <= cut], logits[shown_ms <= cut], err_msg=name)
         assert (after[name][-1] != logits[-1]).any()  # what was altered has been learned in the end

@@ -59,7 +59,7 @@ async def _followed(topics: TopicSettings, folder: Path) -> AsyncIterator[Replic
 def test_sent_through_kafka_a_log_teaches_what_its_replay_teaches(topic_settings: MakeTopics, tmp_path: Path) -> None:
     """One digest of all that was learned; and a copy that followed by deltas predicts as the learner does."""
     topics = topic_settings(1)
-    log = [row.rstrip(b"\n") for row in simulate_log(WorldSettings(), 3_000, seed=6)]
+    log = [row.rstrip(b"\n") for row in simulate_log(WorldSettings(), 1_200, seed=6)]
     torch.set_num_threads(1)
 
     async def main() -> None:

@@ -55,14 +55,14 @@ def differing(one: dict[str, str], other: dict[str, str]) -> set[str]:
     return {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
 
 
-#  segue send: items, log-begin, 700 rows, closing tick │ plays, a page   │ 2 s of silence: ticks close the batch, │ plays again │ silence
+#  segue send: items, log-begin, 400 rows, closing tick │ plays, a page   │ 2 s of silence: ticks close the batch, │ plays again │ silence
 #                                                       │                │ then the windows                       │             │
 #  = segue replay FILE --items                          │ = segue replay --format topic, of all there is
 @pytest.mark.broker
 def test_a_sent_log_and_then_live_events_with_silence_between_are_their_replays(topic_settings: MakeTopics, tmp_path: Path) -> None:
     topics = topic_settings(1)
     world, log, items = WorldSettings(), tmp_path / "log.jsonl", tmp_path / "items.jsonl"
-    write_log(log, world, 700, seed=11)
+    write_log(log, world, 400, seed=11)
     write_items(items, world, seed=11)
     worker_settings = WorkerSettings(
         topics=topics, stores=StoreSettings(data_dir=str(tmp_path / "state")), partition=PartitionSettings(join_window_ms=WINDOW_MS)
@@ -120,9 +120,9 @@ def test_a_sent_log_and_then_live_events_with_silence_between_are_their_replays(
 @pytest.mark.real_log
 def test_the_first_rows_of_a_real_log_give_one_digest_in_any_time_zone_and_again(data_dir: Path) -> None:
     """The whole log, with defaults: tests/replay/test_prequential_real_log.py. Here with full batches, which take fewer steps."""
-    arguments = (str(data_dir / KUAIRAND), "--format", "kuairand", "--rows", "1500", "--set", "learner.micro_batch_span_ms=60000")
+    arguments = (str(data_dir / KUAIRAND), "--format", "kuairand", "--rows", "600", "--set", "learner.micro_batch_span_ms=60000")
     one, other = replay(*arguments, TZ="UTC", PYTHONHASHSEED="1"), replay(*arguments, TZ="Asia/Shanghai", PYTHONHASHSEED="2")
-    assert one["rows"] == one["events"] + sum(one["merged"].values()) == 1_500 and one["rejected"] == one["left_out"] == {}
+    assert one["rows"] == one["events"] + sum(one["merged"].values()) == 600 and one["rejected"] == one["left_out"] == {}
     assert one["examples"] == one["metrics"]["skip"]["n"] == one["events"]
     for result in (one, other):
         del result["seconds"], result["learned_s"]
