@@ -94,7 +94,7 @@ def test_a_tiny_propensity_gives_no_figure_of_hundreds_of_digits(tmp_path: Path,
     def change(rows: list[Row]) -> None:
         rows[17]["propensity"] = propensity
 
-    log = table(tmp_path / "log.csv", change)
+    log = table(tmp_path / "log.csv", change, n=1_000)
     for done in (
         call("evaluate", log, "--format", "csv", "--policy", "uniform", "--q-hat", "cross-fitted", "--report", str(tmp_path / "r")),
         call("validate", log, "--format", "csv"),

@@ -30,7 +30,7 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(segue, arguments)
 
 
-def table(path: Path, change: Callable[[list[dict[str, Any]]], None] = lambda rows: None, n: int = 4_000) -> str:
+def table(path: Path, change: Callable[[list[dict[str, Any]]], None] = lambda rows: None, n: int = 2_000) -> str:
     """A log as CSV: items drawn with known chances, played to their end at known rates."""
     rng = np.random.default_rng(1)
     rows: list[dict[str, Any]] = []
@@ -71,7 +71,9 @@ def test_names_of_the_command_line_are_those_that_there_are() -> None:
 
 @pytest.mark.parametrize("q_hat", ["cross-fitted", "out-of-time"])
 def test_a_known_truth_is_covered_by_every_estimator_that_has_no_bias(tmp_path: Path, q_hat: str) -> None:
-    code, found = evaluated(table(tmp_path / "log.csv"), "--q-hat", q_hat, "--estimators", "ips,snips,dr,sndr,switch-dr:100,dros:1000000")
+    code, found = evaluated(
+        table(tmp_path / "log.csv", n=4_000), "--q-hat", q_hat, "--estimators", "ips,snips,dr,sndr,switch-dr:100,dros:1000000"
+    )
     assert code == 0
     family = found["families"][0]
     assert family["diagnostics"]["mean_weight"] == pytest.approx(1.0, abs=0.05)
@@ -95,7 +97,7 @@ def test_one_propensity_of_a_millionth_carries_most_of_the_weight(tmp_path: Path
         rows[17]["propensity"] = 1e-6
 
     said = reasons(table(tmp_path / "log.csv", change))
-    assert any(each.startswith("one row carries 98.8% of all weight (w = 3.333e+05)") for each in said), said
+    assert any(each.startswith("one row carries 99.4% of all weight (w = 3.333e+05)") for each in said), said
 
 
 def test_a_log_without_propensities(tmp_path: Path) -> None:
@@ -105,7 +107,7 @@ def test_a_log_without_propensities(tmp_path: Path) -> None:
 
     (said,) = reasons(table(tmp_path / "log.csv", change))
     assert said == (
-        "no row has a propensity, and without one no other policy can be evaluated (`propensity` is missing in 4,000 rows, first in line 2)"
+        "no row has a propensity, and without one no other policy can be evaluated (`propensity` is missing in 2,000 rows, first in line 2)"
     )
     code, found = evaluated(table(tmp_path / "log.csv", change), "--estimators", "dm")
     (family,) = found["families"]
@@ -159,7 +161,7 @@ def test_a_log_with_propensities_in_part(tmp_path: Path) -> None:
             del row["propensity"]
 
     (said,) = reasons(table(tmp_path / "log.csv", change))
-    assert said.startswith("only 90.0% of rows have a propensity") and said.endswith("in 400 rows, first in line 2)")
+    assert said.startswith("only 90.0% of rows have a propensity") and said.endswith("in 200 rows, first in line 2)")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_a_value_that_is_no_propensity(tmp_path: Path, value: object, what: str)
     def change(rows: list[dict[str, Any]]) -> None:
         rows[3]["propensity"] = rows[9]["propensity"] = value
 
-    (said,) = reasons(table(tmp_path / "log.csv", change))
+    (said,) = reasons(table(tmp_path / "log.csv", change, n=500))
     assert said.startswith(f"no propensity: `propensity` is {what} (2 rows, first in line 5)")
 
 
@@ -180,7 +182,7 @@ def test_an_arm_that_was_never_explored(tmp_path: Path, policy: str) -> None:
 
     items = tmp_path / "items.jsonl"
     items.write_text("".join(f'{{"item_id": "{item}"}}\n' for item in "abc"))
-    log = table(tmp_path / "log.csv", change)
+    log = table(tmp_path / "log.csv", change, n=500)
     done = call("evaluate", log, "--format", "csv", "--items", str(items), "--policy", policy, "--q-hat", "cross-fitted", "--json")
     assert done.exit_code == 1
     said = json.loads(done.stdout)["families"][0]["reasons"]
@@ -257,35 +259,49 @@ def own_lists(path: Path, lists: int, given: float = 1.0, items: int = 12, slots
     return str(path)
 
 
-@pytest.mark.parametrize("q_hat", [pytest.param("cross-fitted", marks=pytest.mark.prove), "out-of-time", "ranker"])
-def test_lists_that_the_service_arranged_are_evaluated_item_by_item_slot_by_slot_and_whole(tmp_path: Path, q_hat: str) -> None:
-    """Each family by propensities of its kind: weights of a uniform order are 1 in the mean."""
-    many, share = (300, 0.8) if q_hat == "ranker" else (4_000, 0.6)  # it predicts each item for each slot
-    log = own_lists(tmp_path / "own.jsonl", many, share=share)
+@pytest.mark.parametrize(("q_hat", "lists"), [
+    ("out-of-time", 1_500),
+    pytest.param("cross-fitted", 4_000, marks=pytest.mark.prove, id="cross-fitted"),
+    pytest.param("out-of-time", 4_000, marks=pytest.mark.prove), pytest.param("ranker", 300, marks=pytest.mark.prove, id="ranker"),
+])  # fmt: skip
+def test_lists_that_the_service_arranged_are_evaluated_item_by_item_slot_by_slot_and_whole(tmp_path: Path, q_hat: str, lists: int) -> None:
+    """Each family by propensities of its kind: weights of a uniform order are 1 in the mean. By the ranker, which predicts each item for
+    each slot, of fewer lists."""
+    share, wider = (0.8, (300 / lists) ** 0.5) if q_hat == "ranker" else (0.6, (4_000 / lists) ** 0.5)
+    log = own_lists(tmp_path / "own.jsonl", lists, share=share)
     rest = (log, "--format", "jsonl", "--policy", "uniform", "--q-hat", q_hat, "--json")
     done = call("evaluate", *rest, "--estimators", "ips,dr,iips,sips,rips,cascade-dr")
     assert done.exit_code == 0
     families = {family["of"]: family for family in json.loads(done.stdout)["families"]}
     for of, truth, slack in (("items", 5.5 / 12, 0.04), ("slots", 5 * 5.5 / 12, 0.04), ("lists", 5 * 5.5 / 12, 0.15)):
-        assert families[of]["diagnostics"]["mean_weight"] == pytest.approx(1.0, abs=slack)
+        assert families[of]["diagnostics"]["mean_weight"] == pytest.approx(1.0, abs=slack * wider)
+        print(of, families[of]["diagnostics"]["mean_weight"])
         for each in families[of]["estimates"]:  # 18 intervals in all: one of them may miss, none by as much again
             low, high = each["interval"]["low"], each["interval"]["high"]
+            print(f"{each['name']} {low:.3f} to {high:.3f}, {truth:.3f} is true")
             assert abs(truth - (low + high) / 2) < high - low, each["name"]
     said = call("validate", log, "--format", "jsonl").stdout
     assert "requests with their slots (iips, rips, sips, cascade-dr)" in " ".join(said.split())
 
 
-@pytest.mark.parametrize("given", [0.0, pytest.param(0.5, marks=pytest.mark.prove)])
-def test_lists_without_what_is_given_above_are_evaluated_by_items_and_slots_and_refused_whole(tmp_path: Path, given: float) -> None:
+@pytest.mark.parametrize(("given", "lists"), [
+    (0.0, 1_500), pytest.param(0.0, 3_000, marks=pytest.mark.prove), pytest.param(0.5, 3_000, marks=pytest.mark.prove, id="0.5"),
+])  # fmt: skip
+def test_lists_without_what_is_given_above_are_evaluated_by_items_and_slots_and_refused_whole(
+    tmp_path: Path, given: float, lists: int
+) -> None:
     """A log of an earlier build, and one across the change."""
-    log = own_lists(tmp_path / "own.jsonl", 3_000, given)
+    log = own_lists(tmp_path / "own.jsonl", lists, given)
     rest = (log, "--format", "jsonl", "--policy", "uniform", "--q-hat", "out-of-time", "--json")
     done = call("evaluate", *rest, "--estimators", "ips,dr,iips,sips")
     assert done.exit_code == 1
     families = {family["of"]: family for family in json.loads(done.stdout)["families"]}
     for of, truth in (("items", 5.5 / 12), ("slots", 5 * 5.5 / 12)):
-        assert families[of]["answers"] and families[of]["diagnostics"]["mean_weight"] == pytest.approx(1.0, abs=0.03)
+        assert families[of]["answers"] and families[of]["diagnostics"]["mean_weight"] == pytest.approx(
+            1.0, abs=0.03 * (3_000 / lists) ** 0.5
+        )
         for each in families[of]["estimates"]:
+            print(f"{each['name']} {each['interval']['low']:.3f} to {each['interval']['high']:.3f}, {truth:.3f} is true")
             assert each["interval"]["low"] < truth < each["interval"]["high"], each["name"]
     assert not families["lists"]["answers"] and f"{given:.1%} of slots have `propensity_given_above`" in families["lists"]["reasons"][0]
     said = call("validate", log, "--format", "jsonl").stdout
@@ -313,7 +329,7 @@ def test_validate_says_beforehand(tmp_path: Path) -> None:
             del row["propensity"]
 
     good = call("validate", table(tmp_path / "log.csv"), "--format", "csv").stdout
-    assert "evaluate: 100.0% of 4,000 shown items have a propensity, the least 0.2: weights reach 5" in good
+    assert "evaluate: 100.0% of 2,000 shown items have a propensity, the least 0.2: weights reach 5" in good
     assert "no requests are named" in good
     bad = call("validate", table(tmp_path / "log.csv", without), "--format", "csv").stdout
-    assert "evaluate: dm alone: none of 4,000 shown items has a propensity" in bad
+    assert "evaluate: dm alone: none of 2,000 shown items has a propensity" in bad

@@ -23,9 +23,10 @@ from streams.core.learning.learn import LearnerSettings
 
 T = 1_704_067_200_000
 SETTINGS = PartitionSettings()
+SMALL = ModelSettings(embedding_dim=4, attention_units=4, expert_units=8, tower_units=4, cin_layers=(4,))
 
 
-def log(flipped_from: int = 10**9, count: int = 150) -> list[LogRow]:
+def log(flipped_from: int = 10**9, count: int = 60) -> list[LogRow]:
     """Impressions of 4 arms, a minute apart, some played to the end; from a row on the other ones are."""
     rng = np.random.default_rng(1)
     rows = []
@@ -40,22 +41,22 @@ def log(flipped_from: int = 10**9, count: int = 150) -> list[LogRow]:
 def asked(rows: list[LogRow], policy: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, TargetPolicy]:
     rounds = read(of_file(rows), SETTINGS, {}, lambda *_: None)
     found = target_policy(policy, rounds)
-    model = RankerModel(lambda: of_file(rows), {}, SETTINGS, LearnerSettings(), ModelSettings(), 1, lambda *_: None)
+    model = RankerModel(lambda: of_file(rows), {}, SETTINGS, LearnerSettings(), SMALL, 1, lambda *_: None)
     q, (q_policy,) = model.predicted(rounds, found, [without_replacement(found, rounds)], "full_play")
     return q, q_policy, rounds.arm, found
 
 
 def test_no_prediction_knows_its_own_reward_nor_a_later_one() -> None:
     q, q_policy, _, _ = asked(log(), "uniform")
-    other, other_policy, _, _ = asked(log(flipped_from=80), "uniform")
-    assert (q[:81] == other[:81]).all() and (q_policy[:81] == other_policy[:81]).all()
-    assert (q[90:] != other[90:]).any()
+    other, other_policy, _, _ = asked(log(flipped_from=30), "uniform")
+    assert (q[:31] == other[:31]).all() and (q_policy[:31] == other_policy[:31]).all()
+    assert (q[35:] != other[35:]).any()
     assert ((0 < q) & (q < 1)).all()
 
 
 def test_the_policys_expectation_is_that_of_its_arms() -> None:
-    each = [asked(log(count=60), f"arm:i{arm}") for arm in range(4)]
-    _, mixed, arms, _ = asked(log(count=60), "uniform")
+    each = [asked(log(count=24), f"arm:i{arm}") for arm in range(4)]
+    _, mixed, arms, _ = asked(log(count=24), "uniform")
     assert np.mean([q_policy for _, q_policy, _, _ in each], 0) == pytest.approx(mixed, rel=1e-4)  # float32, other batches
     for place, (q, q_policy, _, found) in enumerate(each):
         same = found.table[0, arms] == 1

@@ -98,11 +98,12 @@ def test_a_file_of_probabilities_by_segment(log: str, tmp_path: Path) -> None:
     assert code == 0
     for each in found["families"][0]["estimates"]:
         assert each["interval"]["low"] < truth < each["interval"]["high"]
+    few = written(tmp_path / "few.jsonl", n=FEW)
     for text, said in (
         ("segment,arm,probability\n0,tail,1\n", "no probabilities of segment 1, which the log has"),
         ("arm,probability\ntail,0.5\n", "sum to 0.5000000"),
         ("item_id,probability\ntail,1\n", "expected arm, probability, and perhaps segment"),
     ):
         policy.write_text(text)
-        done = call("evaluate", log, "--format", "jsonl", "--policy", str(policy), "--of", "strategies")
+        done = call("evaluate", few, "--format", "jsonl", "--policy", str(policy), "--of", "strategies")
         assert done.exit_code == 2 and said in done.stderr, done.stderr
