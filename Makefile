@@ -6,8 +6,10 @@ STAMP := $(VENV)/.installed
 # The products of a step are small: a second thread spends its time waiting for the first, all the more where other work runs.
 export OMP_NUM_THREADS ?= 1
 MARKERS := not gpu and not prove
-# Tests at a time; those of a whole live system run by themselves. To pytest, 5 means that nothing was selected.
+# Tests at a time; those of a whole live system run by themselves, from files of their own: to read all takes half a minute.
+# To pytest, 5 means that nothing was selected.
 JOBS ?= 2
+ALONE = $(shell grep -rl --include='*.py' mark.alone tests)
 NONE := 5
 
 .DEFAULT_GOAL := help
@@ -30,7 +32,7 @@ run: install  ## broker, worker, learner, listeners and a live panel on this mac
 
 test: install  ## every test but the long proofs and those that need a GPU; ARGS="-k words -x"
 	@$(BIN)/python -m pytest -m "$(MARKERS) and not alone" -n $(JOBS) --dist loadfile $(ARGS) || [ $$? -eq $(NONE) ]
-	@$(BIN)/python -m pytest -m "$(MARKERS) and alone" $(ARGS) || [ $$? -eq $(NONE) ]
+	@$(BIN)/python -m pytest -m "$(MARKERS) and alone" $(if $(filter tests/%,$(ARGS)),,$(ALONE)) $(ARGS) || [ $$? -eq $(NONE) ]
 
 check: install  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -125,7 +125,7 @@ def _told(record: object) -> object:
 def test_four_partitions_and_two_workers_give_the_users_of_one_replay(topic_settings: MakeTopics, tmp_path: Path) -> None:
     """Users and examples are those of one partition; popularity is exchanged and ends equal within 1e-9."""
     topics = topic_settings(4)
-    log = [row.rstrip(b"\n") for row in simulate_log(WorldSettings(), 3_000, seed=4)]
+    log = [row.rstrip(b"\n") for row in simulate_log(WorldSettings(), 1_500, seed=4)]
     alone = Partition(PartitionSettings(), Tables.over(), Catalog())
     made = [
         o.record
