@@ -26,7 +26,7 @@ def test_a_terminal_of_80_columns_shows_every_interval_whole() -> None:
 
 
 def test_one_user_alone_has_figures_without_intervals() -> None:
-    one = [row._replace(raw=re.sub(rb'"user_id":"u[0-9]+"', b'"user_id":"u1"', row.raw)) for row in log()]
+    one = [row._replace(raw=re.sub(rb'"user_id":"u[0-9]+"', b'"user_id":"u1"', row.raw)) for row in log(a_list=26)]
     evidence = Evidence(Question(gammas=(0.0, 1.0), resamples=5), SMALL, LEARNING, "cpu")
     (_, section), *_ = sections(evidence.findings(run(evidence, one)))
     told = section.partition("</h3>")[2]
@@ -35,7 +35,7 @@ def test_one_user_alone_has_figures_without_intervals() -> None:
 
 def test_table_names_every_figure_once() -> None:
     evidence = Evidence(Question(gammas=(0.0, 1.0), resamples=5), SMALL, LEARNING, "cpu")
-    found = evidence.findings(run(evidence, log()))
+    found = evidence.findings(run(evidence, log(a_list=26)))
     (title, section), *_ = sections(found)
     assert title == "Popularity's part taken away" and section.count("<h3>") == 2  # full_play and skip have positives enough
     assert len([table for table in tables(found) if not isinstance(table, str)]) == 2

@@ -212,7 +212,7 @@ def test_log_without_a_second_play_says_so() -> None:
 
 def test_spans_hold_all_questions_in_time_order() -> None:
     rng = np.random.default_rng(1)
-    found, asking, _ = ask(plays(*(f"{n} u{rng.integers(3)} i{rng.integers(9)}" for n in range(160))), k=3)
+    found, asking, _ = ask(plays(*(f"{n} u{rng.integers(3)} i{rng.integers(9)}" for n in range(112))), k=3)
     assert sum(span.questions for span in found.spans) == found.questions and len(found.spans) == found.questions // 50
     assert all(before.to_ms <= span.from_ms for before, span in zip(found.spans, found.spans[1:], strict=False))
     first = ranks(asking)[MOST][: found.spans[0].questions]
