@@ -89,7 +89,7 @@ class ReplayFlags(NamedTuple):
         return drawing
 
 
-@verb("segue simulate --events 2000 -o events.jsonl --items items.jsonl && segue replay events.jsonl --format jsonl --items items.jsonl")
+@verb("segue simulate --events 1000 -o events.jsonl --items items.jsonl && segue replay events.jsonl --format jsonl --items items.jsonl")
 @with_log((*FORMATS, "topic"))
 @click.option("--rows", type=click.IntRange(min=1), help="stop after so many rows")
 @click.option("--partition", default=0, show_default=True, help="of `events`, with --format topic")
@@ -279,7 +279,7 @@ class EvaluateFlags(NamedTuple):
 
 
 @verb(
-    "segue simulate --events 2000 --world items=100 -o events.jsonl --items items.jsonl && "
+    "segue simulate --events 1000 --world items=60 -o events.jsonl --items items.jsonl && "
     "segue evaluate events.jsonl --format jsonl --items items.jsonl --policy uniform"
 )
 @with_log(FORMATS)
@@ -338,7 +338,7 @@ class SimulateFlags(NamedTuple):
     report: Path | None
 
 
-@verb("segue simulate --events 20000 --seed 1 -o events.jsonl --items items.jsonl")
+@verb("segue simulate --events 5000 --seed 1 -o events.jsonl --items items.jsonl")
 @click.option("--events", type=click.IntRange(min=0), default=20_000, show_default=True, help="records in the log")
 @click.option("--seed", type=int, default=1, show_default=True, help="of world and log; the first one with --prove")
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="the log: JSON lines")
