@@ -1,4 +1,5 @@
-"""The README's commands, run as they stand there: in order, in one folder, with the addresses of this test's own Kafka and service."""
+"""The README's commands, run as they stand there: in order, in one folder, with the addresses of this test's own Kafka and service, and
+with a log that is shorter than the README's but by `make prove`."""
 from __future__ import annotations
 
 import json
@@ -37,6 +38,7 @@ LIVE, OWN, REPLAY = "From nothing to a live system", "With a Kafka of yours", "R
 SCENE = SCENES.index("work")
 LASTING = ("worker", "learner")  # run until they are stopped
 KAFKA, SERVICE = "127.0.0.1:9092", "127.0.0.1:8080"  # as the README has them
+EVENTS, FEW = 5_000, 1_200  # of the simulated log: in the README, and enough for all that is said of it but that taste is learned
 
 
 def commands(section: str) -> list[str]:
@@ -49,6 +51,7 @@ def test_live_own_kafka_and_replay_come_in_this_order_and_every_command_is_run_h
     assert [s for s in SECTIONS if commands(SECTIONS[s])] == [LIVE, OWN, REPLAY, "Test it"]
     assert commands(SECTIONS[LIVE])[0] == "make run"
     assert all(c.startswith("make ") for s in (LIVE, "Test it") for c in commands(SECTIONS[s]))
+    assert sum(f"--events {EVENTS} " in c for c in commands(README)) == 1
     assert all(c.startswith((f"{PROGRAM} ", "curl ", "export ")) for s in (OWN, REPLAY) for c in commands(SECTIONS[s]))
 
 
@@ -67,6 +70,7 @@ class Shell:
     """Runs commands of the README in a folder, in a shell that keeps what was exported."""
 
     def __init__(self, folder: Path, kafka: str, service: str, environment: dict[str, str]) -> None:
+        self.events = FEW
         self.folder, self.kafka, self.service, self.lasting = folder, kafka, service, list[subprocess.Popen[bytes]]()
         self.exporter = f"127.0.0.1:{environment['SEGUE_EXPORTER__PORT']}"
         self._environment = os.environ | environment | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -77,7 +81,7 @@ class Shell:
 
     def run(self, command: str) -> str:
         """What it printed. It must end well; one that lasts is left running."""
-        line = command.replace(KAFKA, self.kafka).replace(SERVICE, self.service)
+        line = command.replace(KAFKA, self.kafka).replace(SERVICE, self.service).replace(f"--events {EVENTS} ", f"--events {self.events} ")
         if line.startswith("export "):
             name, _, value = line.removeprefix("export ").partition("=")
             self._environment[name] = value
@@ -163,7 +167,7 @@ def test_a_kafka_of_ones_own_from_topics_to_metrics_and_a_replay_after_it(shell:
                 time.sleep(0.1)
         printed[command.split(" -d ")[0].removeprefix(f"{PROGRAM} ")] = shell.run(command)
     assert printed["topics --create"].count("made") == 8
-    assert printed["send events.jsonl --format jsonl --items items.jsonl"].startswith("5,000 rows and 400 items")
+    assert printed["send events.jsonl --format jsonl --items items.jsonl"].startswith("1,200 rows and 400 items")
     assert json.loads(printed[f"curl -sS {SERVICE}/v1/events"])["accepted"] == 1
     assert len(json.loads(printed[f"curl -sS {SERVICE}/v1/recommendations"])["items"]) == 5
     assert len(printed["recommend u00007 --k 5"].splitlines()) == 5
@@ -186,6 +190,7 @@ def test_a_kafka_of_ones_own_from_topics_to_metrics_and_a_replay_after_it(shell:
 @pytest.mark.broker
 def test_after_the_readme_each_listener_gets_songs_nearer_to_their_hidden_taste_than_the_popular_ones(shell: Shell, tmp_path: Path) -> None:
     """By the simulator's own truth: what a listener feels about each of the ten songs, without what happened since."""
+    shell.events = EVENTS
     for command in commands(SECTIONS[OWN]):
         if command.startswith("curl"):
             break
