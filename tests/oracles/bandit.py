@@ -89,13 +89,13 @@ def beats(a1: int, b1: int, a2: int, b2: int) -> float:
     return sum(exp(betaln(a2 + i, b1 + b2) - np.log(b1 + i) - betaln(1 + i, b1) - betaln(a2, b2)) for i in range(a1))
 
 
-def places(arms: Sequence[stats.rv_continuous], support: tuple[float, float]) -> list[list[float]]:
-    """[K][K] chance of an arm by place: a sum over who is larger, integrated adaptively."""
+def places(arms: Sequence[stats.rv_continuous], support: tuple[float, float], first: int | None = None) -> list[list[float]]:
+    """[K][K] chance of an arm by place, or by the first places: a sum over who is larger, integrated adaptively."""
     out = []
     for k, arm in enumerate(arms):
         others = [other for j, other in enumerate(arms) if j != k]
         row = []
-        for place in range(len(arms)):
+        for place in range(first or len(arms)):
 
             def density(x: float, arm=arm, others=others, place=place) -> float:  # type: ignore[no-untyped-def]
                 total = 0.0
