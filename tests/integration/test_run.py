@@ -137,7 +137,7 @@ def locked(folder: Path) -> list[Path]:
 
 @pytest.mark.alone
 def test_a_run_ends_by_itself_with_everything_learned(started: Any) -> None:
-    run = started("--seconds", "8", "--json", "--seed", "3")
+    run = started("--seconds", "10", "--json", "--seed", "3")
     run.until(LISTENING)
     ports = run.ports()
     assert len(listening(ports)) == len(ports) >= 4  # Kafka's two, the worker's, the learner's
@@ -145,8 +145,8 @@ def test_a_run_ends_by_itself_with_everything_learned(started: Any) -> None:
     assert code == 0, run.said
     told = json.loads(out)
     assert told["complete"] and told["lag"] == 0 and told["seed"] == 3 and told["join_window_s"] == 20.0
-    assert 8 <= told["seconds"] < 9
-    assert told["events"] > 500 and told["lists"] > 25 and told["pages"] > 25 and told["failed_requests"] == 0 and told["rejected"] == {}
+    assert 10 <= told["seconds"] < 11
+    assert told["events"] > 400 and told["lists"] > 20 and told["pages"] > 20 and told["failed_requests"] == 0 and told["rejected"] == {}
     assert told["unlearned"] == told["unjoined"] == 0
     assert 0 < told["freshness_p50_ms"] <= told["freshness_p99_ms"]
     assert set(told["metrics"]) == set(TASKS)
