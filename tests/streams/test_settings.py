@@ -164,8 +164,10 @@ def test_every_setting_has_a_unit_or_needs_none() -> None:
             assert name.endswith(("_ms", "_s", "_h", "_d", "_bytes")), f"{key}: what unit?"
 
 
-@pytest.mark.parametrize("module", ["streams.settings", "streams.cli.main", "streams.worker.process"])
-def test_settings_command_line_and_worker_are_there_before_torch(module: str) -> None:
-    code = f"import sys, {module}; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+BEFORE_TORCH = ("streams.settings", "streams.cli.main", "streams.worker.process")
+
+
+def test_settings_command_line_and_worker_are_there_before_torch() -> None:
+    there = "; ".join(f"import {module}; print('{module}', 'torch' in sys.modules)" for module in BEFORE_TORCH)
+    done = subprocess.run([sys.executable, "-c", f"import sys; {there}"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "".join(f"{module} False\n" for module in BEFORE_TORCH)

@@ -78,9 +78,9 @@ def _ids(folder: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
 
 
-def test_second_broker_in_the_same_folder_is_refused(own_broker: EmbeddedBroker) -> None:
+def test_second_broker_in_the_same_folder_is_refused(broker: EmbeddedBroker) -> None:
     with pytest.raises(BrokerError, match="in use by another broker"):
-        EmbeddedBroker(own_broker.data_dir).start()
+        EmbeddedBroker(broker.data_dir).start()
 
 
 def test_broker_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
