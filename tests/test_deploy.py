@@ -33,7 +33,7 @@ def test_environment_of_our_services_is_settings_and_command_is_a_verb(name: str
     host, port = loaded.settings.topics.bootstrap.split(":")
     assert host in SERVICES and f"INSIDE://{host}:{port}" in SERVICES[host]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
     verb, *rest = SERVICES[name]["command"]
-    segue.commands[verb].make_context(verb, list(rest))
+    segue.commands[verb].make_context(verb, list(rest), parent=segue.make_context("segue", [verb]))
 
 
 def test_worker_and_learner_share_state_and_checkpoints_and_have_slots_of_their_own() -> None:

@@ -63,7 +63,8 @@ def test_every_make_command_is_a_target_that_calls_what_there_is(command: str) -
     if command.startswith("make run"):
         called = shlex.split(planned.splitlines()[-1])
         assert called[:3] == ["exec", PROGRAM, "run"]
-        assert segue.commands["run"].make_context("run", called[3:]).params["as_json"] is ("--json" in command)
+        context = segue.commands["run"].make_context("run", called[3:], parent=segue.make_context("segue", ["run"]))
+        assert context.params["as_json"] is ("--json" in command)
 
 
 class Shell:
