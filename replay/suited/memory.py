@@ -7,7 +7,7 @@ between two acts on an item, a year at most, and a row stays three times as long
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
+from itertools import islice, pairwise
 
 from msgspec.structs import replace
 
@@ -43,8 +43,12 @@ def _half_life_of(records: Iterable[Numbered]) -> float:
     """By the beginning of a log."""
     acts = (a for _, a in records if isinstance(a.record, Event) and (a.record.action is not Action.IMPRESSION or a.record.also))
     looked_at = [(arrived.record.ts, arrived.record.item_id) for arrived in islice(acts, LOOKED_AT) if isinstance(arrived.record, Event)]
-    times = [ts for ts, _ in looked_at]
-    return half_life_h(max(times) - min(times), len({item for _, item in looked_at}), len(times)) if times else 0.0
+    times = sorted(ts for ts, _ in looked_at)
+    if len(times) < 2:
+        return 0.0
+    gaps = sorted(after - ts for ts, after in pairwise(times))
+    usual = gaps[: len(gaps) - max(1, len(gaps) // 100)] or gaps  # a pause of the log is none of its items
+    return half_life_h(round(sum(usual) / len(usual) * len(gaps)), len({item for _, item in looked_at}), len(times))
 
 
 def suited(settings: CoreSettings, records: Iterable[Numbered]) -> CoreSettings:

@@ -47,6 +47,9 @@ def test_rates_halve_as_items_come_again_and_no_sooner_than_live(log: list[Numbe
 def test_what_is_rejected_and_what_comes_later_says_nothing_and_a_longer_memory_stays() -> None:
     bad = (0, Arrived(0, 0, 0, Rejected(Reason.MALFORMED, "", b""), ""))
     assert suited(LIVE, [bad, *acts(LOOKED_AT, 8 * HOUR_MS, 100), *acts(2, 9_000 * DAY_MS, 2)]) == LIVE
+    late = [Event(ts=T + 700 * DAY_MS + n, user_id="u", item_id=f"i{n}", action=Action.PLAY) for n in range(10)]
+    paused = [(n, Arrived(n, 0, act.ts, act, "")) for n, act in enumerate(late)]
+    assert suited(LIVE, [*acts(400, DAY_MS, 100), *paused]) == LIVE  # a pause of the log is none of its items
     model = msgspec.structs.replace(LIVE.model, expire_d=1_000.0)
     assert suited(msgspec.structs.replace(LIVE, model=model), acts(9, 900 * DAY_MS, 9)).model.expire_d == 1_000.0
 
