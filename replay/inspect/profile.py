@@ -174,11 +174,11 @@ def prospects(profile: Profile, rating: bool) -> Iterator[str]:
         if not 0 < share < 1:
             why = {"full_play": "no play has both durations or says `full`"}.get(task, "no row says it")
             yield f"can't: {task}: {why if not share else 'every row says it, so nothing is told apart'}"
-    suits_h = memory.half_life_h(p.last_ms - p.first_ms, p.items, p.events)
-    if suits_h > PartitionSettings().rate_half_life_h:
+    suits = memory.of(p.last_ms - p.first_ms, p.items, p.events)
+    if suits.half_life_h > PartitionSettings().rate_half_life_h:
         yield (
-            f"memory: items come again so seldom that rates should halve in {suits_h:,.0f} h: replay does so; live, set "
-            f"partition.rate_half_life_h={suits_h:.0f} and model.expire_d={memory.expire_d(suits_h):.0f}"
+            f"memory: items come again so seldom that rates should halve in {suits.half_life_h:,.0f} h: replay does so; live, set "
+            f"partition.rate_half_life_h={suits.half_life_h:.0f} and model.expire_d={suits.expire_d:.0f}"
         )
     if rating:
         yield "can: collect and dislike, as the ratings say them (change the thresholds of --label as you like)"

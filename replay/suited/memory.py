@@ -2,12 +2,15 @@
 
 Live, rates halve in a week and rows that are not used for two weeks go: right where an item is taken many times a day. In a log of
 ratings over years most of what is known of an item would be forgotten before it comes again. So a rate's half-life is the mean time
-between two acts on an item, a year at most, and a row stays three times as long, 400 days at most. (Longer ones cost NE on 30Music.)
+between two acts on an item, two months at most, and a row stays for three such times, 400 days at most. On 22,627 reviews of 13 years
+AUC and NE are .840 and .730 so (.762 and .831 as live; .824 and .756 with half-lives of a year; .832 and .743 with rows that stay for
+two months). On plays of a year, half-lives of ten such times cost NE.
 """
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice, pairwise
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -17,47 +20,44 @@ from replay.prequential import Numbered
 from streams.core.join.events import Action, Event
 
 LOOKED_AT = 5_000  # acts at the beginning of a log, which stand for all of it
-LONGEST_H = 8_760.0  # a year: tastes change
-STAYS, LONGEST_D = 3, 400.0  # half-lives that a row stays without use; days at most
+LONGEST_H = 1_440.0  # two months: tastes change
+STAYS, LONGEST_D = 3, 400.0  # times between two acts on an item that a row stays without use; days at most
 
 
-def half_life_h(span_ms: int, items: int, acts: int) -> float:
-    """Of rates, by the acts of a span of event time and the different items that they are on; 0 where there are none.
+class Memory(NamedTuple):
+    """What is remembered for how long."""
 
-    >>> half_life_h(100 * DAY_MS, items=50, acts=1_000)  # two acts on an item lie 5 days apart
-    120.0
+    half_life_h: float  # `partition.rate_half_life_h`
+    expire_d: float  # `model.expire_d`
+
+
+def of(span_ms: int, items: int, acts: int) -> Memory:
+    """What suits so many acts within a span of event time, on so many different items.
+
+    >>> of(100 * DAY_MS, items=50, acts=1_000)  # two acts on an item lie 5 days apart
+    Memory(half_life_h=120.0, expire_d=15.0)
     """
-    return min(LONGEST_H, span_ms / HOUR_MS * items / acts) if acts else 0.0
+    gap_ms = span_ms * items / acts if acts else 0.0
+    return Memory(min(LONGEST_H, gap_ms / HOUR_MS), min(LONGEST_D, STAYS * gap_ms / DAY_MS))
 
 
-def expire_d(half_life_h: float) -> float:
-    """Days without use after which a row goes.
-
-    >>> expire_d(240.0)
-    30.0
-    """
-    return min(LONGEST_D, STAYS * half_life_h * HOUR_MS / DAY_MS)
-
-
-def _half_life_of(records: Iterable[Numbered]) -> float:
-    """By the beginning of a log."""
-    acts = (a for _, a in records if isinstance(a.record, Event) and (a.record.action is not Action.IMPRESSION or a.record.also))
-    looked_at = [(arrived.record.ts, arrived.record.item_id) for arrived in islice(acts, LOOKED_AT) if isinstance(arrived.record, Event)]
-    times = sorted(ts for ts, _ in looked_at)
-    if len(times) < 2:
-        return 0.0
-    gaps = sorted(after - ts for ts, after in pairwise(times))
+def _of_log(records: Iterable[Numbered]) -> Memory:
+    """By its beginning."""
+    acts = (a.record for _, a in records if isinstance(a.record, Event))
+    looked_at = list(islice((act for act in acts if act.action is not Action.IMPRESSION or act.also), LOOKED_AT))
+    gaps = sorted(after - ts for ts, after in pairwise(sorted(act.ts for act in looked_at)))
     usual = gaps[: len(gaps) - max(1, len(gaps) // 100)] or gaps  # a pause of the log is none of its items
-    return half_life_h(round(sum(usual) / len(usual) * len(gaps)), len({item for _, item in looked_at}), len(times))
+    span_ms = round(sum(usual) / len(usual) * len(gaps)) if usual else 0
+    return of(span_ms, len({act.item_id for act in looked_at}), len(looked_at))
 
 
 def suited(settings: CoreSettings, records: Iterable[Numbered]) -> CoreSettings:
-    """The settings with a memory that suits a log: nothing is forgotten sooner than they say."""
-    suits_h = _half_life_of(records)
-    if suits_h <= settings.partition.rate_half_life_h:
+    """The settings with a memory that suits a log, by its records from the beginning: nothing is forgotten sooner than they say."""
+    memory = _of_log(records)
+    if memory.half_life_h <= settings.partition.rate_half_life_h:
         return settings
-    partition = replace(settings.partition, rate_half_life_h=suits_h)
-    return replace(settings, partition=partition, model=replace(settings.model, expire_d=max(settings.model.expire_d, expire_d(suits_h))))
+    partition = replace(settings.partition, rate_half_life_h=memory.half_life_h)
+    return replace(settings, partition=partition, model=replace(settings.model, expire_d=max(settings.model.expire_d, memory.expire_d)))
 
 
 def note(live: CoreSettings, used: CoreSettings) -> list[str]:

@@ -255,7 +255,9 @@ class _Live:
                 await self._reported(lambda: r.learner is not None and r.learner.at_ms > since and r.learner.lag == 0)
                 since = now_ms() + UNSEEN_MS
                 await self._reported(lambda: all(w.at_ms > since for w in r.workers.values()) and r.unmeasured == 0)
-        except TimeoutError:
+                while await lag(self._topics):  # what is in the states is committed a little later
+                    await asyncio.sleep(WATCH_S)
+        except (TimeoutError, KafkaError):
             pass  # lag and unlearned feedback of the summary show it
 
     async def _reported(self, condition: Callable[[], bool]) -> None:

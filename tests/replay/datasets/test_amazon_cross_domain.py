@@ -9,6 +9,7 @@ import pytest
 
 from replay import logs
 from replay.datasets import amazon_cross_domain
+from replay.log_rows import LogError
 from streams.core.join.decode import decode
 from streams.core.join.events import Action, Event, Exposure, Reason, Rejected
 
@@ -73,11 +74,11 @@ def test_catalog_is_the_map(tmp_path: Path) -> None:
 
 
 def test_log_of_another_name_or_without_its_map_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(logs.LogError, match="beside it"):
+    with pytest.raises(LogError, match="beside it"):
         list(amazon_cross_domain.rows(log(tmp_path, "1 3|86400", name="x.txt")))
     path = log(tmp_path, "1 3|86400")
     (tmp_path / "abe_map_item_50.json.gz").write_bytes(gzip.compress(b'{"a": 1}'))
-    with pytest.raises(logs.LogError, match="not a map of items"):
+    with pytest.raises(LogError, match="not a map of items"):
         list(amazon_cross_domain.rows(path))
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from replay import logs
 from replay.datasets import kuairand
+from replay.log_rows import LogError
 from streams.core.join.decode import decode
 from streams.core.join.events import Action, Event, Reason, Rejected
 
@@ -104,7 +105,7 @@ def test_duration_buckets(ms: int, bucket: int) -> None:
 def test_another_log_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(logs.LogError, match=r"x\.csv:1: not a KuaiRand log"):
+    with pytest.raises(LogError, match=r"x\.csv:1: not a KuaiRand log"):
         list(kuairand.rows(path))
 
 

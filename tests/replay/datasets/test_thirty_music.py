@@ -7,6 +7,7 @@ import pytest
 
 from replay import logs
 from replay.datasets import thirty_music
+from replay.log_rows import LogError
 from streams.core.join.decode import decode
 from streams.core.join.events import Action, Event, Exposure, Reason, Rejected
 
@@ -53,7 +54,7 @@ def test_row_that_is_not_numbers_is_rejected_with_its_own_bytes(tmp_path: Path) 
 def test_another_log_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(logs.LogError, match=r"x\.csv:1: not a 30Music log"):
+    with pytest.raises(LogError, match=r"x\.csv:1: not a 30Music log"):
         list(thirty_music.rows(path))
 
 

@@ -33,8 +33,8 @@ def acts(count: int, span_ms: int, items: int, action: str = "play") -> list[Num
     (acts(5_000, 6 * DAY_MS, 2_000), 168.0, 14.0),  # an item comes again in 2.4 days
     (acts(5_000, 60 * DAY_MS, 1_000), 288.0, 36.0),  # in 12 days
     (acts(LOOKED_AT, 8 * HOUR_MS, 2_300), 168.0, 14.0),  # short videos: in 4 hours
-    (acts(5_000, 3 * 365 * DAY_MS, 1_000), 5_256.0, 400.0),  # ratings over years: in 219 days
-    (acts(50, 3 * 365 * DAY_MS, 50), 8_760.0, 400.0),  # never
+    (acts(5_000, 3 * 365 * DAY_MS, 1_000), 1_440.0, 400.0),  # ratings over years: in 219 days
+    (acts(50, 3 * 365 * DAY_MS, 50), 1_440.0, 400.0),  # never
     (acts(100, 1_000 * DAY_MS, 5, "impression"), 168.0, 14.0),  # nobody acted
 ], ids=["empty", "days", "weeks", "hours", "years", "once", "no acts"])  # fmt: skip
 def test_rates_halve_as_items_come_again_and_no_sooner_than_live(log: list[Numbered], half_life_h: float, expire_d: float) -> None:
