@@ -43,12 +43,12 @@ def of(span_ms: int, items: int, acts: int) -> Memory:
 
 def _of_log(records: Iterable[Numbered]) -> Memory:
     """By its beginning."""
-    acts = (a.record for _, a in records if isinstance(a.record, Event))
-    looked_at = list(islice((act for act in acts if act.action is not Action.IMPRESSION or act.also), LOOKED_AT))
-    gaps = sorted(after - ts for ts, after in pairwise(sorted(act.ts for act in looked_at)))
+    events = (arrived.record for _, arrived in records if isinstance(arrived.record, Event))
+    acts = list(islice((event for event in events if event.action is not Action.IMPRESSION or event.also), LOOKED_AT))
+    gaps = sorted(after - ts for ts, after in pairwise(sorted(event.ts for event in acts)))
     usual = gaps[: len(gaps) - max(1, len(gaps) // 100)] or gaps  # a pause of the log is none of its items
     span_ms = round(sum(usual) / len(usual) * len(gaps)) if usual else 0
-    return of(span_ms, len({act.item_id for act in looked_at}), len(looked_at))
+    return of(span_ms, len({event.item_id for event in acts}), len(acts))
 
 
 def suited(settings: CoreSettings, records: Iterable[Numbered]) -> CoreSettings:
