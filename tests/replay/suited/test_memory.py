@@ -92,21 +92,7 @@ def test_on_reviews_of_years_it_beats_what_is_remembered_live(data_dir: Path, tm
     log = _reviews(data_dir, tmp_path)
     found: dict[str, dict[str, float]] = {}
     for name, options in {"live": ["--set", "model.expire_d=14"], "suited": []}.items():
-        call = [
-            "replay",
-            str(log),
-            "--format",
-            "csv",
-            "--time",
-            "s",
-            "--map",
-            "ts=time",
-            "--const",
-            "action=play",
-            "--next",
-            "20",
-            "--json",
-        ]
+        call = f"replay {log} --format csv --time s --map ts=time --const action=play --next 20 --json".split()
         told = json.loads(CliRunner().invoke(segue, [*call, *options], catch_exceptions=False).stdout)
         found[name] = figures = told["metrics"]["full_play"]
         print(f"{name}: AUC {figures['auc']:.4f}, NE {figures['ne']:.4f}, COPC {figures['copc']:.3f}, {figures['n']:,.0f} exposures")
