@@ -63,6 +63,8 @@ class Row:
     shown_ms: int
     followed: float
     artist_feedback: list[float]
+    near: float
+    own_plays: list[float]
 
 
 def row(f: Features) -> Row:
@@ -82,6 +84,8 @@ def row(f: Features) -> Row:
         shown_ms=f.shown_ms,
         followed=f.followed,
         artist_feedback=list(struct.unpack(f"<{len(f.artist_feedback) // 4}f", f.artist_feedback)),
+        near=f.near,
+        own_plays=list(struct.unpack(f"<{len(f.own_plays) // 4}f", f.own_plays)),
     )
 
 
@@ -124,6 +128,8 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         item_age_s=np.array([r.age_s for r in rows], np.float32),
         followed=np.array([r.followed for r in rows], np.float32),
         artist_feedback=np.array([r.artist_feedback for r in rows], np.float32),
+        near=np.array([r.near for r in rows], np.float32),
+        own_plays=np.array([r.own_plays for r in rows], np.float32),
         shown_ms=np.array([r.shown_ms for r in rows], np.int64),
         labels=np.array([[mask >> task & 1 for task in range(len(TASKS))] for mask in masks], np.float32),
         sign=np.array(sign + [[0] * len(TASKS)] * len(compared), np.float32),
@@ -172,7 +178,11 @@ def numbers(r: Row, base: Sequence[float], strength: float) -> list[float]:
     out += [math.log1p(sum(math.exp(-age / span) for age in ages)) for ages in families for span in _RECENCY_S]
     out += [math.log1p(n) for n in r.artist_feedback]
     hour = r.shown_ms % DAY_MS * 2 * math.pi / DAY_MS
-    return [*out, math.log1p(1_000 * r.followed) / 7, math.cos(hour), math.sin(hour)]
+    out += [math.log1p(1_000 * r.followed) / 7, math.log1p(1_000 * r.near) / 3]
+    plays, decayed, recency, age_s, following = r.own_plays
+    out += [math.log1p(plays), math.log1p(decayed), recency, math.log1p(age_s / 3600) / 4, math.log1p(following)]
+    out += [float(plays > 0), float(plays > 0 and age_s <= 3600), float(recency == 1)]
+    return [*out, math.cos(hour), math.sin(hour)]
 
 
 def popularity_inputs(r: Row) -> list[float]:

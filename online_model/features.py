@@ -26,6 +26,8 @@ RELATED_LIMIT = 20  # behaviours with the candidate's artist or category
 DOMAIN_LIMIT = 6  # domains of a user that an example carries, the most lately used
 CODES = ACTIONS - 1  # codes of history.py without that of padding
 NO_FEEDBACK = bytes(4 * CODES)
+OWN_PLAYS = ("plays", "decayed", "recency", "age_s", "next")  # of what a user took before, see `Features.own_plays`
+NO_PLAYS = bytes(4 * len(OWN_PLAYS))
 
 
 class Features(msgspec.Struct, frozen=True, array_like=True):
@@ -45,6 +47,10 @@ class Features(msgspec.Struct, frozen=True, array_like=True):
     shown_ms: int  # event time of the exposure
     followed: float = 0.0  # how often it is what others took right after the user's last item, as a share in [0, 1)
     artist_feedback: bytes = NO_FEEDBACK  # float32 [CODES]: the user's last behaviours with the candidate's artist, decayed, by code
+    near: float = 0.0  # how often others took it close to the user's last items, from 0 on
+    # float32 [OWN_PLAYS]: of the user's remembered behaviours, how many liked the item, and decayed; 1 / (1 + behaviours since the last of
+    # them), seconds since then; how often the item was what the user took right after the last one, earlier on
+    own_plays: bytes = NO_PLAYS
 
 
 class Exposed(msgspec.Struct, frozen=True, array_like=True, tag="exposed"):

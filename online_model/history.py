@@ -44,10 +44,36 @@ def newest(history: bytes) -> tuple[int, int]:
     return item, ts
 
 
-def before(histories: Sequence[bytes], item: int, ts: int, within_ms: int) -> int:
-    """The item of the newest of all behaviours (of equal times that of the last history); 0 where it is `item`, older, or none."""
-    last, at = max((newest(h) for h in reversed(histories) if h), key=lambda row: row[1], default=(0, 0))
-    return last if last != item and 0 <= ts - at <= within_ms else 0
+def newest_first(histories: Sequence[bytes], ts: int, within_ms: int, limit: int) -> list[tuple[int, int]]:
+    """Items and times of the last behaviours until `ts`, none older than `within_ms`, newest first.
+
+    Of equal times those of the last history come first. Of each history the newest `limit` are looked at.
+    """
+    out: list[tuple[int, int]] = []
+    for history in reversed(histories):
+        end = len(history)
+        for at in range(end - ROW, max(-ROW, end - (limit + 1) * ROW), -ROW):
+            item, taken, _, _ = _ROW.unpack_from(history, at)
+            if taken < ts - within_ms:
+                break
+            if taken <= ts:
+                out.append((item, taken))
+    if len(histories) > 1:
+        out.sort(key=lambda row: -row[1])
+    return out
+
+
+def taken_before(histories: Sequence[bytes], item: int, ts: int, within_ms: int, most: int) -> list[int]:
+    """Up to `most` different other items that were taken last, within a time, newest first; none where the newest is `item` itself."""
+    out: dict[int, None] = {}
+    for each, _ in newest_first(histories, ts, within_ms, 2 * most):
+        if each == item and not out:
+            return []
+        if each != item:
+            out[each] = None
+        if len(out) == most:
+            break
+    return list(out)
 
 
 def undo(history: bytes, item: int, action: int) -> bytes:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from online_model.batch import Batch
 from online_model.decay import DAY_MS
-from online_model.features import CODES, COUNTS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
+from online_model.features import CODES, COUNTS, OWN_PLAYS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
 
 Array = np.ndarray
 
@@ -18,7 +18,9 @@ _RECENCY_S = np.array([600.0, 3_600.0, 86_400.0], np.float32)  # a mood, a sitti
 ITEM_LIFTS = slice(SCOPES.index("item") * len(TASKS), (SCOPES.index("item") + 1) * len(TASKS))  # an item's own rates among the numbers
 _ITEM, _CATEGORY = SCOPES.index("item"), SCOPES.index("user_category")
 TASTE_STRENGTH = 4.0  # exposures that a user's rate in a category is drawn with: of tastes that differ by 1 in log-odds around .3
-WIDTH = len(SCOPES) * len(COUNTS) + len(POPULARITY_HALF_LIVES_H) + 2 + 2 * (1 + len(_RECENCY_S)) + CODES + 1 + 2
+WIDTH = len(SCOPES) * len(COUNTS) + len(POPULARITY_HALF_LIVES_H) + 2 + 2 * (1 + len(_RECENCY_S)) + CODES + 2 + 2
+WIDTH += len(OWN_PLAYS) + len(("there", "within the hour", "last"))
+_PLAYS, _DECAYED, _SINCE, _AGE, _NEXT = range(len(OWN_PLAYS))
 
 
 def _log_odds(rate: Array) -> Array:
@@ -73,9 +75,26 @@ def numbers(batch: Batch, base: Array, strength: float) -> Array:
             np.broadcast_to(acts, (n, acts.shape[1])) if batch.owner is None else acts[batch.owner],
             np.log1p(batch.artist_feedback),
             (np.log1p(1_000 * batch.followed) / 7)[:, None],  # .1 of a thousandth, 1 of all
+            (np.log1p(1_000 * batch.near) / 3)[:, None],
+            _own(batch.own_plays),
             np.cos(hour)[:, None],
             np.sin(hour)[:, None],
         ],
         axis=1,
         dtype=np.float32,
     )
+
+
+def _own(plays: Array) -> Array:
+    """float32 [B, OWN_PLAYS + 3] of what the user took before: 0 where that is nothing.
+
+    Beside its own numbers whether there was any, whether the last was within the hour, and whether it is what was taken last.
+    """
+    known, hours = plays[:, _PLAYS] > 0, plays[:, _AGE] / 3600
+    return np.stack(
+        [
+            np.log1p(plays[:, _PLAYS]), np.log1p(plays[:, _DECAYED]), plays[:, _SINCE], np.log1p(hours) / 4, np.log1p(plays[:, _NEXT]),
+            known, known & (hours <= 1), plays[:, _SINCE] == 1,
+        ],
+        axis=1, dtype=np.float32,
+    )  # fmt: skip

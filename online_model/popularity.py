@@ -41,6 +41,12 @@ class Increment(msgspec.Struct, frozen=True, array_like=True):
     sign: int = 1  # +1 | -1
     after: int = 0  # key of the item that the user took just before; 0: of none
     weight: float = 1.0  # of 1, what it counts: repeats of one user count less
+    earlier: bytes = b""  # uint64: keys of the items that the user took before that one, newest first
+
+    @property
+    def before(self) -> list[int]:
+        """Keys of the items that the user took within the hour before, newest first."""
+        return [self.after, *memoryview(self.earlier).cast("Q")] if self.after else []
 
 
 class Decay:

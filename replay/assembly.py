@@ -21,7 +21,8 @@ from replay.evidence.next_play import NextFound, NextPlay, NextSettings, Session
 from replay.evidence.tables import SPANS_MS, Evidence, Finding, Question, tail_ms
 from replay.options import CoreSettings, ReplayOptions
 from replay.prequential import Numbered, Omissions, Progress, Result, task_metrics
-from replay.suited import memory, pace
+from replay.suited import memory, pace, retrieved
+from replay.suited.retrieved import Retrieved
 from streams.core.join.catalog import Catalog
 from streams.core.join.items import Item
 from streams.core.join.partition import Partition
@@ -111,6 +112,8 @@ def _replayed(
         since, since_ms, omissions = Prequential(), options.since_ms, Omissions()
         if since_ms is not None:
             learner.watchers.append(lambda ts, *scored: since.score(ts, *scored) if ts >= since_ms else None)
+        if not options.as_live and retrieved.draws(source.arrivals()):
+            hooks = Retrieved(settings.recommend, partition, known).following(**hooks)
         if rows is not None:
             hooks = rows.following(learner, **hooks)
         arrivals = source.counting(omissions) if source.counting else source.arrivals()

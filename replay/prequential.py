@@ -131,6 +131,21 @@ def even(numbered: Iterator[Numbered]) -> Iterator[list[Numbered]]:
         yield batch
 
 
+def moments(numbered: Iterable[Numbered]) -> Iterator[list[Numbered]]:
+    """Records in batches of one event time; what can't be read belongs to the moment before it."""
+    moment = -1
+    batch: list[Numbered] = []
+    for line, arrived in numbered:
+        ts = moment if isinstance(arrived.record, Rejected) else arrived.record.ts
+        if batch and ts != moment:
+            yield batch
+            batch = []
+        moment = ts
+        batch.append((line, arrived))
+    if batch:
+        yield batch
+
+
 def run(
     arrivals: Iterable[Numbered],
     partition: Partition,

@@ -137,10 +137,16 @@ class Unshown:
 
 
 def slate(event: Event, items: list[str], exposure_id: str) -> Exposure:
-    """The exposure of these items at an event's moment, marked as drawn. Raises ValueError for an event without a request id."""
+    """The exposure of these items at an event's moment, marked as drawn, as are all but the event's own.
+
+    Raises ValueError for an event without a request id.
+    """
     if event.request_id is None:
         raise ValueError("an event without a request_id is in no slate")
-    slots = tuple(ExposedItem(item_id=item, position=position, module=event.module) for position, item in enumerate(items, 1))
+    slots = tuple(
+        ExposedItem(item_id=item, position=position, module=event.module, source=DRAWN if item != event.item_id else None)
+        for position, item in enumerate(items, 1)
+    )
     return Exposure(
         event_id=exposure_id, ts=event.ts, user_id=event.user_id, request_id=event.request_id, domain=event.domain, slots=slots,
         strategy=DRAWN, context=event.context,

@@ -170,7 +170,7 @@ def featured(machine: Partition, user_id: str, context: Context, ts: int) -> Cal
     state = machine.user(user) or NEVER
     part, moment = (
         machine.view.user_part(user, state, context, ts),
-        UserMoment(machine.view, user, state, ts, machine.signals.co_listened(state, ts)),
+        UserMoment(machine.view, user, state, ts, machine.signals.nearness(state, ts)),
     )
 
     def made(item_id: str, domain: str | None, module: str | None, position: int | None) -> Features:

@@ -21,10 +21,10 @@ import numpy as np
 from bandit.bootstrap import Interval
 from replay.evidence.intervals import RESAMPLES, Users, interval
 from replay.evidence.yardsticks import MostPlayed, Successors
-from replay.prequential import Numbered
+from replay.prequential import Numbered, moments
 from streams.core.join import keys
 from streams.core.join.catalog import CatalogItem
-from streams.core.join.events import Action, Event, Exposure, Rejected
+from streams.core.join.events import Action, Event, Exposure
 from streams.core.join.partition import Partition
 from streams.core.join.records import Effects
 from streams.core.learning.learn import Learner
@@ -121,16 +121,7 @@ class NextPlay:
 
     def batches(self, numbered: Iterator[Numbered]) -> Iterator[list[Numbered]]:
         """The records of one moment at a time, questioned before they are applied; what can't be read belongs to the moment before it."""
-        batch: list[Numbered] = []
-        moment = -1
-        for line, arrived in numbered:
-            ts = moment if isinstance(arrived.record, Rejected) else arrived.record.ts
-            if batch and ts != moment:
-                yield from self._moment(batch)
-                batch = []
-            moment = ts
-            batch.append((line, arrived))
-        if batch:
+        for batch in moments(numbered):
             yield from self._moment(batch)
 
     def after(self, effects: Effects) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from online_model.batch import Batch
-from online_model.features import BAG_LIMIT, BAGS, CODES, COUNTS, DOMAIN_LIMIT, FIELDS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
+from online_model.features import BAG_LIMIT, BAGS, CODES, COUNTS, DOMAIN_LIMIT, FIELDS, OWN_PLAYS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
 from online_model.mixing import mixed
 from online_model.trainer import StepReport, Trainer
 
@@ -47,6 +47,8 @@ def exposures(shown_ms: Array, **ids: Array) -> Batch:
         popularity=np.zeros((n, len(POPULARITY_HALF_LIVES_H)), np.float32),
         item_age_s=np.full(n, -1, np.float32),
         followed=np.zeros(n, np.float32),
+        near=np.zeros(n, np.float32),
+        own_plays=np.zeros((n, len(OWN_PLAYS)), np.float32),
         artist_feedback=np.zeros((n, CODES), np.float32),
         shown_ms=shown_ms,
         labels=np.zeros((n, len(TASKS)), np.float32),

@@ -52,7 +52,7 @@ class PopularityReader:
             self.serving.add_popularity(folded)
 
     def _fold(self, part: Increments, newest: dict[int, int]) -> list[Increment]:
-        popularity, followed_by = self.parts[part.source].popularity, self.parts[part.source].co_listening
+        popularity, near = self.parts[part.source].popularity, self.parts[part.source].co_listening
         last = newest.get(part.source, self._store.newest_folded.get(part.source, -1))
         folded: list[Increment] = []
         for offset, rows in part.rows:
@@ -63,7 +63,7 @@ class PopularityReader:
             for row in rows:
                 key = row.item.to_bytes(8, "big")
                 popularity.put(key, self._decay.add(popularity.get(key), row.ts, increments(row.mask, row.sign, row.weight)))
-                if row.after:
-                    co_listening.follow(followed_by, row.after, row.item, row.ts, row.weight)
+                if row.sign > 0:
+                    co_listening.follow(near, row.before, row.item, row.ts, row.weight)
         newest[part.source] = last
         return folded

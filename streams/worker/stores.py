@@ -29,8 +29,9 @@ Change = tuple[bytes, bytes | None]  # None deletes
 ITEM_TABLES = ("popularity", "co_listening")
 TABLES = ("users", "pending", "dedupe", *ITEM_TABLES, "meta")  # what a digest covers
 FAMILIES = (*TABLES, "outbox")
-# 1: co-listening rows among those of popularity, under longer keys. 2: users without a timer, so that none would ever expire
-FORMAT = b"3"
+# 1: co-listening rows among those of popularity, under longer keys. 2: users without a timer, so that none would ever expire.
+# 3: co-listening rows of what came right after alone
+FORMAT = b"4"
 
 _OFFSET, _ABOUT, _FORMAT = b"\x00offset", b"\x00about", b"\x00format"  # beside the core's own rows in `meta`
 _NEWEST, _NEXT = b"m", b"n"  # keys of a popularity store's sequence marks: newest folded offset of a source; next offset to read

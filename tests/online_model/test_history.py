@@ -92,18 +92,36 @@ def test_counts_halve_with_each_half_life_of_age(rows: list[Row], ts: int, half_
 
 
 @pytest.mark.parametrize(
-    ("minute", "item", "wanted"),
-    [(0, 3, 2), (60, 3, 2), (61, 3, 0), (-1, 3, 0), (5, 2, 0)],
-    ids=["at once", "within the hour", "later", "before", "the same again"],
+    ("minute", "wanted"),
+    [(0, [2, 4]), (59, [2, 4]), (60, [2]), (61, []), (-1, [])],
+    ids=["at once", "within the hour", "to the ms", "later", "before"],
 )
-def test_an_item_comes_after_what_was_liked_last(minute: int, item: int, wanted: int) -> None:
+def test_the_newest_behaviours_are_those_of_all_histories_until_a_moment(minute: int, wanted: list[int]) -> None:
     songs = history.append(history.append(b"", 1, START - 9 * HOUR_MS, 5, history.FULL_PLAY, 50), 2, START, 5, history.COLLECT, 50)
     others = history.append(b"", 4, START - 1, 6, history.FULL_PLAY, 50)
     for histories in ([songs, others], [others, b"", songs]):
-        assert history.before(histories, item, START + minute * 60_000, HOUR_MS) == wanted
-    assert history.before([], 3, START, HOUR_MS) == history.before([b""], 3, START, HOUR_MS) == 0
+        found = history.newest_first(histories, START + minute * 60_000, HOUR_MS, 5)
+        assert [item for item, _ in found] == wanted
+    assert history.newest_first([], START, HOUR_MS, 5) == history.newest_first([b""], START, HOUR_MS, 5) == []
+    assert history.newest_first([songs], START, START, 1) == [(2, START)]
+    assert history.newest_first([songs], START, START, 2) == history.newest_first([songs], START, START, 9)
     as_new = history.append(b"", 4, START, 6, history.FULL_PLAY, 50)
-    assert history.before([songs, as_new], 3, START, HOUR_MS) == 4  # of the domain that changed last
+    assert history.newest_first([songs, as_new], START, HOUR_MS, 5) == [(4, START), (2, START)]  # the domain that changed last first
+
+
+def test_what_comes_before_a_play_is_other_items_of_the_hour() -> None:
+    songs = b""
+    for minute, item in enumerate((1, 2, 3, 2, 4, 5)):
+        songs = history.append(songs, item, START + minute * 60_000, 5, history.FULL_PLAY, 50)
+
+    def before(item: int, minute: int) -> list[int]:
+        return history.taken_before([songs], item, START + minute * 60_000, HOUR_MS, 4)
+
+    assert before(9, 6) == [5, 4, 2, 3]
+    assert before(4, 6) == [5, 2, 3, 1]
+    assert before(5, 6) == []  # the same again leads nowhere
+    assert before(9, 63) == [5, 4, 2]
+    assert before(9, 1) == [2, 1]  # a play that comes late follows what was before it
 
 
 def test_of_one_item_and_action_a_history_keeps_a_quarter_and_a_collect_that_can_still_be_undone() -> None:

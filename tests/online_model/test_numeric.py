@@ -12,6 +12,7 @@ from online_model.features import CODES, COUNTS, FIELDS, SCOPES, TASKS, Features
 from online_model.history import COLLECT, DISLIKE
 from online_model.numeric import WIDTH, numbers
 
+FOLLOWED = WIDTH - 12  # behind it: nearness, eight numbers of own plays, and the hour
 BASE = np.array([0.3, 0.02, 0.001, 0.4, 0.001])
 
 
@@ -43,8 +44,21 @@ def test_what_is_unknown_is_zero() -> None:
 def test_what_follows_the_last_item_enters_by_the_log_of_its_share() -> None:
     nothing = np.zeros((len(SCOPES), len(COUNTS)))
     got = numbers(of_features([features(nothing, share) for share in (0.0, 0.001, 0.1, 1.0)]), BASE, 10.0)
-    assert got[:, -3].tolist() == pytest.approx([0.0, math.log(2) / 7, math.log(101) / 7, math.log(1001) / 7], abs=1e-6)
-    assert (got[0, :-3] == got[3, :-3]).all()
+    assert got[:, FOLLOWED].tolist() == pytest.approx([0.0, math.log(2) / 7, math.log(101) / 7, math.log(1001) / 7], abs=1e-6)
+    assert np.flatnonzero(got[0] != got[3]).tolist() == [FOLLOWED]
+
+
+def test_what_is_near_and_what_was_taken_before_enter_behind_it() -> None:
+    nothing = features(np.zeros((len(SCOPES), len(COUNTS))))
+    own = np.array([3.0, 1.5, 0.25, 7_200.0, 2.0], "<f4")  # three plays, three other behaviours since the last, two hours ago
+    last = np.array([1.0, 1.0, 1.0, 60.0, 0.0], "<f4")
+    rows = [nothing, *(msgspec.structs.replace(nothing, near=near, own_plays=each.tobytes()) for near, each in ((0.1, own), (2.0, last)))]
+    got = numbers(of_features(rows), BASE, 10.0)[:, FOLLOWED + 1 : FOLLOWED + 10]
+    assert got[0].tolist() == [0.0] * 9
+    logs = [math.log(4), math.log(2.5), 0.25, math.log(3) / 4, math.log(3)]
+    assert got[1].tolist() == pytest.approx([math.log(101) / 3, *logs, 1, 0, 0], abs=1e-6)
+    logs = [math.log(2), math.log(2), 1.0, math.log1p(1 / 60) / 4, 0.0]
+    assert got[2].tolist() == pytest.approx([math.log(2001) / 3, *logs, 1, 1, 1], abs=1e-6)
 
 
 def test_a_rate_enters_as_its_smoothed_lift() -> None:
@@ -75,6 +89,6 @@ def test_feedback_to_the_artist_enters_by_the_log_of_its_count() -> None:
     feedback = np.zeros(CODES, "<f4")
     feedback[COLLECT - 1], feedback[DISLIKE - 1] = 0.5, 2.0
     of_old, got = numbers(of_features([nothing, msgspec.structs.replace(nothing, artist_feedback=feedback.tobytes())]), BASE, 10.0)
-    first = WIDTH - 3 - CODES
+    first = FOLLOWED - CODES
     moved = {first + COLLECT - 1: math.log(1.5), first + DISLIKE - 1: math.log(3)}
     assert (got - of_old).tolist() == pytest.approx([moved.get(at, 0.0) for at in range(WIDTH)], abs=1e-6)

@@ -33,6 +33,8 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         "item_age_s": np.zeros(b, np.float32),
         "followed": np.zeros(b, np.float32),
         "artist_feedback": np.zeros((b, 6), np.float32),
+        "near": np.zeros(b, np.float32),
+        "own_plays": np.zeros((b, 5), np.float32),
         "shown_ms": np.zeros(b, np.int64),
         "labels": np.zeros((b, 5), np.float32),
         "sign": np.zeros((b, 5), np.float32),
@@ -71,6 +73,7 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
             out["artist_feedback"][i, code] = struct.unpack_from("<f", f.artist_feedback, 4 * code)[0]
         for h in range(3):
             out["popularity"][i, h] = struct.unpack_from("<f", f.popularity, 4 * h)[0]
+        out["own_plays"][i], out["near"][i] = struct.unpack("<5f", f.own_plays), f.near
         out["item_age_s"][i], out["shown_ms"][i], out["followed"][i] = f.age_s, f.shown_ms, f.followed
     for i, record in enumerate(records):
         out["sampling_rate"][i], out["ids"][i] = record.sampling_rate, record.id

@@ -14,7 +14,7 @@ from streams.core.join.settings import PartitionSettings
 from tests.oracles import history
 from tests.oracles.popularity import HALF_LIVES_H
 
-MINUTE = 60_000
+MINUTE, HOUR = 60_000, 3_600_000
 RATE_HALF_LIFE_H = 168.0  # the default of `rate_half_life_h`
 MOST_REVERSALS, MOST_WAITING, MOST_SLOTS = 8, 64, 200
 RESOLVING = (Action.PLAY, Action.SKIP, Action.DISLIKE, Action.COLLECT, Action.SHARE)
@@ -34,7 +34,7 @@ class Count(NamedTuple):
     ts: int
     columns: Labels
     sign: int
-    after: str | None = None  # the item that it followed
+    before: tuple[str, ...] = ()  # the items that it followed, the nearest first
     weight: float = 1.0  # of what it adds to the counts of the item; to those of the user it adds the whole
 
 
@@ -46,6 +46,8 @@ class Known:
     negative: list[Behaviour]
     counts: dict[str, list[float]]  # scope -> exposures and labels, decayed; and the item's popularity
     followed: float  # share of what others took right after the user's last item
+    near: float  # what others took close to the user's last items
+    own: list[float]  # what the user took before
 
 
 @dataclass(eq=False)
@@ -246,10 +248,32 @@ class Story:
         counts = {name: [decayed(rows, column, ts, RATE_HALF_LIFE_H) for column in COUNTS] for name, rows in whole.items()}
         counts["popularity"] = [decayed(scopes["item"], "popular", ts, half_life_h) for half_life_h in HALF_LIVES_H]
         families = ([row for (of, _), rows in family.items() if of == user for row in rows] for family in (self.positive, self.negative))
-        last = self.before(user, "", ts)
-        after = [(c.item, c.weight * 2.0 ** ((c.ts - ts) / (30 * 86_400_000))) for c in self.counts if last is not None and c.after == last]
-        share = sum(n for of, n in after if of == item) / (2 + sum(n for _, n in after))
-        return Known(*families, counts, share)
+        past = list(dict.fromkeys(row[0] for row in self.liked(user, ts, ts, 16)))[:8]
+        followed = self.near_share(past[0], item, ts, nexts=True) if past and self.liked(user, ts, HOUR, 1) else 0.0
+        near = sum(0.8**n * self.near_share(each, item, ts, nexts=False) for n, each in enumerate(past))
+        return Known(*families, counts, followed, near, self.own_plays(user, item, ts))
+
+    def near_share(self, of: str, item: str, ts: int, nexts: bool) -> float:
+        """How much of what was counted around an item is another one."""
+        counted: list[tuple[str, float]] = []
+        for c in self.counts:
+            faded = c.weight * 2.0 ** ((c.ts - ts) / (365 * 86_400_000))
+            for n, each in enumerate(c.before):
+                if each == of and not (nexts and n):
+                    counted.append((c.item, faded * 0.7**n))
+                if c.item == of and not nexts:
+                    counted.append((each, faded * 0.7**n / 2))
+        return sum(n for other, n in counted if other == item) / (2 + sum(n for _, n in counted))
+
+    def own_plays(self, user: str, item: str, ts: int) -> list[float]:
+        rows = self.liked(user, ts, ts, 1_000)
+        at = [n for n, row in enumerate(rows) if row[0] == item]
+        if not at:
+            return [0.0] * 5
+        plays = [rows[n][1] for n in at]
+        again = sum(rows[n][0] == item and rows[n + 1][0] == rows[0][0] for n in range(len(rows) - 1))
+        faded = sum(2.0 ** ((each - ts) / (168 * HOUR)) for each in plays)
+        return [len(at), faded, 1 / (1 + at[0]), (ts - plays[0]) / 1000, again]
 
     def act(self, one: Shown, act: Act) -> tuple[Labels, Labels]:
         """(Labels that this act set, labels that it took back.)"""
@@ -304,7 +328,7 @@ class Story:
                 self.waiting.append(act)
             else:
                 self.unjoined += 1
-        after = self.before(user, item, event.ts) if any(action in actions for action in GOOD) else None
+        before = self.before(user, item, event.ts) if any(action in actions for action in GOOD) else ()
         found = self.behave(event, actions, full, partial) - gone
 
         if one is not None:
@@ -314,16 +338,16 @@ class Story:
                     self.close(each)
         self.count_noticed(event.ts)
         popular = frozenset({"popular"} if any(action in actions for action in GOOD) else ())
-        plain = Count(user, event.domain or "", item, event.ts, fresh | popular, 1, after)
+        plain = Count(user, event.domain or "", item, event.ts, fresh | popular, 1, before)
         weight = self.weigh(user, item, "acts", event.ts) if popular or (fresh and one is None) else 0.0
         of_labels = weight if one is None else one.weight
         if of_labels == weight:
             counts = [plain._replace(weight=weight)]
         else:
-            counts = [plain._replace(columns=fresh, weight=of_labels, after=None), plain._replace(columns=popular, weight=weight)]
-        counts.append(plain._replace(columns=gone, sign=-1, after=None, weight=of_labels))
+            counts = [plain._replace(columns=fresh, weight=of_labels, before=()), plain._replace(columns=popular, weight=weight)]
+        counts.append(plain._replace(columns=gone, sign=-1, before=(), weight=of_labels))
         if found:
-            counts.append(plain._replace(columns=found, sign=-1, after=None, weight=self.take_back(user, item, event.ts)))
+            counts.append(plain._replace(columns=found, sign=-1, before=(), weight=self.take_back(user, item, event.ts)))
         self.counts += [count for count in counts if count.columns]
 
     def count_noticed(self, ts: int) -> None:
@@ -382,14 +406,16 @@ class Story:
             return None, list_
         return self.show(user, event.domain or "", list_, [item], event.ts, not impression)[0], list_
 
-    def before(self, user: str, item: str, ts: int) -> str | None:
-        """What the user liked last, in the domain that changed last where several are as new; within the hour, and not the same again."""
-        newest = [
-            (self.positive[place][-1][1], at, self.positive[place][-1][0])
-            for at, place in enumerate(self.changed) if place[0] == user and self.positive[place] and place not in self.changed[at + 1 :]
-        ]  # fmt: skip
-        at, _, last = max(newest, default=(0, 0, item))
-        return last if last != item and 0 <= ts - at <= 3_600_000 else None
+    def liked(self, user: str, ts: int, within: int, most: int) -> list[Behaviour]:
+        """What the user liked until a moment, newest first; of equal times, in the domain that changed last first."""
+        places = dict.fromkeys(place for place in reversed(self.changed) if place[0] == user)
+        rows = [row for place in places for row in self.positive[place][::-1][:most]]
+        return sorted([row for row in rows if 0 <= ts - row[1] <= within], key=lambda row: -row[1])
+
+    def before(self, user: str, item: str, ts: int) -> tuple[str, ...]:
+        """Up to four other items that the user liked last, within the hour; none where the last is the same again."""
+        rows = [row[0] for row in self.liked(user, ts, HOUR, 8)]
+        return () if rows[:1] == [item] else tuple(dict.fromkeys(each for each in rows if each != item))[:4]
 
     def behave(self, event: Event, actions: set[Action], full: bool, partial: bool) -> Labels:
         """The user's behaviours, one a family and event: the strongest of what was said. Returns what an undo took back."""

@@ -1,106 +1,180 @@
-"""What is played right after what: of each item the ones that its listeners took next, by decayed counts. A source of candidates.
+"""What is played close to what: of each item the ones that its listeners took around it, by decayed counts. A source of candidates.
 
-The last item that a user took is followed by the next one they take within an hour, whichever domain it is of. A row is bytes: of each
-follower its key and its score, which is log2 of its decayed count plus the time in half-lives (as in `candidates.py`): a constant until
-the next such event, so that adding needs no other row and the order of scores is the order of counts at any time.
+An item is counted in the rows of the REACH different items that its user took before it, within an hour and in whichever domain, and
+they in its own row: the nearer the more, forward twice as much as back. A row is bytes: the sums of its counts, then of each neighbour
+its key and its two counts, as what came right after and as what is near. A count is log2 of the decayed count plus the time in
+half-lives: a constant until the next such event, so that adding needs no other row and the order is that of counts at any time.
+
+Several distances and both directions do what neighbouring sessions do (Garg et al., "STAN", SIGIR 2019) without looking at sessions: in
+a linear mix over both on 30Music, hit@20 is .4398 with the sessions' score and .4378 without, .4197 with sessions and successors alone.
 """
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import exp2, inf, log2
 
 import numpy as np
 
-from online_model.decay import summed
-from online_model.history import BEHAVIOUR
+from online_model.decay import DAY_MS, summed
+from online_model.history import newest_first
 from streams.core.join.keys import HOUR_MS
 from streams.core.state.tables import Table
 
-EACH = 32  # followers kept of an item: the rarest goes first
-ITEMS = 1 << 17  # whose followers are in memory: rows of 512 bytes at most
-WITHIN_MS = HOUR_MS  # of the last item: what is taken later begins something new
-HALF_LIFE_MS = 30 * 24 * HOUR_MS  # what goes together changes slowly
-PRIOR = 2.0
-PAST = 8  # last items whose followers are asked for,
-FADES = 0.7  # each counting so much of the one after it
-_ROW = np.dtype([("item", "<u8"), ("score", "<f8")])
-_PAIR = struct.Struct("<Qd")
+EACH = 64  # neighbours kept of an item: the rarest goes first
+ITEMS = 1 << 16  # whose neighbours are in memory for serving: rows of 1,552 bytes at most
+WITHIN_MS = HOUR_MS  # of the item before: what is taken later begins something new
+HALF_LIFE_MS = 365 * DAY_MS  # what goes together changes slowly; 30 d: hit@20 of nearness alone .409 on 30Music, so .435
+PRIOR = 2.0  # added to the sum of a row: a thin count says little
+REACH = 4  # items before that a play is counted with; hit@20 by 1, 2, 3, 4, 8: .407, .426, .432, .436, .438
+NEARER = 0.7  # each counting so much of the one after it,
+BACK = 0.5  # and what came before so much of what came after
+PAST = 8  # last items whose neighbours are asked for,
+FADES = 0.8  # each counting so much of the one after it
+_ROW = np.dtype([("item", "<u8"), ("next", "<f8"), ("near", "<f8")])
+_SUMS, _ENTRY = struct.Struct("<dd"), struct.Struct("<Qdd")
+_NOTHING = _SUMS.pack(-inf, -inf)
+
+Counted = tuple[int, float, float]  # item, count as the next one, count as a near one
 
 
-def add(row: bytes | None, item: int, ts: int, weight: float = 1.0) -> bytes:
-    """The row with one more follower, which counts `weight`. Of more than EACH, the lowest score goes (of equal ones the smallest key)."""
-    scores = dict(_PAIR.iter_unpack(row or b""))
-    scores[item] = summed(scores.get(item, -inf), ts / HALF_LIFE_MS + log2(weight))
-    if len(scores) > EACH:
-        del scores[min(scores, key=lambda other: (scores[other], other))]
-    return b"".join(_PAIR.pack(*pair) for pair in scores.items())
+def add(row: bytes | None, counted: Iterable[Counted], ts: int) -> bytes:
+    """The row with more of some neighbours. Of more than EACH, the one with the lowest count goes (of equal ones the oldest)."""
+    row, at_ms = row or _NOTHING, ts / HALF_LIFE_MS
+    next_sum, near_sum = _SUMS.unpack_from(row)
+    for item, after, near in counted:
+        at = _place(row, item)
+        _, as_next, as_near = _ENTRY.unpack_from(row, at) if at < len(row) else (item, -inf, -inf)
+        if after > 0.0:
+            as_next, next_sum = (summed(score, at_ms + log2(after)) for score in (as_next, next_sum))
+        if near > 0.0:
+            as_near, near_sum = (summed(score, at_ms + log2(near)) for score in (as_near, near_sum))
+        row = row[:at] + _ENTRY.pack(item, as_next, as_near) + row[at + _ENTRY.size :]
+        if len(row) > _SUMS.size + EACH * _ENTRY.size:
+            least = _SUMS.size + int(_entries(row)["near"].argmin()) * _ENTRY.size
+            row = row[:least] + row[least + _ENTRY.size :]
+    return _SUMS.pack(next_sum, near_sum) + row[_SUMS.size :]
 
 
 def merge(rows: Iterable[bytes]) -> bytes:
     """Rows of one item, of several sources, as one."""
-    scores: dict[int, float] = {}
+    scores: dict[int, tuple[float, float]] = {}
+    sums = (-inf, -inf)
     for row in rows:
-        for item, score in _PAIR.iter_unpack(row):
-            scores[item] = summed(scores.get(item, -inf), score)
-    best = sorted(scores.items(), key=lambda pair: (-pair[1], -pair[0]))[:EACH]
-    return b"".join(_PAIR.pack(*pair) for pair in best)
+        sums = _both(sums, _SUMS.unpack_from(row))
+        for item, *more in _ENTRY.iter_unpack(row[_SUMS.size :]):
+            scores[item] = _both(scores.get(item, (-inf, -inf)), more)
+    best = sorted(scores.items(), key=lambda pair: (-pair[1][1], -pair[0]))[:EACH]
+    return _SUMS.pack(*sums) + b"".join([_ENTRY.pack(item, *pair) for item, pair in best])
 
 
-def follow(table: Table[bytes], before: int, item: int, ts: int, weight: float = 1.0) -> None:
-    """Count an item as following another one, of which the table has a row of followers."""
-    key = before.to_bytes(8, "big")
-    table.put(key, add(table.get(key), item, ts, weight))
+def links(before: Sequence[int], item: int, weight: float = 1.0) -> Iterator[tuple[int, list[Counted]]]:
+    """What an item that follows others, the nearest first, adds to rows: theirs, then its own. It counts `weight`."""
+    near = [weight * NEARER**n for n in range(len(before))]
+    for n, each in enumerate(before):
+        yield each, [(item, 0.0 if n else weight, near[n])]
+    yield item, [(each, 0.0, BACK * count) for each, count in zip(before, near, strict=True)]
 
 
-def shares(row: bytes, ts: int) -> dict[int, float]:
-    """How often each follower is what comes next, of decayed counts to which PRIOR others are added: a thin count says little."""
-    counts = {item: exp2(score - ts / HALF_LIFE_MS) for item, score in _PAIR.iter_unpack(row)}
-    total = sum(counts.values()) + PRIOR
-    return {item: count / total for item, count in counts.items()}
+def follow(table: Table[bytes], before: Sequence[int], item: int, ts: int, weight: float = 1.0) -> None:
+    """Count an item as following others, the nearest first, in a table of rows."""
+    for of, counted in links(before, item, weight) if before else ():
+        key = of.to_bytes(8, "big")
+        table.put(key, add(table.get(key), counted, ts))
+
+
+def past(histories: Sequence[bytes], ts: int) -> dict[int, int]:
+    """The PAST last different items of a user's packed histories, newest first, and when each was taken last."""
+    out: dict[int, int] = {}
+    for item, at in newest_first(histories, ts, ts, 2 * PAST):
+        out.setdefault(item, at)
+        if len(out) == PAST:
+            break
+    return out
+
+
+class Nearness:
+    """What others took close to a user's last items: of each item the sum of its shares of their rows, the share of the n-th row fading."""
+
+    __slots__ = ("_next", "_now", "_of_next", "_rows")
+
+    def __init__(self, rows: Sequence[bytes], ts: int, follows: bool) -> None:
+        """`rows`: of the last items, newest first; empty where nothing is known. `follows`: the first is of what was taken just before."""
+        self._now = ts / HALF_LIFE_MS
+        self._next = rows[0] if follows and rows else b""
+        self._of_next = self._share(self._next, 0)
+        self._rows = [(row, FADES**n * self._share(row, 1)) for n, row in enumerate(rows) if row]
+
+    def next(self, item: int) -> float:
+        """How often an item is what comes right after the last one, as a share in [0, 1)."""
+        return self._count(self._next, item, 1) * self._of_next
+
+    def near(self, item: int) -> float:
+        """How near an item is, from 0 on."""
+        return sum([self._count(row, item, 2) * share for row, share in self._rows], 0.0)
+
+    def best(self) -> list[int]:
+        """All neighbours, the nearest first; of equal ones the smallest key."""
+        if not self._rows:
+            return []
+        entries = np.concatenate([_entries(row) for row, _ in self._rows])
+        shares = np.repeat([share for _, share in self._rows], [len(_entries(row)) for row, _ in self._rows])
+        items, where = np.unique(entries["item"], return_inverse=True)
+        total = np.bincount(where, np.exp2(entries["near"] - self._now) * shares)
+        return items[np.argsort(-total, kind="stable")].tolist()
+
+    def _share(self, row: bytes, column: int) -> float:
+        """What a count of the row is multiplied with."""
+        return 1.0 / (exp2(_SUMS.unpack_from(row)[column] - self._now) + PRIOR) if row else 0.0
+
+    def _count(self, row: bytes, item: int, column: int) -> float:
+        at = _place(row, item) if row else 0
+        return exp2(_ENTRY.unpack_from(row, at)[column] - self._now) if at < len(row) else 0.0
+
+
+NOWHERE = Nearness((), 0, False)
 
 
 class CoListening:
-    """Rows by item, of those that were followed last."""
+    """Rows by item, of those that were counted last: what serving reads."""
 
     def __init__(self) -> None:
         self._rows: dict[int, bytes] = {}  # the least recently changed first
 
-    def add(self, before: int, item: int, ts: int, weight: float = 1.0) -> None:
-        """An item was taken after another."""
-        self.put(before, add(self._rows.pop(before, None), item, ts, weight))
+    def add(self, before: Sequence[int], item: int, ts: int, weight: float = 1.0) -> None:
+        """An item was taken after others, the nearest first."""
+        for of, counted in links(before, item, weight) if before else ():
+            self.put(of, add(self._rows.get(of), counted, ts))
 
-    def row(self, before: int) -> bytes:
-        """The followers of an item; empty of one that is not known."""
-        return self._rows.get(before, b"")
-
-    def put(self, before: int, row: bytes) -> None:
-        """The followers of an item, as a whole."""
-        self._rows.pop(before, None)
-        self._rows[before] = row
+    def put(self, item: int, row: bytes) -> None:
+        """The row of an item, as a whole."""
+        self._rows.pop(item, None)
+        self._rows[item] = row
         if len(self._rows) > ITEMS:
             del self._rows[next(iter(self._rows))]
 
     def drop(self, item: int) -> None:
-        """Nothing follows it any more; as a follower it is filtered where lists are made."""
+        """Nothing is near it any more; as a neighbour it is filtered where lists are made."""
         self._rows.pop(item, None)
 
-    def after(self, past: Iterable[int]) -> Iterator[int]:
-        """Of the last items of a user, newest first: what follows them, by the sum of its shares, the share of the n-th fading."""
-        total: dict[int, float] = {}
-        weight = 1.0
-        for before in past:
-            row = self._rows.get(before)
-            if row:
-                rows = np.frombuffer(row, _ROW)
-                count = np.exp2(rows["score"] - rows["score"].max())
-                for item, share in zip(rows["item"].tolist(), (weight * count / count.sum()).tolist(), strict=True):
-                    total[item] = total.get(item, 0.0) + share
-            weight *= FADES
-        return iter(sorted(total, key=lambda item: (-total[item], item)))
+    def row(self, item: int) -> bytes:
+        """The neighbours of an item; empty of one that is not known."""
+        return self._rows.get(item, b"")
 
 
-def past(histories: Iterable[bytes]) -> list[int]:
-    """The PAST last different items of a user's packed histories, newest first."""
-    rows = np.concatenate([np.frombuffer(h[-PAST * BEHAVIOUR.itemsize :], BEHAVIOUR) for h in histories] or [np.zeros(0, BEHAVIOUR)])
-    return list(dict.fromkeys(rows["item"][np.argsort(-rows["ts"], kind="stable")].tolist()))[:PAST]
+def _place(row: bytes, item: int) -> int:
+    """Where the entry of an item begins; the end where there is none."""
+    key, at = item.to_bytes(8, "little"), _SUMS.size - 1
+    while (at := row.find(key, at + 1)) >= 0:
+        if (at - _SUMS.size) % _ENTRY.size == 0:
+            return at
+    return len(row)
+
+
+def _entries(row: bytes) -> np.ndarray:
+    return np.frombuffer(row, _ROW, offset=_SUMS.size)
+
+
+def _both(scores: Sequence[float], more: Sequence[float]) -> tuple[float, float]:
+    a, b = (summed(*pair) if max(pair) > -inf else -inf for pair in zip(scores, more, strict=True))
+    return a, b

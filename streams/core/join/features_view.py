@@ -12,9 +12,11 @@ from itertools import islice
 
 from online_model import history
 from online_model.features import CODES, COUNTS, DOMAIN_LIMIT, HISTORY_LIMIT, NO_FEEDBACK, POPULARITY_HALF_LIVES_H, RELATED_LIMIT
+from online_model.own_plays import OwnPlays
 from online_model.popularity import Decay, Values, merge, of_item, of_scope
 from streams.core.join import co_listening, keys
 from streams.core.join.catalog import CatalogItem
+from streams.core.join.co_listening import NOWHERE, Nearness
 from streams.core.join.events import Context
 from streams.core.join.settings import PartitionSettings
 from streams.core.state.rows import PendingExposure, UserPart, UserState
@@ -47,14 +49,17 @@ class ItemSignals:
         """`counts` for another thread: what is being changed meanwhile is as it was, or as it is."""
         return self._merged(item, ts, Table.peek)
 
-    def co_listened(self, state: UserState, ts: int) -> bytes:
-        """The co-listening row of the user's last item; empty where there is none."""
-        before = history.before(state.liked, 0, ts, co_listening.WITHIN_MS)
-        if not before:
-            return b""
-        key, parts = before.to_bytes(8, "big"), {**self._foreign, self._number: self._own}
-        rows = [row for n in sorted(parts) if (row := parts[n].co_listening.get(key))]
-        return rows[0] if len(rows) == 1 else co_listening.merge(rows)
+    def nearness(self, state: UserState, ts: int) -> Nearness:
+        """What others took close to the user's last items, over all partitions."""
+        parts = {**self._foreign, self._number: self._own}
+        tables = [parts[n].co_listening for n in sorted(parts)]
+
+        def row(item: int) -> bytes:
+            key = item.to_bytes(8, "big")
+            rows = [row for table in tables if (row := table.get(key))]
+            return rows[0] if len(rows) == 1 else co_listening.merge(rows) if rows else b""
+
+        return nearness(state, ts, row)
 
     def _merged(self, item: int, ts: int, read: Callable[[Table[bytes], bytes], bytes | None]) -> Values:
         key = item.to_bytes(8, "big")
@@ -64,6 +69,12 @@ class ItemSignals:
         parts = {n: self._decay.read(read(part.popularity, key), ts) for n, part in self._foreign.items() if n != self._number}
         parts[self._number] = own
         return merge([parts[n] for n in sorted(parts)])
+
+
+def nearness(state: UserState, ts: int, row: Callable[[int], bytes]) -> Nearness:
+    """What others took close to the user's last items. `row`: the co-listening row of an item, empty where there is none."""
+    past = co_listening.past(state.liked, ts)
+    return Nearness([row(item) for item in past], ts, next(iter(past.values()), 0) >= ts - co_listening.WITHIN_MS)
 
 
 def mean(rows: Sequence[Values]) -> Values:
@@ -100,6 +111,10 @@ class FeatureView:
             counts=_USER_COUNTS.pack(*self.scopes.read(state.counts, ts)),
         )
 
+    def own_plays(self, state: UserState, ts: int) -> OwnPlays:
+        """What the user took before; half-life as behind rates."""
+        return OwnPlays(state.liked, ts, self._rate_half_life_ms)
+
     def feedback(self, behaviours: bytes, ts: int) -> bytes:
         """Counts of behaviours by action, decayed as those behind rates: float32 [CODES]."""
         return _FEEDBACK.pack(*history.counts(behaviours, ts, self._rate_half_life_ms))
@@ -111,17 +126,17 @@ class UserMoment:
     Counts of an item's categories are their mean: a feedback on an item of two categories counts in both, and so not twice here.
     """
 
-    __slots__ = ("_feedback", "_hour", "_in_categories", "_in_domain", "_related", "_shares", "_ts", "_user")
+    __slots__ = ("_feedback", "_hour", "_in_categories", "_in_domain", "_near", "_own", "_related", "_ts", "_user")
 
-    def __init__(self, view: FeatureView, user: int, state: UserState, ts: int, co_listened: bytes = b"") -> None:
-        """`co_listened`: the co-listening row of the user's last item."""
+    def __init__(self, view: FeatureView, user: int, state: UserState, ts: int, near: Nearness = NOWHERE) -> None:
+        """`near`: what others took close to the user's last items."""
         read, related = view.scopes.read, state.related
         self._user, self._ts, self._hour = user, ts, keys.hour_of_week(ts // keys.HOUR_MS)
         self._in_domain = cache(lambda domain: read(state.by_domain.get(domain), ts))
         self._in_categories = cache(lambda categories: mean([read(state.by_category.get(c), ts) for c in categories or (0,)]))
         self._related = cache(lambda *of: reduce(lambda rows, key: history.distinct(rows, related.get(key, b""), RELATED_LIMIT), of, b""))
         self._feedback = cache(lambda artist: view.feedback(related[artist], ts) if artist in related else NO_FEEDBACK)
-        self._shares = co_listening.shares(co_listened, ts) if co_listened else {}
+        self._near, self._own = near, view.own_plays(state, ts)
 
     def exposure(
         self, item: int, known: CatalogItem | None, domain: int, module: int, position: int | None, item_counts: ItemCounts
@@ -144,6 +159,8 @@ class UserMoment:
             counts=_ITEM_COUNTS.pack(*counts[_POPULARITIES:], *self._in_domain(domain), *self._in_categories(categories)),
             popularity=_POPULARITY.pack(*counts[:_POPULARITIES]),
             age_s=max(0.0, (ts - published) / 1000.0) if published is not None else -1.0,
-            followed=self._shares.get(item, 0.0),
+            followed=self._near.next(item),
             artist_feedback=self._feedback(artist),
+            near=self._near.near(item),
+            own_plays=self._own.figures(item),
         )  # fmt: skip

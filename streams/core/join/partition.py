@@ -142,7 +142,7 @@ class Partition:
     def _impression(self, event: Event, arrived: Arrived, at: Interaction, feedback: Feedback) -> ExposureRef:
         """The exposure of an event that is, or implies, an impression of its own."""
         keys = arrived.keys
-        moment = UserMoment(self.view, keys.user, at.state, at.ts, self.signals.co_listened(at.state, at.ts))
+        moment = UserMoment(self.view, keys.user, at.state, at.ts, self.signals.nearness(at.state, at.ts))
         exposure = moment.exposure(at.item, at.known, at.domain, keys.modules[0], event.position, self.item_counts)
         exposure.without_impression = not feedback.impression
         key = slate_key(keys.user, keys.slate)
@@ -173,7 +173,7 @@ class Partition:
         slate = self._join.slate(key)
         exposed = {e.item for e in slate.exposures} if slate else set()
         exposures, interactions = [], []
-        moment = UserMoment(self.view, keys.user, state, exposure.ts, self.signals.co_listened(state, exposure.ts))
+        moment = UserMoment(self.view, keys.user, state, exposure.ts, self.signals.nearness(state, exposure.ts))
         for slot, item, module in zip(exposure.slots, keys.items, keys.modules, strict=True):
             if item not in exposed:
                 exposed.add(item)

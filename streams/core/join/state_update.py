@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from online_model import history
@@ -51,7 +52,7 @@ class StateUpdate:
     def feedback(self, at: Interaction, feedback: Feedback, labels: tuple[int, int], exposure: PendingExposure | None) -> None:
         """The user acted on the item. `labels`: newly set and taken back, as bits, of the exposure, or of none that is known."""
         state, (labels_set, labels_undone) = at.state, labels
-        after = history.before(state.liked, at.item, at.ts, co_listening.WITHIN_MS) if feedback.popular else 0
+        before = history.taken_before(state.liked, at.item, at.ts, co_listening.WITHIN_MS, co_listening.REACH) if feedback.popular else []
         found = 0
         if feedback.positive or feedback.negative or feedback.undo:
             found = self._append_behaviours(at, feedback) & ~labels_undone
@@ -60,18 +61,18 @@ class StateUpdate:
             state.repeats, weight = self._repeats.add(state.repeats, at.item, at.ts, ACTS)
         self._count_of_user(at, (labels_set << 1) | feedback.popular)
         if exposure is None or exposure.weight == weight:
-            self._count_of_item(at, (labels_set << 1) | feedback.popular, weight, after=after)
+            self._count_of_item(at, (labels_set << 1) | feedback.popular, weight, before=before)
         else:
             self._count_of_item(at, labels_set << 1, exposure.weight)
-            self._count_of_item(at, feedback.popular, weight, after=after)
+            self._count_of_item(at, feedback.popular, weight, before=before)
         self._count_of_user(at, (labels_undone | found) << 1, sign=-1)
         if labels_undone and exposure is not None:
             self._count_of_item(at, labels_undone << 1, exposure.weight, sign=-1)
         if found:
             state.repeats, less = self._repeats.take_back(state.repeats, at.item, at.ts, ACTS)
             self._count_of_item(at, found << 1, less, sign=-1)
-        if after and weight:
-            co_listening.follow(self._items.co_listening, after, at.item, at.ts, weight)
+        if weight:
+            co_listening.follow(self._items.co_listening, before, at.item, at.ts, weight)
 
     def _append_behaviours(self, at: Interaction, feedback: Feedback) -> int:
         """Append to the histories of this domain; an undone collect leaves it again (then its label bit comes back)."""
@@ -114,13 +115,14 @@ class StateUpdate:
             state.by_category[category] = scopes.add(state.by_category.pop(category, None), at.ts, row)
         _trim(state.by_category, self._settings.category_limit)
 
-    def _count_of_item(self, at: Interaction, mask: int, weight: float, sign: int = 1, after: int = 0) -> None:
-        """Move the decayed counts of the item by the bits of a mask. `after`: the item that it follows."""
+    def _count_of_item(self, at: Interaction, mask: int, weight: float, sign: int = 1, before: Sequence[int] = ()) -> None:
+        """Move the decayed counts of the item by the bits of a mask. `before`: the items that it follows, the nearest first."""
         if not mask or weight == 0.0:
             return
         key, popularity = at.item.to_bytes(8, "big"), self._items.popularity
         popularity.put(key, self._view.items.add(popularity.get(key), at.ts, increments(mask, sign, weight)))
-        self.increments.append(Increment(at.item, at.ts, mask, sign, after, weight))
+        after, *earlier = before or (0,)
+        self.increments.append(Increment(at.item, at.ts, mask, sign, after, weight, struct.pack(f"<{len(earlier)}Q", *earlier)))
 
 
 def _trim(rows: dict[int, tuple[bytes, bytes]] | dict[int, bytes], limit: int) -> None:

@@ -117,8 +117,8 @@ class CatalogIndex:
         key = increment.item
         if not increment.mask & POPULAR or key in self._deleted:
             return
-        if increment.after and increment.sign > 0:
-            self.co_listening.add(increment.after, key, increment.ts, increment.weight)
+        if increment.sign > 0:
+            self.co_listening.add(increment.before, key, increment.ts, increment.weight)
         at, score = increment.ts / self._half_life_ms + log2(increment.weight), self._scores.get(key, -inf)
         if increment.sign > 0:
             self._set_score(key, summed(score, at))

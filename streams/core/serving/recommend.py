@@ -15,9 +15,9 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from online_model import own_plays
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
-from streams.core.join.co_listening import past
 from streams.core.join.events import MAX_ARMS, MAX_SLOTS, Exposure, Id, ShortId
 from streams.core.join.features_view import ItemCounts
 from streams.core.join.keys import HOUR_MS
@@ -28,7 +28,7 @@ from streams.core.serving.explain import Trace
 from streams.core.serving.fusion import Gamma, RequestError, Scale, Weights, merged_weights
 from streams.core.serving.model_view import ModelView
 from streams.core.serving.requests import MAX_IDS, Flag, RequestState, ServingRequest
-from streams.core.serving.retrieval import CandidatePool, SourceQuota, given_pool, pool
+from streams.core.serving.retrieval import CandidatePool, Listener, SourceQuota, given_pool, pool
 from streams.core.serving.scoring import Scorer, SlateItem, exposure, trace
 from streams.core.state.rows import UserState
 
@@ -69,10 +69,11 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
     gamma_user: Gamma = 0.0  # share of the user's part taken away; the same for all of a slate, so it matters between slates
     gamma_item: Gamma = 0.7  # share of momentary popularity's part taken away: quality stays, fashion goes (MODEL.md section 4)
     tail_gamma_item: Gamma = 1.0  # the same of the strategy `tail`: nothing of fashion is left
-    popular_candidates: Count = 130  # with the next two 200, which is what a request may take time for (DESIGN section 10)
-    fresh_candidates: Count = 50  # newest: what nobody has played yet can't be popular
+    popular_candidates: Count = 240  # with the next two 300, which is what a request may take time for (DESIGN section 10)
+    fresh_candidates: Count = 40  # newest: what nobody has played yet can't be popular
     explore_candidates: Count = 20  # random ones: the only way into a ranking for what is neither
-    co_listened_candidates: Count = 50  # what others played right after the user's last plays, in place of as many popular ones
+    own_candidates: Count = 50  # what the user took before, the newest first, in place of as many popular ones
+    co_listened_candidates: Count = 160  # what others took close to the user's last plays, in place of as many popular ones
     explore_share: Share = 0.02  # of positions, at random: without it, nothing is learned of what is never shown (MODEL.md section 4)
     explore_share_more: Share = 0.2  # the same of the strategy `explore`: ten times the usual, and four of five positions still ranked
     presets: dict[str, Preset] = {}  # further strategies by name: weights, gamma_user, gamma_item, explore_share; at most 8
@@ -119,7 +120,9 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def quota(self) -> SourceQuota:
         """Candidates of a slate by source."""
-        return SourceQuota(self.popular_candidates, self.fresh_candidates, self.explore_candidates, self.co_listened_candidates)
+        return SourceQuota(
+            self.popular_candidates, self.fresh_candidates, self.explore_candidates, self.co_listened_candidates, self.own_candidates
+        )
 
 
 class SlateRequest(ServingRequest, frozen=True, kw_only=True):
@@ -200,6 +203,13 @@ class Recommender:
             trace(state, strategy, choice, slate.flags, [(request.module, item) for item in items], model_trace),
         )
 
+    def candidates(
+        self, request: SlateRequest, request_id: str, user: UserState | None, item_counts: ItemCounts, ts: int, seed: int
+    ) -> dict[int, str]:
+        """Keys of what would be ranked for a request, with the source of each. Raises RequestError."""
+        state = self.scorer.state(request, request_id, user, item_counts, ModelView(), ts, seed)
+        return self._pool(request, state, 0.0).sources
+
     def name(self, key: int) -> str | None:
         """The id of an item that is known."""
         return self.scorer.name(key)
@@ -210,8 +220,8 @@ class Recommender:
             named = {keys.key("item", item_id): item_id for item_id in request.candidates}
             eligible = {key: item_id for key, item_id in named.items() if eligibility.eligible(key)}
             return given_pool(eligible, request.k, explore_share, rng)
-        index, co_listened = self.catalog_index.of_domain(state.domain), self.catalog_index.co_listening.after(past(state.user.liked))
-        return pool(index, eligibility, self.settings.quota(), request.k, explore_share, rng, co_listened)
+        listener = Listener(own_plays.taken(state.user.liked, state.ts), self.scorer.nearness(state).best())
+        return pool(self.catalog_index.of_domain(state.domain), eligibility, self.settings.quota(), request.k, explore_share, rng, listener)
 
     def _has_unknown(self, request: SlateRequest) -> bool:
         """Whether candidates of the request are left out since the catalog does not hold them."""

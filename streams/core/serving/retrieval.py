@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from streams.core.serving.eligibility import EligibilityFilter
 from streams.core.serving.explore import arrange, conditional_propensities, propensities
 from streams.core.serving.index import CandidateIndex
 
-GIVEN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE = "given", "co-listened", "popular", "fresh", "explore"
-SOURCES = (GIVEN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE)  # of candidates
+GIVEN, OWN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE = "given", "own", "co-listened", "popular", "fresh", "explore"
+SOURCES = (GIVEN, OWN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE)  # of candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +24,28 @@ class SourceQuota:
     fresh: int
     explore: int
     co_listened: int = 0  # at most, in place of as many popular ones
+    own: int = 0  # the same
 
     @property
     def total(self) -> int:
-        """Of all sources; co-listened ones stand in place of popular ones."""
+        """Of all sources; own and co-listened ones stand in place of popular ones."""
         return self.popular + self.fresh + self.explore
 
     def scaled(self, candidates: int) -> SourceQuota:
-        """So many candidates in the same shares, none of them co-listened.
+        """So many candidates in the same shares, none of them own or co-listened.
 
         >>> SourceQuota(popular=130, fresh=50, explore=20, co_listened=50).scaled(40)
-        SourceQuota(popular=26, fresh=10, explore=4, co_listened=0)
+        SourceQuota(popular=26, fresh=10, explore=4, co_listened=0, own=0)
         """
         popular, fresh = (candidates * quota // max(1, self.total) for quota in (self.popular, self.fresh))
         return SourceQuota(popular, fresh, candidates - popular - fresh)
+
+
+class Listener(NamedTuple):
+    """What is known of whom a pool is made for: items, the best first."""
+
+    own: Iterable[int]  # taken before
+    near: Iterable[int]  # to what was taken last
 
 
 @dataclass(frozen=True)
@@ -88,11 +97,11 @@ class CandidatePool:
 
 def pool(
     candidate_index: CandidateIndex, eligibility: EligibilityFilter, quota: SourceQuota, positions: int, explore_share: float,
-    rng: np.random.Generator, co_listened: Iterable[int] = (),
+    rng: np.random.Generator, listener: Listener | None = None,
 ) -> CandidatePool:  # fmt: skip
     """Candidates of an index for so many positions, and what exploring positions draw."""
     size = eligibility.count(candidate_index)
-    sources = retrieve(candidate_index, eligibility, quota, positions, rng, co_listened)
+    sources = retrieve(candidate_index, eligibility, quota, positions, rng, listener)
     explores = rng.random(min(positions, size)) < explore_share
     return CandidatePool(sources, size, explores.tolist(), draw(candidate_index, eligibility, int(explores.sum()), rng))
 
@@ -106,15 +115,18 @@ def given_pool(names: Mapping[int, str], positions: int, explore_share: float, r
 
 def retrieve(
     candidate_index: CandidateIndex, eligibility: EligibilityFilter, quota: SourceQuota, at_least: int, rng: np.random.Generator,
-    co_listened: Iterable[int] = (),
+    listener: Listener | None = None,
 ) -> dict[int, str]:  # fmt: skip
     """Candidates with their source, at least so many where the index has as many eligible items.
 
-    First co-listened ones, then popular ones up to their quota, the newest (also in place of popular ones that are lacking), random ones.
+    First what the listener took before and what is near to that, then popular ones up to their quota, the newest (also in place of
+    popular ones that are lacking), random ones.
     """
     out: dict[int, str] = {}
+    of = listener or Listener((), ())
     for source, keys, limit in (
-        (CO_LISTENED, co_listened, min(quota.co_listened, quota.popular)),
+        (OWN, of.own, min(quota.own, quota.popular)),
+        (CO_LISTENED, of.near, min(quota.own + quota.co_listened, quota.popular)),
         (POPULAR_NOW, candidate_index.popular(), quota.popular),
         (FRESH, candidate_index.newest(), quota.popular + quota.fresh),
     ):

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import numpy as np
 
-from online_model import history
 from online_model.batch import of_candidates
 from online_model.features import POPULARITY_HALF_LIVES_H, TASKS
 from online_model.order_watch import OrderWatch
-from streams.core.join import co_listening, keys
+from streams.core.join import keys
 from streams.core.join.catalog import Catalog
+from streams.core.join.co_listening import Nearness
 from streams.core.join.events import ArmDraw, ExposedItem, Exposure
-from streams.core.join.features_view import NEVER, FeatureView, ItemCounts, UserMoment
+from streams.core.join.features_view import NEVER, FeatureView, ItemCounts, UserMoment, nearness
 from streams.core.join.settings import PartitionSettings
 from streams.core.json_fields import about
 from streams.core.serving.catalog_index import POPULAR_HALF_LIFE_H, CatalogIndex
@@ -122,6 +122,10 @@ class Scorer:
             Flag.DRY_RUN: state.request.dry_run,
         }  # fmt: skip
 
+    def nearness(self, state: RequestState) -> Nearness:
+        """What others took close to the last items of the user."""
+        return nearness(state.user, state.ts, self.catalog_index.co_listening.row)
+
     def eligibility(self, state: RequestState, unknown: bool = False) -> EligibilityFilter:
         """What may be shown to the user of a request; `unknown`: also what the catalog does not hold."""
         return EligibilityFilter(self.catalog_index, state.blocked(self.settings.no_repeat_window_ms), unknown)
@@ -162,9 +166,8 @@ class Scorer:
         if not ordered:
             return ScoredCandidates([], {})
         user, domain, ts = state.user_key, state.domain, state.ts
-        co_listened = self.catalog_index.co_listening.row(history.before(state.user.liked, 0, ts, co_listening.WITHIN_MS))
         part = self.view.user_part(user, state.user, state.request.context, ts)
-        moment, exposures = UserMoment(self.view, user, state.user, ts, co_listened), []
+        moment, exposures = UserMoment(self.view, user, state.user, ts, self.nearness(state)), []
         for key in ordered:
             known = self.catalog.get(key)
             item_domain = domain if domain is not None else known.domain if known else 0
@@ -187,7 +190,7 @@ class Scorer:
         rows = zip(arrangement.items, arrangement.sources, arrangement.propensities, strict=True)
         return [
             SlateItem(
-                item_id=names.get(key) or self._name(key), position=n, score=scored.score[key], source=source, propensity=propensity,
+                item_id=names.get(key) or self.named(key), position=n, score=scored.score[key], source=source, propensity=propensity,
                 probabilities=dict(zip(TASKS, m.prediction.probabilities[m.row[key]].tolist(), strict=True)) if m else None,
             )
             for n, (key, source, propensity) in enumerate(rows)
@@ -211,7 +214,8 @@ class Scorer:
         known = self.catalog.get(key)
         return known.item.item_id if known else self.catalog_index.name(key)
 
-    def _name(self, key: int) -> str:
+    def named(self, key: int) -> str:
+        """The id of an item that an index holds."""
         name = self.name(key)
         if name is None:
             raise ValueError(f"item {key:016x} is in the catalog index, but not in the catalog: each change goes to both")

@@ -4,7 +4,7 @@ from __future__ import annotations
 import msgspec
 
 from online_model import history, popularity
-from online_model.features import FIELDS, NO_FEEDBACK, Features
+from online_model.features import FIELDS, NO_FEEDBACK, NO_PLAYS, Features
 
 PROGRESS = b"progress"  # key of the one row of `meta`
 _DOMAIN = FIELDS.index("domain")
@@ -80,6 +80,8 @@ class PendingExposure(msgspec.Struct, array_like=True):
     seen: bool = True  # it counts as shown; False: only served, so far
     artist_feedback: bytes = NO_FEEDBACK
     weight: float = 1.0  # of 1, what it and its labels count in the counts of its item, once it is seen
+    near: float = 0.0  # to the user's last items
+    own_plays: bytes = NO_PLAYS
 
     @property
     def domain(self) -> int:
@@ -93,6 +95,7 @@ class PendingExposure(msgspec.Struct, array_like=True):
             positive=part.positive, negative=part.negative, related=self.related, domains=part.domains,
             counts=part.counts + self.counts, popularity=self.popularity,
             age_s=self.age_s, shown_ms=self.shown_ms, followed=self.followed, artist_feedback=self.artist_feedback,
+            near=self.near, own_plays=self.own_plays,
         )  # fmt: skip
 
 

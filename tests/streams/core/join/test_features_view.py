@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from pytest import approx
 
 from online_model import history
@@ -72,18 +73,17 @@ def test_the_co_listening_row_is_that_of_the_last_item_over_all_partitions() -> 
     # item 7 was followed by 8 in this partition and by 9 in another one, at the same moment: a half of PRIOR + 2 each
     tables = {n: ItemTables(Table(bytes, bytes), Table(bytes, bytes)) for n in (0, 1)}
     for n, following in ((0, 8), (1, 9)):
-        tables[n].co_listening.put((7).to_bytes(8, "big"), co_listening.add(None, following, LOG_START))
+        co_listening.follow(tables[n].co_listening, [7], following, LOG_START)
     signals = ItemSignals(of_item(), tables[0], 0, {1: tables[1]})
     partition, _ = applied(log_of(at(0, "play", full=True)))
     state = partition.user(keys.key("user", "u")) or NEVER
-    assert signals.co_listened(state, LOG_START) == b""  # nothing is known of what follows "i"
+    assert signals.nearness(state, LOG_START).best() == []  # nothing is known of what is near "i"
     liked = UserState(histories={0: (state.liked[0].replace(keys.key("item", "i").to_bytes(8, "little"), (7).to_bytes(8, "little")), b"")})
-    row = signals.co_listened(liked, LOG_START)
-    moment = UserMoment(FeatureView(PartitionSettings()), 1, liked, LOG_START, row)
-    counts = signals.counts
-    followed = [moment.exposure(item, None, 0, 0, None, counts).followed for item in (8, 9, 10)]
-    assert followed == [0.25, 0.25, 0.0]
-    assert signals.co_listened(liked, LOG_START + co_listening.WITHIN_MS + 1) == b""  # too long ago
+    moment = UserMoment(FeatureView(PartitionSettings()), 1, liked, LOG_START, signals.nearness(liked, LOG_START))
+    exposures = [moment.exposure(item, None, 0, 0, None, signals.counts) for item in (8, 9, 10)]
+    assert [exposure.followed for exposure in exposures] == [exposure.near for exposure in exposures] == [0.25, 0.25, 0.0]
+    later = signals.nearness(liked, LOG_START + co_listening.WITHIN_MS + 1)
+    assert (later.next(8), later.near(8)) == (0.0, pytest.approx(0.25, rel=1e-3))  # 7 was taken too long ago to go on from it
 
 
 def test_rates_and_behaviours_of_an_items_categories_are_of_all_of_them() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from online_model import history
 from online_model.features import COUNTS, SCOPES, TASKS, Closed, Example, Exposed, Features, Reversal, Reward
 from online_model.features import Tick as LearnerTick
-from online_model.popularity import EXPOSURE, POPULAR, Increment
+from online_model.popularity import EXPOSURE, POPULAR
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.events import Action, Event, ExposedItem, Exposure, Tick
@@ -100,7 +100,8 @@ def known(f: Features, called: dict[int, str]) -> Known:
     assert f.related == b""  # nor an artist or a category
     counts = {scope: row.tolist() for scope, row in zip(SCOPES, np.frombuffer(f.counts, "<f4").reshape(len(SCOPES), -1), strict=True)}
     assert counts.pop("user_category") == [0.0] * len(COUNTS)  # there is no catalog
-    return Known(*families, counts | {"popularity": np.frombuffer(f.popularity, "<f4").tolist()}, f.followed)
+    own = np.frombuffer(f.own_plays, "<f4").tolist()
+    return Known(*families, counts | {"popularity": np.frombuffer(f.popularity, "<f4").tolist()}, f.followed, f.near, own)
 
 
 def by_time(one: Shown) -> list[list[Behaviour]]:
@@ -118,7 +119,11 @@ def same_features(slots: Iterable[Shown], wanted: Iterable[Shown]) -> None:
             assert by_time(one) == by_time(by_place[place])
             for scope, figures in by_place[place].known.counts.items():  # type: ignore[union-attr]
                 assert one.known.counts[scope] == pytest.approx(figures, rel=1e-5, abs=1e-5), scope  # type: ignore[union-attr]
-            assert one.known.followed == pytest.approx(by_place[place].known.followed, abs=1e-9)  # type: ignore[union-attr]
+            wanted_one = by_place[place].known
+            assert one.known is not None and wanted_one is not None
+            assert one.known.followed == pytest.approx(wanted_one.followed, abs=1e-9)
+            assert one.known.near == pytest.approx(wanted_one.near, abs=1e-9)
+            assert one.known.own == pytest.approx(wanted_one.own, rel=1e-6)
 
 
 def predicted(out: Iterable[Outgoing]) -> Counter[object]:
@@ -168,10 +173,8 @@ def test_a_partition_tells_the_story_that_loops_tell(log: Log) -> None:
     lists = {(one.user, one.list_) for one in wanted.there if not one.over} | {(w.user, w.list_) for w in wanted.waiting}
     assert partition.progress.open_lists == len(lists)
     counts = [c for c in wanted.counts if c.weight > 0]
-    assert [msgspec.structs.replace(row, weight=1.0) for row in effects.popularity] == [
-        Increment(
-            keys.key("item", c.item), c.ts, sum(BITS[b] for b in c.columns), c.sign, keys.key("item", c.after) if c.after is not None else 0
-        )
+    assert [(row.item, row.ts, row.mask, row.sign, row.before) for row in effects.popularity] == [
+        (keys.key("item", c.item), c.ts, sum(BITS[b] for b in c.columns), c.sign, [keys.key("item", each) for each in c.before])
         for c in counts
     ]  # fmt: skip
     assert [row.weight for row in effects.popularity] == pytest.approx([c.weight for c in counts], rel=1e-6)

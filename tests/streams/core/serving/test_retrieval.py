@@ -13,8 +13,10 @@ from streams.core.serving.retrieval import (
     CO_LISTENED,
     EXPLORE,
     FRESH,
+    OWN,
     POPULAR_NOW,
     CandidatePool,
+    Listener,
     SourceQuota,
     draw,
     given_pool,
@@ -68,10 +70,13 @@ def test_co_listened_items_take_the_places_of_popular_ones() -> None:
     catalog_index, candidate_index = filled(40, plays=5)
     eligibility, rng = EligibilityFilter(catalog_index, {k("i7")}), np.random.default_rng(1)
     after = [k(name) for name in ("gone", "i7", "i8", "i1", "i9")]  # the first is in no index, the second blocked
-    out = retrieve(candidate_index, eligibility, SourceQuota(3, 1, 0, co_listened=2), 1, rng, after)
+    out = retrieve(candidate_index, eligibility, SourceQuota(3, 1, 0, co_listened=2), 1, rng, Listener((), after))
     assert list(out.items()) == [(k("i8"), CO_LISTENED), (k("i1"), CO_LISTENED), (k("i0"), POPULAR_NOW), (k("i39"), FRESH)]
-    few = retrieve(candidate_index, eligibility, SourceQuota(1, 0, 0, co_listened=5), 1, rng, after)
+    few = retrieve(candidate_index, eligibility, SourceQuota(1, 0, 0, co_listened=5), 1, rng, Listener((), after))
     assert list(few.values()) == [CO_LISTENED]  # never more than there are popular ones
+    before = Listener([k(name) for name in ("i9", "i7", "i5", "i6")], after)
+    out = retrieve(candidate_index, eligibility, SourceQuota(4, 0, 0, co_listened=1, own=2), 1, rng, before)
+    assert list(out.items()) == [(k("i9"), OWN), (k("i5"), OWN), (k("i8"), CO_LISTENED), (k("i0"), POPULAR_NOW)]
 
 
 def test_a_pool_shows_drawn_items_where_it_explores_and_the_best_elsewhere() -> None:
