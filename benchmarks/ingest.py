@@ -18,7 +18,8 @@ from streams.kafka_io import topics
 from streams.kafka_io.broker import EmbeddedBroker
 from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings, names
-from streams.worker.process import Worker, WorkerSettings
+from streams.worker.process import Worker
+from streams.worker.settings import WorkerSettings
 from streams.worker.stores import StoreSettings
 
 EVENTS = 60_000

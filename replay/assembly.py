@@ -3,6 +3,7 @@ log through them, and collects what was measured.
 """
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -97,6 +98,7 @@ def _replayed(
     rows: Predictions | None = None,
 ) -> Outcome:  # fmt: skip
     devices.use_threads(settings.threads)
+    gc.set_threshold(100_000, 20, 100)  # as a live process: states are small objects without cycles; looking for some took a twelfth
     live = settings
     if not options.remembers_as_live:
         settings = memory.suited(settings, source.arrivals())

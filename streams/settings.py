@@ -24,15 +24,11 @@ from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
 from streams.core.serving.surfaces import arms
 from streams.http.settings import ExporterSettings, ServiceSettings, ServingSettings
-from streams.kafka_io.app import FaustSettings
-from streams.kafka_io.topics import TopicSettings
+from streams.kafka_io.topics import FaustSettings, TopicSettings
 from streams.learner.settings import LearnerProcessSettings, LearningSettings
 from streams.status import StatusSettings
-from streams.worker.ingest import IngestSettings
-from streams.worker.process import WorkerSettings
-from streams.worker.replica import ReplicaSettings
+from streams.worker.settings import IngestSettings, ReplicaSettings, TickSettings, WorkerSettings
 from streams.worker.stores import StoreSettings
-from streams.worker.ticks import TickSettings
 
 FILE = "segue.toml"  # read from the working directory unless another file is named
 PREFIX = "SEGUE_"

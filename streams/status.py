@@ -19,12 +19,12 @@ from bandit.arms import EXPERIENCE
 from streams.clock import now_ms
 from streams.core.learning.reward_queue import RewardQueue
 from streams.kafka_io.messages import Out
-from streams.learner.process import LearnerProcess
-from streams.worker.process import Worker
-from streams.worker.replica import Replica
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # its settings are read without Faust
     from bandit.policy import Policy
+    from streams.learner.process import LearnerProcess
+    from streams.worker.process import Worker
+    from streams.worker.replica import Replica
 
 Histogram = dict[int, int]
 UNKNOWN = -1  # of a lag

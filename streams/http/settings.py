@@ -13,7 +13,7 @@ from streams.core.join.settings import EventSettings, PartitionSettings
 from streams.core.serving.pages import PageSettings
 from streams.core.serving.recommend import RecommendSettings
 from streams.kafka_io.topics import TopicSettings
-from streams.worker.replica import ReplicaSettings
+from streams.worker.settings import ReplicaSettings
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Token = Annotated[str, Meta(pattern=r"\A[!-~]*\Z")]  # printable ASCII without spaces: it travels in a header

@@ -26,7 +26,7 @@ from faust.types import TP, EventT
 
 from streams.kafka_io import stored_consumer
 from streams.kafka_io.gaps import EmptyOffsets
-from streams.kafka_io.topics import TopicSettings, refused
+from streams.kafka_io.topics import FaustSettings, TopicSettings, refused
 from streams.watchdog import NeedsOperator, end
 
 ANSWER_S = 5.0  # for the description of the group, where this member may have been fenced
@@ -35,16 +35,6 @@ STOP_S = 8.0  # of settling at the end: Ctrl-C has to stop all within 10 s
 PROCESS = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(3).hex()}"  # no other has this name
 
 log = logging.getLogger(__name__)
-
-
-class FaustSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a process takes part in its consumer group."""
-
-    session_timeout_s: float = 10.0  # a dead worker's partitions stand still this long
-    heartbeat_s: float = 1.0
-    commit_interval_s: float = 0.5  # commits only shorten what is read again: the store is the truth
-    stream_buffer_records: int = 65_536  # below it, pausing and resuming partitions costs half of the rate
-    slot: str = ""  # unique among live processes of a group, the same after a restart (then it rejoins in 2 s); "": host and data folder
 
 
 def with_slot(settings: FaustSettings, folder: str) -> FaustSettings:

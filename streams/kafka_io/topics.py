@@ -56,6 +56,16 @@ class TopicSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"prefix must be letters, digits, '.', '_' or '-', got {self.prefix!r}")
 
 
+class FaustSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a process takes part in its consumer group."""
+
+    session_timeout_s: float = 10.0  # a dead worker's partitions stand still this long
+    heartbeat_s: float = 1.0
+    commit_interval_s: float = 0.5  # commits only shorten what is read again: the store is the truth
+    stream_buffer_records: int = 65_536  # below it, pausing and resuming partitions costs half of the rate
+    slot: str = ""  # unique among live processes of a group, the same after a restart (then it rejoins in 2 s); "": host and data folder
+
+
 class Topics(msgspec.Struct, frozen=True, kw_only=True):
     """The names under one prefix."""
 

@@ -12,8 +12,7 @@ from streams.core.join.rewards import RewardSettings
 from streams.core.learning.learn import LearnerSettings
 from streams.core.serving.recommend import Preset
 from streams.core.serving.surfaces import by_default
-from streams.kafka_io.app import FaustSettings
-from streams.kafka_io.topics import TopicSettings
+from streams.kafka_io.topics import FaustSettings, TopicSettings
 
 
 class LearnerProcessSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,11 +6,10 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from faust.types import TP, EventT
-from msgspec import Meta
 
 from online_model.features import Tick as LearnerTick
 from streams.core.join.events import EARLIEST_TS
@@ -22,6 +21,7 @@ from streams.kafka_io.messages import Increments, Out
 from streams.kafka_io.offset_guard import OffsetGuard
 from streams.watchdog import Watchdog, end
 from streams.worker.owned import OwnedPartition, PartitionOpener
+from streams.worker.settings import IngestSettings
 from streams.worker.stores import PartitionStore, StoreInUseError
 from streams.worker.unapplied import LAST, UnappliedRecords
 
@@ -34,17 +34,6 @@ LOOK_S = 0.05  # between two looks whether a store is free
 SENDING = 8  # flushes that are committed and not acknowledged; beyond it ingest waits for the broker
 
 log = logging.getLogger(__name__)
-
-
-class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How events are taken in."""
-
-    flush_records: Annotated[int, Meta(ge=1)] = 500  # a flush at this many, or …
-    flush_ms: Annotated[float, Meta(ge=0)] = 5.0  # … so long after the first; measured: 10 ms from produce to processed at p50
-    buffer_mb: Annotated[int, Meta(ge=1)] = 32  # of values read ahead; beyond it the partition is paused, below half it goes on
-    accept_loss: bool = False  # go on where the log no longer holds what the state needs; counted
-    caught_up_lag: Annotated[int, Meta(ge=0)] = 100  # records; a state further behind its log is catching up: slates of it are flagged
-    stall_s: Annotated[float, Meta(gt=0)] = 60.0  # a flush that takes longer ends the process
 
 
 class Ingest:

@@ -11,21 +11,21 @@ import msgspec
 
 from streams.core.join.catalog import Catalog
 from streams.core.join.features_view import NO_PARTS
-from streams.core.join.settings import EventSettings, PartitionSettings
 from streams.kafka_io import app as apps
 from streams.kafka_io import topics as topics_of
-from streams.kafka_io.app import FaustSettings, SlotTakenError
+from streams.kafka_io.app import SlotTakenError
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.gaps import LogEnds
-from streams.kafka_io.topics import TopicSettings, names
+from streams.kafka_io.topics import names
 from streams.watchdog import NeedsOperator, Watchdog, unmendable
 from streams.worker.catalog_reader import CatalogReader
 from streams.worker.hold import HeldError, hold
-from streams.worker.ingest import Ingest, IngestSettings
+from streams.worker.ingest import Ingest
 from streams.worker.owned import OwnedPartition, PartitionOpener
+from streams.worker.settings import WorkerSettings
 from streams.worker.signals_reader import PopularityReader
-from streams.worker.stores import PopularityStore, StoreInUseError, StoreSettings
-from streams.worker.ticks import Ticks, TickSettings
+from streams.worker.stores import PopularityStore, StoreInUseError
+from streams.worker.ticks import Ticks
 
 if TYPE_CHECKING:
     from streams.worker.answers import ServingThread
@@ -37,18 +37,6 @@ NEEDS = {
 
 
 STALLED_S = 8.0  # health says it within 10 s
-
-
-class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a worker runs by."""
-
-    topics: TopicSettings = TopicSettings()
-    stores: StoreSettings = StoreSettings()
-    events: EventSettings = EventSettings()
-    partition: PartitionSettings = PartitionSettings()
-    ingest: IngestSettings = IngestSettings()
-    ticks: TickSettings = TickSettings()
-    faust: FaustSettings = FaustSettings()
 
 
 Service = Callable[["Worker"], Awaitable[None]]

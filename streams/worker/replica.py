@@ -30,6 +30,7 @@ from streams.kafka_io.own_records import OwnRecords
 from streams.kafka_io.reader import Reader
 from streams.kafka_io.topics import TopicSettings, names
 from streams.watchdog import NeedsOperator, end
+from streams.worker.settings import ReplicaSettings
 
 if TYPE_CHECKING:  # a worker takes in events before torch is there
     from online_model.attended import Attended
@@ -43,14 +44,6 @@ TOGETHER = 16  # deltas applied in one go at most: a request for a slate waits f
 RETRY_S = 0.5  # before a checkpoint that should be there is looked for again
 
 log = logging.getLogger(__name__)
-
-
-class ReplicaSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The replica of the model that a worker serves from."""
-
-    checkpoint_dir: str = "run/checkpoints"  # where the learner writes; workers read it
-    stale_after_s: float = 10.0  # without a record from the learner: slates are flagged from here on
-    threads: int = 1  # of torch in the worker: the cores are taken by the events
 
 
 class Replica:

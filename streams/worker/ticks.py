@@ -13,19 +13,9 @@ from streams.kafka_io.messages import Out
 from streams.watchdog import end
 from streams.worker.ingest import Ingest
 from streams.worker.owned import OwnedPartition
+from streams.worker.settings import TickSettings
 
 POLL_S = 0.05  # between two looks; nobody notices a twentieth of a second more
-
-
-class TickSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """When a quiet partition gets a tick."""
-
-    first_ms: int = 200  # of quiet, before the first: a feedback's step must not wait for the next feedback
-    every_ms: int = 1000  # after that, while joins are open: windows close within a second of their time
-
-    def __post_init__(self) -> None:
-        if not 0 < self.first_ms <= self.every_ms:
-            raise ValueError(f"0 < first_ms ({self.first_ms}) <= every_ms ({self.every_ms}) must hold")
 
 
 class Ticks:

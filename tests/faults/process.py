@@ -38,7 +38,8 @@ def _on_signal() -> None:
 
 
 def _worker(settings: bytes) -> None:
-    from streams.worker.process import Worker, WorkerSettings, run_worker
+    from streams.worker.process import Worker, run_worker
+    from streams.worker.settings import WorkerSettings
 
     async def tell(worker: Worker) -> None:
         _on_signal()

@@ -18,9 +18,10 @@ from streams.kafka_io.topics import TopicSettings
 from streams.learner.loop import LearningLoop
 from streams.learner.process import LearnerProcess
 from streams.status import StatusSettings, WorkerReporter
-from streams.worker.ingest import Ingest, IngestSettings
+from streams.worker.ingest import Ingest
 from streams.worker.owned import OwnedPartition
 from streams.worker.process import Worker
+from streams.worker.settings import IngestSettings
 from tests.integration.test_learner import _config
 from tests.integration.test_service import Client, ask, ask_page, play, send, series, serving, taken, until
 from tests.integration.test_worker import running

@@ -19,7 +19,7 @@ from streams.kafka_io.broker import EmbeddedBroker
 from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings
 from streams.learner.settings import LearnerProcessSettings, LearningSettings
-from streams.worker.process import WorkerSettings
+from streams.worker.settings import WorkerSettings
 from streams.worker.stores import StoreSettings
 from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, stored_digest, taught, unacknowledged, values
 

@@ -19,12 +19,11 @@ import pytest
 
 from online_model.features import Example
 from streams.kafka_io import topics
-from streams.kafka_io.app import FaustSettings
 from streams.kafka_io.broker import EmbeddedBroker
 from streams.kafka_io.delivery import Delivery
 from streams.kafka_io.messages import Out
-from streams.kafka_io.topics import TopicSettings
-from streams.worker.process import WorkerSettings
+from streams.kafka_io.topics import FaustSettings, TopicSettings
+from streams.worker.settings import WorkerSettings
 from streams.worker.stores import StoreSettings
 from tests.faults.harness import Process, example_records
 

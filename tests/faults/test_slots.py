@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from streams.kafka_io import topics
-from streams.kafka_io.app import FaustSettings
 from streams.kafka_io.broker import EmbeddedBroker
-from streams.kafka_io.topics import TopicSettings
+from streams.kafka_io.topics import FaustSettings, TopicSettings
 from streams.watchdog import OPERATOR
-from streams.worker.process import WorkerSettings
+from streams.worker.settings import WorkerSettings
 from streams.worker.stores import StoreSettings
 from tests.faults.harness import Process
 

@@ -18,7 +18,8 @@ from streams.kafka_io import dead_letters, follow
 from streams.kafka_io.topics import TopicSettings, names
 from streams.status import StatusSettings, WorkerReporter
 from streams.worker.catalog_reader import CatalogReader
-from streams.worker.process import Worker, WorkerSettings
+from streams.worker.process import Worker
+from streams.worker.settings import WorkerSettings
 from streams.worker.stores import StoreSettings
 from tests.integration.test_worker import _event, _now, _until, running
 

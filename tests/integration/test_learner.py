@@ -24,8 +24,9 @@ from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings, names
 from streams.learner.process import LearnerProcess
 from streams.learner.settings import LearnerProcessSettings, LearningSettings
-from streams.worker.process import Worker, WorkerSettings
-from streams.worker.replica import Replica, ReplicaSettings
+from streams.worker.process import Worker
+from streams.worker.replica import Replica
+from streams.worker.settings import ReplicaSettings, WorkerSettings
 from streams.worker.stores import StoreSettings
 from tests.faults.harness import LEARNER, Process, example_records, replayed, saved_digest, taught, values
 from tests.integration.test_worker import _event, _now, _produce, _until, running

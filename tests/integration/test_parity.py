@@ -23,7 +23,8 @@ from streams.kafka_io.send import send
 from streams.kafka_io.topics import TopicSettings
 from streams.learner.process import LearnerProcess
 from streams.learner.settings import LearnerProcessSettings, LearningSettings
-from streams.worker.process import Worker, WorkerSettings
+from streams.worker.process import Worker
+from streams.worker.settings import WorkerSettings
 from streams.worker.stores import StoreSettings
 from tests.faults.harness import LEARNER, example_records
 from tests.integration.test_worker import _event, _now, _produce, _until, running

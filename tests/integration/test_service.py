@@ -40,8 +40,8 @@ from streams.kafka_io.topics import TopicSettings, names
 from streams.learner.process import LearnerProcess
 from streams.learner.settings import LearnerProcessSettings, LearningSettings
 from streams.worker import answers
-from streams.worker.process import Worker, WorkerSettings
-from streams.worker.replica import ReplicaSettings
+from streams.worker.process import Worker
+from streams.worker.settings import ReplicaSettings, WorkerSettings
 from streams.worker.stores import StoreSettings
 from tests.faults.harness import LEARNER, ROOT, values
 from tests.test_house import documented

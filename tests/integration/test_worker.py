@@ -34,8 +34,8 @@ from streams.kafka_io.offset_guard import OffsetError
 from streams.kafka_io.send import send, send_closing
 from streams.kafka_io.topics import TopicSettings, names
 from streams.learner.process import LearnerProcess
-from streams.worker.ingest import IngestSettings
-from streams.worker.process import Worker, WorkerSettings
+from streams.worker.process import Worker
+from streams.worker.settings import IngestSettings, WorkerSettings
 from streams.worker.stores import StoreSettings, discard, partition_path
 from tests.faults.harness import consumed, example_records, replayed, values
 

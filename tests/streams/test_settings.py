@@ -171,3 +171,9 @@ def test_settings_command_line_and_worker_are_there_before_torch() -> None:
     there = "; ".join(f"import {module}; print('{module}', 'torch' in sys.modules)" for module in BEFORE_TORCH)
     done = subprocess.run([sys.executable, "-c", f"import sys; {there}"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "".join(f"{module} False\n" for module in BEFORE_TORCH)
+
+
+def test_settings_are_there_before_faust_so_that_a_replay_never_loads_it() -> None:
+    there = "import sys, streams.settings; print(sorted({'faust', 'mode', 'aiokafka', 'kafka', 'aiohttp'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", there], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from streams.kafka_io.app import PROCESS, FaustSettings, Membership, SlotTakenError, with_slot
+from streams.kafka_io.app import PROCESS, Membership, SlotTakenError, with_slot
+from streams.kafka_io.topics import FaustSettings
 from tests.paths import ROOT
 
 NEVER_STARTS = """

@@ -23,7 +23,8 @@ from streams.core.state.tables import Tables
 from streams.kafka_io.topics import TopicSettings
 from streams.worker.answers import ServingThread, _copied
 from streams.worker.owned import OwnedPartition
-from streams.worker.replica import Replica, ReplicaSettings
+from streams.worker.replica import Replica
+from streams.worker.settings import ReplicaSettings
 from streams.worker.unapplied import UnappliedRecord
 from tests.streams.core.learning.test_learn import SMALL
 

@@ -5,7 +5,8 @@ import asyncio
 from pathlib import Path
 
 from streams.kafka_io.topics import TopicSettings
-from streams.worker.process import Worker, WorkerSettings
+from streams.worker.process import Worker
+from streams.worker.settings import WorkerSettings
 from streams.worker.stores import StoreSettings
 
 

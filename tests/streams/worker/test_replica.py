@@ -23,7 +23,8 @@ from streams.kafka_io import messages
 from streams.kafka_io.messages import Beat, Claim, Delta
 from streams.kafka_io.topics import TopicSettings
 from streams.watchdog import NeedsOperator
-from streams.worker.replica import TOGETHER, Replica, ReplicaSettings
+from streams.worker.replica import TOGETHER, Replica
+from streams.worker.settings import ReplicaSettings
 from tests.streams.core.learning.test_learn import COUNT, SMALL, T0, example, learner, numbered, reward
 from tests.streams.learner.test_loop import config, loop, turn
 from tests.streams.learner.test_loop import save as write

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from streams.worker.ticks import Ticks, TickSettings
+from streams.worker.settings import TickSettings
+from streams.worker.ticks import Ticks
 
 
 def owned(**changed: Any) -> Any:
@@ -55,8 +56,3 @@ def test_a_ticks_time_is_the_watermark_and_the_quiet_behind_it() -> None:
     assert (sent[0].topic, sent[0].partition, tick["kind"], tick["ts"], made.written) == ("events", 2, "tick", 5_250, 1)
     assert partition.last_record_at > 0
     assert sent[1] == [("segue-kind", b"tick")]
-
-
-def test_ticks_before_they_could_be_due_are_refused() -> None:
-    with pytest.raises(ValueError, match="must hold"):
-        TickSettings(first_ms=500, every_ms=200)

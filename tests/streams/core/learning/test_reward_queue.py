@@ -29,7 +29,8 @@ from streams.core.state.tables import Tables
 from streams.kafka_io import messages
 from streams.kafka_io.messages import Delta
 from streams.kafka_io.topics import TopicSettings
-from streams.worker.replica import Replica, ReplicaSettings
+from streams.worker.replica import Replica
+from streams.worker.settings import ReplicaSettings
 from tests.streams.core.learning.test_learn import COUNT, SMALL, T0, closed, example, learner, numbered, reward
 
 MINUTE = 60_000
