@@ -19,6 +19,7 @@ from online_model.features import (
     DOMAIN,
     DOMAIN_LIMIT,
     FIELDS,
+    PLAY_TIMES_S,
     POPULARITY_HALF_LIVES_H,
     SCOPES,
     TASKS,
@@ -55,6 +56,7 @@ class Batch:
     item_age_s: Array  # float32 [B]; negative = unknown
     followed: Array  # float32 [B]: see `Features`
     artist_feedback: Array  # float32 [B, CODES]: see `Features`
+    play_times: Array  # float32 [B, len(PLAY_TIMES_S)]: see `Features`
     shown_ms: Array  # int64 [B]
     labels: Array  # float32 [B, T]; zeros for a reversal
     sign: Array  # float32 [B, T]; +1/-1 at the task of a reversal, else 0
@@ -135,6 +137,7 @@ def _of(rows: Sequence[Features], users: Sequence[Features], owner: Array | None
         item_age_s=np.array([f.age_s for f in rows], np.float32),
         followed=np.array([f.followed for f in rows], np.float32),
         artist_feedback=np.frombuffer(b"".join([f.artist_feedback for f in rows]), "<f4").reshape(n, CODES),
+        play_times=np.frombuffer(b"".join([f.play_times for f in rows]), "<f4").reshape(n, len(PLAY_TIMES_S)),
         shown_ms=np.array([f.shown_ms for f in rows], np.int64),
         labels=zeros,
         sign=zeros.copy(),

@@ -17,6 +17,7 @@ BAGS = ("context", "user_attributes", "item_features")
 SCOPES = ("user", "item", "user_domain", "user_category")
 COUNTS = ("exposures", *TASKS)  # columns of a decayed counter
 POPULARITY_HALF_LIVES_H = (1.0, 24.0, 168.0)
+PLAY_TIMES_S = (0, 1, 4, 16, 64, 256, 1024)  # that plays are counted at, see play_times.py
 
 DOMAIN = np.dtype([("domain", "<u8"), ("exposures", "<f4")])  # decayed to the exposure
 
@@ -26,6 +27,7 @@ RELATED_LIMIT = 20  # behaviours with the candidate's artist or category
 DOMAIN_LIMIT = 6  # domains of a user that an example carries, the most lately used
 CODES = ACTIONS - 1  # codes of history.py without that of padding
 NO_FEEDBACK = bytes(4 * CODES)
+NO_PLAY_TIMES = bytes(4 * len(PLAY_TIMES_S))
 
 
 class Features(msgspec.Struct, frozen=True, array_like=True):
@@ -45,6 +47,7 @@ class Features(msgspec.Struct, frozen=True, array_like=True):
     shown_ms: int  # event time of the exposure
     followed: float = 0.0  # how often it is what others took right after the user's last item, as a share in [0, 1)
     artist_feedback: bytes = NO_FEEDBACK  # float32 [CODES]: the user's last behaviours with the candidate's artist, decayed, by code
+    play_times: bytes = NO_PLAY_TIMES  # float32 [len(PLAY_TIMES_S)]: the user's plays by how long they lasted, decayed
 
 
 class Exposed(msgspec.Struct, frozen=True, array_like=True, tag="exposed"):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from online_model.batch import Batch
-from online_model.features import BAG_LIMIT, BAGS, CODES, COUNTS, DOMAIN_LIMIT, FIELDS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
+from online_model.features import BAG_LIMIT, BAGS, CODES, COUNTS, DOMAIN_LIMIT, FIELDS, PLAY_TIMES_S, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
 from online_model.mixing import mixed
 from online_model.trainer import StepReport, Trainer
 
@@ -48,6 +48,7 @@ def exposures(shown_ms: Array, **ids: Array) -> Batch:
         item_age_s=np.full(n, -1, np.float32),
         followed=np.zeros(n, np.float32),
         artist_feedback=np.zeros((n, CODES), np.float32),
+        play_times=np.zeros((n, len(PLAY_TIMES_S)), np.float32),
         shown_ms=shown_ms,
         labels=np.zeros((n, len(TASKS)), np.float32),
         sign=np.zeros((n, len(TASKS)), np.float32),

@@ -33,6 +33,7 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         "item_age_s": np.zeros(b, np.float32),
         "followed": np.zeros(b, np.float32),
         "artist_feedback": np.zeros((b, 6), np.float32),
+        "play_times": np.zeros((b, 7), np.float32),
         "shown_ms": np.zeros(b, np.int64),
         "labels": np.zeros((b, 5), np.float32),
         "sign": np.zeros((b, 5), np.float32),
@@ -69,6 +70,8 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
                 out["counts"][i, s, c] = struct.unpack_from("<f", f.counts, 4 * (6 * s + c))[0]
         for code in range(6):
             out["artist_feedback"][i, code] = struct.unpack_from("<f", f.artist_feedback, 4 * code)[0]
+        for length in range(7):
+            out["play_times"][i, length] = struct.unpack_from("<f", f.play_times, 4 * length)[0]
         for h in range(3):
             out["popularity"][i, h] = struct.unpack_from("<f", f.popularity, 4 * h)[0]
         out["item_age_s"][i], out["shown_ms"][i], out["followed"][i] = f.age_s, f.shown_ms, f.followed
