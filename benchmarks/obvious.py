@@ -24,7 +24,7 @@ from online_model.batch import Batch, Compared
 from online_model.decay import DAY_MS
 from online_model.features import BAG_LIMIT, BAGS, DOMAIN_LIMIT, FIELDS, SCOPES, TASKS, Example, Features, Reversal
 from online_model.model_settings import ModelSettings
-from online_model.numeric import TASTE_STRENGTH, WIDTH, momentary
+from online_model.numeric import PLAY_STRENGTH, TASTE_STRENGTH, WIDTH, momentary
 from online_model.ranker import Inputs, Ranker
 from online_model.wide import PAIRS, NumberWeights
 
@@ -65,6 +65,7 @@ class Row:
     artist_feedback: list[float]
     near: float
     own_plays: list[float]
+    play_times: list[float]
 
 
 def row(f: Features) -> Row:
@@ -86,6 +87,7 @@ def row(f: Features) -> Row:
         artist_feedback=list(struct.unpack(f"<{len(f.artist_feedback) // 4}f", f.artist_feedback)),
         near=f.near,
         own_plays=list(struct.unpack(f"<{len(f.own_plays) // 4}f", f.own_plays)),
+        play_times=list(struct.unpack(f"<{len(f.play_times) // 4}f", f.play_times)),
     )
 
 
@@ -130,6 +132,7 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         artist_feedback=np.array([r.artist_feedback for r in rows], np.float32),
         near=np.array([r.near for r in rows], np.float32),
         own_plays=np.array([r.own_plays for r in rows], np.float32),
+        play_times=np.array([r.play_times for r in rows], np.float32),
         shown_ms=np.array([r.shown_ms for r in rows], np.int64),
         labels=np.array([[mask >> task & 1 for task in range(len(TASKS))] for mask in masks], np.float32),
         sign=np.array(sign + [[0] * len(TASKS)] * len(compared), np.float32),
@@ -176,6 +179,7 @@ def numbers(r: Row, base: Sequence[float], strength: float) -> list[float]:
     families = (r.positive.ages_s, r.negative.ages_s)
     out += [math.log1p(len(ages)) / 2 for ages in families]
     out += [math.log1p(sum(math.exp(-age / span) for age in ages)) for ages in families for span in _RECENCY_S]
+    out += [n / (sum(r.play_times) + PLAY_STRENGTH) for n in r.play_times]
     out += [math.log1p(n) for n in r.artist_feedback]
     hour = r.shown_ms % DAY_MS * 2 * math.pi / DAY_MS
     out += [math.log1p(1_000 * r.followed) / 7, math.log1p(1_000 * r.near) / 3]

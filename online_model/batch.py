@@ -20,6 +20,7 @@ from online_model.features import (
     DOMAIN_LIMIT,
     FIELDS,
     OWN_PLAYS,
+    PLAY_TIMES_S,
     POPULARITY_HALF_LIVES_H,
     SCOPES,
     TASKS,
@@ -58,6 +59,7 @@ class Batch:
     artist_feedback: Array  # float32 [B, CODES]: see `Features`
     near: Array  # float32 [B]: see `Features`
     own_plays: Array  # float32 [B, OWN_PLAYS]: see `Features`
+    play_times: Array  # float32 [B, len(PLAY_TIMES_S)]: see `Features`
     shown_ms: Array  # int64 [B]
     labels: Array  # float32 [B, T]; zeros for a reversal
     sign: Array  # float32 [B, T]; +1/-1 at the task of a reversal, else 0
@@ -140,6 +142,7 @@ def _of(rows: Sequence[Features], users: Sequence[Features], owner: Array | None
         artist_feedback=np.frombuffer(b"".join([f.artist_feedback for f in rows]), "<f4").reshape(n, CODES),
         near=np.array([f.near for f in rows], np.float32),
         own_plays=np.frombuffer(b"".join([f.own_plays for f in rows]), "<f4").reshape(n, len(OWN_PLAYS)),
+        play_times=np.frombuffer(b"".join([f.play_times for f in rows]), "<f4").reshape(n, len(PLAY_TIMES_S)),
         shown_ms=np.array([f.shown_ms for f in rows], np.int64),
         labels=zeros,
         sign=zeros.copy(),

@@ -17,6 +17,7 @@ BAGS = ("context", "user_attributes", "item_features")
 SCOPES = ("user", "item", "user_domain", "user_category")
 COUNTS = ("exposures", *TASKS)  # columns of a decayed counter
 POPULARITY_HALF_LIVES_H = (1.0, 24.0, 168.0)
+PLAY_TIMES_S = (0, 1, 4, 16, 64, 256, 1024)  # that plays are counted at, see play_times.py
 
 DOMAIN = np.dtype([("domain", "<u8"), ("exposures", "<f4")])  # decayed to the exposure
 
@@ -28,6 +29,7 @@ CODES = ACTIONS - 1  # codes of history.py without that of padding
 NO_FEEDBACK = bytes(4 * CODES)
 OWN_PLAYS = ("plays", "decayed", "recency", "age_s", "next")  # of what a user took before, see `Features.own_plays`
 NO_PLAYS = bytes(4 * len(OWN_PLAYS))
+NO_PLAY_TIMES = bytes(4 * len(PLAY_TIMES_S))
 
 
 class Features(msgspec.Struct, frozen=True, array_like=True):
@@ -51,6 +53,7 @@ class Features(msgspec.Struct, frozen=True, array_like=True):
     # float32 [OWN_PLAYS]: of the user's remembered behaviours, how many liked the item, and decayed; 1 / (1 + behaviours since the last of
     # them), seconds since then; how often the item was what the user took right after the last one, earlier on
     own_plays: bytes = NO_PLAYS
+    play_times: bytes = NO_PLAY_TIMES  # float32 [len(PLAY_TIMES_S)]: the user's plays by how long they lasted, decayed
 
 
 class Exposed(msgspec.Struct, frozen=True, array_like=True, tag="exposed"):

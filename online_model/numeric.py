@@ -10,7 +10,7 @@ from torch import Tensor
 
 from online_model.batch import Batch
 from online_model.decay import DAY_MS
-from online_model.features import CODES, COUNTS, OWN_PLAYS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
+from online_model.features import CODES, COUNTS, OWN_PLAYS, PLAY_TIMES_S, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
 
 Array = np.ndarray
 
@@ -18,7 +18,8 @@ _RECENCY_S = np.array([600.0, 3_600.0, 86_400.0], np.float32)  # a mood, a sitti
 ITEM_LIFTS = slice(SCOPES.index("item") * len(TASKS), (SCOPES.index("item") + 1) * len(TASKS))  # an item's own rates among the numbers
 _ITEM, _CATEGORY = SCOPES.index("item"), SCOPES.index("user_category")
 TASTE_STRENGTH = 4.0  # exposures that a user's rate in a category is drawn with: of tastes that differ by 1 in log-odds around .3
-WIDTH = len(SCOPES) * len(COUNTS) + len(POPULARITY_HALF_LIVES_H) + 2 + 2 * (1 + len(_RECENCY_S)) + CODES + 2 + 2
+PLAY_STRENGTH = 1.0  # plays that a user's shares of plays by length are drawn to nothing with
+WIDTH = len(SCOPES) * len(COUNTS) + len(POPULARITY_HALF_LIVES_H) + 2 + 2 * (1 + len(_RECENCY_S)) + len(PLAY_TIMES_S) + CODES + 2 + 2
 WIDTH += len(OWN_PLAYS) + len(("there", "within the hour", "last"))
 _PLAYS, _DECAYED, _SINCE, _AGE, _NEXT = range(len(OWN_PLAYS))
 
@@ -51,6 +52,7 @@ def numbers(batch: Batch, base: Array, strength: float) -> Array:
     songs that all others skip says more of a taste than who plays what all do.
     Of the user's last behaviours e with the candidate's artist, log1p(sum of 2^(-age_e / half-life of rates)) by action: without it a
     first dislike moved all of a category alike, whoever sings (`replay/proofs/first_feedback.py`).
+    A user's plays by length n_l enter as n_l / (sum of n + PLAY_STRENGTH).
     """
     n = len(batch)
     counts = np.maximum(batch.counts, 0)  # an undo is taken away whole, though what it undoes has faded
@@ -73,6 +75,7 @@ def numbers(batch: Batch, base: Array, strength: float) -> Array:
             known[:, None],
             (np.log1p(np.maximum(batch.item_age_s, 0) / 3600) / 6)[:, None],
             np.broadcast_to(acts, (n, acts.shape[1])) if batch.owner is None else acts[batch.owner],
+            batch.play_times / (batch.play_times.sum(1, keepdims=True) + PLAY_STRENGTH),
             np.log1p(batch.artist_feedback),
             (np.log1p(1_000 * batch.followed) / 7)[:, None],  # .1 of a thousandth, 1 of all
             (np.log1p(1_000 * batch.near) / 3)[:, None],

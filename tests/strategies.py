@@ -13,6 +13,7 @@ from online_model.features import (
     COUNTS,
     DOMAIN_LIMIT,
     FIELDS,
+    PLAY_TIMES_S,
     POPULARITY_HALF_LIVES_H,
     SCOPES,
     TASKS,
@@ -100,6 +101,7 @@ features = st.builds(
     age_s=st.floats(-1, 1e9, width=32),
     shown_ms=near_times,
     artist_feedback=_packed(_floats, "f", CODES),
+    play_times=_packed(_floats, "f", len(PLAY_TIMES_S)),
 )
 _record = {
     "id": keys,

@@ -9,7 +9,19 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from online_model.batch import Batch
-from online_model.features import BAG_LIMIT, BAGS, CODES, COUNTS, DOMAIN_LIMIT, FIELDS, OWN_PLAYS, POPULARITY_HALF_LIVES_H, SCOPES, TASKS
+from online_model.features import (
+    BAG_LIMIT,
+    BAGS,
+    CODES,
+    COUNTS,
+    DOMAIN_LIMIT,
+    FIELDS,
+    OWN_PLAYS,
+    PLAY_TIMES_S,
+    POPULARITY_HALF_LIVES_H,
+    SCOPES,
+    TASKS,
+)
 from online_model.mixing import mixed
 from online_model.trainer import StepReport, Trainer
 
@@ -50,6 +62,7 @@ def exposures(shown_ms: Array, **ids: Array) -> Batch:
         near=np.zeros(n, np.float32),
         own_plays=np.zeros((n, len(OWN_PLAYS)), np.float32),
         artist_feedback=np.zeros((n, CODES), np.float32),
+        play_times=np.zeros((n, len(PLAY_TIMES_S)), np.float32),
         shown_ms=shown_ms,
         labels=np.zeros((n, len(TASKS)), np.float32),
         sign=np.zeros((n, len(TASKS)), np.float32),

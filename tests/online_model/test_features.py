@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from online_model.features import COUNTS, POPULARITY_HALF_LIVES_H, TASKS, Closed, Example, ExampleRecord, Reversal, Tick
+from online_model.features import (
+    COUNTS,
+    NO_PLAY_TIMES,
+    POPULARITY_HALF_LIVES_H,
+    TASKS,
+    Closed,
+    Example,
+    ExampleRecord,
+    Features,
+    Reversal,
+    Tick,
+)
 from tests import strategies
 
 closed = st.integers(0, 5).flatmap(
@@ -25,6 +36,14 @@ ticks = st.builds(Tick, ts=strategies.near_times, last=st.booleans())
 @given(strategies.examples | strategies.reversals | closed | ticks)
 def test_every_record_survives_the_wire(record: Example | Reversal | Closed | Tick) -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(record), type=ExampleRecord) == record
+
+
+@settings(max_examples=10)
+@given(strategies.features)
+def test_features_of_before_plays_were_counted_by_length_have_none(features: Features) -> None:
+    names = [field.name for field in msgspec.structs.fields(Features)]
+    before = msgspec.to_builtins(features, builtin_types=(bytes,))[: names.index("play_times")]
+    assert msgspec.convert(before, Features).play_times == NO_PLAY_TIMES
 
 
 def test_an_unknown_kind_is_refused() -> None:

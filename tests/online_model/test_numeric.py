@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from online_model.batch import of_features
-from online_model.features import CODES, COUNTS, FIELDS, SCOPES, TASKS, Features
+from online_model.features import CODES, COUNTS, FIELDS, PLAY_TIMES_S, SCOPES, TASKS, Features
 from online_model.history import COLLECT, DISLIKE
 from online_model.numeric import WIDTH, numbers
 
@@ -92,3 +92,14 @@ def test_feedback_to_the_artist_enters_by_the_log_of_its_count() -> None:
     first = FOLLOWED - CODES
     moved = {first + COLLECT - 1: math.log(1.5), first + DISLIKE - 1: math.log(3)}
     assert (got - of_old).tolist() == pytest.approx([moved.get(at, 0.0) for at in range(WIDTH)], abs=1e-6)
+
+
+def test_plays_by_length_enter_as_shares_that_few_plays_keep_small() -> None:
+    nothing = features(np.zeros((len(SCOPES), len(COUNTS))))
+    plays = np.zeros((3, len(PLAY_TIMES_S)), "<f4")
+    plays[1, 2], plays[2, :2] = 1.0, (3.0, 6.0)
+    rows = [msgspec.structs.replace(nothing, play_times=row.tobytes()) for row in plays]
+    got = numbers(of_features(rows), BASE, 10.0)
+    first = FOLLOWED - CODES - len(PLAY_TIMES_S)
+    for row, moved in zip(got, ({}, {first + 2: 1 / 2}, {first: 3 / 10, first + 1: 6 / 10}), strict=True):
+        assert (row - got[0]).tolist() == pytest.approx([moved.get(at, 0.0) for at in range(WIDTH)], abs=1e-6)

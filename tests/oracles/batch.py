@@ -35,6 +35,7 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         "artist_feedback": np.zeros((b, 6), np.float32),
         "near": np.zeros(b, np.float32),
         "own_plays": np.zeros((b, 5), np.float32),
+        "play_times": np.zeros((b, 7), np.float32),
         "shown_ms": np.zeros(b, np.int64),
         "labels": np.zeros((b, 5), np.float32),
         "sign": np.zeros((b, 5), np.float32),
@@ -71,6 +72,8 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
                 out["counts"][i, s, c] = struct.unpack_from("<f", f.counts, 4 * (6 * s + c))[0]
         for code in range(6):
             out["artist_feedback"][i, code] = struct.unpack_from("<f", f.artist_feedback, 4 * code)[0]
+        for length in range(7):
+            out["play_times"][i, length] = struct.unpack_from("<f", f.play_times, 4 * length)[0]
         for h in range(3):
             out["popularity"][i, h] = struct.unpack_from("<f", f.popularity, 4 * h)[0]
         out["own_plays"][i], out["near"][i] = struct.unpack("<5f", f.own_plays), f.near

@@ -11,8 +11,19 @@ from functools import cache, reduce
 from itertools import islice
 
 from online_model import history
-from online_model.features import CODES, COUNTS, DOMAIN_LIMIT, HISTORY_LIMIT, NO_FEEDBACK, POPULARITY_HALF_LIVES_H, RELATED_LIMIT
+from online_model.features import (
+    CODES,
+    COUNTS,
+    DOMAIN_LIMIT,
+    HISTORY_LIMIT,
+    NO_FEEDBACK,
+    NO_PLAY_TIMES,
+    PLAY_TIMES_S,
+    POPULARITY_HALF_LIVES_H,
+    RELATED_LIMIT,
+)
 from online_model.own_plays import OwnPlays
+from online_model.play_times import of_plays
 from online_model.popularity import Decay, Values, merge, of_item, of_scope
 from streams.core.join import co_listening, keys
 from streams.core.join.catalog import CatalogItem
@@ -28,6 +39,7 @@ _POPULARITIES = len(POPULARITY_HALF_LIVES_H)
 _POPULARITY = struct.Struct(f"<{_POPULARITIES}f")
 _ITEM_COUNTS = struct.Struct(f"<{3 * len(COUNTS)}f")
 _FEEDBACK = struct.Struct(f"<{CODES}f")
+_PLAY_TIMES = struct.Struct(f"<{len(PLAY_TIMES_S)}f")
 _USER_COUNTS = struct.Struct(f"<{len(COUNTS)}f")
 NEVER = UserState()
 
@@ -91,6 +103,7 @@ class FeatureView:
 
     def __init__(self, settings: PartitionSettings) -> None:
         self.scopes: Decay = of_scope(settings.rate_half_life_h)
+        self.plays: Decay = of_plays(settings.rate_half_life_h)
         self.items: Decay = of_item(settings.rate_half_life_h)
         self._rate_half_life_ms = settings.rate_half_life_h * keys.HOUR_MS
         self.longest_half_life_h = max(settings.rate_half_life_h, *POPULARITY_HALF_LIVES_H)
@@ -109,6 +122,7 @@ class FeatureView:
             negative=history.merge([n for _, n in pairs], HISTORY_LIMIT),
             domains=b"".join([_DOMAIN.pack(d, self.scopes.read(row, ts)[0]) for d, row in islice(state.by_domain.items(), skipped, None)]),
             counts=_USER_COUNTS.pack(*self.scopes.read(state.counts, ts)),
+            play_times=_PLAY_TIMES.pack(*self.plays.read(state.play_times, ts)) if state.play_times else NO_PLAY_TIMES,
         )
 
     def own_plays(self, state: UserState, ts: int) -> OwnPlays:

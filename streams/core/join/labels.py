@@ -29,6 +29,7 @@ class Feedback(NamedTuple):
     positive: int  # code for the positive history, 0 = none
     negative: int  # code for the negative history, 0 = none
     popular: int  # POPULAR where it counts for the item's popularity, else 0
+    timed: bool  # a play or a skip: how long it was played is how long the user stayed
     tier_mask: int  # `mask`, and a bit for a partial play: no label, but better than none in a slate (MODEL.md section 1)
 
 
@@ -71,5 +72,6 @@ def _interpret(action: Action, also: tuple[Action, ...], full: bool, partial: bo
         positive=positive,
         negative=negative,
         popular=POPULAR if not GOOD.isdisjoint(actions) else 0,
+        timed=Action.PLAY in actions or Action.SKIP in actions,
         tier_mask=mask | (PARTIAL_PLAY if positive == history.PARTIAL_PLAY else 0),
     )

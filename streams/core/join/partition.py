@@ -136,6 +136,8 @@ class Partition:
         if self._join.seen:
             self._count_seen(at.state, at.ts)
         self._update.feedback(at, feedback, labels, ref.exposure if ref else None)
+        if feedback.timed and event.played_ms is not None:
+            self._update.played(at, event.played_ms)
         self.tables.users.put(user, state)
         return None
 

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from online_model import history
+from online_model import history, play_times
 from online_model.popularity import EXPOSURE, Increment, counts, increments
 from online_model.repeats import ACTS, EXPOSURES, Repeats
 from streams.core.join import co_listening
@@ -73,6 +73,10 @@ class StateUpdate:
             self._count_of_item(at, found << 1, less, sign=-1)
         if weight:
             co_listening.follow(self._items.co_listening, before, at.item, at.ts, weight)
+
+    def played(self, at: Interaction, played_ms: int) -> None:
+        """The user played the item for so long, to its end or not."""
+        at.state.play_times = self._view.plays.add(at.state.play_times, at.ts, play_times.spread(played_ms))
 
     def _append_behaviours(self, at: Interaction, feedback: Feedback) -> int:
         """Append to the histories of this domain; an undone collect leaves it again (then its label bit comes back)."""

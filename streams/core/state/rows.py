@@ -4,7 +4,7 @@ from __future__ import annotations
 import msgspec
 
 from online_model import history, popularity
-from online_model.features import FIELDS, NO_FEEDBACK, NO_PLAYS, Features
+from online_model.features import FIELDS, NO_FEEDBACK, NO_PLAY_TIMES, NO_PLAYS, Features
 
 PROGRESS = b"progress"  # key of the one row of `meta`
 _DOMAIN = FIELDS.index("domain")
@@ -20,6 +20,7 @@ class UserState(msgspec.Struct, array_like=True):
     exposed: bytes = b""  # (item uint64, ts int64) rows, oldest first
     related: dict[int, bytes] = {}  # artist or category -> its last behaviours of both families; least recently changed first
     repeats: bytes = b""  # what the user's acts count in the counts of items, see `streams.core.join.repeats`
+    play_times: bytes = b""  # decayed counts of plays by how long they lasted, see `online_model.play_times`
 
     @property
     def liked(self) -> list[bytes]:
@@ -55,6 +56,7 @@ class UserPart(msgspec.Struct, frozen=True, array_like=True):
     negative: bytes
     domains: bytes
     counts: bytes  # float32 [len(COUNTS)]
+    play_times: bytes = NO_PLAY_TIMES  # float32 [len(PLAY_TIMES_S)]
 
 
 class PendingExposure(msgspec.Struct, array_like=True):
@@ -96,6 +98,7 @@ class PendingExposure(msgspec.Struct, array_like=True):
             counts=part.counts + self.counts, popularity=self.popularity,
             age_s=self.age_s, shown_ms=self.shown_ms, followed=self.followed, artist_feedback=self.artist_feedback,
             near=self.near, own_plays=self.own_plays,
+            play_times=part.play_times,
         )  # fmt: skip
 
 

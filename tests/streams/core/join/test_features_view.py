@@ -6,7 +6,7 @@ import pytest
 from pytest import approx
 
 from online_model import history
-from online_model.features import COUNTS, NO_FEEDBACK, Example
+from online_model.features import COUNTS, NO_FEEDBACK, NO_PLAY_TIMES, PLAY_TIMES_S, Example
 from online_model.history import COLLECT, DISLIKE
 from online_model.popularity import of_item
 from streams.core.join import co_listening, keys
@@ -129,3 +129,33 @@ def test_what_a_user_said_of_an_artist_is_in_the_features_of_that_artists_songs_
     wanted[DISLIKE - 1], wanted[COLLECT - 1] = 0.5 * fade, fade
     assert memoryview(by_item["b"]).cast("f").tolist() == approx(wanted, rel=1e-6)
     assert by_item["c"] == NO_FEEDBACK
+
+
+def test_a_users_plays_by_length_are_those_before_the_exposure_decayed() -> None:
+    # minute   0        1        2          3         4            10080 = a week     10081 .. 10083
+    # u        4 s      skip 0   (unknown)  collect   uncollect    40 s               seen, seen late, no list
+    # v                 600 s
+    played = (
+        ("play", 0, 4_000),
+        ("skip", 1, 0),
+        ("play", 2, None),
+        ("collect", 3, 90_000),
+        ("uncollect", 4, 9_000),
+        ("play", 10_080, 40_000),
+    )
+    log = [at(minute, action, item="ij"[minute % 2], played_ms=ms) for action, minute, ms in played]
+    other = at(1, "play", user="v", item="k", played_ms=600_000)
+    _, effects = applied(log_of(*log[:2], other, *log[2:], at(10_081, "play", item="k", played_ms=1_000)))
+    examples = [o.record.features for o in effects.examples if isinstance(o.record, Example)]
+    of_u = [f for f in examples if f.fields[:8] == keys.key("user", "u").to_bytes(8, "little")]
+    logs = np.log1p(np.array(PLAY_TIMES_S, float))
+    assert [f.play_times for f in examples if f not in of_u] == [NO_PLAY_TIMES]  # its own play comes after
+    for f in of_u:
+        wanted = np.zeros(len(logs))
+        for action, minute, ms in played:
+            ts = LOG_START + minute * 60_000
+            if action in ("play", "skip") and ms is not None and ts < f.shown_ms:
+                half_lives = (f.shown_ms - ts) / (7 * 86_400_000)
+                wanted += 0.5**half_lives * np.array([np.interp(np.log1p(ms / 1000), logs, one) for one in np.eye(len(logs))])
+        assert np.frombuffer(f.play_times, "<f4").tolist() == approx(wanted, rel=1e-6)
+    assert len(of_u) >= 4 and of_u[-1].play_times != NO_PLAY_TIMES

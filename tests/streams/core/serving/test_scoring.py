@@ -86,6 +86,7 @@ def test_the_model_sees_what_the_join_will_see() -> None:
         assert batch.item_age_s[row] == learned.age_s and batch.shown_ms[row] == learned.shown_ms
         assert batch.followed[row] == np.float32(learned.followed)
         assert batch.artist_feedback[row].tobytes() == learned.artist_feedback
+        assert batch.play_times[row].tobytes() == learned.play_times
         assert batch.bags[row, 0, 0] == np.frombuffer(learned.context, "<u8")[0]
         assert batch.history[0, 0, 0] == k("a") and batch.history[0, 1, 0] == k("c")  # shared by all rows
         assert len(learned.positive) == len(learned.negative) == BEHAVIOUR.itemsize  # one behaviour each

@@ -45,12 +45,12 @@ def test_a_slate_finds_the_exposure_of_an_item_and_reads_back_as_it_was() -> Non
 
 
 def test_features_join_the_users_half_and_the_items() -> None:
-    part = UserPart(user=1, context=b"c", user_attributes=b"u", positive=b"+", negative=b"-", domains=b"d", counts=b"1")
+    part = UserPart(user=1, context=b"c", user_attributes=b"u", positive=b"+", negative=b"-", domains=b"d", counts=b"1", play_times=b"t")
     features = exposure(7).features(part)
     assert (features.counts, features.fields, features.context, features.user_attributes) == (b"12", b"f", b"c", b"u")
     assert (features.positive, features.negative, features.domains, features.related) == (b"+", b"-", b"d", b"r")
     assert (features.item_features, features.popularity, features.age_s, features.shown_ms, features.followed) == (b"i", b"p", 1.5, 5, 0.25)
-    assert features.artist_feedback == b"a"
+    assert (features.artist_feedback, features.play_times) == (b"a", b"t")
 
 
 def test_what_a_user_liked_is_the_positive_family_of_each_domain_in_order() -> None:
