@@ -48,6 +48,13 @@ def _weights(context: click.Context, parameter: click.Parameter, assignments: tu
     return {task: finite(f"--weight {text}", number) for text, task, _, number in split} or None
 
 
+def _json(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    try:
+        return None if text is None else msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise CallError(f"{parameter.opts[0]} {text[:40] if text else ''}: expected JSON ({error})") from None
+
+
 def request_options(function: Verb) -> Verb:
     """Options of a request, named as its fields are, and where the service is; the verb gets `fields` and `place`."""
 
@@ -89,6 +96,7 @@ def request_options(function: Verb) -> Verb:
             help="of a task in a score: skip=-2, rank=0 …  [default: settings]",
         ),
         click.option("--dry-run", is_flag=True, help="write nothing down: no exposure, no effect on later requests"),
+        click.option("--exclude-artist", "exclude_artists", multiple=True, metavar="ARTIST", help="of whom nothing is to be shown"),
         click.option("--domain", help="only of it: song, video, longform, live …"),
         click.argument("user_id", metavar="[USER]", required=False),
     ):
@@ -114,6 +122,10 @@ def _request(fields: dict[str, Any], kind: type[R]) -> R:
     help="candidates that the catalog does not hold",
 )  # fmt: skip
 @click.option("--strategy", help="ranked, tail, explore, popular, a preset, or auto: one is drawn  [default: ranked]")
+@click.option(
+    "--filter", metavar="JSON", callback=_json,
+    help="""conditions on items: '{"categories": {"any": ["jazz"]}, "features": {"bpm": {"max": 90}}}'""",
+)  # fmt: skip
 @request_options
 def recommend(fields: dict[str, Any], place: Place, why: bool, wait: float, as_json: bool) -> None:
     """Ask a running service for USER's slate; without USER for a guest's. Without --dry-run it is recorded as an exposure."""

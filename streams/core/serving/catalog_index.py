@@ -6,6 +6,11 @@ index of each of its categories, of both. Decayed popularity keeps its order bet
 events (everything decays by the same factor), so an item's score is log2 p(t) + t / half-life: a constant until its next
 event. Co-listening is updated by the same events.
 
+A filter is an index too, made when it is first asked for and kept while it is asked for (`FilteredIndexes`): so its most popular and
+newest items, its size and its draws are exact, however narrow it is. Making one looks at the items of its rarest condition among
+domains, categories and artists; at all items where it has none of these (100,000 of them: 0.15 s, measured on
+a slow core). Asking again takes 0.1 ms; with a time of publication 20 ms where what is popular is older.
+
 Items that no catalog knows have an index of their own, which serves as long as there is no catalog at all. Once anything was
 written to one, what it doesn't hold was deleted, or is not for everybody: a request that names such an item gets it only where
 it says so. Deletions are remembered beyond that, within bounds; after a restart their tombstones may be compacted away.
@@ -13,8 +18,9 @@ it says so. Deletions are remembered beyond that, within bounds; after a restart
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from math import exp2, inf, log2
 
 from online_model.decay import summed
@@ -22,10 +28,12 @@ from online_model.popularity import POPULAR, Increment
 from streams.core.join import keys
 from streams.core.join.catalog import CatalogItem
 from streams.core.join.co_listening import CoListening
-from streams.core.serving.index import CandidateIndex
+from streams.core.serving.index import CandidateIndex, FilteredIndexes, PublishedSince
+from streams.core.shaping.item_filter import ItemFilter, ItemPredicate
 
 REMEMBERED = 1 << 20  # deleted items that are still known as deleted; and items with events that no catalog knows
 POPULAR_HALF_LIFE_H = 24.0  # of the popularity that orders candidates: a day, so that nobody's night decides
+SMALL = 1 << 12  # items that the indexes of filters may hold beside a small catalog
 _LEAST = 1e-9  # a popularity below it is none: what an undo leaves of rounding
 
 
@@ -38,6 +46,7 @@ class _Entry:
     domain: int
     categories: tuple[int, ...]
     hidden: bool
+    known: CatalogItem
 
 
 class CatalogIndex:
@@ -60,6 +69,8 @@ class CatalogIndex:
         self._uncatalogued, self._nothing = self._index(), self._index()
         self._domains: dict[int | None, CandidateIndex] = {None: self._index()}  # None: the whole catalog
         self._categories: dict[int | None, dict[int | None, CandidateIndex]] = {}  # by domain, then category
+        self._artists: dict[int, dict[int, None]] = {}  # items of each that are in an index, in no particular order
+        self._filtered = FilteredIndexes()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -72,6 +83,30 @@ class CatalogIndex:
         """The indexes of all categories of a domain that are not empty; None: of all domains. Without a catalog there are none."""
         return self._categories.get(domain, {})
 
+    def of_artist(self, artist: int) -> Collection[int]:
+        """The items of an artist that may be shown."""
+        return self._artists.get(artist, {})
+
+    def matching(self, domain: int | None, wanted: ItemFilter) -> CandidateIndex:
+        """The index of the items of a domain (None: of all) that a filter lets through. Without a catalog none does."""
+        if not self.catalogued:
+            return self._nothing
+        predicate = wanted.predicate()
+        index = self.of_domain(domain) if predicate.empty else self._filtered.get(domain, predicate)
+        if index is None:
+            index = CandidateIndex(self._scores, self._published, self._scan(domain, predicate))
+            self._filtered.keep(domain, predicate, index, max(len(self._published), SMALL))
+        if wanted.published_since is None:
+            return index
+        return PublishedSince(index, wanted.published_since)
+
+    def matches(self, key: int, wanted: ItemFilter) -> bool:
+        """Whether a filter lets an item through, available or not. Of what the catalog does not hold nothing is known."""
+        entry = self._entries.get(key)
+        if entry is None or entry.published_ms < (wanted.published_since or 0):
+            return False
+        return wanted.predicate().matches(entry.known)
+
     def put(self, known: CatalogItem, seen_ms: int) -> None:
         """An item is new or has changed; `seen_ms` (the record's time) stands in for an unknown time of publication."""
         self.catalogued = True
@@ -81,7 +116,7 @@ class CatalogIndex:
             published = before.published_ms if before else seen_ms
         self._withdraw(known.key)
         self._deleted.pop(known.key, None)
-        self._entries[known.key] = _Entry(published, item.expires_ts, known.domain, known.categories, item.hidden)
+        self._entries[known.key] = _Entry(published, item.expires_ts, known.domain, known.categories, item.hidden, known)
         if item.published_ts is not None and item.published_ts > self.now_ms:
             self._schedule(self._upcoming, item.published_ts, known.key)
         else:
@@ -186,7 +221,29 @@ class CatalogIndex:
         """The indexes that hold an item now."""
         if key in self._names:
             return [self._uncatalogued]
-        return [table[at] for table, at in self._tables(self._entries[key])] if key in self._published else []
+        if key not in self._published:
+            return []
+        return [table[at] for table, at in self._tables(self._entries[key])] + self._filtered.holding(key)
+
+    def _scan(self, domain: int | None, predicate: ItemPredicate) -> list[int]:
+        """Items of a domain that match. Those of the condition that fewest meet are looked at."""
+        by_category = self._categories.get(domain, {})
+
+        def of(table: Mapping[int | None, CandidateIndex], those: frozenset[int]) -> list[CandidateIndex]:
+            return [table[at] for at in those if at in table]
+
+        several = [of(by_category, frozenset((category,))) for category in predicate.all_of]  # conditions, each met in one of its indexes
+        several += [of(by_category, predicate.any_of)] if predicate.any_of else []
+        several += [of(self._domains, predicate.domains)] if predicate.domains else []
+        groups = [[index.items for index in indexes] for indexes in [*several, [self.of_domain(domain)]]]
+        if predicate.artists:
+            groups.append([list(self.of_artist(artist)) for artist in predicate.artists])
+        rarest = min(groups, key=lambda group: sum(map(len, group)))
+        entries = self._entries
+        return [
+            key for key in dict.fromkeys(chain.from_iterable(rarest))
+            if domain in (None, entries[key].domain) and predicate.matches(entries[key].known)
+        ]  # fmt: skip
 
     def _publish(self, key: int) -> None:
         entry = self._entries[key]
@@ -200,6 +257,9 @@ class CatalogIndex:
             if at not in table:
                 table[at] = self._index()
             table[at].add(key)
+        if entry.known.artist:
+            self._artists.setdefault(entry.known.artist, {})[key] = None
+        self._filtered.publish(entry.known)
 
     def _withdraw(self, key: int) -> None:
         """Out of every index that holds the item, if any does."""
@@ -214,6 +274,11 @@ class CatalogIndex:
                 table[at].remove(key)
                 if at is not None and not table[at]:
                     del table[at]
+            of_artist = self._artists.get(entry.known.artist, {})
+            of_artist.pop(key, None)
+            if not of_artist:
+                self._artists.pop(entry.known.artist, None)
+            self._filtered.withdraw(key)
         del self._published[key]
 
     def _schedule(self, heap: list[tuple[int, int]], ms: int, key: int) -> None:

@@ -30,6 +30,7 @@ from streams.core.serving.model_view import ModelView
 from streams.core.serving.requests import MAX_IDS, Flag, RequestState, ServingRequest
 from streams.core.serving.retrieval import CandidatePool, SourceQuota, given_pool, pool
 from streams.core.serving.scoring import Scorer, SlateItem, exposure, trace
+from streams.core.shaping.item_filter import ItemFilter
 from streams.core.state.rows import UserState
 
 RANKED, TAIL, EXPLORE_MORE, POPULAR = "ranked", "tail", "explore", "popular"  # strategies
@@ -137,6 +138,9 @@ class SlateRequest(ServingRequest, frozen=True, kw_only=True):
         ShortId | None, about("ranked (default), tail, explore, popular, a preset's name, or auto: drawn by the strategy bandit")
     ] = None
     module: Annotated[ShortId | None, about("name of the place that the list is for; a feature of the ranker")] = None
+    filter: Annotated[
+        ItemFilter | None, about("conditions on items, met by all of the list: by `candidates`, and by what is drawn at random too")
+    ] = None
 
 
 class Slate(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,7 +191,7 @@ class Recommender:
         items = self.scorer.slate_items(arrangement, scored, candidates.names)
         flags = self.scorer.flags(state) | {
             Flag.REPEATS: bool(items) and self.scorer.may_repeat(state), Flag.SHORT: len(items) < request.k,
-            Flag.UNKNOWN_CANDIDATES: self._has_unknown(request),
+            Flag.UNKNOWN_CANDIDATES: self._has_unknown(request), Flag.NO_MATCH: request.filter is not None and candidates.size == 0,
         }  # fmt: skip
         slate = Slate(
             request_id=request_id, items=items, strategy=strategy, flags=sorted(flag for flag, holds in flags.items() if holds),
@@ -208,10 +212,16 @@ class Recommender:
         eligibility, rng = self.scorer.eligibility(state, request.unknown == "allow"), state.rng()
         if request.candidates is not None:
             named = {keys.key("item", item_id): item_id for item_id in request.candidates}
-            eligible = {key: item_id for key, item_id in named.items() if eligibility.eligible(key)}
+            eligible = {key: item_id for key, item_id in named.items() if eligibility.eligible(key) and self._wanted(request, key)}
             return given_pool(eligible, request.k, explore_share, rng)
-        index, co_listened = self.catalog_index.of_domain(state.domain), self.catalog_index.co_listening.after(past(state.user.liked))
+        index = self.catalog_index.of_domain(state.domain)
+        if request.filter is not None:
+            index = self.catalog_index.matching(state.domain, request.filter)
+        co_listened = self.catalog_index.co_listening.after(past(state.user.liked))
         return pool(index, eligibility, self.settings.quota(), request.k, explore_share, rng, co_listened)
+
+    def _wanted(self, request: SlateRequest, key: int) -> bool:
+        return request.filter is None or self.catalog_index.matches(key, request.filter)
 
     def _has_unknown(self, request: SlateRequest) -> bool:
         """Whether candidates of the request are left out since the catalog does not hold them."""

@@ -28,6 +28,7 @@ from streams.core.serving.fusion import RequestError
 from streams.core.serving.model_view import ModelView, Predict
 from streams.core.serving.recommend import Preset, Recommender, RecommendSettings, ServedSlate, Slate, SlateRequest
 from streams.core.serving.requests import GuestEvent
+from streams.core.shaping.item_filter import CategoryFilter, ItemFilter
 from streams.core.state.rows import UserState
 from streams.core.state.tables import Tables
 from tests import frequencies
@@ -431,3 +432,34 @@ def test_auto_is_one_of_the_chosen_by_the_chances_that_are_logged(n: int) -> Non
 def test_presets_and_what_is_chosen_among_are_checked(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=message):
         msgspec.convert(wrong, RecommendSettings)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz")), min_size=1, max_size=12), st.integers(1, 5), st.sampled_from("xyz"),
+    st.sampled_from([(), ("a",)]), st.lists(st.integers(0, 11), max_size=4), st.integers(0, 50),
+)  # fmt: skip
+def test_an_exploring_slot_draws_from_exactly_what_matches_and_may_be_shown(
+    songs: list[tuple[str, str]], wanted: int, category: str, without: tuple[str, ...], had: list[int], seed: int
+) -> None:
+    items = [Item(item_id=f"i{n}", artist_id=artist, categories=(kind,)) for n, (artist, kind) in enumerate(songs)]
+    house = House(items, RecommendSettings(explore_share=1.0, popular_candidates=1, fresh_candidates=1, explore_candidates=0))
+    house.take(*(event("play", f"i{n}") for n in had))
+    request = {"k": wanted, "filter": ItemFilter(categories=CategoryFilter(any=(category,))), "exclude_artists": without}
+    slate, _ = house.ask(user_id="u", seed=seed, **request)
+    may = {i.item_id for n, i in enumerate(items) if i.categories == (category,) and i.artist_id not in without and n not in had}
+    listed = [item.item_id for item in slate.items]
+    assert len(listed) == len(set(listed)) == min(wanted, len(may)) and set(listed) <= may
+    assert [item.propensity for item in slate.items] == pytest.approx([1 / max(1, len(may))] * len(listed))
+    assert ("no_match" in slate.flags) == (not may) and ("short" in slate.flags) == (len(may) < wanted)
+    given, _ = house.ask(user_id="u", seed=seed, candidates=tuple(i.item_id for i in items), **request)
+    assert {item.item_id for item in given.items} <= may and len(given.items) == len(listed)
+
+
+def test_a_narrow_filter_gives_as_many_as_there_are_behind_hundreds_that_are_more_popular() -> None:
+    items = [Item(item_id=f"i{n}", published_ts=START - n, features={"mood": "blue" if n >= 1_200 else "red"}) for n in range(1_206)]
+    house = House(items)
+    for n in range(700):
+        house.catalog_index.seed(k(f"i{n}"), 1_000.0 - n, START)
+    house.catalog_index.seed(k("i1203"), 1.0, START)
+    blue = house.ids(user_id="u", k=8, filter=ItemFilter(features={"mood": "blue"}))
+    assert sorted(blue) == [f"i{n}" for n in range(1_200, 1_206)]
