@@ -16,6 +16,7 @@ from online_model.batch import Batch
 from online_model.features import FIELDS, TASKS, Example
 from online_model.trainer import Prediction
 from streams.core.join.catalog import Catalog
+from streams.core.join.decode import decode
 from streams.core.join.events import Action, Event, Exposure
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS, key
@@ -24,10 +25,12 @@ from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.catalog_index import CatalogIndex
+from streams.core.serving.explain import explained
 from streams.core.serving.fusion import RequestError
 from streams.core.serving.model_view import ModelView, Predict
 from streams.core.serving.recommend import Preset, Recommender, RecommendSettings, ServedSlate, Slate, SlateRequest
 from streams.core.serving.requests import GuestEvent
+from streams.core.shaping.boosts import Boosts
 from streams.core.shaping.item_filter import CategoryFilter, ItemFilter
 from streams.core.state.rows import UserState
 from streams.core.state.tables import Tables
@@ -463,3 +466,37 @@ def test_a_narrow_filter_gives_as_many_as_there_are_behind_hundreds_that_are_mor
     house.catalog_index.seed(k("i1203"), 1.0, START)
     blue = house.ids(user_id="u", k=8, filter=ItemFilter(features={"mood": "blue"}))
     assert sorted(blue) == [f"i{n}" for n in range(1_200, 1_206)]
+
+
+def test_boosts_pins_and_rules_of_artists_order_a_list_as_they_say_and_explanations_add_up() -> None:
+    names = ["a", "b", "c", "d", "e"]
+    house = House([Item(item_id=name, artist_id="x" if name in "abc" else name, categories=(name,)) for name in names])
+    best = by_name(names)  # full plays of 1, 1/2, 1/3 … at 0.5 each
+    assert house.ids(best, user_id="u", k=5, boosts=Boosts(artists={"d": 0.2}, items={"a": -1.0})) == ["d", "b", "c", "e", "a"]
+    assert house.ids(best, user_id="u", k=5, pins={"e": 0, "d": 3}) == ["e", "a", "b", "d", "c"]
+    assert house.ids(best, user_id="u", k=5, spacing=2) == ["a", "d", "b", "e", "c"]
+    capped, exposure = house.ask(best, user_id="u", k=5, per_artist=1, pins={"c": 2})
+    assert [item.item_id for item in capped.items] == ["d", "e", "c"] and "short" in capped.flags
+    assert [(item.propensity, item.source) for item in capped.items][2] == (1.0, "pinned") and exposure is not None
+    missed, _ = house.ask(best, user_id="u", k=3, pins={"gone": 0, "e": 1}, exclude=("e",))
+    assert [item.item_id for item in missed.items] == ["a", "b", "c"] and "pin_missed" in missed.flags
+    for pins, said in (({"a": 3}, "pinned to 3"), ({"a": 1, "b": 1}, "both pinned to 1")):
+        with pytest.raises(RequestError, match=said):
+            house.ask(best, user_id="u", k=3, pins=pins)
+    told = explained("r", house.made(best, user_id="u", k=5, boosts=Boosts(items={"e": 9.0})).trace, house.recommender.name)
+    assert told.items[0].item_id == "e" and told.items[0].terms[-1].part == "boost"
+    assert sum(term.adds for term in told.items[0].terms) == pytest.approx(told.items[0].score)
+
+
+def test_under_rules_a_place_below_chance_has_no_propensity_but_one_given_above_and_its_item_a_score() -> None:
+    house = House(
+        [Item(item_id=f"i{n}", artist_id=f"a{n % 6}") for n in range(30)], RecommendSettings(explore_share=1.0, popular_candidates=1)
+    )
+    slate, exposure = house.ask(judged(lambda item: item % 7 / 7), user_id="u", k=4, per_artist=1)
+    assert [item.propensity for item in slate.items] == [1 / 30, None, None, None] and "no_propensity" in slate.flags
+    assert exposure is not None and all(item.probabilities for item in slate.items)
+    # of 30 songs by six artists, five each
+    assert [slot.conditional_propensity for slot in exposure.slots] == pytest.approx([1 / 30, 1 / 25, 1 / 20, 1 / 15])
+    assert [slot.propensity for slot in exposure.slots] == [1 / 30, None, None, None]
+    (again,) = decode(msgspec.json.encode(exposure))
+    assert again == exposure
