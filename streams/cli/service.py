@@ -122,6 +122,7 @@ def _request(fields: dict[str, Any], kind: type[R]) -> R:
     help="candidates that the catalog does not hold",
 )  # fmt: skip
 @click.option("--strategy", help="ranked, tail, explore, popular, a preset, or auto: one is drawn  [default: ranked]")
+@click.option("--seed-item", "seed_items", multiple=True, metavar="ITEM", help="a radio from it: what others played next is a candidate")
 @click.option(
     "--filter", metavar="JSON", callback=_json,
     help="""conditions on items: '{"categories": {"any": ["jazz"]}, "features": {"bpm": {"max": 90}}}'""",
@@ -160,6 +161,31 @@ def page(fields: dict[str, Any], place: Place, why: bool, wait: float, as_json: 
     if not as_json:
         items = sum(len(module.items) for module in served.modules)
         _say(f"{len(served.modules)} modules, {items} items", served)
+
+
+@verb("segue broker -- sh -c 'segue worker & segue similar so-what --wait 60; kill $!; wait'")
+@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="items wanted")
+@click.option(
+    "--filter", metavar="JSON", callback=_json, help="""conditions on items: '{"artists": ["miles-davis"], "domains": ["song"]}'""",
+)  # fmt: skip
+@click.option("--exclude-artist", "exclude_artists", multiple=True, metavar="ARTIST", help="of whom nothing is to come")
+@click.option("--domain", help="only of it: song, video, longform, live …")
+@click.option("--url", help="of the service  [default: as service.host and service.port say]")
+@click.option("--wait", default=0.0, type=click.FloatRange(min=0), metavar="SECONDS", help="for a service that starts just now")
+@click.argument("items", metavar="ITEM...", nargs=-1, required=True)
+@with_settings
+@as_json
+def similar(loaded: Loaded, url: str | None, wait: float, as_json: bool, **fields: Any) -> None:
+    """Ask a running service for the items most similar to one or several, by what listeners took next."""
+    from streams.core.lookup.similar import SimilarRequest
+    from streams.core.serving.requests import FLAGS
+    from streams.http import client
+
+    place = client.Place(url or client.at(loaded.settings.service), loaded.settings.service.token)
+    found = client.similar(place, _request(fields, SimilarRequest), wait)
+    show(found, (f"{n:3}  {item.item_id:{ITEM_COLUMNS}}  {item.score:9.4f}" for n, item in enumerate(found.items, 1)), as_json)
+    if not as_json:
+        click.echo("\n".join([f"{len(found.items)} of {fields['k']}", *(f"{flag}: {FLAGS[flag]}" for flag in found.flags)]), err=True)
 
 
 def _page_lines(page: Page, reasons: Iterator[ExplainedItem]) -> Iterator[str]:

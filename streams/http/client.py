@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from streams.core.lookup.similar import SimilarItems, SimilarRequest
 from streams.core.serving.explain import Explanation
 from streams.core.serving.pages import Page, PageRequest
 from streams.core.serving.recommend import Slate, SlateRequest
@@ -56,6 +57,11 @@ def recommend(place: Place, request: SlateRequest, wait_s: float = 0.0) -> Slate
 def page(place: Place, request: PageRequest, wait_s: float = 0.0) -> Page:
     """The page; parameters and errors as of `recommend`."""
     return _waited(place, "/v1/pages", msgspec.json.encode(request), Page, wait_s)
+
+
+def similar(place: Place, request: SimilarRequest, wait_s: float = 0.0) -> SimilarItems:
+    """Similar items; parameters and errors as of `recommend`."""
+    return _waited(place, "/v1/similar", msgspec.json.encode(request), SimilarItems, wait_s)
 
 
 def explain(place: Place, request_id: str) -> Explanation:

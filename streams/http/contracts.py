@@ -14,6 +14,7 @@ import msgspec
 from streams.core.join.events import Event, Exposure
 from streams.core.join.items import Item
 from streams.core.json_fields import about
+from streams.core.lookup.similar import SimilarItems, SimilarRequest
 from streams.core.serving.explain import Explanation
 from streams.core.serving.pages import Page, PageRequest
 from streams.core.serving.recommend import Slate, SlateRequest
@@ -89,6 +90,12 @@ OPERATIONS = (
         {"user_id": "ada", "modules": 3, "per_module": 4, "context": {"device": "car"}},
         "Modules are the user's likely categories, ordered by a strategy. Where the request names none, one is drawn by what each has "
         "earned with users like this one: `chances` are those that it was drawn with, all strategies' together 1. `flags` as of a list.",
+    ),
+    Operation(
+        "similar", "post", "/v1/similar", "Items that are similar to others",
+        {200: ("The items, the most similar first. Nothing is written down.", SimilarItems), **_REFUSED, **_BUSY}, (SimilarRequest,), False,
+        {"items": ["so-what"], "k": 5, "filter": {"categories": {"any": ["jazz"]}}},
+        "By co-listening: what listeners took within an hour after the items, by its share of all that came next. `flags` as of a list.",
     ),
     Operation(
         "explain", "get", "/v1/explain/{request_id}", "Why a list or a page is as it is",

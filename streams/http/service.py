@@ -24,6 +24,7 @@ from streams.clock import now_ms
 from streams.core.join import keys
 from streams.core.join.admission import rows_are_stale
 from streams.core.join.events import Event, Exposure
+from streams.core.lookup.similar import SimilarRequest
 from streams.core.serving.explain import RecentTraces
 from streams.core.serving.fusion import RequestError
 from streams.core.serving.pages import Page, PageRequest
@@ -117,6 +118,7 @@ class Service:
         return [
             Route("/v1/recommendations", self._recommend, methods=["POST"]),
             Route("/v1/pages", self._page, methods=["POST"]),
+            Route("/v1/similar", self._similar, methods=["POST"]),
             Route("/v1/explain/{request_id:id}", self._explain),
             Route("/v1/events", self._take_events, methods=["POST"]),
             Route("/v1/items", self._take_items, methods=["PUT"]),
@@ -133,6 +135,9 @@ class Service:
 
     async def _page(self, request: Request) -> Response:
         return Json(await self._respond(await request.body(), PageRequest, Page, self._serving.page))
+
+    async def _similar(self, request: Request) -> Response:
+        return Json(await self._serving.similar(accept.request(await request.body(), SimilarRequest), now_ms()))
 
     async def _respond(self, body: bytes, takes: type[R], gives: type[A], make: Make[R, A]) -> A:
         """A slate or a page: the one that this request was answered with before, else a new one."""

@@ -31,6 +31,7 @@ from streams.core.join.catalog import Catalog, CatalogItem
 from streams.core.join.events import Event, Exposure
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
+from streams.core.lookup.similar import SimilarItems, SimilarRequest, similar
 from streams.core.serving.catalog_index import POPULAR_HALF_LIFE_H, CatalogIndex
 from streams.core.serving.explain import Explanation, RecentTraces, explained
 from streams.core.serving.model_view import ModelView
@@ -95,6 +96,10 @@ class ServingThread:
     async def explain(self, request_id: str) -> Explanation | None:
         """Why one of the newest slates or pages is as it is; None for any other request."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._explain, request_id)
+
+    async def similar(self, request: SimilarRequest, now_ms: int) -> SimilarItems:
+        """Items that are similar to others."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, similar, self._recommender, request, now_ms)
 
     async def turn(self) -> None:
         """Wait for the slate or page that is being made, if there is one; those behind it wait for the next turn."""

@@ -9,7 +9,7 @@ slate, named or not, unless the request says so (`unknown`); without one, what e
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Literal, NamedTuple
 
@@ -30,7 +30,7 @@ from streams.core.serving.explain import Trace
 from streams.core.serving.fusion import Gamma, RequestError, Scale, Weights, merged_weights
 from streams.core.serving.index import CandidateIndex
 from streams.core.serving.model_view import ModelView
-from streams.core.serving.requests import MAX_IDS, Flag, RequestState, ServingRequest
+from streams.core.serving.requests import MAX_IDS, MAX_PLAYS, Flag, RequestState, ServingRequest
 from streams.core.serving.retrieval import Arrangement, CandidatePool, SourceQuota, given_pool, pool
 from streams.core.serving.scoring import ScoredCandidates, Scorer, SlateItem, exposure, trace
 from streams.core.shaping.boosts import Boosts
@@ -144,6 +144,11 @@ class SlateRequest(ServingRequest, frozen=True, kw_only=True):
         ShortId | None, about("ranked (default), tail, explore, popular, a preset's name, or auto: drawn by the strategy bandit")
     ] = None
     module: Annotated[ShortId | None, about("name of the place that the list is for; a feature of the ranker")] = None
+    seed_items: Annotated[
+        tuple[Id, ...],
+        Meta(max_length=MAX_PLAYS),
+        about("a radio from these, none of which comes: what follows them is a candidate in place of popular items; the first counts most"),
+    ] = ()
     filter: Annotated[
         ItemFilter | None,
         about("conditions on items, met by all of the list: by `candidates`, by `pins`, and by what is drawn at random too"),
@@ -199,7 +204,7 @@ class Recommender:
             strategy, choice = state.choose_strategy("list", self.scorer.view)
         ranking = self.settings.ranking(strategy)
         fusion = self.scorer.fusion(request, ranking)
-        eligibility = self.scorer.eligibility(state, request.unknown == "allow")
+        eligibility = self.scorer.eligibility(state, request.unknown == "allow").without(_keys(request.seed_items))
         rules = PlacementRules(request.k, self._pins(request, eligibility), request.per_artist, request.spacing or 1)
         eligibility = eligibility.without(rules.pins.values())
         index = self._index(request, state)
@@ -228,6 +233,7 @@ class Recommender:
         flags = self.scorer.flags(state) | {
             Flag.REPEATS: bool(items) and self.scorer.may_repeat(state), Flag.SHORT: len(items) < request.k,
             Flag.UNKNOWN_CANDIDATES: self._has_unknown(request),
+            Flag.UNKNOWN_ITEMS: not all(self.catalog_index.known(key) for key in _keys(request.seed_items)),
             Flag.NO_MATCH: request.filter is not None and candidates.size == 0 and not rules.pins,
             Flag.PIN_MISSED: in_place < len(request.pins), Flag.NO_PROPENSITY: any(item.propensity is None for item in items),
         }  # fmt: skip
@@ -263,8 +269,11 @@ class Recommender:
             named = {keys.key("item", item_id): item_id for item_id in request.candidates}
             eligible = {key: item_id for key, item_id in named.items() if eligibility.eligible(key) and self._wanted(request, key)}
             return given_pool(eligible, places, share, rng)
-        co_listened = self.catalog_index.co_listening.after(past(state.user.liked))
-        return pool(index, eligibility, self.settings.quota(), places, share, rng, co_listened)
+        quota = self.settings.quota()
+        if request.seed_items:
+            quota = replace(quota, co_listened=quota.popular)
+        co_listened = self.catalog_index.co_listening.after(_keys(request.seed_items) or past(state.user.liked))
+        return pool(index, eligibility, quota, places, share, rng, co_listened)
 
     def _draw_pool(self, candidates: CandidatePool, index: CandidateIndex, eligibility: EligibilityFilter) -> DrawPool:
         """The same, to draw from by rules."""
@@ -311,3 +320,7 @@ class Recommender:
                 raise RequestError("pins", f"{taken[place][:40]} and {item_id[:40]} are both pinned to {place}")
         if request.candidates is not None and len(request.candidates) > self.settings.max_candidates:
             raise RequestError("candidates", f"at most {self.settings.max_candidates:,}, got {len(request.candidates):,}")
+
+
+def _keys(items: tuple[str, ...]) -> list[int]:
+    return list(dict.fromkeys([keys.key("item", item_id) for item_id in items]))

@@ -42,6 +42,7 @@ class Flag(enum.StrEnum):
     GUEST = "guest"
     SHORT = "short"
     UNKNOWN_CANDIDATES = "unknown_candidates"
+    UNKNOWN_ITEMS = "unknown_items"
     UNKNOWN_DOMAIN = "unknown_domain"
     NO_MATCH = "no_match"
     PIN_MISSED = "pin_missed"
@@ -61,6 +62,7 @@ FLAGS = {  # what each of them means, for the documentation
     Flag.GUEST: "the request names no user; nothing of it is written down",
     Flag.SHORT: "fewer items, or modules, than requested",
     Flag.UNKNOWN_CANDIDATES: "some of `candidates` are not in the catalog, and are left out",
+    Flag.UNKNOWN_ITEMS: "some of `seed_items`, or of the items that others are to be similar to, are not in the catalog",
     Flag.UNKNOWN_DOMAIN: "the catalog has no item of this `domain` that may be shown; without a catalog, `domain` selects nothing",
     Flag.NO_MATCH: "no item that may be shown to this user matches `filter`; without a catalog none does",
     Flag.PIN_MISSED: "a pinned item is not in its place: it may not be shown to this user or does not match `filter` and is left out, "
