@@ -14,6 +14,8 @@ import msgspec
 from streams.core.join.events import Event, Exposure
 from streams.core.join.items import Item
 from streams.core.json_fields import about
+from streams.core.lookup.known_item import KnownItem
+from streams.core.lookup.known_user import KnownUser
 from streams.core.lookup.similar import SimilarItems, SimilarRequest
 from streams.core.serving.explain import Explanation
 from streams.core.serving.pages import Page, PageRequest
@@ -121,6 +123,21 @@ OPERATIONS = (
     Operation(
         "delete_item", "delete", "/v1/items/{item_id}", "Take an item out of the catalog",
         {204: ("Its tombstone is in Kafka; the item is in no list of this worker from then on.", None), 400: _REFUSED[400], **_BUSY},
+    ),
+    Operation(
+        "known_item", "get", "/v1/items/{item_id}", "What is known of an item",
+        {
+            200: ("Its catalog fields, how popular it is, whether it may be shown and why not.", KnownItem),
+            400: _REFUSED[400], 404: ("Neither the catalog nor any event has it.", Problem), **_BUSY,
+        },
+    ),
+    Operation(
+        "known_user", "get", "/v1/users/{user_id}", "What is known of a user",
+        {
+            200: ("Counts, last acts, categories and domains, in words where the catalog has them.", KnownUser),
+            400: _REFUSED[400], 404: ("Nothing is known of the user.", Problem), **_BUSY,
+        },
+        about="The worker that owns the user's partition tells it; another one says 503 and which partition that is.",
     ),
     Operation("health", "get", "/healthz", "Alive?", {200: ("Yes.", Health), 503: ("It stands still; restart it.", Health)}),
     Operation("readiness", "get", "/readyz", "Ready?", {200: ("Yes.", Readiness), 503: ("Not yet.", Readiness)}),

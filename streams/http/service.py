@@ -123,6 +123,8 @@ class Service:
             Route("/v1/events", self._take_events, methods=["POST"]),
             Route("/v1/items", self._take_items, methods=["PUT"]),
             Route("/v1/items/{item_id:id}", self._delete_item, methods=["DELETE"]),
+            Route("/v1/items/{item_id:id}", self._known_item),
+            Route("/v1/users/{user_id:id}", self._known_user),
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/metrics", self._figures),
@@ -183,6 +185,22 @@ class Service:
             way = f"ask the worker that made it, and soon: each knows the last {kept:,} since its start (service.explained_requests)"
             raise Refusal(404, error, "the path", way)
         return Json(found)
+
+    async def _known_item(self, request: Request) -> Response:
+        item_id = path_id(request)
+        found = await self._looked_up(self._serving.known_item(item_id, self._partition(None), now_ms()))
+        return Json(_there(found, "item", item_id, "put it into the catalog, or send events of it"))
+
+    async def _known_user(self, request: Request) -> Response:
+        user_id = path_id(request)
+        found = await self._looked_up(self._serving.known_user(user_id, self._partition(user_id), now_ms()))
+        return Json(_there(found, "user", user_id, "send events of this user"))
+
+    async def _looked_up(self, found: Awaitable[T]) -> T:
+        try:
+            return await found
+        except PartitionMovedError as error:
+            raise Refusal(503, str(error), "this worker", "ask again", retry_after_s=1) from None
 
     def _partition(self, user_id: str | None) -> OwnedPartition:
         """The user's; of a guest, any. Only its owner knows a user."""
@@ -295,3 +313,9 @@ class Service:
 def _is_ndjson(request: Request) -> bool:
     """Whether the body is said to hold a JSON value a line."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower() in NDJSON
+
+
+def _there(found: T | None, what: str, name: str, way: str) -> T:
+    if found is None:
+        raise Refusal(404, f"nothing is known here of the {what} {name[:64]!r}", "the path", way)
+    return found

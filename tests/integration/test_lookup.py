@@ -1,4 +1,4 @@
-"""Over HTTP: lists with filters, pins and seeds, similar items."""
+"""Over HTTP: lists with filters, pins and seeds, similar items; what is known of items and users."""
 from __future__ import annotations
 
 import asyncio
@@ -13,9 +13,7 @@ from tests.integration.test_service import ask, ids, now_ms, play, put, send, se
 pytestmark = pytest.mark.broker
 
 
-def test_what_is_wanted_of_a_list_and_what_is_similar_go_over_http(
-    topic_settings: Callable[[int], TopicSettings], tmp_path: Path
-) -> None:
+def test_what_is_wanted_of_a_list_and_what_is_similar_go_over_http(topic_settings: Callable[[int], TopicSettings], tmp_path: Path) -> None:
     async def main() -> None:
         async with serving(topic_settings(1), tmp_path) as (worker, _, client):
             songs = [{"item_id": f"i{n}", "domain": "song", "artist_id": f"a{n % 2}", "features": {"bpm": 100 + n}} for n in range(6)]
@@ -35,6 +33,16 @@ def test_what_is_wanted_of_a_list_and_what_is_similar_go_over_http(
                 found = await response.json()
             assert response.status == 200 and [item["item_id"] for item in found["items"]] == ["i1"] and found["flags"] == ["short"]
             assert found["items"][0]["score"] == pytest.approx(2 / 4, rel=1e-3)  # twice, of two and two others
+            async with client.get("/v1/items/i0") as response:
+                item = await response.json()
+            assert item["item"] == songs[0] and item["servable"] and item["why_not"] == []
+            assert item["counts"]["full_play"] == pytest.approx(2, rel=1e-3)
+            async with client.get("/v1/users/v") as response:
+                user = await response.json()
+            assert [act["item_id"] for act in user["acts"]] == ["i3", "i1", "i0"] and user["domains"][0]["name"] == "song"
+            for path in ("/v1/items/nothing", "/v1/users/nobody"):
+                async with client.get(path) as response:
+                    assert response.status == 404
             for path, body, said in (
                 ("/v1/recommendations", {"filter": {"genres": ["jazz"]}}, "genres"),
                 ("/v1/recommendations", {"pins": {"i1": 10}}, "the last of k = 10 places is 9"),
