@@ -3,24 +3,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from math import isfinite
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 import msgspec
 
 from streams.cli.console import show
-from streams.cli.frame import CallError, Verb, as_json, verb, with_settings
+from streams.cli.frame import CallError, NoError, Verb, as_json, verb, with_settings
 
 if TYPE_CHECKING:
     from streams.core.serving.explain import ExplainedItem
     from streams.core.serving.pages import Page
-    from streams.core.serving.recommend import Slate
+    from streams.core.serving.recommend import Slate, SlateRequest
     from streams.core.serving.scoring import SlateItem
     from streams.http.client import Place
     from streams.settings import Loaded
 
 R = TypeVar("R")
+TOGETHER = 100  # users of one request of --users: a second or two of the service
 ITEM_COLUMNS = 40  # of an item's id
 
 
@@ -127,18 +129,50 @@ def _request(fields: dict[str, Any], kind: type[R]) -> R:
     "--filter", metavar="JSON", callback=_json,
     help="""conditions on items: '{"categories": {"any": ["jazz"]}, "features": {"bpm": {"max": 90}}}'""",
 )  # fmt: skip
+@click.option(
+    "--users", type=click.File("r", encoding="utf-8"), help="a list for each user of a file, one a line (- is stdin), as for mail and push",
+)  # fmt: skip
+@click.option(
+    "-o", "--out", type=click.File("w", encoding="utf-8"), help="of --users: a JSON line a user, its list or its problem  [default: stdout]"
+)
 @request_options
 def recommend(fields: dict[str, Any], place: Place, why: bool, wait: float, as_json: bool) -> None:
     """Ask a running service for USER's slate; without USER for a guest's. Without --dry-run it is recorded as an exposure."""
     from streams.core.serving.recommend import SlateRequest
     from streams.http import client
 
+    users, out = fields.pop("users"), fields.pop("out")
     request = _request(fields, SlateRequest)
+    if users is not None:
+        if why or request.user_id is not None:
+            raise CallError("--users FILE: it names the users, so leave out USER, and --why")
+        _recommend_to_all(place, request, users, out, wait)
+        return
+    if out is not None:
+        raise CallError("-o FILE: it is for the lists of --users")
     slate = client.recommend(place, request, wait)
     reasons = client.explain(place, slate.request_id) if why else None
     show(reasons or slate, _item_lines(slate.items, iter(reasons.items if reasons else ())), as_json)
     if not as_json:
         _say(f"{len(slate.items)} of {request.k}", slate)
+
+
+def _recommend_to_all(place: Place, request: SlateRequest, users: Iterable[str], out: TextIO | None, wait: float) -> None:
+    """A JSON line a user, written batch by batch. Ends with 1 where a user has no list."""
+    from streams.http import client
+    from streams.http.batch import BatchRequest
+
+    names, lists, problems, first = (name for line in users if (name := line.strip())), 0, 0, ""
+    while batch := tuple(islice(names, TOGETHER)):
+        for one in client.recommend_batch(place, _request({"user_ids": batch, "request": request}, BatchRequest), wait).slates:
+            click.echo(msgspec.json.encode(one).decode(), file=out)
+            lists += one.problem is None
+            if one.problem is not None:
+                problems += 1
+                first = first or f"{one.user_id}: {one.problem.error}; {one.problem.what_to_do}"
+    click.echo(f"{lists:,} lists", err=True)
+    if problems:
+        raise NoError(f"{problems:,} users have no list, the first: {first}")
 
 
 @verb("segue broker -- sh -c 'segue worker & segue page ada --modules 3 --wait 60; kill $!; wait'")

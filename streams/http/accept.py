@@ -21,6 +21,7 @@ from streams.core.lookup.similar import SimilarRequest
 from streams.core.serving.pages import PageRequest
 from streams.core.serving.recommend import SlateRequest
 from streams.core.serving.requests import ServingRequest
+from streams.http.batch import BatchRequest
 from streams.http.entrance import Refusal
 from streams.kafka_io.messages import Out
 from streams.kafka_io.send import ARRAY_BYTES, ARRAY_RECORDS
@@ -31,6 +32,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 MAX_WARNINGS = 20  # different ones in one answer; of the others, how many
 WAY: dict[type[msgspec.Struct], str] = {
     SlateRequest: "send a request for a list, as /docs describes", PageRequest: "send a request for a page, as /docs describes",
+    BatchRequest: "send a request for lists of many users, as /docs describes",
     SimilarRequest: "send a request for similar items, as /docs describes",
 }  # fmt: skip
 _READ: dict[type[msgspec.Struct], Callable[[bytes], Any]] = {kind: json_fields.reader(kind) for kind in WAY}

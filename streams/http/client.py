@@ -12,6 +12,7 @@ from streams.core.lookup.similar import SimilarItems, SimilarRequest
 from streams.core.serving.explain import Explanation
 from streams.core.serving.pages import Page, PageRequest
 from streams.core.serving.recommend import Slate, SlateRequest
+from streams.http.batch import BatchRequest, BatchSlates
 from streams.http.entrance import Problem
 from streams.http.settings import ServiceSettings
 
@@ -52,6 +53,11 @@ def at(settings: ServiceSettings) -> str:
 def recommend(place: Place, request: SlateRequest, wait_s: float = 0.0) -> Slate:
     """The slate. `wait_s`: how long a service may take to be there and ready."""
     return _waited(place, "/v1/recommendations", msgspec.json.encode(request), Slate, wait_s)
+
+
+def recommend_batch(place: Place, request: BatchRequest, wait_s: float = 0.0) -> BatchSlates:
+    """Lists of many users; parameters and errors as of `recommend`, but for what is wrong with one user's list."""
+    return _waited(place, "/v1/recommendations:batch", msgspec.json.encode(request), BatchSlates, wait_s)
 
 
 def page(place: Place, request: PageRequest, wait_s: float = 0.0) -> Page:

@@ -22,6 +22,7 @@ from streams.core.serving.pages import Page, PageRequest
 from streams.core.serving.recommend import Slate, SlateRequest
 from streams.core.serving.requests import FLAGS
 from streams.http.accept import Taken
+from streams.http.batch import BatchRequest, BatchSlates
 from streams.http.entrance import Problem
 from streams.http.router import LONGEST
 
@@ -84,6 +85,13 @@ OPERATIONS = (
         f"`flags` say what to know of a list: {'; '.join(f'`{flag}`: {meaning}' for flag, meaning in FLAGS.items())}. "
         "Where there is a catalog, of `candidates` those that it does not hold are left out, unless `unknown` is `allow`. "
         "With `strategy` `auto` one of `recommend.chosen` is drawn, by what each has earned.",
+    ),
+    Operation(
+        "recommend_batch", "post", "/v1/recommendations:batch", "Lists for up to 1,000 users",
+        {200: ("Every user's list, or what was wrong with it.", BatchSlates), **_REFUSED, **_BUSY}, (BatchRequest,), False,
+        {"user_ids": ["ada", "ben"], "request": {"k": 5, "domain": "song"}},
+        "Each user is answered as by a request of their own: each list is an exposure. Users of another worker's partition have a problem "
+        "that says so.",
     ),
     Operation(
         "page", "post", "/v1/pages", "A page: modules in order, each with its list",

@@ -34,6 +34,7 @@ from streams.core.serving.surfaces import arms
 from streams.http import accept
 from streams.http.accept import Decoded, Taken, TimeBounds, Unusable
 from streams.http.answered import AnsweredRequests
+from streams.http.batch import BatchRequest, each
 from streams.http.contracts import Health, Readiness, documentation
 from streams.http.entrance import Entrance, Json, Refusal
 from streams.http.exporter import CONTENT_TYPE, WorkerMetrics
@@ -117,6 +118,7 @@ class Service:
 
         return [
             Route("/v1/recommendations", self._recommend, methods=["POST"]),
+            Route("/v1/recommendations:batch", self._batch, methods=["POST"]),
             Route("/v1/pages", self._page, methods=["POST"]),
             Route("/v1/similar", self._similar, methods=["POST"]),
             Route("/v1/explain/{request_id:id}", self._explain),
@@ -138,12 +140,18 @@ class Service:
     async def _page(self, request: Request) -> Response:
         return Json(await self._respond(await request.body(), PageRequest, Page, self._serving.page))
 
+    async def _batch(self, request: Request) -> Response:
+        batch = accept.request(await request.body(), BatchRequest, self._times())
+        return Json(await each(batch, lambda one: self._once(one, Slate, self._serving.slate)))
+
     async def _similar(self, request: Request) -> Response:
         return Json(await self._serving.similar(accept.request(await request.body(), SimilarRequest), now_ms()))
 
     async def _respond(self, body: bytes, takes: type[R], gives: type[A], make: Make[R, A]) -> A:
         """A slate or a page: the one that this request was answered with before, else a new one."""
-        request = accept.request(body, takes, self._times())
+        return await self._once(accept.request(body, takes, self._times()), gives, make)
+
+    async def _once(self, request: R, gives: type[A], make: Make[R, A]) -> A:
         served, again = await self._answered.once(request, gives, lambda: self._served(request, make))
         self._metrics.repeated.inc(again)
         return served

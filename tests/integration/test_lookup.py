@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from streams.cli.main import segue
 from streams.kafka_io.topics import TopicSettings
 from tests.integration.test_service import ask, ids, now_ms, play, put, send, serving, taken, until
 
@@ -40,6 +43,17 @@ def test_what_is_wanted_of_a_list_and_what_is_similar_go_over_http(topic_setting
             async with client.get("/v1/users/v") as response:
                 user = await response.json()
             assert [act["item_id"] for act in user["acts"]] == ["i3", "i1", "i0"] and user["domains"][0]["name"] == "song"
+            async with client.post("/v1/recommendations:batch", json={"user_ids": ["u", "v"], "request": {"k": 2}}) as response:
+                batch = (await response.json())["slates"]
+            assert [(one["user_id"], len(one["slate"]["items"]), one["problem"]) for one in batch] == [("u", 2, None), ("v", 2, None)]
+            users, lists = tmp_path / "users.txt", tmp_path / "lists.jsonl"
+            users.write_text("".join(f"w{n}\n" for n in range(130)) + "\n", encoding="utf-8")
+            url = f"http://{client._base_url.host}:{client._base_url.port}" if client._base_url else ""
+            call = ["recommend", "--users", str(users), "-o", str(lists), "--k", "1", "--dry-run", "--url", url]
+            done = await asyncio.to_thread(CliRunner().invoke, segue, call)
+            rows = [json.loads(line) for line in lists.read_text(encoding="utf-8").splitlines()]
+            assert done.exit_code == 0 and [row["user_id"] for row in rows] == [f"w{n}" for n in range(130)], done.output
+            assert all(len(row["slate"]["items"]) == 1 for row in rows)
             for path in ("/v1/items/nothing", "/v1/users/nobody"):
                 async with client.get(path) as response:
                     assert response.status == 404
