@@ -60,11 +60,12 @@ def similar(recommender: Recommender, request: SimilarRequest, now_ms: int) -> S
     index.advance(now_ms)
     given = list(dict.fromkeys([keys.key("item", item_id) for item_id in request.items]))
     blocked = {*given, *(keys.key("item", item_id) for item_id in request.exclude)}
-    for artist_id in request.exclude_artists:
-        blocked.update(index.of_artist(keys.key("artist", artist_id)))
-    eligibility, domain = EligibilityFilter(index, blocked), keys.optional("domain", request.domain) or None
+    eligibility = EligibilityFilter(index, blocked, alone=index.of_artists(request.exclude_artists))
+    domain = keys.optional("domain", request.domain) or None
     among = index.of_domain(domain) if request.filter is None else index.matching(domain, request.filter)
-    scores = similarity(request.by, given, index, now_ms)
+    scores: dict[int, float] = {}
+    for key, score in similarity(request.by, given, index, now_ms).items():  # one version stands for all
+        scores[among.offered(key)] = scores.get(among.offered(key), 0.0) + score
     found = [key for key in sorted(scores, key=lambda key: (-scores[key], key)) if key in among and eligibility.eligible(key)]
     named = [(name, scores[key]) for key in found[: request.k] if (name := recommender.name(key)) is not None]
     flags = {

@@ -18,7 +18,7 @@ it says so. Deletions are remembered beyond that, within bounds; after a restart
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from math import exp2, inf, log2
@@ -54,11 +54,13 @@ class CatalogIndex:
 
     def __init__(self) -> None:
         self.now_ms = -1
-        self.shared_items = 0  # available now in several categories
+        self.shared_items = 0  # available now in several categories, or as variants that may be in others
         self.catalogued = False  # a catalog was written at some time, though it may be empty now
         self.co_listening = CoListening()
         self._half_life_ms = POPULAR_HALF_LIFE_H * keys.HOUR_MS
         self._scores: dict[int, float] = {}
+        self.originals: dict[int, int] = {}  # of variants, available or not: the item that each is one of
+        self._variants: dict[int, dict[int, None]] = {}  # the other way round
         self._published: dict[int, int] = {}  # of items that are in an index; of uncatalogued ones the order in which they came
         self._entries: dict[int, _Entry] = {}
         self._deleted: dict[int, None] = {}  # oldest first
@@ -87,6 +89,10 @@ class CatalogIndex:
         """The items of an artist that may be shown."""
         return self._artists.get(artist, {})
 
+    def of_artists(self, artist_ids: Iterable[str]) -> set[int]:
+        """The same of several, by their ids."""
+        return {key for artist_id in artist_ids for key in self.of_artist(keys.key("artist", artist_id))}
+
     def matching(self, domain: int | None, wanted: ItemFilter) -> CandidateIndex:
         """The index of the items of a domain (None: of all) that a filter lets through. Without a catalog none does."""
         if not self.catalogued:
@@ -94,7 +100,7 @@ class CatalogIndex:
         predicate = wanted.predicate()
         index = self.of_domain(domain) if predicate.empty else self._filtered.get(domain, predicate)
         if index is None:
-            index = CandidateIndex(self._scores, self._published, self._scan(domain, predicate))
+            index = CandidateIndex(self._scores, self._published, self.originals, self._scan(domain, predicate))
             self._filtered.keep(domain, predicate, index, max(len(self._published), SMALL))
         if wanted.published_since is None:
             return index
@@ -115,6 +121,7 @@ class CatalogIndex:
         if published is None:
             published = before.published_ms if before else seen_ms
         self._withdraw(known.key)
+        self._set_original(known.key, known.variant_of)
         self._deleted.pop(known.key, None)
         self._entries[known.key] = _Entry(published, item.expires_ts, known.domain, known.categories, item.hidden, known)
         if item.published_ts is not None and item.published_ts > self.now_ms:
@@ -126,6 +133,7 @@ class CatalogIndex:
         """A tombstone: not even a request that names the item gets it."""
         self.catalogued = True
         self._withdraw(key)
+        self._set_original(key, 0)
         self._entries.pop(key, None)
         self._scores.pop(key, None)
         self.co_listening.drop(key)
@@ -208,7 +216,7 @@ class CatalogIndex:
         return self._names.get(key)
 
     def _index(self) -> CandidateIndex:
-        return CandidateIndex(self._scores, self._published)
+        return CandidateIndex(self._scores, self._published, self.originals)
 
     def _tables(self, entry: _Entry) -> Iterator[tuple[dict[int | None, CandidateIndex], int | None]]:
         """The tables of indexes that an item belongs to, and its key in each."""
@@ -216,6 +224,22 @@ class CatalogIndex:
             yield self._domains, domain
             for category in entry.categories:
                 yield self._categories.setdefault(domain, {}), category
+
+    def versions(self, key: int) -> Collection[int]:
+        """An item, its original and that one's other variants, available or not; empty where it has none."""
+        original = self.originals.get(key, key)
+        return (original, *self._variants[original]) if original in self._variants else ()
+
+    def _set_original(self, key: int, original: int) -> None:
+        """An item that is in no index is a variant of another one; 0: of none."""
+        before = self.originals.pop(key, None)
+        if before is not None:
+            del self._variants[before][key]
+            if not self._variants[before]:
+                del self._variants[before]
+        if original:
+            self.originals[key] = original
+            self._variants.setdefault(original, {})[key] = None
 
     def _indexes_of(self, key: int) -> list[CandidateIndex]:
         """The indexes that hold an item now."""
@@ -235,7 +259,7 @@ class CatalogIndex:
         several = [of(by_category, frozenset((category,))) for category in predicate.all_of]  # conditions, each met in one of its indexes
         several += [of(by_category, predicate.any_of)] if predicate.any_of else []
         several += [of(self._domains, predicate.domains)] if predicate.domains else []
-        groups = [[index.items for index in indexes] for indexes in [*several, [self.of_domain(domain)]]]
+        groups = [[list(index.all_items()) for index in indexes] for indexes in [*several, [self.of_domain(domain)]]]
         if predicate.artists:
             groups.append([list(self.of_artist(artist)) for artist in predicate.artists])
         rarest = min(groups, key=lambda group: sum(map(len, group)))
@@ -252,7 +276,7 @@ class CatalogIndex:
         if entry.expires_ms is not None:
             self._schedule(self._expiring, entry.expires_ms, key)
         self._published[key] = entry.published_ms
-        self.shared_items += len(entry.categories) > 1
+        self.shared_items += len(entry.categories) > 1 or entry.known.variant_of > 0
         for table, at in self._tables(entry):
             if at not in table:
                 table[at] = self._index()
@@ -269,7 +293,7 @@ class CatalogIndex:
             self._uncatalogued.remove(key)
         else:
             entry = self._entries[key]
-            self.shared_items -= len(entry.categories) > 1
+            self.shared_items -= len(entry.categories) > 1 or entry.known.variant_of > 0
             for table, at in self._tables(entry):
                 table[at].remove(key)
                 if at is not None and not table[at]:

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from math import inf
 from typing import Any
 
@@ -14,6 +15,8 @@ TOP = 500  # best of an index that are kept in order: more than a request takes,
 FILTERS = 32  # whose items are kept as an index: as many as a product has shelves and stations that are asked for at once
 _NONE = (-inf, 0)
 _ALL = (inf, 0)
+
+NO_VARIANTS: Mapping[int, int] = {}
 
 Rank = tuple[float, int]  # score, -key: the larger the better, equal scores by key
 
@@ -64,16 +67,29 @@ class TopScores:
 
 
 class CandidateIndex:
-    """Items that may be shown. `scores` and `published` are shared by all indexes of a catalog."""
+    """Items that may be shown. `scores`, `published` and `originals` are shared by all indexes of a catalog.
 
-    def __init__(self, scores: dict[int, float], published: dict[int, int], items: Iterable[int] = ()) -> None:
-        """`items`: the first ones, all published; their orders are made when they are asked for."""
-        self._items: list[int] = list(items)
+    Of variants of one item the index offers one: the original if it has it, else the one with the smallest key. So each song is
+    drawn and counted once. The others wait behind it. An item that is a variant itself is nobody's original: chains are not followed.
+    """
+
+    def __init__(
+        self, scores: dict[int, float], published: dict[int, int], originals: Mapping[int, int] = NO_VARIANTS, items: Iterable[int] = ()
+    ) -> None:
+        """`originals`: of variants, the item that each is one of. `items`: the first ones; their orders are made when asked for."""
+        first = list(items)
+        variants = [key for key in first if key in originals] if originals else []
+        self._originals = originals
+        self._waiting: dict[int, set[int]] = {}  # by original: variants that are not offered, since another one is
+        self._offered: dict[int, int] = {}  # by original: the variant that is offered in its place
+        self._items: list[int] = [key for key in first if key not in originals] if variants else first
         self._scores, self._published = scores, published
         self._place: dict[int, int] = {key: n for n, key in enumerate(self._items)}  # of an item in `items`
         self._dated: list[Rank] | None = None  # nobody has asked for it
         unread = bool(self._items)
         self._popular, self._newest = TopScores(unread=unread), TopScores(unread=unread)
+        for key in variants:
+            self.add(key)
 
     def __contains__(self, key: int) -> bool:
         return key in self._place
@@ -86,8 +102,54 @@ class CandidateIndex:
         """In no particular order: to draw from."""
         return self._items
 
+    def holds(self, key: int) -> bool:
+        """Whether it has this item, offered or waiting behind another variant."""
+        return key in self._place or key in self._waiting.get(self._originals.get(key, key), ())
+
+    def all_items(self) -> Iterable[int]:
+        """Offered ones and those waiting behind them."""
+        return chain(self._items, *self._waiting.values())
+
+    def offered(self, key: int) -> int:
+        """What is offered in place of an item: itself, or another variant; where there is none, the item."""
+        original = self._originals.get(key, key)
+        return key if key in self._place else self._offered.get(original, original)
+
     def add(self, key: int) -> None:
         """An item may be shown from now on."""
+        original, instead = self._originals.get(key), self._offered.get(self._originals.get(key, key))
+        if original is None:  # it is one itself
+            if instead is not None:
+                self._take(instead)
+                self._waiting.setdefault(key, set()).add(instead)
+                del self._offered[key]
+        elif (original in self._place and original not in self._originals) or (instead is not None and instead < key):
+            self._waiting.setdefault(original, set()).add(key)
+            return
+        else:
+            if instead is not None:
+                self._take(instead)
+                self._waiting.setdefault(original, set()).add(instead)
+            self._offered[original] = key
+        self._offer(key)
+
+    def remove(self, key: int) -> None:
+        """An item may not be shown any more."""
+        original = self._originals.get(key, key)
+        waiting = self._waiting.get(original, set())
+        if key in waiting:
+            waiting.discard(key)
+        else:
+            self._take(key)
+            self._offered.pop(original, None)
+            if waiting:
+                self._offered[original] = min(waiting)
+                waiting.discard(self._offered[original])
+                self._offer(self._offered[original])
+        if not waiting:
+            self._waiting.pop(original, None)
+
+    def _offer(self, key: int) -> None:
         self._place[key] = len(self._items)
         self._items.append(key)
         if self._dated is not None:
@@ -95,8 +157,7 @@ class CandidateIndex:
         self._newest.put(key, self._published[key])
         self.update_score(key)
 
-    def remove(self, key: int) -> None:
-        """An item may not be shown any more."""
+    def _take(self, key: int) -> None:
         place, last = self._place.pop(key), self._items.pop()
         if last != key:
             self._items[place] = last
@@ -108,6 +169,8 @@ class CandidateIndex:
 
     def update_score(self, key: int) -> None:
         """An item of this index has another score, or none."""
+        if key not in self._place:
+            return  # it waits
         score = self._scores.get(key)
         if score is None:
             self._popular.remove(key)
@@ -142,6 +205,10 @@ class PublishedSince(CandidateIndex):
 
     def __len__(self) -> int:
         return len(self._index) - self._from
+
+    def offered(self, key: int) -> int:
+        """As of the index that it is a view of."""
+        return self._index.offered(key)
 
     @property
     def items(self) -> Sequence[int]:
@@ -213,4 +280,4 @@ class FilteredIndexes:
 
     def holding(self, key: int) -> list[CandidateIndex]:
         """The indexes that hold an item."""
-        return [index for index in self._indexes.values() if key in index]
+        return [index for index in self._indexes.values() if index.holds(key)]

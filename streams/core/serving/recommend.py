@@ -268,12 +268,13 @@ class Recommender:
         if request.candidates is not None:
             named = {keys.key("item", item_id): item_id for item_id in request.candidates}
             eligible = {key: item_id for key, item_id in named.items() if eligibility.eligible(key) and self._wanted(request, key)}
-            return given_pool(eligible, places, share, rng)
+            one = CandidateIndex({}, dict.fromkeys(eligible, 0), self.catalog_index.originals, eligible)  # of the versions of each
+            return given_pool({key: eligible[key] for key in one.items}, places, share, rng)
         quota = self.settings.quota()
         if request.seed_items:
             quota = replace(quota, co_listened=quota.popular)
         co_listened = self.catalog_index.co_listening.after(_keys(request.seed_items) or past(state.user.liked))
-        return pool(index, eligibility, quota, places, share, rng, co_listened)
+        return pool(index, eligibility, quota, places, share, rng, map(index.offered, co_listened))
 
     def _draw_pool(self, candidates: CandidatePool, index: CandidateIndex, eligibility: EligibilityFilter) -> DrawPool:
         """The same, to draw from by rules."""

@@ -145,10 +145,8 @@ class Scorer:
 
     def eligibility(self, state: RequestState, unknown: bool = False) -> EligibilityFilter:
         """What may be shown to the user of a request; `unknown`: also what the catalog does not hold."""
-        blocked = state.blocked(self.settings.no_repeat_window_ms)
-        for artist_id in state.request.exclude_artists:
-            blocked.update(self.catalog_index.of_artist(keys.key("artist", artist_id)))
-        return EligibilityFilter(self.catalog_index, blocked, unknown)
+        artists = self.catalog_index.of_artists(state.request.exclude_artists)
+        return EligibilityFilter(self.catalog_index, state.blocked(self.settings.no_repeat_window_ms), unknown, artists)
 
     def may_repeat(self, state: RequestState) -> bool:
         """Whether `eligibility` may let through what was shown or played within the no-repeat window: more than is remembered."""

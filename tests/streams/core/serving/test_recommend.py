@@ -500,3 +500,24 @@ def test_under_rules_a_place_below_chance_has_no_propensity_but_one_given_above_
     assert [slot.propensity for slot in exposure.slots] == [1 / 30, None, None, None]
     (again,) = decode(msgspec.json.encode(exposure))
     assert again == exposure
+
+
+def test_of_the_versions_of_a_song_one_is_in_a_list_and_to_have_had_one_is_to_have_had_all() -> None:
+    live, remix = Item(item_id="live", variant_of="a", categories=("live",)), Item(item_id="remix", variant_of="a", artist_id="dj")
+    house = House([live, Item(item_id="a"), remix, Item(item_id="b")], RecommendSettings(explore_share=1.0))
+    for seed in range(8):
+        slate, _ = house.ask(user_id="u", k=4, seed=seed)
+        assert {item.item_id for item in slate.items} == {"a", "b"} and "short" in slate.flags
+        assert [item.propensity for item in slate.items] == [1 / 2] * 2  # of two songs
+    assert house.ids(user_id="u", k=4, candidates=("remix", "live", "b"), exclude_artists=("dj",)) in (["live", "b"], ["b", "live"])
+    assert house.ids(user_id="u", k=4, filter=ItemFilter(categories=CategoryFilter(any=("live",)))) == ["live"]
+    assert sorted(house.ids(user_id="u", k=4, pins={"remix": 0})) == ["b", "remix"]
+    assert house.ids(user_id="u", k=2, exclude=("live",)) == ["b"]
+    house.catalog.delete("a")
+    house.catalog_index.delete(k("a"))
+    versions = min(("live", "remix"), key=k)
+    assert sorted(house.ids(user_id="u", k=4)) == sorted(["b", versions])
+    house.take(event("play", "a"))  # what is no longer in the catalog
+    assert house.ids(user_id="u", k=4) == ["b"]
+    house.catalog_index.put(house.catalog.put(Item(item_id="live", categories=("live",))), START)  # a song of its own now
+    assert sorted(house.ids(user_id="u", k=4)) == ["b", "live"]
