@@ -57,6 +57,14 @@ def _json(context: click.Context, parameter: click.Parameter, text: str | None) 
         raise CallError(f"{parameter.opts[0]} {text[:40] if text else ''}: expected JSON ({error})") from None
 
 
+def _places(context: click.Context, parameter: click.Parameter, assignments: tuple[str, ...]) -> dict[str, int]:
+    places = {item: place for item, _, place in (text.rpartition("=") for text in assignments)}
+    for item, place in places.items():
+        if not item or not place.isdecimal():
+            raise CallError(f"--pin {item}={place}: expected ITEM=PLACE, the first place being 0")
+    return {item: int(place) for item, place in places.items()}
+
+
 def request_options(function: Verb) -> Verb:
     """Options of a request, named as its fields are, and where the service is; the verb gets `fields` and `place`."""
 
@@ -124,6 +132,9 @@ def _request(fields: dict[str, Any], kind: type[R]) -> R:
     help="candidates that the catalog does not hold",
 )  # fmt: skip
 @click.option("--strategy", help="ranked, tail, explore, popular, a preset, or auto: one is drawn  [default: ranked]")
+@click.option("--per-artist", type=click.IntRange(min=1), help="items of one artist at most  [default: any]")
+@click.option("--spacing", type=click.IntRange(min=2), help="of so many places in a row at most one is an artist's  [default: any]")
+@click.option("--pin", "pins", multiple=True, metavar="ITEM=PLACE", callback=_places, help="it stands there; the first place is 0")
 @click.option("--seed-item", "seed_items", multiple=True, metavar="ITEM", help="a radio from it: what others played next is a candidate")
 @click.option(
     "--filter", metavar="JSON", callback=_json,
