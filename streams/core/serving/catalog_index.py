@@ -8,8 +8,8 @@ event. Co-listening is updated by the same events.
 
 A filter is an index too, made when it is first asked for and kept while it is asked for (`FilteredIndexes`): so its most popular and
 newest items, its size and its draws are exact, however narrow it is. Making one looks at the items of its rarest condition among
-domains, categories and artists; at all items where it has none of these (100,000 of them: 0.15 s, measured on
-a slow core). Asking again takes 0.1 ms; with a time of publication 20 ms where what is popular is older.
+domains, categories and artists; at all items where it has none of these (100,000 of them: 0.2 s, 0.5 s where nearly
+all match, measured on a slow, busy core). Asking again takes 0.1 ms; with a time of publication 20 ms where what is popular is older.
 
 Items that no catalog knows have an index of their own, which serves as long as there is no catalog at all. Once anything was
 written to one, what it doesn't hold was deleted, or is not for everybody: a request that names such an item gets it only where
