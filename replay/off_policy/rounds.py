@@ -260,7 +260,9 @@ class RoundReader:
         exposure = partition.exposed(record.user_id, item.item_id, record.request_id)
         if exposure is None or exposure.id in self._rounds:
             return
-        propensity = conditional = self._propensity(GIVEN, item.propensity, arrived, line)
+        ours = isinstance(item, ExposedItem) and item.source is not None  # then null says that the propensity is not known
+        unknown = ours and item.propensity is None
+        propensity = conditional = float("nan") if unknown else self._propensity(GIVEN, item.propensity, arrived, line)
         if item.propensity is None:
             n, first = self._missing or (0, line)
             self._missing = n + 1, first

@@ -3,24 +3,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from math import isfinite
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 import msgspec
 
 from streams.cli.console import show
-from streams.cli.frame import CallError, Verb, as_json, verb, with_settings
+from streams.cli.frame import CallError, NoError, Verb, as_json, verb, with_settings
 
 if TYPE_CHECKING:
     from streams.core.serving.explain import ExplainedItem
     from streams.core.serving.pages import Page
-    from streams.core.serving.recommend import Slate
+    from streams.core.serving.recommend import Slate, SlateRequest
     from streams.core.serving.scoring import SlateItem
     from streams.http.client import Place
     from streams.settings import Loaded
 
 R = TypeVar("R")
+TOGETHER = 100  # users of one request of --users: a second or two of the service
 ITEM_COLUMNS = 40  # of an item's id
 
 
@@ -46,6 +48,21 @@ def _number(context: click.Context, parameter: click.Parameter, text: str | None
 def _weights(context: click.Context, parameter: click.Parameter, assignments: tuple[str, ...]) -> dict[str, float] | None:
     split = [(text, *text.partition("=")) for text in assignments]
     return {task: finite(f"--weight {text}", number) for text, task, _, number in split} or None
+
+
+def _json(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    try:
+        return None if text is None else msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise CallError(f"{parameter.opts[0]} {text[:40] if text else ''}: expected JSON ({error})") from None
+
+
+def _places(context: click.Context, parameter: click.Parameter, assignments: tuple[str, ...]) -> dict[str, int]:
+    places = {item: place for item, _, place in (text.rpartition("=") for text in assignments)}
+    for item, place in places.items():
+        if not item or not place.isdecimal():
+            raise CallError(f"--pin {item}={place}: expected ITEM=PLACE, the first place being 0")
+    return {item: int(place) for item, place in places.items()}
 
 
 def request_options(function: Verb) -> Verb:
@@ -89,6 +106,7 @@ def request_options(function: Verb) -> Verb:
             help="of a task in a score: skip=-2, rank=0 …  [default: settings]",
         ),
         click.option("--dry-run", is_flag=True, help="write nothing down: no exposure, no effect on later requests"),
+        click.option("--exclude-artist", "exclude_artists", multiple=True, metavar="ARTIST", help="of whom nothing is to be shown"),
         click.option("--domain", help="only of it: song, video, longform, live …"),
         click.argument("user_id", metavar="[USER]", required=False),
     ):
@@ -114,18 +132,58 @@ def _request(fields: dict[str, Any], kind: type[R]) -> R:
     help="candidates that the catalog does not hold",
 )  # fmt: skip
 @click.option("--strategy", help="ranked, tail, explore, popular, a preset, or auto: one is drawn  [default: ranked]")
+@click.option("--per-artist", type=click.IntRange(min=1), help="items of one artist at most  [default: any]")
+@click.option("--spacing", type=click.IntRange(min=2), help="of so many places in a row at most one is an artist's  [default: any]")
+@click.option("--pin", "pins", multiple=True, metavar="ITEM=PLACE", callback=_places, help="it stands there; the first place is 0")
+@click.option("--seed-item", "seed_items", multiple=True, metavar="ITEM", help="a radio from it: what others played next is a candidate")
+@click.option(
+    "--filter", metavar="JSON", callback=_json,
+    help="""conditions on items: '{"categories": {"any": ["jazz"]}, "features": {"bpm": {"max": 90}}}'""",
+)  # fmt: skip
+@click.option(
+    "--users", type=click.File("r", encoding="utf-8"), help="a list for each user of a file, one a line (- is stdin), as for mail and push",
+)  # fmt: skip
+@click.option(
+    "-o", "--out", type=click.File("w", encoding="utf-8"), help="of --users: a JSON line a user, its list or its problem  [default: stdout]"
+)
 @request_options
 def recommend(fields: dict[str, Any], place: Place, why: bool, wait: float, as_json: bool) -> None:
     """Ask a running service for USER's slate; without USER for a guest's. Without --dry-run it is recorded as an exposure."""
     from streams.core.serving.recommend import SlateRequest
     from streams.http import client
 
+    users, out = fields.pop("users"), fields.pop("out")
     request = _request(fields, SlateRequest)
+    if users is not None:
+        if why or request.user_id is not None:
+            raise CallError("--users FILE: it names the users, so leave out USER, and --why")
+        _recommend_to_all(place, request, users, out, wait)
+        return
+    if out is not None:
+        raise CallError("-o FILE: it is for the lists of --users")
     slate = client.recommend(place, request, wait)
     reasons = client.explain(place, slate.request_id) if why else None
     show(reasons or slate, _item_lines(slate.items, iter(reasons.items if reasons else ())), as_json)
     if not as_json:
         _say(f"{len(slate.items)} of {request.k}", slate)
+
+
+def _recommend_to_all(place: Place, request: SlateRequest, users: Iterable[str], out: TextIO | None, wait: float) -> None:
+    """A JSON line a user, written batch by batch. Ends with 1 where a user has no list."""
+    from streams.http import client
+    from streams.http.batch import BatchRequest
+
+    names, lists, problems, first = (name for line in users if (name := line.strip())), 0, 0, ""
+    while batch := tuple(islice(names, TOGETHER)):
+        for one in client.recommend_batch(place, _request({"user_ids": batch, "request": request}, BatchRequest), wait).slates:
+            click.echo(msgspec.json.encode(one).decode(), file=out)
+            lists += one.problem is None
+            if one.problem is not None:
+                problems += 1
+                first = first or f"{one.user_id}: {one.problem.error}; {one.problem.what_to_do}"
+    click.echo(f"{lists:,} lists", err=True)
+    if problems:
+        raise NoError(f"{problems:,} users have no list, the first: {first}")
 
 
 @verb("segue broker -- sh -c 'segue worker & segue page ada --modules 3 --wait 60; kill $!; wait'")
@@ -148,6 +206,31 @@ def page(fields: dict[str, Any], place: Place, why: bool, wait: float, as_json: 
     if not as_json:
         items = sum(len(module.items) for module in served.modules)
         _say(f"{len(served.modules)} modules, {items} items", served)
+
+
+@verb("segue broker -- sh -c 'segue worker & segue similar so-what --wait 60; kill $!; wait'")
+@click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="items wanted")
+@click.option(
+    "--filter", metavar="JSON", callback=_json, help="""conditions on items: '{"artists": ["miles-davis"], "domains": ["song"]}'""",
+)  # fmt: skip
+@click.option("--exclude-artist", "exclude_artists", multiple=True, metavar="ARTIST", help="of whom nothing is to come")
+@click.option("--domain", help="only of it: song, video, longform, live …")
+@click.option("--url", help="of the service  [default: as service.host and service.port say]")
+@click.option("--wait", default=0.0, type=click.FloatRange(min=0), metavar="SECONDS", help="for a service that starts just now")
+@click.argument("items", metavar="ITEM...", nargs=-1, required=True)
+@with_settings
+@as_json
+def similar(loaded: Loaded, url: str | None, wait: float, as_json: bool, **fields: Any) -> None:
+    """Ask a running service for the items most similar to one or several, by what listeners took next."""
+    from streams.core.lookup.similar import SimilarRequest
+    from streams.core.serving.requests import FLAGS
+    from streams.http import client
+
+    place = client.Place(url or client.at(loaded.settings.service), loaded.settings.service.token)
+    found = client.similar(place, _request(fields, SimilarRequest), wait)
+    show(found, (f"{n:3}  {item.item_id:{ITEM_COLUMNS}}  {item.score:9.4f}" for n, item in enumerate(found.items, 1)), as_json)
+    if not as_json:
+        click.echo("\n".join([f"{len(found.items)} of {fields['k']}", *(f"{flag}: {FLAGS[flag]}" for flag in found.flags)]), err=True)
 
 
 def _page_lines(page: Page, reasons: Iterator[ExplainedItem]) -> Iterator[str]:

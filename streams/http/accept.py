@@ -17,21 +17,25 @@ from streams.core.join.decode import MAX_ARRAY, decode, too_early, validated
 from streams.core.join.events import EARLIEST_TS, Event, Exposure, Reason, Record, Rejected
 from streams.core.join.items import Item
 from streams.core.json_fields import about
+from streams.core.lookup.similar import SimilarRequest
 from streams.core.serving.pages import PageRequest
 from streams.core.serving.recommend import SlateRequest
 from streams.core.serving.requests import ServingRequest
+from streams.http.batch import BatchRequest
 from streams.http.entrance import Refusal
 from streams.kafka_io.messages import Out
 from streams.kafka_io.send import ARRAY_BYTES, ARRAY_RECORDS
 
 T = TypeVar("T")
 U = TypeVar("U")
-R = TypeVar("R", bound=ServingRequest)
+R = TypeVar("R", bound=msgspec.Struct)
 MAX_WARNINGS = 20  # different ones in one answer; of the others, how many
-WAY: dict[type[ServingRequest], str] = {
+WAY: dict[type[msgspec.Struct], str] = {
     SlateRequest: "send a request for a list, as /docs describes", PageRequest: "send a request for a page, as /docs describes",
+    BatchRequest: "send a request for lists of many users, as /docs describes",
+    SimilarRequest: "send a request for similar items, as /docs describes",
 }  # fmt: skip
-_READ: dict[type[ServingRequest], Callable[[bytes], Any]] = {kind: json_fields.reader(kind) for kind in WAY}
+_READ: dict[type[msgspec.Struct], Callable[[bytes], Any]] = {kind: json_fields.reader(kind) for kind in WAY}
 
 
 class TimeBounds(NamedTuple):
@@ -121,7 +125,7 @@ def request(body: bytes, kind: type[R], times: TimeBounds = ANY_TIME) -> R:
         fields = ", ".join(sorted(kind.__struct_encode_fields__))
         raise Refusal(400, f"no such field: {', '.join(named)}{more}", "the body", f"leave it out; the fields are {fields}")
     taken: R = found
-    for n, play in enumerate(taken.plays):
+    for n, play in enumerate(taken.plays if isinstance(taken, ServingRequest) else ()):
         refused = times.refused(play.ts) if play.ts is not None else None
         if refused is not None:
             raise Refusal(400, f"{refused.reason}: {play.ts}: {refused.detail}", f"the body, $.plays[{n}].ts", WAY[kind])

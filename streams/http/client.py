@@ -8,9 +8,11 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from streams.core.lookup.similar import SimilarItems, SimilarRequest
 from streams.core.serving.explain import Explanation
 from streams.core.serving.pages import Page, PageRequest
 from streams.core.serving.recommend import Slate, SlateRequest
+from streams.http.batch import BatchRequest, BatchSlates
 from streams.http.entrance import Problem
 from streams.http.settings import ServiceSettings
 
@@ -53,9 +55,19 @@ def recommend(place: Place, request: SlateRequest, wait_s: float = 0.0) -> Slate
     return _waited(place, "/v1/recommendations", msgspec.json.encode(request), Slate, wait_s)
 
 
+def recommend_batch(place: Place, request: BatchRequest, wait_s: float = 0.0) -> BatchSlates:
+    """Lists of many users; parameters and errors as of `recommend`, but for what is wrong with one user's list."""
+    return _waited(place, "/v1/recommendations:batch", msgspec.json.encode(request), BatchSlates, wait_s)
+
+
 def page(place: Place, request: PageRequest, wait_s: float = 0.0) -> Page:
     """The page; parameters and errors as of `recommend`."""
     return _waited(place, "/v1/pages", msgspec.json.encode(request), Page, wait_s)
+
+
+def similar(place: Place, request: SimilarRequest, wait_s: float = 0.0) -> SimilarItems:
+    """Similar items; parameters and errors as of `recommend`."""
+    return _waited(place, "/v1/similar", msgspec.json.encode(request), SimilarItems, wait_s)
 
 
 def explain(place: Place, request_id: str) -> Explanation:

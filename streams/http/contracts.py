@@ -14,11 +14,15 @@ import msgspec
 from streams.core.join.events import Event, Exposure
 from streams.core.join.items import Item
 from streams.core.json_fields import about
+from streams.core.lookup.known_item import KnownItem
+from streams.core.lookup.known_user import KnownUser
+from streams.core.lookup.similar import SimilarItems, SimilarRequest
 from streams.core.serving.explain import Explanation
 from streams.core.serving.pages import Page, PageRequest
 from streams.core.serving.recommend import Slate, SlateRequest
 from streams.core.serving.requests import FLAGS
 from streams.http.accept import Taken
+from streams.http.batch import BatchRequest, BatchSlates
 from streams.http.entrance import Problem
 from streams.http.router import LONGEST
 
@@ -83,12 +87,25 @@ OPERATIONS = (
         "With `strategy` `auto` one of `recommend.chosen` is drawn, by what each has earned.",
     ),
     Operation(
+        "recommend_batch", "post", "/v1/recommendations:batch", "Lists for up to 1,000 users",
+        {200: ("Every user's list, or what was wrong with it.", BatchSlates), **_REFUSED, **_BUSY}, (BatchRequest,), False,
+        {"user_ids": ["ada", "ben"], "request": {"k": 5, "domain": "song"}},
+        "Each user is answered as by a request of their own: each list is an exposure. Users of another worker's partition have a problem "
+        "that says so.",
+    ),
+    Operation(
         "page", "post", "/v1/pages", "A page: modules in order, each with its list",
         {200: ("The page. Its exposure is in Kafka, but for guests and empty pages.", Page), **_REFUSED, **_REUSED, **_BUSY},
         (PageRequest,), False,
         {"user_id": "ada", "modules": 3, "per_module": 4, "context": {"device": "car"}},
         "Modules are the user's likely categories, ordered by a strategy. Where the request names none, one is drawn by what each has "
         "earned with users like this one: `chances` are those that it was drawn with, all strategies' together 1. `flags` as of a list.",
+    ),
+    Operation(
+        "similar", "post", "/v1/similar", "Items that are similar to others",
+        {200: ("The items, the most similar first. Nothing is written down.", SimilarItems), **_REFUSED, **_BUSY}, (SimilarRequest,), False,
+        {"items": ["so-what"], "k": 5, "filter": {"categories": {"any": ["jazz"]}}},
+        "By co-listening: what listeners took within an hour after the items, by its share of all that came next. `flags` as of a list.",
     ),
     Operation(
         "explain", "get", "/v1/explain/{request_id}", "Why a list or a page is as it is",
@@ -114,6 +131,21 @@ OPERATIONS = (
     Operation(
         "delete_item", "delete", "/v1/items/{item_id}", "Take an item out of the catalog",
         {204: ("Its tombstone is in Kafka; the item is in no list of this worker from then on.", None), 400: _REFUSED[400], **_BUSY},
+    ),
+    Operation(
+        "known_item", "get", "/v1/items/{item_id}", "What is known of an item",
+        {
+            200: ("Its catalog fields, how popular it is, whether it may be shown and why not.", KnownItem),
+            400: _REFUSED[400], 404: ("Neither the catalog nor any event has it.", Problem), **_BUSY,
+        },
+    ),
+    Operation(
+        "known_user", "get", "/v1/users/{user_id}", "What is known of a user",
+        {
+            200: ("Counts, last acts, categories and domains, in words where the catalog has them.", KnownUser),
+            400: _REFUSED[400], 404: ("Nothing is known of the user.", Problem), **_BUSY,
+        },
+        about="The worker that owns the user's partition tells it; another one says 503 and which partition that is.",
     ),
     Operation("health", "get", "/healthz", "Alive?", {200: ("Yes.", Health), 503: ("It stands still; restart it.", Health)}),
     Operation("readiness", "get", "/readyz", "Ready?", {200: ("Yes.", Readiness), 503: ("Not yet.", Readiness)}),

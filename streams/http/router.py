@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from streams.http.entrance import Refusal
 
-LONGEST = {"item_id": 256, "request_id": 64}  # characters of an id in a path
+LONGEST = {"item_id": 256, "user_id": 256, "request_id": 64}  # characters of an id in a path
 
 log = logging.getLogger(__name__)
 

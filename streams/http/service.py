@@ -24,6 +24,7 @@ from streams.clock import now_ms
 from streams.core.join import keys
 from streams.core.join.admission import rows_are_stale
 from streams.core.join.events import Event, Exposure
+from streams.core.lookup.similar import SimilarRequest
 from streams.core.serving.explain import RecentTraces
 from streams.core.serving.fusion import RequestError
 from streams.core.serving.pages import Page, PageRequest
@@ -33,6 +34,7 @@ from streams.core.serving.surfaces import arms
 from streams.http import accept
 from streams.http.accept import Decoded, Taken, TimeBounds, Unusable
 from streams.http.answered import AnsweredRequests
+from streams.http.batch import BatchRequest, each
 from streams.http.contracts import Health, Readiness, documentation
 from streams.http.entrance import Entrance, Json, Refusal
 from streams.http.exporter import CONTENT_TYPE, WorkerMetrics
@@ -116,11 +118,15 @@ class Service:
 
         return [
             Route("/v1/recommendations", self._recommend, methods=["POST"]),
+            Route("/v1/recommendations:batch", self._batch, methods=["POST"]),
             Route("/v1/pages", self._page, methods=["POST"]),
+            Route("/v1/similar", self._similar, methods=["POST"]),
             Route("/v1/explain/{request_id:id}", self._explain),
             Route("/v1/events", self._take_events, methods=["POST"]),
             Route("/v1/items", self._take_items, methods=["PUT"]),
             Route("/v1/items/{item_id:id}", self._delete_item, methods=["DELETE"]),
+            Route("/v1/items/{item_id:id}", self._known_item),
+            Route("/v1/users/{user_id:id}", self._known_user),
             Route("/healthz", self._healthz),
             Route("/readyz", self._readyz),
             Route("/metrics", self._figures),
@@ -134,9 +140,18 @@ class Service:
     async def _page(self, request: Request) -> Response:
         return Json(await self._respond(await request.body(), PageRequest, Page, self._serving.page))
 
+    async def _batch(self, request: Request) -> Response:
+        batch = accept.request(await request.body(), BatchRequest, self._times())
+        return Json(await each(batch, lambda one: self._once(one, Slate, self._serving.slate)))
+
+    async def _similar(self, request: Request) -> Response:
+        return Json(await self._serving.similar(accept.request(await request.body(), SimilarRequest), now_ms()))
+
     async def _respond(self, body: bytes, takes: type[R], gives: type[A], make: Make[R, A]) -> A:
         """A slate or a page: the one that this request was answered with before, else a new one."""
-        request = accept.request(body, takes, self._times())
+        return await self._once(accept.request(body, takes, self._times()), gives, make)
+
+    async def _once(self, request: R, gives: type[A], make: Make[R, A]) -> A:
         served, again = await self._answered.once(request, gives, lambda: self._served(request, make))
         self._metrics.repeated.inc(again)
         return served
@@ -178,6 +193,22 @@ class Service:
             way = f"ask the worker that made it, and soon: each knows the last {kept:,} since its start (service.explained_requests)"
             raise Refusal(404, error, "the path", way)
         return Json(found)
+
+    async def _known_item(self, request: Request) -> Response:
+        item_id = path_id(request)
+        found = await self._looked_up(self._serving.known_item(item_id, self._partition(None), now_ms()))
+        return Json(_there(found, "item", item_id, "put it into the catalog, or send events of it"))
+
+    async def _known_user(self, request: Request) -> Response:
+        user_id = path_id(request)
+        found = await self._looked_up(self._serving.known_user(user_id, self._partition(user_id), now_ms()))
+        return Json(_there(found, "user", user_id, "send events of this user"))
+
+    async def _looked_up(self, found: Awaitable[T]) -> T:
+        try:
+            return await found
+        except PartitionMovedError as error:
+            raise Refusal(503, str(error), "this worker", "ask again", retry_after_s=1) from None
 
     def _partition(self, user_id: str | None) -> OwnedPartition:
         """The user's; of a guest, any. Only its owner knows a user."""
@@ -290,3 +321,9 @@ class Service:
 def _is_ndjson(request: Request) -> bool:
     """Whether the body is said to hold a JSON value a line."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower() in NDJSON
+
+
+def _there(found: T | None, what: str, name: str, way: str) -> T:
+    if found is None:
+        raise Refusal(404, f"nothing is known here of the {what} {name[:64]!r}", "the path", way)
+    return found

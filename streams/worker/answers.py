@@ -31,6 +31,9 @@ from streams.core.join.catalog import Catalog, CatalogItem
 from streams.core.join.events import Event, Exposure
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
+from streams.core.lookup.known_item import KnownItem, known_item
+from streams.core.lookup.known_user import KnownUser, known_user
+from streams.core.lookup.similar import SimilarItems, SimilarRequest, similar
 from streams.core.serving.catalog_index import POPULAR_HALF_LIFE_H, CatalogIndex
 from streams.core.serving.explain import Explanation, RecentTraces, explained
 from streams.core.serving.model_view import ModelView
@@ -96,6 +99,18 @@ class ServingThread:
         """Why one of the newest slates or pages is as it is; None for any other request."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._explain, request_id)
 
+    async def similar(self, request: SimilarRequest, now_ms: int) -> SimilarItems:
+        """Items that are similar to others."""
+        return await self._in_executor(similar, self._recommender, request, now_ms)
+
+    async def known_item(self, item_id: str, owned: OwnedPartition, now_ms: int) -> KnownItem | None:
+        """What is known of an item; None where nothing is. `owned`: any."""
+        return await self._in_executor(known_item, item_id, self._catalog, self._index, owned.core.glance, now_ms)
+
+    async def known_user(self, user_id: str, owned: OwnedPartition, now_ms: int) -> KnownUser | None:
+        """What is known of a user, with what the state does not have yet; None where nothing is."""
+        return await self._in_executor(self._known_user, user_id, _user(user_id, owned), now_ms)
+
     async def turn(self) -> None:
         """Wait for the slate or page that is being made, if there is one; those behind it wait for the next turn."""
         if self._making is not None:
@@ -134,10 +149,23 @@ class ServingThread:
         self, make: Callable[..., Served], request: SlateRequest | PageRequest, request_id: str, owned: OwnedPartition, now_ms: int
     ) -> tuple[Served, UnappliedRecord | None]:
         async with self._requests:
-            user = _user(request, owned)
+            user = _user(request.user_id, owned)
             served = await self._in_thread(self._make, make, request, request_id, owned, user, now_ms)
             exposure = served.exposure
             return served, owned.unapplied.put(exposure, now_ms) if exposure is not None else None
+
+    async def _in_executor(self, look: Callable[..., T], *arguments: Any) -> T:
+        """For what is only looked up. Raises PartitionMovedError where another worker got the partition meanwhile."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, look, *arguments)
+        except DbClosedError as error:
+            raise PartitionMovedError("a partition has just moved to another worker") from error
+
+    def _known_user(self, user_id: str, user: _User, now_ms: int) -> KnownUser | None:
+        state = user.state
+        if user.unapplied:
+            state = applied(user.key, state, user.unapplied, self._partition, self._catalog, user.watermark_ms)
+        return known_user(user_id, state, self._catalog, self._index, self._recommender.scorer.view, now_ms) if state else None
 
     async def _in_thread(self, make: Callable[..., T], *arguments: Any) -> T:
         """For the request that has `_requests`."""
@@ -243,10 +271,10 @@ class _User(NamedTuple):
     watermark_ms: int  # of the partition
 
 
-def _user(request: SlateRequest | PageRequest, owned: OwnedPartition) -> _User:
-    if request.user_id is None:
+def _user(user_id: str | None, owned: OwnedPartition) -> _User:
+    if user_id is None:
         return _User(0, None, (), -1)
-    key = keys.key("user", request.user_id)
+    key = keys.key("user", user_id)
     state = owned.core.user(key)
     return _User(key, _copied(state) if state is not None else None, owned.unapplied.of(key), owned.core.progress.watermark_ms)
 

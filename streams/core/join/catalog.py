@@ -18,6 +18,7 @@ class CatalogItem:
     categories: tuple[int, ...]  # all, each once: modules, preferences, rates and related behaviours are of them
     domain: int
     features: bytes  # packed keys, see keys.bag
+    variant_of: int = 0
 
 
 class Catalog(dict[int, CatalogItem]):
@@ -37,6 +38,7 @@ class Catalog(dict[int, CatalogItem]):
             categories=categories,
             domain=keys.optional("domain", item.domain),
             features=keys.bag("item", list(item.features.items())),
+            variant_of=keys.optional("item", item.variant_of if item.variant_of != item.item_id else None),
         )
         self[entry.key] = entry
         return entry

@@ -132,6 +132,15 @@ class Nearness:
         return exp2(_ENTRY.unpack_from(row, at)[column] - self._now) if at < len(row) else 0.0
 
 
+def shares(row: bytes, ts: int) -> dict[int, float]:
+    """How near each neighbour is, as its share of the row's decayed counts and PRIOR others."""
+    if not row:
+        return {}
+    entries, now = _entries(row), ts / HALF_LIFE_MS
+    total = exp2(_SUMS.unpack_from(row)[1] - now) + PRIOR
+    return dict(zip(entries["item"].tolist(), (np.exp2(entries["near"] - now) / total).tolist(), strict=True))
+
+
 NOWHERE = Nearness((), 0, False)
 
 

@@ -19,6 +19,9 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     item_id: Annotated[Id, about("the item; what is put again replaces what was there, all of it")]
     domain: Annotated[ShortId | None, about("kind of item: song, video, longform, live …; requests select by it")] = None
     artist_id: Annotated[Id | None, about("artist, author or channel: what a user felt about one item of theirs tells of another")] = None
+    variant_of: Annotated[
+        Id | None, about("the item that this is another version of; of all versions one at most is in a list, and who had one has had all")
+    ] = None
     categories: Annotated[
         tuple[ShortId, ...],
         Meta(max_length=32),

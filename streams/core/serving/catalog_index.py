@@ -6,6 +6,11 @@ index of each of its categories, of both. Decayed popularity keeps its order bet
 events (everything decays by the same factor), so an item's score is log2 p(t) + t / half-life: a constant until its next
 event. Co-listening is updated by the same events.
 
+A filter is an index too, made when it is first asked for and kept while it is asked for (`FilteredIndexes`): so its most popular and
+newest items, its size and its draws are exact, however narrow it is. Making one looks at the items of its rarest condition among
+domains, categories and artists; at all items where it has none of these (100,000 of them: 0.2 s, 0.5 s where nearly
+all match, measured on a slow, busy core). Asking again takes 0.1 ms; with a time of publication 20 ms where what is popular is older.
+
 Items that no catalog knows have an index of their own, which serves as long as there is no catalog at all. Once anything was
 written to one, what it doesn't hold was deleted, or is not for everybody: a request that names such an item gets it only where
 it says so. Deletions are remembered beyond that, within bounds; after a restart their tombstones may be compacted away.
@@ -13,8 +18,9 @@ it says so. Deletions are remembered beyond that, within bounds; after a restart
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from math import exp2, inf, log2
 
 from online_model.decay import summed
@@ -22,10 +28,12 @@ from online_model.popularity import POPULAR, Increment
 from streams.core.join import keys
 from streams.core.join.catalog import CatalogItem
 from streams.core.join.co_listening import CoListening
-from streams.core.serving.index import CandidateIndex
+from streams.core.serving.index import CandidateIndex, FilteredIndexes, PublishedSince
+from streams.core.shaping.item_filter import ItemFilter, ItemPredicate
 
 REMEMBERED = 1 << 20  # deleted items that are still known as deleted; and items with events that no catalog knows
 POPULAR_HALF_LIFE_H = 24.0  # of the popularity that orders candidates: a day, so that nobody's night decides
+SMALL = 1 << 12  # items that the indexes of filters may hold beside a small catalog
 _LEAST = 1e-9  # a popularity below it is none: what an undo leaves of rounding
 
 
@@ -38,6 +46,7 @@ class _Entry:
     domain: int
     categories: tuple[int, ...]
     hidden: bool
+    known: CatalogItem
 
 
 class CatalogIndex:
@@ -45,11 +54,13 @@ class CatalogIndex:
 
     def __init__(self) -> None:
         self.now_ms = -1
-        self.shared_items = 0  # available now in several categories
+        self.shared_items = 0  # available now in several categories, or as variants that may be in others
         self.catalogued = False  # a catalog was written at some time, though it may be empty now
         self.co_listening = CoListening()
         self._half_life_ms = POPULAR_HALF_LIFE_H * keys.HOUR_MS
         self._scores: dict[int, float] = {}
+        self.originals: dict[int, int] = {}  # of variants, available or not: the item that each is one of
+        self._variants: dict[int, dict[int, None]] = {}  # the other way round
         self._published: dict[int, int] = {}  # of items that are in an index; of uncatalogued ones the order in which they came
         self._entries: dict[int, _Entry] = {}
         self._deleted: dict[int, None] = {}  # oldest first
@@ -60,6 +71,8 @@ class CatalogIndex:
         self._uncatalogued, self._nothing = self._index(), self._index()
         self._domains: dict[int | None, CandidateIndex] = {None: self._index()}  # None: the whole catalog
         self._categories: dict[int | None, dict[int | None, CandidateIndex]] = {}  # by domain, then category
+        self._artists: dict[int, dict[int, None]] = {}  # items of each that are in an index, in no particular order
+        self._filtered = FilteredIndexes()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -72,6 +85,34 @@ class CatalogIndex:
         """The indexes of all categories of a domain that are not empty; None: of all domains. Without a catalog there are none."""
         return self._categories.get(domain, {})
 
+    def of_artist(self, artist: int) -> Collection[int]:
+        """The items of an artist that may be shown."""
+        return self._artists.get(artist, {})
+
+    def of_artists(self, artist_ids: Iterable[str]) -> set[int]:
+        """The same of several, by their ids."""
+        return {key for artist_id in artist_ids for key in self.of_artist(keys.key("artist", artist_id))}
+
+    def matching(self, domain: int | None, wanted: ItemFilter) -> CandidateIndex:
+        """The index of the items of a domain (None: of all) that a filter lets through. Without a catalog none does."""
+        if not self.catalogued:
+            return self._nothing
+        predicate = wanted.predicate()
+        index = self.of_domain(domain) if predicate.empty else self._filtered.get(domain, predicate)
+        if index is None:
+            index = CandidateIndex(self._scores, self._published, self.originals, self._scan(domain, predicate))
+            self._filtered.keep(domain, predicate, index, max(len(self._published), SMALL))
+        if wanted.published_since is None:
+            return index
+        return PublishedSince(index, wanted.published_since)
+
+    def matches(self, key: int, wanted: ItemFilter) -> bool:
+        """Whether a filter lets an item through, available or not. Of what the catalog does not hold nothing is known."""
+        entry = self._entries.get(key)
+        if entry is None or entry.published_ms < (wanted.published_since or 0):
+            return False
+        return wanted.predicate().matches(entry.known)
+
     def put(self, known: CatalogItem, seen_ms: int) -> None:
         """An item is new or has changed; `seen_ms` (the record's time) stands in for an unknown time of publication."""
         self.catalogued = True
@@ -80,8 +121,9 @@ class CatalogIndex:
         if published is None:
             published = before.published_ms if before else seen_ms
         self._withdraw(known.key)
+        self._set_original(known.key, known.variant_of)
         self._deleted.pop(known.key, None)
-        self._entries[known.key] = _Entry(published, item.expires_ts, known.domain, known.categories, item.hidden)
+        self._entries[known.key] = _Entry(published, item.expires_ts, known.domain, known.categories, item.hidden, known)
         if item.published_ts is not None and item.published_ts > self.now_ms:
             self._schedule(self._upcoming, item.published_ts, known.key)
         else:
@@ -91,6 +133,7 @@ class CatalogIndex:
         """A tombstone: not even a request that names the item gets it."""
         self.catalogued = True
         self._withdraw(key)
+        self._set_original(key, 0)
         self._entries.pop(key, None)
         self._scores.pop(key, None)
         self.co_listening.drop(key)
@@ -173,7 +216,7 @@ class CatalogIndex:
         return self._names.get(key)
 
     def _index(self) -> CandidateIndex:
-        return CandidateIndex(self._scores, self._published)
+        return CandidateIndex(self._scores, self._published, self.originals)
 
     def _tables(self, entry: _Entry) -> Iterator[tuple[dict[int | None, CandidateIndex], int | None]]:
         """The tables of indexes that an item belongs to, and its key in each."""
@@ -182,11 +225,49 @@ class CatalogIndex:
             for category in entry.categories:
                 yield self._categories.setdefault(domain, {}), category
 
+    def versions(self, key: int) -> Collection[int]:
+        """An item, its original and that one's other variants, available or not; empty where it has none."""
+        original = self.originals.get(key, key)
+        return (original, *self._variants[original]) if original in self._variants else ()
+
+    def _set_original(self, key: int, original: int) -> None:
+        """An item that is in no index is a variant of another one; 0: of none."""
+        before = self.originals.pop(key, None)
+        if before is not None:
+            del self._variants[before][key]
+            if not self._variants[before]:
+                del self._variants[before]
+        if original:
+            self.originals[key] = original
+            self._variants.setdefault(original, {})[key] = None
+
     def _indexes_of(self, key: int) -> list[CandidateIndex]:
         """The indexes that hold an item now."""
         if key in self._names:
             return [self._uncatalogued]
-        return [table[at] for table, at in self._tables(self._entries[key])] if key in self._published else []
+        if key not in self._published:
+            return []
+        return [table[at] for table, at in self._tables(self._entries[key])] + self._filtered.holding(key)
+
+    def _scan(self, domain: int | None, predicate: ItemPredicate) -> list[int]:
+        """Items of a domain that match. Those of the condition that fewest meet are looked at."""
+        by_category = self._categories.get(domain, {})
+
+        def of(table: Mapping[int | None, CandidateIndex], those: frozenset[int]) -> list[CandidateIndex]:
+            return [table[at] for at in those if at in table]
+
+        several = [of(by_category, frozenset((category,))) for category in predicate.all_of]  # conditions, each met in one of its indexes
+        several += [of(by_category, predicate.any_of)] if predicate.any_of else []
+        several += [of(self._domains, predicate.domains)] if predicate.domains else []
+        groups = [[list(index.all_items()) for index in indexes] for indexes in [*several, [self.of_domain(domain)]]]
+        if predicate.artists:
+            groups.append([list(self.of_artist(artist)) for artist in predicate.artists])
+        rarest = min(groups, key=lambda group: sum(map(len, group)))
+        entries = self._entries
+        return [
+            key for key in dict.fromkeys(chain.from_iterable(rarest))
+            if domain in (None, entries[key].domain) and predicate.matches(entries[key].known)
+        ]  # fmt: skip
 
     def _publish(self, key: int) -> None:
         entry = self._entries[key]
@@ -195,11 +276,14 @@ class CatalogIndex:
         if entry.expires_ms is not None:
             self._schedule(self._expiring, entry.expires_ms, key)
         self._published[key] = entry.published_ms
-        self.shared_items += len(entry.categories) > 1
+        self.shared_items += len(entry.categories) > 1 or entry.known.variant_of > 0
         for table, at in self._tables(entry):
             if at not in table:
                 table[at] = self._index()
             table[at].add(key)
+        if entry.known.artist:
+            self._artists.setdefault(entry.known.artist, {})[key] = None
+        self._filtered.publish(entry.known)
 
     def _withdraw(self, key: int) -> None:
         """Out of every index that holds the item, if any does."""
@@ -209,11 +293,16 @@ class CatalogIndex:
             self._uncatalogued.remove(key)
         else:
             entry = self._entries[key]
-            self.shared_items -= len(entry.categories) > 1
+            self.shared_items -= len(entry.categories) > 1 or entry.known.variant_of > 0
             for table, at in self._tables(entry):
                 table[at].remove(key)
                 if at is not None and not table[at]:
                     del table[at]
+            of_artist = self._artists.get(entry.known.artist, {})
+            of_artist.pop(key, None)
+            if not of_artist:
+                self._artists.pop(entry.known.artist, None)
+            self._filtered.withdraw(key)
         del self._published[key]
 
     def _schedule(self, heap: list[tuple[int, int]], ms: int, key: int) -> None:

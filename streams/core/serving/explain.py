@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # the core starts without torch
     from online_model.attended import Attended
 
 TOP_BEHAVIOURS = 5  # of each attention, those with the largest weights
-POPULARITY = "popularity"
+POPULARITY, BOOST = "popularity", "boost"
 FAMILIES = ("positive", "negative")  # rows of a batch's histories
 RELATED = "same artist or category"
 ACTIONS = {
@@ -67,19 +67,20 @@ class Trace(msgspec.Struct, frozen=True, array_like=True):
     model_version: int | None
     items: list[str]
     sources: list[str]
-    propensities: list[float]
+    propensities: list[float | None]
     scores: list[float]
     model: ModelTrace | None  # None where popularity ordered
     modules: list[str | None] = []  # of the items of a page; a slate's are all of one, or of none
     choice: ArmDraw | None = None  # how the strategy was drawn; None where the request named it
+    boosts: list[float] = []  # what of the scores the request has added; empty: nothing
 
 
 class ScoreTerm(msgspec.Struct, frozen=True, kw_only=True):
     """One summand of a score."""
 
-    part: Annotated[str, about("a task, or rank; where popularity orders, popularity", (*PARTS, POPULARITY))]
+    part: Annotated[str, about("a task, rank or boost; where popularity orders, popularity", (*PARTS, POPULARITY, BOOST))]
     weight: Annotated[float, about("of it")]
-    value: Annotated[float, about("of a task its probability, of rank tanh(rank head / rank_scale)")]
+    value: Annotated[float, about("of a task its probability, of rank tanh(rank head / rank_scale), of boost what the request adds")]
     adds: Annotated[float, about("weight x value; an item's sum up to its score")]
 
 
@@ -108,7 +109,7 @@ class ExplainedItem(msgspec.Struct, frozen=True, kw_only=True):
     position: Annotated[int, about("within its module")]
     score: Annotated[float, about("by which it was ordered")]
     source: Annotated[str, about("of the candidate, as in the list", SOURCES)]
-    propensity: Annotated[float, about("of the item in its position")]
+    propensity: Annotated[float | None, about("of the item in its position; null: not known")]
     terms: Annotated[list[ScoreTerm], about("what the score is the sum of")]
     probabilities: Annotated[dict[str, float] | None, about("by task, after what gamma took away")]
     user: Annotated[
@@ -219,7 +220,7 @@ def explained(request_id: str, trace: Trace, name: Name, attend: Attend | None =
         gamma_item=m.gamma_item if m else None,
         items=_by_model(trace, m, attention)
         if m
-        else [_item(trace, k, [ScoreTerm(part=POPULARITY, weight=1.0, value=v, adds=v)]) for k, v in enumerate(trace.scores)],
+        else [_item(trace, k, [_term(POPULARITY, v - (trace.boosts[k] if trace.boosts else 0.0))]) for k, v in enumerate(trace.scores)],
     )
 
 
@@ -242,10 +243,16 @@ def _by_model(trace: Trace, m: ModelTrace, attention: list[list[Attention]]) -> 
 def _item(trace: Trace, k: int, terms_: list[ScoreTerm]) -> ExplainedItem:
     module = trace.modules[k] if trace.modules else None
     position = k - trace.modules.index(module) if trace.modules else k  # items of a module are neighbours
+    if trace.boosts and trace.boosts[k]:
+        terms_ = [*terms_, _term(BOOST, trace.boosts[k])]
     return ExplainedItem(
         item_id=trace.items[k], module=module, position=position, score=trace.scores[k], source=trace.sources[k],
         propensity=trace.propensities[k], terms=terms_, probabilities=None, user=None, popularity=None, rank=None, attention=[],
     )  # fmt: skip
+
+
+def _term(part: str, adds: float) -> ScoreTerm:
+    return ScoreTerm(part=part, weight=1.0, value=adds, adds=adds)
 
 
 def _by_task(row: Array) -> dict[str, float]:

@@ -9,7 +9,8 @@ slate, named or not, unless the request says so (`unknown`); without one, what e
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -18,18 +19,24 @@ from msgspec import Meta
 from online_model import own_plays
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
+from streams.core.join.co_listening import Nearness
 from streams.core.join.events import MAX_ARMS, MAX_SLOTS, Exposure, Id, ShortId
 from streams.core.join.features_view import ItemCounts
 from streams.core.join.keys import HOUR_MS
 from streams.core.join.settings import PartitionSettings
 from streams.core.json_fields import about
 from streams.core.serving.catalog_index import CatalogIndex
+from streams.core.serving.eligibility import EligibilityFilter
 from streams.core.serving.explain import Trace
 from streams.core.serving.fusion import Gamma, RequestError, Scale, Weights, merged_weights
+from streams.core.serving.index import CandidateIndex
 from streams.core.serving.model_view import ModelView
-from streams.core.serving.requests import MAX_IDS, Flag, RequestState, ServingRequest
-from streams.core.serving.retrieval import CandidatePool, Listener, SourceQuota, given_pool, pool
-from streams.core.serving.scoring import Scorer, SlateItem, exposure, trace
+from streams.core.serving.requests import MAX_IDS, MAX_PLAYS, Flag, RequestState, ServingRequest
+from streams.core.serving.retrieval import Arrangement, CandidatePool, Listener, SourceQuota, given_pool, pool
+from streams.core.serving.scoring import ScoredCandidates, Scorer, SlateItem, exposure, trace
+from streams.core.shaping.boosts import Boosts
+from streams.core.shaping.item_filter import ItemFilter
+from streams.core.shaping.placement import DrawPool, Placement, PlacementRules, between_pins, place_by_rules
 from streams.core.state.rows import UserState
 
 RANKED, TAIL, EXPLORE_MORE, POPULAR = "ranked", "tail", "explore", "popular"  # strategies
@@ -37,6 +44,7 @@ STRATEGIES = (RANKED, TAIL, EXPLORE_MORE, POPULAR)
 AUTO = "auto"  # requests one of `recommend.chosen`, drawn by the strategy bandit
 ALL = "all"  # stands for every strategy of a surface in figures, so no preset has this name
 MAX_PRESETS = 8
+PLACES = 2  # of the random numbers of a request: those that places take under rules
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -140,6 +148,25 @@ class SlateRequest(ServingRequest, frozen=True, kw_only=True):
         ShortId | None, about("ranked (default), tail, explore, popular, a preset's name, or auto: drawn by the strategy bandit")
     ] = None
     module: Annotated[ShortId | None, about("name of the place that the list is for; a feature of the ranker")] = None
+    seed_items: Annotated[
+        tuple[Id, ...],
+        Meta(max_length=MAX_PLAYS),
+        about("a radio from these, none of which comes: what follows them is a candidate in place of popular items; the first counts most"),
+    ] = ()
+    filter: Annotated[
+        ItemFilter | None,
+        about("conditions on items, met by all of the list: by `candidates`, by `pins`, and by what is drawn at random too"),
+    ] = None
+    boosts: Annotated[Boosts | None, about("what is added to the scores of candidates")] = None
+    pins: Annotated[
+        Annotated[dict[Id, Annotated[int, Meta(ge=0, lt=MAX_SLOTS)]], Meta(max_length=MAX_SLOTS)],
+        about("item to place, as `position` from 0 on: it stands there whatever its score, if it may be shown"),
+    ] = {}
+    per_artist: Annotated[Annotated[int, Meta(ge=1)] | None, about("items of one artist at most, pinned ones among them; null: any")] = None
+    spacing: Annotated[
+        Annotated[int, Meta(ge=2, le=MAX_SLOTS)] | None,
+        about("of so many places in a row, at most one is an artist's, pins aside; null: an artist's items may stand together"),
+    ] = None
 
 
 class Slate(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,26 +208,49 @@ class Recommender:
             strategy, choice = state.choose_strategy("list", self.scorer.view)
         ranking = self.settings.ranking(strategy)
         fusion = self.scorer.fusion(request, ranking)
-        candidates = self._pool(request, state, ranking.explore_share)
-        if strategy == POPULAR:
-            scored = self.scorer.by_popularity(candidates.items(), state)
+        eligibility = self.scorer.eligibility(state, request.unknown == "allow").without(_keys(request.seed_items))
+        rules = PlacementRules(request.k, self._pins(request, eligibility), request.per_artist, request.spacing or 1)
+        eligibility = eligibility.without(rules.pins.values())
+        index = self._index(request, state)
+        candidates = self._pool(request, state, eligibility, index, rules, ranking.explore_share)
+
+        def score(items: set[int], watched: bool) -> ScoredCandidates:
+            if strategy == POPULAR:
+                scored = self.scorer.by_popularity(items, state)
+            else:
+                scored = self.scorer.score(items, state, fusion, lambda _: request.module, watched)
+            return scored.boosted(request.boosts.added(scored.order, self.scorer.catalog)) if request.boosts else scored
+
+        scored = score({*candidates.items(), *rules.pins.values()}, True)
+        ranked = [key for key in scored.order if key in candidates.sources]
+        arrangement: Arrangement | Placement
+        if rules.by_artist:
+            drawn_from = self._draw_pool(candidates, index, eligibility)
+            arrangement = place_by_rules(ranked, candidates.sources, rules, drawn_from, ranking.explore_share, state.rng(PLACES))
+            scored = scored.also(score(set(arrangement.items) - scored.score.keys(), False))
         else:
-            scored = self.scorer.score(candidates.items(), state, fusion, lambda _: request.module)
-        arrangement = candidates.arrange([key for key in scored.order if key in candidates.sources], ranking.explore_share)
-        items = self.scorer.slate_items(arrangement, scored, candidates.names)
+            by_rank = candidates.arrange(ranked, ranking.explore_share)
+            arrangement = between_pins(by_rank.placement(), rules) if rules.pins else by_rank
+        pinned = {keys.key("item", item_id): item_id for item_id in request.pins}
+        items = self.scorer.slate_items(arrangement, scored, {**candidates.names, **pinned})
+        in_place = sum(place < len(items) and arrangement.items[place] == key for place, key in rules.pins.items())
         flags = self.scorer.flags(state) | {
             Flag.REPEATS: bool(items) and self.scorer.may_repeat(state), Flag.SHORT: len(items) < request.k,
             Flag.UNKNOWN_CANDIDATES: self._has_unknown(request),
+            Flag.UNKNOWN_ITEMS: not all(self.catalog_index.known(key) for key in _keys(request.seed_items)),
+            Flag.NO_MATCH: request.filter is not None and candidates.size == 0 and not rules.pins,
+            Flag.PIN_MISSED: in_place < len(request.pins), Flag.NO_PROPENSITY: any(item.propensity is None for item in items),
         }  # fmt: skip
         slate = Slate(
             request_id=request_id, items=items, strategy=strategy, flags=sorted(flag for flag, holds in flags.items() if holds),
             model_version=model.version, model_age_ms=model.age_ms,
         )  # fmt: skip
         model_trace = scored.trace(arrangement.items, fusion, state.guest)
+        boosts = [scored.boosts.get(key, 0.0) for key in arrangement.items] if scored.boosts else []
         return ServedSlate(
             slate,
             exposure(state, strategy, choice, self.scorer.exposed_items(arrangement, items, state, request.module)),
-            trace(state, strategy, choice, slate.flags, [(request.module, item) for item in items], model_trace),
+            trace(state, strategy, choice, slate.flags, [(request.module, item) for item in items], model_trace, boosts),
         )
 
     def candidates(
@@ -208,20 +258,62 @@ class Recommender:
     ) -> dict[int, str]:
         """Keys of what would be ranked for a request, with the source of each. Raises RequestError."""
         state = self.scorer.state(request, request_id, user, item_counts, ModelView(), ts, seed)
-        return self._pool(request, state, 0.0).sources
+        rules = PlacementRules(request.k, {}, None, 1)
+        return self._pool(request, state, self.scorer.eligibility(state), self._index(request, state), rules, 0.0).sources
 
     def name(self, key: int) -> str | None:
         """The id of an item that is known."""
         return self.scorer.name(key)
 
-    def _pool(self, request: SlateRequest, state: RequestState, explore_share: float) -> CandidatePool:
-        eligibility, rng = self.scorer.eligibility(state, request.unknown == "allow"), state.rng()
+    def _index(self, request: SlateRequest, state: RequestState) -> CandidateIndex:
+        """What candidates come from, where the request names none."""
+        if request.filter is None:
+            return self.catalog_index.of_domain(state.domain)
+        return self.catalog_index.matching(state.domain, request.filter)
+
+    def _pool(
+        self, request: SlateRequest, state: RequestState, eligibility: EligibilityFilter, index: CandidateIndex, rules: PlacementRules,
+        explore_share: float,
+    ) -> CandidatePool:  # fmt: skip
+        """For the places that no item is pinned to. Where rules say what may stand in a place, nothing is drawn before they are known."""
+        rng, places, share = state.rng(), request.k - len(rules.pins), 0.0 if rules.by_artist else explore_share
         if request.candidates is not None:
             named = {keys.key("item", item_id): item_id for item_id in request.candidates}
-            eligible = {key: item_id for key, item_id in named.items() if eligibility.eligible(key)}
-            return given_pool(eligible, request.k, explore_share, rng)
-        listener = Listener(own_plays.taken(state.user.liked, state.ts), self.scorer.nearness(state).best())
-        return pool(self.catalog_index.of_domain(state.domain), eligibility, self.settings.quota(), request.k, explore_share, rng, listener)
+            eligible = {key: item_id for key, item_id in named.items() if eligibility.eligible(key) and self._wanted(request, key)}
+            one = CandidateIndex({}, dict.fromkeys(eligible, 0), self.catalog_index.originals, eligible)  # of the versions of each
+            return given_pool({key: eligible[key] for key in one.items}, places, share, rng)
+        quota, near, own = self.settings.quota(), self.scorer.nearness(state), own_plays.taken(state.user.liked, state.ts)
+        if request.seed_items:
+            quota = replace(quota, co_listened=quota.popular)
+            near, own = Nearness([self.catalog_index.co_listening.row(key) for key in _keys(request.seed_items)], state.ts, True), []
+        listener = Listener(map(index.offered, own), map(index.offered, near.best()))
+        return pool(index, eligibility, quota, places, share, rng, listener)
+
+    def _draw_pool(self, candidates: CandidatePool, index: CandidateIndex, eligibility: EligibilityFilter) -> DrawPool:
+        """The same, to draw from by rules."""
+
+        def artist(key: int) -> int:
+            known = self.scorer.catalog.get(key)
+            return known.artist if known else 0
+
+        if candidates.names:
+            names = sorted(candidates.names)
+            return DrawPool(names, len(names), lambda _: True, cache(lambda of: [key for key in names if artist(key) == of]), artist)
+        of_artist = self.catalog_index.of_artist
+        eligible = cache(lambda of: [key for key in of_artist(of) if key in index and eligibility.eligible(key)])
+        return DrawPool(index.items, candidates.size, eligibility.eligible, eligible, artist)
+
+    def _pins(self, request: SlateRequest, eligibility: EligibilityFilter) -> dict[int, int]:
+        """By place, of those that may be shown."""
+        out = dict[int, int]()
+        for item_id, place in sorted(request.pins.items(), key=lambda pin: pin[1]):
+            key = keys.key("item", item_id)
+            if eligibility.without(out.values()).eligible(key) and self._wanted(request, key):
+                out[place] = key
+        return out
+
+    def _wanted(self, request: SlateRequest, key: int) -> bool:
+        return request.filter is None or self.catalog_index.matches(key, request.filter)
 
     def _has_unknown(self, request: SlateRequest) -> bool:
         """Whether candidates of the request are left out since the catalog does not hold them."""
@@ -232,5 +324,17 @@ class Recommender:
     def _check(self, request: SlateRequest) -> None:
         if not 1 <= request.k <= self.settings.max_k:
             raise RequestError("k", f"must be in [1, {self.settings.max_k}], got {request.k}")
+        taken = dict[int, str]()
+        for item_id, place in request.pins.items():
+            if place >= request.k:
+                raise RequestError(
+                    "pins", f"{item_id[:40]} is pinned to {place}, and the last of k = {request.k} places is {request.k - 1}"
+                )
+            if taken.setdefault(place, item_id) != item_id:
+                raise RequestError("pins", f"{taken[place][:40]} and {item_id[:40]} are both pinned to {place}")
         if request.candidates is not None and len(request.candidates) > self.settings.max_candidates:
             raise RequestError("candidates", f"at most {self.settings.max_candidates:,}, got {len(request.candidates):,}")
+
+
+def _keys(items: tuple[str, ...]) -> list[int]:
+    return list(dict.fromkeys([keys.key("item", item_id) for item_id in items]))

@@ -42,7 +42,11 @@ class Flag(enum.StrEnum):
     GUEST = "guest"
     SHORT = "short"
     UNKNOWN_CANDIDATES = "unknown_candidates"
+    UNKNOWN_ITEMS = "unknown_items"
     UNKNOWN_DOMAIN = "unknown_domain"
+    NO_MATCH = "no_match"
+    PIN_MISSED = "pin_missed"
+    NO_PROPENSITY = "no_propensity"
     UNCATEGORISED = "uncategorised"
     REPEATS = "repeats"
     CATCHING_UP = "catching_up"
@@ -58,7 +62,13 @@ FLAGS = {  # what each of them means, for the documentation
     Flag.GUEST: "the request names no user; nothing of it is written down",
     Flag.SHORT: "fewer items, or modules, than requested",
     Flag.UNKNOWN_CANDIDATES: "some of `candidates` are not in the catalog, and are left out",
+    Flag.UNKNOWN_ITEMS: "some of `seed_items`, or of the items that others are to be similar to, are not in the catalog",
     Flag.UNKNOWN_DOMAIN: "the catalog has no item of this `domain` that may be shown; without a catalog, `domain` selects nothing",
+    Flag.NO_MATCH: "no item that may be shown to this user matches `filter`; without a catalog none does",
+    Flag.PIN_MISSED: "a pinned item is not in its place: it may not be shown to this user or does not match `filter` and is left out, "
+    "or the list ends before and it stands at the end",
+    Flag.NO_PROPENSITY: "`per_artist` or `spacing` holds and some places were filled by chance: below the first of them the propensity "
+    "is null, that given the places above is in the exposure",
     Flag.UNCATEGORISED: "nothing to show has a category, so the page is that of the control arm",
     Flag.REPEATS: "more was shown or played within the no-repeat window than is remembered, so items may come again",
     Flag.CATCHING_UP: "after a restart, the user's state still lacks much of the log; what it lacks may come again",
@@ -88,6 +98,9 @@ class ServingRequest(msgspec.Struct, frozen=True, kw_only=True):
     domain: Annotated[ShortId | None, about("of the wanted items; null: any. Given candidates are taken as they are")] = None
     context: Annotated[Context, about("what is known of the moment: device, scene …; attributes of the user under `user.`")] = {}
     exclude: Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS), about("items that must not be shown")] = ()
+    exclude_artists: Annotated[
+        tuple[Id, ...], Meta(max_length=MAX_IDS), about("artists of whom no item must be shown, as the catalog names them")
+    ] = ()
     weights: Annotated[
         dict[str, Weight] | None,
         about("by task, or `rank`: of its probability in the score, in place of `recommend.weights`"),

@@ -11,9 +11,10 @@ import numpy as np
 from streams.core.serving.eligibility import EligibilityFilter
 from streams.core.serving.explore import arrange, conditional_propensities, propensities
 from streams.core.serving.index import CandidateIndex
+from streams.core.shaping.placement import PINNED, Placement
 
 GIVEN, OWN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE = "given", "own", "co-listened", "popular", "fresh", "explore"
-SOURCES = (GIVEN, OWN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE)  # of candidates
+SOURCES = (GIVEN, OWN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE, PINNED)  # of candidates, and of what the request pins
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,10 @@ class Arrangement:
     def conditional_propensities(self) -> list[float]:
         """Of each item in its position, given the items above it."""
         return conditional_propensities(self.ranks, self.pool_size, self.explore_share)
+
+    def placement(self) -> Placement:
+        """The same, whatever else is to stand between them."""
+        return Placement(self.items, self.sources, list[float | None](self.propensities), self.conditional_propensities())
 
 
 @dataclass(slots=True)

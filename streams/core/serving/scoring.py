@@ -7,7 +7,7 @@ Shapes: B candidates, T tasks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -30,6 +30,7 @@ from streams.core.serving.fusion import GAMMA, SCALE, Fusion, RequestError, boun
 from streams.core.serving.model_view import ModelView
 from streams.core.serving.requests import Flag, RequestState, ServingRequest, guest_state
 from streams.core.serving.retrieval import SOURCES, Arrangement
+from streams.core.shaping.placement import Placement
 from streams.core.state.rows import PendingExposure, UserPart, UserState
 
 if TYPE_CHECKING:  # the core starts without torch; settings stand beside the code that reads them
@@ -51,7 +52,9 @@ class SlateItem(msgspec.Struct, frozen=True, kw_only=True):
         about("sum of weight x probability, and of the rank head's part; where popularity orders, the decayed count of a day"),
     ]
     source: Annotated[str, about("of the candidate; explore: drawn at random, into the ranking or into its position", SOURCES)]
-    propensity: Annotated[float, about("probability of this item in this position, given the candidates")]
+    propensity: Annotated[
+        float | None, about("probability of this item in this position, given the candidates; of a pinned item 1; null: not known")
+    ]
     probabilities: Annotated[dict[str, float] | None, about("by task, after what gamma took away; null where popularity orders")]
 
 
@@ -73,6 +76,24 @@ class ScoredCandidates:
     order: list[int]  # best first
     score: dict[int, float]
     model: ModelScores | None = None  # None where popularity orders
+    boosts: dict[int, float] = field(default_factory=dict)  # what of a score the request has added
+
+    def boosted(self, added: Mapping[int, float]) -> ScoredCandidates:
+        """With this added to the scores; of equal ones the order stays."""
+        score = {key: score + added.get(key, 0.0) for key, score in self.score.items()}
+        return replace(self, order=sorted(self.order, key=lambda key: -score[key]), score=score, boosts={**self.boosts, **added})
+
+    def also(self, other: ScoredCandidates) -> ScoredCandidates:
+        """With other items, which were scored by themselves; the order stays that of these."""
+        if self.model is None or other.model is None:
+            return replace(self, score=self.score | other.score)
+        m, n = self.model, other.model
+        prediction = type(m.prediction)(*[
+            np.concatenate([getattr(m.prediction, f.name), getattr(n.prediction, f.name)]) for f in fields(m.prediction)
+        ])  # fmt: skip
+        rows = m.row | {key: len(m.exposures) + row for key, row in n.row.items()}
+        model = ModelScores(rows, prediction, np.concatenate([m.values, n.values]), m.part, m.exposures + n.exposures)
+        return replace(self, score=self.score | other.score, model=model)
 
     def trace(self, items: Sequence[int], fusion: Fusion, guest: bool) -> ModelTrace | None:
         """What a trace keeps of the items that are shown: nothing of a guest's behaviours."""
@@ -128,7 +149,8 @@ class Scorer:
 
     def eligibility(self, state: RequestState, unknown: bool = False) -> EligibilityFilter:
         """What may be shown to the user of a request; `unknown`: also what the catalog does not hold."""
-        return EligibilityFilter(self.catalog_index, state.blocked(self.settings.no_repeat_window_ms), unknown)
+        artists = self.catalog_index.of_artists(state.request.exclude_artists)
+        return EligibilityFilter(self.catalog_index, state.blocked(self.settings.no_repeat_window_ms), unknown, artists)
 
     def may_repeat(self, state: RequestState) -> bool:
         """Whether `eligibility` may let through what was shown or played within the no-repeat window: more than is remembered."""
@@ -153,11 +175,12 @@ class Scorer:
         return ScoredCandidates(sorted(score, key=lambda key: (-score[key], -self.catalog_index.published_ms(key), key)), score)
 
     def score(
-        self, candidates: Iterable[int], state: RequestState, fusion: Fusion, module: Callable[[int], str | None]
+        self, candidates: Iterable[int], state: RequestState, fusion: Fusion, module: Callable[[int], str | None], watched: bool = True
     ) -> ScoredCandidates:
         """By the model, as one batch in the order of keys; while the model is cold, by popularity.
 
         Of equal scores the smallest key comes first. Keys are hashes of the ids, so that is an order like any, and everybody's.
+        `watched`: the order counts among those of users that are compared.
         `module`: name of the module that a candidate would stand in. It is scored in the first position there: its own isn't known yet.
         """
         predict, ordered = state.model.predict, sorted(candidates)
@@ -176,7 +199,7 @@ class Scorer:
         multiplied = values(prediction, fusion.rank_scale)
         fused = fuse(multiplied, fusion.weights)
         order = [ordered[n] for n in np.argsort(-fused, kind="stable").tolist()]
-        if state.user.histories and not state.guest and not state.request.dry_run:
+        if watched and state.user.histories and not state.guest and not state.request.dry_run:
             self.order_watch.observe(user, order)
         return ScoredCandidates(
             order=order,
@@ -184,7 +207,7 @@ class Scorer:
             model=ModelScores({key: n for n, key in enumerate(ordered)}, prediction, multiplied, part, exposures),
         )
 
-    def slate_items(self, arrangement: Arrangement, scored: ScoredCandidates, names: Mapping[int, str]) -> list[SlateItem]:
+    def slate_items(self, arrangement: Arrangement | Placement, scored: ScoredCandidates, names: Mapping[int, str]) -> list[SlateItem]:
         """Items as they are served, from the first position on. `names`: ids that the request gave."""
         m = scored.model
         rows = zip(arrangement.items, arrangement.sources, arrangement.propensities, strict=True)
@@ -197,7 +220,7 @@ class Scorer:
         ]  # fmt: skip
 
     def exposed_items(
-        self, arrangement: Arrangement, items: Sequence[SlateItem], state: RequestState, module: str | None,
+        self, arrangement: Arrangement | Placement, items: Sequence[SlateItem], state: RequestState, module: str | None,
         module_propensity: float | None = None,
     ) -> Iterator[ExposedItem]:  # fmt: skip
         """The same items as they are written down."""
@@ -236,11 +259,11 @@ def exposure(state: RequestState, strategy: str, choice: ArmDraw | None, items: 
 
 def trace(
     state: RequestState, strategy: str, choice: ArmDraw | None, flags: list[Flag], items: Sequence[tuple[str | None, SlateItem]],
-    model: ModelTrace | None,
+    model: ModelTrace | None, boosts: Sequence[float] = (),
 ) -> Trace:  # fmt: skip
     """What a slate or page is explained by. `items`: each with its module."""
     return Trace(
         ts=state.ts, user_id=state.request.user_id, strategy=strategy, flags=flags, model_version=state.model.version,
         items=[i.item_id for _, i in items], sources=[i.source for _, i in items], propensities=[i.propensity for _, i in items],
-        scores=[i.score for _, i in items], model=model, modules=[module for module, _ in items], choice=choice,
+        scores=[i.score for _, i in items], model=model, modules=[module for module, _ in items], choice=choice, boosts=list(boosts),
     )  # fmt: skip

@@ -90,6 +90,16 @@ def test_propensities_of_slots_with_a_source_hold_whatever_stands_above() -> Non
     assert taken(plain | {"slots": [slot | {"source": "explore"} for slot in plain["slots"]]}).marginal
 
 
+def test_a_slot_of_segues_whose_propensity_is_null_has_none_and_is_no_mistake() -> None:
+    shown = exposure(T, "r", ("a", 0.5), ("b", None), ("c", 1.0))
+    for slot, given_above in zip(shown["slots"], (0.5, 0.25, 1.0), strict=True):
+        slot |= {"source": "explore", "propensity_given_above": given_above}
+    found = taken(shown)
+    assert np.isnan(found.propensity[1]) and found.propensity[[0, 2]].tolist() == [0.5, 1.0]
+    assert found.conditional_propensity.tolist() == [0.5, 0.25, 1.0]
+    assert not found.bad and found.missing == (1, 1) and found.coverage == pytest.approx(2 / 3)
+
+
 def test_what_is_given_above_is_within_a_module_and_its_first_slot_brings_the_module() -> None:
     page = exposure(T, "r", ("a", 0.5), ("b", 0.25), ("c", 0.5))
     for slot, (module, position, given, chance) in zip(

@@ -65,3 +65,19 @@ def test_weights_are_numbers_by_task_and_none_where_nothing_is_weighed_anew() ->
     context, option = click.Context(segue), click.Option(["--weight"])
     assert _weights(context, option, ("skip=-2", "rank=0")) == {"skip": -2.0, "rank": 0.0}
     assert _weights(context, option, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["ada", "--pin", "so-what"], "--pin =so-what: expected ITEM=PLACE"),
+        (["ada", "--pin", "so-what=first"], "expected ITEM=PLACE"),
+        (["ada", "--filter", "{"], "--filter {: expected JSON"),
+        (["ada", "--filter", '{"genres": []}'], "genres"),
+        (["ada", "--users", "-"], "it names the users"),
+        (["ada", "-o", "-"], "for the lists of --users"),
+    ],
+)
+def test_what_is_wanted_of_a_list_is_checked_before_anybody_is_asked(flags: list[str], said: str) -> None:
+    done = CliRunner().invoke(segue, ["recommend", *flags])
+    assert (done.exit_code, done.stdout) == (2, "") and said in done.stderr

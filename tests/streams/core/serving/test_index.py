@@ -37,3 +37,27 @@ def test_an_index_holds_what_was_added_and_not_removed_in_both_orders(changes: l
         assert len(index) == len(there) and set(index.items) == there == {key for key in range(1, 9) if key in index}
         assert list(index.newest()) == sorted(there)
         assert list(index.popular()) == sorted((key for key in there if key in scores), key=lambda key: (-scores[key], key))
+
+
+ORIGINALS = {4: 1, 5: 1, 6: 1, 7: 2, 8: 9}  # 9 is never there
+
+
+@given(st.lists(st.tuples(st.integers(1, 8), st.booleans()), max_size=40), st.sets(st.integers(1, 8)))
+def test_of_variants_an_index_offers_the_original_or_else_the_one_with_the_smallest_key(
+    changes: list[tuple[int, bool]], first: set[int]
+) -> None:
+    scores, published = {key: float(key) for key in range(1, 9)}, {key: 100 - key for key in range(1, 9)}
+    index, there = CandidateIndex(scores, published, ORIGINALS, first), set(first)
+    for key, wanted in [(0, False), *changes]:
+        if key and wanted != (key in there):
+            (index.add if wanted else index.remove)(key)
+            there ^= {key}
+        groups = dict[int, list[int]]()
+        for one in there:
+            groups.setdefault(ORIGINALS.get(one, one), []).append(one)
+        offered = {original: original if original in members else min(members) for original, members in groups.items()}
+        assert set(index.items) == set(offered.values()) and len(index) == len(offered)
+        assert set(index.all_items()) == there == {one for one in range(1, 9) if index.holds(one)}
+        assert list(index.newest()) == sorted(offered.values())
+        assert list(index.popular()) == sorted(offered.values(), reverse=True)
+        assert all(index.offered(one) == offered[ORIGINALS.get(one, one)] for one in there)

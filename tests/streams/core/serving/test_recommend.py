@@ -16,6 +16,7 @@ from online_model.batch import Batch
 from online_model.features import FIELDS, TASKS, Example
 from online_model.trainer import Prediction
 from streams.core.join.catalog import Catalog
+from streams.core.join.decode import decode
 from streams.core.join.events import Action, Event, Exposure
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS, key
@@ -24,10 +25,13 @@ from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
 from streams.core.learning.strategy_bandit import StrategyBandit
 from streams.core.serving.catalog_index import CatalogIndex
+from streams.core.serving.explain import explained
 from streams.core.serving.fusion import RequestError
 from streams.core.serving.model_view import ModelView, Predict
 from streams.core.serving.recommend import Preset, Recommender, RecommendSettings, ServedSlate, Slate, SlateRequest
 from streams.core.serving.requests import GuestEvent
+from streams.core.shaping.boosts import Boosts
+from streams.core.shaping.item_filter import CategoryFilter, ItemFilter
 from streams.core.state.rows import UserState
 from streams.core.state.tables import Tables
 from tests import frequencies
@@ -431,3 +435,89 @@ def test_auto_is_one_of_the_chosen_by_the_chances_that_are_logged(n: int) -> Non
 def test_presets_and_what_is_chosen_among_are_checked(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=message):
         msgspec.convert(wrong, RecommendSettings)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz")), min_size=1, max_size=12), st.integers(1, 5), st.sampled_from("xyz"),
+    st.sampled_from([(), ("a",)]), st.lists(st.integers(0, 11), max_size=4), st.integers(0, 50),
+)  # fmt: skip
+def test_an_exploring_slot_draws_from_exactly_what_matches_and_may_be_shown(
+    songs: list[tuple[str, str]], wanted: int, category: str, without: tuple[str, ...], had: list[int], seed: int
+) -> None:
+    items = [Item(item_id=f"i{n}", artist_id=artist, categories=(kind,)) for n, (artist, kind) in enumerate(songs)]
+    house = House(items, RecommendSettings(explore_share=1.0, popular_candidates=1, fresh_candidates=1, explore_candidates=0))
+    house.take(*(event("play", f"i{n}") for n in had))
+    request = {"k": wanted, "filter": ItemFilter(categories=CategoryFilter(any=(category,))), "exclude_artists": without}
+    slate, _ = house.ask(user_id="u", seed=seed, **request)
+    may = {i.item_id for n, i in enumerate(items) if i.categories == (category,) and i.artist_id not in without and n not in had}
+    listed = [item.item_id for item in slate.items]
+    assert len(listed) == len(set(listed)) == min(wanted, len(may)) and set(listed) <= may
+    assert [item.propensity for item in slate.items] == pytest.approx([1 / max(1, len(may))] * len(listed))
+    assert ("no_match" in slate.flags) == (not may) and ("short" in slate.flags) == (len(may) < wanted)
+    given, _ = house.ask(user_id="u", seed=seed, candidates=tuple(i.item_id for i in items), **request)
+    assert {item.item_id for item in given.items} <= may and len(given.items) == len(listed)
+
+
+def test_a_narrow_filter_gives_as_many_as_there_are_behind_hundreds_that_are_more_popular() -> None:
+    items = [Item(item_id=f"i{n}", published_ts=START - n, features={"mood": "blue" if n >= 1_200 else "red"}) for n in range(1_206)]
+    house = House(items)
+    for n in range(700):
+        house.catalog_index.seed(k(f"i{n}"), 1_000.0 - n, START)
+    house.catalog_index.seed(k("i1203"), 1.0, START)
+    blue = house.ids(user_id="u", k=8, filter=ItemFilter(features={"mood": "blue"}))
+    assert sorted(blue) == [f"i{n}" for n in range(1_200, 1_206)]
+
+
+def test_boosts_pins_and_rules_of_artists_order_a_list_as_they_say_and_explanations_add_up() -> None:
+    names = ["a", "b", "c", "d", "e"]
+    house = House([Item(item_id=name, artist_id="x" if name in "abc" else name, categories=(name,)) for name in names])
+    best = by_name(names)  # full plays of 1, 1/2, 1/3 … at 0.5 each
+    assert house.ids(best, user_id="u", k=5, boosts=Boosts(artists={"d": 0.2}, items={"a": -1.0})) == ["d", "b", "c", "e", "a"]
+    assert house.ids(best, user_id="u", k=5, pins={"e": 0, "d": 3}) == ["e", "a", "b", "d", "c"]
+    assert house.ids(best, user_id="u", k=5, spacing=2) == ["a", "d", "b", "e", "c"]
+    capped, exposure = house.ask(best, user_id="u", k=5, per_artist=1, pins={"c": 2})
+    assert [item.item_id for item in capped.items] == ["d", "e", "c"] and "short" in capped.flags
+    assert [(item.propensity, item.source) for item in capped.items][2] == (1.0, "pinned") and exposure is not None
+    missed, _ = house.ask(best, user_id="u", k=3, pins={"gone": 0, "e": 1}, exclude=("e",))
+    assert [item.item_id for item in missed.items] == ["a", "b", "c"] and "pin_missed" in missed.flags
+    for pins, said in (({"a": 3}, "pinned to 3"), ({"a": 1, "b": 1}, "both pinned to 1")):
+        with pytest.raises(RequestError, match=said):
+            house.ask(best, user_id="u", k=3, pins=pins)
+    told = explained("r", house.made(best, user_id="u", k=5, boosts=Boosts(items={"e": 9.0})).trace, house.recommender.name)
+    assert told.items[0].item_id == "e" and told.items[0].terms[-1].part == "boost"
+    assert sum(term.adds for term in told.items[0].terms) == pytest.approx(told.items[0].score)
+
+
+def test_under_rules_a_place_below_chance_has_no_propensity_but_one_given_above_and_its_item_a_score() -> None:
+    house = House(
+        [Item(item_id=f"i{n}", artist_id=f"a{n % 6}") for n in range(30)], RecommendSettings(explore_share=1.0, popular_candidates=1)
+    )
+    slate, exposure = house.ask(judged(lambda item: item % 7 / 7), user_id="u", k=4, per_artist=1)
+    assert [item.propensity for item in slate.items] == [1 / 30, None, None, None] and "no_propensity" in slate.flags
+    assert exposure is not None and all(item.probabilities for item in slate.items)
+    # of 30 songs by six artists, five each
+    assert [slot.conditional_propensity for slot in exposure.slots] == pytest.approx([1 / 30, 1 / 25, 1 / 20, 1 / 15])
+    assert [slot.propensity for slot in exposure.slots] == [1 / 30, None, None, None]
+    (again,) = decode(msgspec.json.encode(exposure))
+    assert again == exposure
+
+
+def test_of_the_versions_of_a_song_one_is_in_a_list_and_to_have_had_one_is_to_have_had_all() -> None:
+    live, remix = Item(item_id="live", variant_of="a", categories=("live",)), Item(item_id="remix", variant_of="a", artist_id="dj")
+    house = House([live, Item(item_id="a"), remix, Item(item_id="b")], RecommendSettings(explore_share=1.0))
+    for seed in range(8):
+        slate, _ = house.ask(user_id="u", k=4, seed=seed)
+        assert {item.item_id for item in slate.items} == {"a", "b"} and "short" in slate.flags
+        assert [item.propensity for item in slate.items] == [1 / 2] * 2  # of two songs
+    assert house.ids(user_id="u", k=4, candidates=("remix", "live", "b"), exclude_artists=("dj",)) in (["live", "b"], ["b", "live"])
+    assert house.ids(user_id="u", k=4, filter=ItemFilter(categories=CategoryFilter(any=("live",)))) == ["live"]
+    assert sorted(house.ids(user_id="u", k=4, pins={"remix": 0})) == ["b", "remix"]
+    assert house.ids(user_id="u", k=2, exclude=("live",)) == ["b"]
+    house.catalog.delete("a")
+    house.catalog_index.delete(k("a"))
+    versions = min(("live", "remix"), key=k)
+    assert sorted(house.ids(user_id="u", k=4)) == sorted(["b", versions])
+    house.take(event("play", "a"))  # what is no longer in the catalog
+    assert house.ids(user_id="u", k=4) == ["b"]
+    house.catalog_index.put(house.catalog.put(Item(item_id="live", categories=("live",))), START)  # a song of its own now
+    assert sorted(house.ids(user_id="u", k=4)) == ["b", "live"]

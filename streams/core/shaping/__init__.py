@@ -1,0 +1,1 @@
+"""What a request wants of a slate beside the ranking: which items, in which places."""
