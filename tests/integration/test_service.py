@@ -311,7 +311,7 @@ def test_popularity_is_known_again_after_a_restart_from_all_partitions(partition
                 await listed(client, ["i0", "i1", "i2", "i3"], k=4, context={"turn": turn})
                 await listed(client, ["i1", "i3"], k=2, candidates=["i3", "i1", "i4"])
                 listening = await ask(client, k=4, plays=[{"item_id": "i3"}])
-                assert [item["source"] for item in listening["items"]] == ["co-listened", "popular", "popular", "popular"]
+                assert [item["source"] for item in listening["items"]] == ["co-listened", "popular", "popular", "own"]
 
     async def listed(client: Client, wanted: list[str], **request: Any) -> None:
         async with asyncio.timeout(30):

@@ -112,12 +112,12 @@ def test_a_sent_log_is_its_replay_state_and_examples_alike(topic_settings: MakeT
 
 
 def _told(record: object) -> object:
-    """A record of `examples` without what other partitions' events move: popularity, what follows what, when a window closed."""
+    """A record of `examples` without what other partitions' events move: popularity, what is near to what, when a window closed."""
     if not isinstance(record, Example | Reversal):
         return None
     f = record.features
     kept = f.counts[: 4 * 6] + f.counts[2 * 4 * 6 :]  # scopes of 6 float32: user, item, user x domain, user x category
-    features = msgspec.structs.replace(f, popularity=b"", counts=kept, followed=0.0)
+    features = msgspec.structs.replace(f, popularity=b"", counts=kept, followed=0.0, near=0.0)
     closed_window = record.arrival_ms == 0  # as of its partition's watermark
     return msgspec.structs.replace(record, features=features, ts=0 if closed_window else record.ts)
 

@@ -100,17 +100,17 @@ def test_a_store_of_the_first_format_is_refused_by_name_and_left_as_it_was(tmp_p
     for name, families in (("p", ("users", "pending", "dedupe", "popularity", "meta", "outbox")), ("w", ("parts", "marks"))):
         store = Store(tmp_path / name, families, StoreSettings())
         store.close()
-        with pytest.raises(StoreUnfit, match=f"{name} has format 1, this version reads 3; .*move it away"):
+        with pytest.raises(StoreUnfit, match=f"{name} has format 1, this version reads 4; .*move it away"):
             _open(tmp_path / name) if name == "p" else PopularityStore(tmp_path / name, StoreSettings())
         assert set(Rdict.list_cf(str(tmp_path / name))) == {"default", *families}
 
 
-@pytest.mark.parametrize("form", ["2", "4"])  # users of the second had no timer
+@pytest.mark.parametrize("form", ["2", "3", "5"])  # users of the second had no timer, the third knew what came right after alone
 def test_a_store_of_an_earlier_or_later_format_is_refused_by_name(form: str, tmp_path: Path) -> None:
     store = Store(tmp_path / "p", FAMILIES, StoreSettings())
     store.write({"meta": [(b"\x00format", form.encode())]})
     store.close()
-    with pytest.raises(StoreUnfit, match=f"p has format {form}, this version reads 3"):
+    with pytest.raises(StoreUnfit, match=f"p has format {form}, this version reads 4"):
         _open(tmp_path / "p")
 
 
