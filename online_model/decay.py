@@ -22,5 +22,5 @@ def summed(score: float, more: float) -> float:
     >>> summed(3.0, 3.0)
     4.0
     """
-    high, low = max(score, more), min(score, more)
+    high, low = (score, more) if score > more else (more, score)
     return high + log1p(exp2(low - high)) / _LN2

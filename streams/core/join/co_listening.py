@@ -39,16 +39,20 @@ Counted = tuple[int, float, float]  # item, count as the next one, count as a ne
 
 
 def add(row: bytes | None, counted: Iterable[Counted], ts: int) -> bytes:
-    """The row with more of some neighbours. Of more than EACH, the one with the lowest count goes (of equal ones the oldest)."""
+    """The row with more of some neighbours, of each near more than 0.
+
+    Of more than EACH, the one with the lowest count goes (of equal ones the oldest).
+    """
     row, at_ms = row or _NOTHING, ts / HALF_LIFE_MS
     next_sum, near_sum = _SUMS.unpack_from(row)
     for item, after, near in counted:
         at = _place(row, item)
         _, as_next, as_near = _ENTRY.unpack_from(row, at) if at < len(row) else (item, -inf, -inf)
         if after > 0.0:
-            as_next, next_sum = (summed(score, at_ms + log2(after)) for score in (as_next, next_sum))
-        if near > 0.0:
-            as_near, near_sum = (summed(score, at_ms + log2(near)) for score in (as_near, near_sum))
+            more = at_ms + log2(after)
+            as_next, next_sum = summed(as_next, more), summed(next_sum, more)
+        more = at_ms + log2(near)
+        as_near, near_sum = summed(as_near, more), summed(near_sum, more)
         row = row[:at] + _ENTRY.pack(item, as_next, as_near) + row[at + _ENTRY.size :]
         if len(row) > _SUMS.size + EACH * _ENTRY.size:
             least = _SUMS.size + int(_entries(row)["near"].argmin()) * _ENTRY.size
