@@ -125,7 +125,7 @@ def _request(fields: dict[str, Any], kind: type[R]) -> R:
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="items of the slate")
 @click.option(
     "--candidate", "candidates", multiple=True, metavar="ITEM", callback=lambda context, parameter, items: items or None,
-    help="rank these  [default: co-listened, popular, fresh and random ones]",
+    help="rank these  [default: own, co-listened, popular, fresh and random ones]",
 )  # fmt: skip
 @click.option(
     "--unknown", type=click.Choice(["refuse", "allow"]), default="refuse", show_default=True,
@@ -221,7 +221,7 @@ def page(fields: dict[str, Any], place: Place, why: bool, wait: float, as_json: 
 @with_settings
 @as_json
 def similar(loaded: Loaded, url: str | None, wait: float, as_json: bool, **fields: Any) -> None:
-    """Ask a running service for the items most similar to one or several, by what listeners took next."""
+    """Ask a running service for the items most similar to one or several, by what listeners took close to them."""
     from streams.core.lookup.similar import SimilarRequest
     from streams.core.serving.requests import FLAGS
     from streams.http import client

@@ -139,7 +139,7 @@ class SlateRequest(ServingRequest, frozen=True, kw_only=True):
     k: Annotated[int, Meta(ge=1, le=MAX_SLOTS), about("items wanted; at most `recommend.max_k`")] = 10
     candidates: Annotated[
         Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] | None,
-        about("rank these; null: co-listened, popular, fresh and random ones. At most `recommend.max_candidates`"),
+        about("rank these; null: own, co-listened, popular, fresh and random ones. At most `recommend.max_candidates`"),
     ] = None
     unknown: Annotated[Literal["refuse", "allow"], about("candidates that the catalog does not hold; without a catalog all are taken")] = (
         "refuse"
@@ -151,7 +151,7 @@ class SlateRequest(ServingRequest, frozen=True, kw_only=True):
     seed_items: Annotated[
         tuple[Id, ...],
         Meta(max_length=MAX_PLAYS),
-        about("a radio from these, none of which comes: what follows them is a candidate in place of popular items; the first counts most"),
+        about("a radio from these, none of which comes: what is near to them is a candidate in place of popular ones; the first counts most"),
     ] = ()
     filter: Annotated[
         ItemFilter | None,
