@@ -151,7 +151,7 @@ class SlateRequest(ServingRequest, frozen=True, kw_only=True):
     seed_items: Annotated[
         tuple[Id, ...],
         Meta(max_length=MAX_PLAYS),
-        about("a radio from these, none of which comes: what is near to them is a candidate in place of popular ones; the first counts most"),
+        about("a radio from these, none of which comes: candidates near to them in place of popular ones; the first counts most"),
     ] = ()
     filter: Annotated[
         ItemFilter | None,
