@@ -27,7 +27,7 @@ class OwnPlays:
         if not any(key in history for history in self._liked):
             return NO_PLAYS
         found = self._by_item.get(item)
-        return _FIGURES.pack(*found[:-1], self._next.get(item, 0.0)) if found else NO_PLAYS
+        return _FIGURES.pack(*found, self._next.get(item, 0.0)) if found else NO_PLAYS
 
     @cached_property
     def _newest_first(self) -> list[tuple[int, int]]:
@@ -38,7 +38,7 @@ class OwnPlays:
         """Plays, decayed plays, recency, seconds since the last."""
         out: dict[int, list[float]] = {}
         for n, (item, at) in enumerate(self._newest_first):
-            row = out.setdefault(item, [0.0, 0.0, 1.0 / (1 + n), (self._ts - at) / 1000.0, 0.0])
+            row = out.setdefault(item, [0.0, 0.0, 1.0 / (1 + n), (self._ts - at) / 1000.0])
             row[0] += 1.0
             row[1] += exp2((at - self._ts) / self._half_life_ms)
         return out

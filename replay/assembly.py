@@ -114,14 +114,16 @@ def _replayed(
         since, since_ms, omissions = Prequential(), options.since_ms, Omissions()
         if since_ms is not None:
             learner.watchers.append(lambda ts, *scored: since.score(ts, *scored) if ts >= since_ms else None)
-        if not options.as_live and retrieved.draws(source.arrivals()):
+        of_draw = list[str]()
+        if not options.as_logged and retrieved.draws(source.arrivals()):
+            of_draw.append(retrieved.NOTE)
             hooks = Retrieved(settings.recommend, partition, known).following(**hooks)
         if rows is not None:
             hooks = rows.following(learner, **hooks)
         arrivals = source.counting(omissions) if source.counting else source.arrivals()
         records = prequential.reported(arrivals, progress)
         result = prequential.with_omissions(prequential.run(records, partition, learner, closing=source.closing, **hooks), omissions)
-        result = replace(result, notes=[*source.notes(), *memory.note(live, settings), *result.notes])
+        result = replace(result, notes=[*source.notes(), *of_draw, *memory.note(live, settings), *result.notes])
         return result if since_ms is None else replace(result, since_ms=since_ms, since=task_metrics(since.summary()))
 
     if options.ablate or options.freshness or options.gammas:

@@ -28,6 +28,11 @@ SHARE = 0.5  # of the acts
 SEED = 0
 LOOKED_AT = 5_000  # records at the beginning of a log, of which one is drawn where any is
 
+NOTE = (
+    "Beside half of the acts, what is drawn are candidates that Segue would have ranked at that moment, as live (--as-live: none): harder "
+    "to tell from what was taken than items that are as popular."
+)
+
 Batches = Callable[[Iterator[Numbered]], Iterator[list[Numbered]]]
 After = Callable[[Effects], None]
 

@@ -73,6 +73,7 @@ class ReplayFlags(NamedTuple):
         return ReplayOptions(
             partition=self.partition, since_ms=_moment("--since", self.since), ablate=blocks, freshness=self.freshness, gammas=gammas,
             next_k=self.k, next_every=self.every or EVERY, device=self.device, predictions=self.predictions,
+            as_logged=self.as_live or log.form == "topic",
             as_live=self.as_live or self.freshness or _is_set(loaded, "learner.micro_batch_span_ms"),
             remembers_as_live=self.as_live or log.form == "topic" or _is_set(loaded, *MEMORY),  # a topic was live
         )  # fmt: skip

@@ -187,6 +187,7 @@ def test_plays_alone_have_a_figure_for_each_task_that_can_have_one_and_a_reason_
     for task, figures in found["metrics"].items():
         assert figures["auc"] is not None or any(note.startswith(f"{task}: no positive") for note in found["notes"])
     assert any("100 plays say nothing of their length" in note for note in found["notes"])
+    assert any("what is drawn are candidates that Segue would have ranked" in note for note in found["notes"])
     assert any(f" of {full['positives']:.0f} acts repeat what their user had taken before." in note for note in found["notes"])
     assert found["evidence"][0]["kind"] == "next" and found["evidence"][0]["questions"] > 0
     page = (report / "index.html").read_text(encoding="utf-8")
