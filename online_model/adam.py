@@ -44,3 +44,13 @@ class Adam(Saved):
             lr=self.rate, weight_decay=0.0, eps=_EPSILON, maximize=False,
         )  # fmt: skip
         return True
+
+
+def flattened(parameters: list[torch.nn.Parameter]) -> Tensor:
+    """One buffer that the parameters become views of, so that Adam is one operation."""
+    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
+    at = 0
+    for parameter in parameters:
+        parameter.data = flat[at : at + parameter.numel()].view_as(parameter)
+        at += parameter.numel()
+    return flat

@@ -26,7 +26,7 @@ import xxhash
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-FORMAT = 6  # of the directory; another one is refused by name
+FORMAT = 7  # of the directory; another one is refused by name
 KEEP = 3  # newest checkpoints that stay
 ARRAYS, META, MANIFEST = "arrays.safetensors", "meta.msgpack", "manifest"
 LIBRARIES = ("numpy", "scipy", "torch", "river", "msgspec", "safetensors", "xxhash", "segue")

@@ -18,7 +18,7 @@ class _Delta(msgspec.Struct, frozen=True, kw_only=True):
     tables: dict[str, tuple[bytes, bytes, bytes]]  # keys uint64, values float32, dropped keys uint64
     small: dict[str, bytes]  # see `_small`
     base: tuple[float, int, int]  # examples behind the base rates, their time; domains with a place
-    dense: list[bytes] | None  # the flat buffer, the number weights, the popularity effect
+    dense: list[bytes] | None  # the flat buffer, the number weights, the popularity effect, the towers' flat buffer
 
 
 _DELTA = msgspec.msgpack.Decoder(_Delta)
@@ -49,6 +49,8 @@ def apply(state: ModelState, data: bytes) -> None:
         keys, values, dropped = delta.tables[name]
         table.rows.remove(np.frombuffer(dropped, np.uint64))
         table.write(np.frombuffer(keys, np.uint64), np.frombuffer(values, np.float32).reshape(-1, table.width), state.base.at_ms)
+        if name == "candidates" and state.towers is not None and (keys or dropped):
+            state.towers.note(np.frombuffer(keys + dropped, np.uint64))
     if delta.dense is not None:
         for tensor, part in zip(_dense(state), delta.dense, strict=True):
             tensor.copy_(torch.from_numpy(np.frombuffer(part, np.float32).copy()).view_as(tensor))
@@ -63,5 +65,6 @@ def _small(state: ModelState) -> dict[str, Array]:
     }  # fmt: skip
 
 
-def _dense(state: ModelState) -> tuple[Tensor, Tensor, Tensor]:
-    return state.flat, state.number_weights.weights, state.effect.weights
+def _dense(state: ModelState) -> list[Tensor]:
+    towers = [] if state.towers is None else [state.towers.flat]
+    return [state.flat, state.number_weights.weights, state.effect.weights, *towers]

@@ -56,6 +56,9 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     pairs: NotNegative = 0.1  # weight of the pairwise loss on the rank head; 0 = none
     pair_exponent: NotNegative = 0.5  # of how rare a kind of pair is among all, in what a pair weighs; 0 = all alike
     cross_rate: NotNegative = 0.05  # of ID-Cross rows
+    vectors: bool = True  # of users and items, by which candidates are retrieved; off, or without the ranker: that source is empty
+    vector_dim: Count = 16
+    vector_rate: NotNegative = 0.1  # of rows of queries and candidates
     wide: bool = True  # off: the linear path has no ids and pairs, only the numbers
     row_rate: NotNegative = 0.05  # of the deep path's rows; AUC is flat between 0.04 and 0.2 (KuaiRand before 28 April)
     row_spread: NotNegative = 0.01  # a row is born within this of zero
@@ -96,12 +99,12 @@ def linear(settings: ModelSettings) -> ModelSettings:
 
 
 def blocks(settings: ModelSettings) -> tuple[str, ...]:
-    """What can be switched off: every switch that is on, and the pairwise loss.
+    """What of the ranker can be switched off: every switch that is on, and the pairwise loss.
 
     >>> "cin" in blocks(ModelSettings()), "cin" in blocks(ModelSettings(cin=False)), "pairs" in blocks(ModelSettings(pairs=0.0))
     (True, False, False)
     """
-    switches = [field.name for field in msgspec.structs.fields(ModelSettings) if field.type is bool]
+    switches = [field.name for field in msgspec.structs.fields(ModelSettings) if field.type is bool and field.name != "vectors"]
     return tuple([name for name in (*switches, "pairs") if getattr(settings, name)])
 
 

@@ -13,7 +13,7 @@ import xxhash
 from torch import Tensor
 
 from online_model import id_cross, popularity_effect
-from online_model.adam import Adam
+from online_model.adam import Adam, flattened
 from online_model.base_rates import BaseRates
 from online_model.blend import Blend, CrossDomainBlend
 from online_model.decay import DAY_MS, HOUR_MS
@@ -30,6 +30,8 @@ from online_model.popularity_effect import MOVED, PopularityEffect
 from online_model.ranker import Ranker
 from online_model.rows import KEPT_SHARE, Rows
 from online_model.saved import Saved, part, prefixed
+from online_model.taken_items import TakenItems
+from online_model.two_tower import TwoTower
 from online_model.wide import NumberWeights, PairKeys
 
 Array = np.ndarray
@@ -47,7 +49,7 @@ class ModelState:
             self.ranker = Ranker(s)
         self.ranker.to(self.device)
         self.parameters = list(self.ranker.parameters())
-        self.flat = _flattened(self.parameters)
+        self.flat = flattened(self.parameters)
         self.dense = Adam(self.flat, s.dense_rate, s.dense_batch, s.clip_norm)
 
         self.ids = Table(self._rows(s.id_capacity), s.embedding_dim, RowInit(s.row_spread, ROW_START, s.seed), device=self.device)
@@ -60,6 +62,7 @@ class ModelState:
         )
         self.levels = Levels(self._rows(s.id_capacity), len(popularity_effect.INPUTS))
         self.admission = Admission(self._rows(s.id_capacity, kept_share=0.0))
+        self.towers = TwoTower(s, lambda: self._rows(s.id_capacity), self.device) if s.vectors and self.uses_ranker else None
         self.pair_keys = PairKeys()
         self.domains = Domains(s.domain_places)
 
@@ -86,7 +89,10 @@ class ModelState:
 
     def tables(self) -> dict[str, Table]:
         """By name."""
-        return {"ids": self.ids, "wide": self.wide, "cross": self.cross, "feed": self.feed, "levels": self.levels.table}
+        tables = {"ids": self.ids, "wide": self.wide, "cross": self.cross, "feed": self.feed, "levels": self.levels.table}
+        if self.towers is not None:
+            tables |= {"queries": self.towers.queries, "candidates": self.towers.candidates}
+        return tables
 
     def find(self, table: Table, flat: Array, learns: bool) -> RowLookup:
         """Where keys [N] stand in a table, and their rows."""
@@ -113,6 +119,8 @@ class ModelState:
             table.rows.remove(keys)
         own = np.unique(self.domains.own_rows(keys))
         self.ids.rows.remove(own)
+        if self.towers is not None:
+            self.towers.taken.forget(keys)
         return dict.fromkeys(self.tables(), keys) | {"ids": np.concatenate([keys, own])}
 
     def expire(self, now_ms: int) -> dict[str, Array]:
@@ -173,20 +181,12 @@ class ModelState:
             saved.load(part(name, arrays))
 
     def _dense_parts(self) -> dict[str, Saved]:
-        return {
+        parts: dict[str, Saved] = {} if self.towers is None else {"towers": self.towers, "towers.dense": self.towers.dense}
+        return parts | {
             "numbers": self.number_weights, "blend": self.blend, "hearsay": self.cross_domain_blend, "platt": self.platt,
             "base": self.base, "dense": self.dense, "effect": self.effect,
         }  # fmt: skip
 
-    def _counted_parts(self) -> dict[str, Table | Admission | Domains | TierWeights]:
-        return {**self.tables(), "waiting": self.admission, "domains": self.domains, "tiers": self.tier_weights}
-
-
-def _flattened(parameters: list[torch.nn.Parameter]) -> Tensor:
-    """One buffer that the parameters become views of, so that Adam is one operation."""
-    flat = torch.cat([p.detach().reshape(-1) for p in parameters])
-    at = 0
-    for parameter in parameters:
-        parameter.data = flat[at : at + parameter.numel()].view_as(parameter)
-        at += parameter.numel()
-    return flat
+    def _counted_parts(self) -> dict[str, Table | Admission | Domains | TierWeights | TakenItems]:
+        taken: dict[str, TakenItems] = {} if self.towers is None else {"taken": self.towers.taken}
+        return {**taken, **self.tables(), "waiting": self.admission, "domains": self.domains, "tiers": self.tier_weights}

@@ -26,6 +26,7 @@ from online_model.gate_watch import LOOK_MS
 from online_model.losses import log_loss, logit_gradient, pair_loss
 from online_model.model_settings import SQUARE_HALF_LIFE_D, ModelSettings
 from online_model.model_state import ModelState
+from online_model.two_tower import Pulled
 
 Array = np.ndarray
 
@@ -131,18 +132,19 @@ class Trainer:
         z = self._logits(run, target)
         objectives = [*self._objectives(run, target, z), *self._rank_objectives(batch, run, better, worse)]
         gradients = self._gradients(run, objectives, z)
+        pulled = state.towers.pull(batch) if state.towers is not None else None
         with torch.no_grad():
             moved = (gradients.ids, gradients.cross, gradients.feed, gradients.linear)
-            checks = torch.stack([gradients.dense.norm(), *(part.sum() for part in moved)])
+            checks = torch.stack([gradients.dense.norm(), *(part.sum() for part in moved), *([pulled.check] if pulled else [])])
             other_domains = [run.scores.transfer] if run.scores.transfer is not None else []
             [norm, *sums], whole, paths, *other = _fetched(checks, z.whole, run.paths, *other_domains)
             logits, probabilities = whole.astype(np.float32), self._probabilities(whole)
             if not (np.isfinite([norm, *sums]).all() and np.isfinite(whole).all()):
                 state.skipped += 1
                 back = state.last_good.give_up()
-                touched = state.roll_back() if back else {}
+                touched = self._noted(state.roll_back() if back else {})
                 return StepReport(logits, probabilities, float("nan"), float(norm), "non-finite gradient", touched, back)
-            touched = self._update(batch, run, gradients, now_ms)
+            touched = self._noted(self._update(batch, run, gradients, pulled, now_ms))
         state.domains.learn(batch.fields[:, _DOMAIN])
         state.tier_weights.add(batch.tier[better], batch.tier[worse], now_ms)
         loss = self._calibrate(batch, run.place, whole, [*paths, *other], now_ms)
@@ -168,7 +170,7 @@ class Trainer:
 
     def forget(self, keys: Array) -> dict[str, Array]:
         """Drop the rows of erased ids; the dropped keys by table."""
-        return self.state.forget(keys)
+        return self._noted(self.state.forget(keys))
 
     def delta(self, touched: dict[str, Array], dense: bool) -> bytes:
         """Rows of the touched keys as they stand now, tombstones for those that went, and the dense part if wanted."""
@@ -240,7 +242,7 @@ class Trainer:
             dense = state.flat[:0]
         return _Gradients(ids, cross, feed, dense, z.by_linear, z.by_whole)
 
-    def _update(self, batch: Batch, run: ForwardPass, gradients: _Gradients, now_ms: int) -> dict[str, Array]:
+    def _update(self, batch: Batch, run: ForwardPass, gradients: _Gradients, pulled: Pulled | None, now_ms: int) -> dict[str, Array]:
         """Move rows, weights and levels; keys of the touched rows by table."""
         state, s = self.state, self.settings
         touched = {}
@@ -257,11 +259,19 @@ class Trainer:
             touched["levels"] = state.levels.see(batch.fields[exposed, _ITEM], raw, importance_weight, now_ms)
         if state.uses_ranker:
             state.dense.take(gradients.dense, len(batch))
+        if state.towers is not None and pulled is not None:
+            touched |= state.towers.learn(pulled, lambda keys: state.ids.rows.find(keys) != 0, now_ms)
         if now_ms < state.swept_ms + HOUR_MS:
             return touched
         state.swept_ms = now_ms
         expired = state.expire(now_ms)  # after the batch's own rows were used: their numbers must hold until here
-        return {name: np.concatenate([keys, expired[name]]) for name, keys in touched.items()}
+        return {name: np.concatenate([touched.get(name, keys[:0]), keys]) for name, keys in expired.items()}
+
+    def _noted(self, touched: dict[str, Array]) -> dict[str, Array]:
+        """Also for those who follow the vectors of items."""
+        if self.state.towers is not None and len(touched.get("candidates", _NONE)):
+            self.state.towers.note(touched["candidates"])
+        return touched
 
     def _learn_ids(self, batch: Batch, run: ForwardPass, gradient: Tensor, now_ms: int) -> Array:
         state, s, lookup = self.state, self.settings, run.lookups.ids

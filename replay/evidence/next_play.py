@@ -192,7 +192,7 @@ class NextPlay:
         )
         machine, learner = self._partition, self._learner
         user = machine.user(keys.key("user", event.user_id))
-        model = ModelView(predict=learner.trainer.predict, version=learner.version)
+        model = ModelView(predict=learner.trainer.predict, vectors=learner.trainer.state.towers, version=learner.version)
         return self._recommender.recommend(request, f"{self._could}", user, machine.glance, model, event.ts, SEED).slate
 
     def found(self) -> NextFound:

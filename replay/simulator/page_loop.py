@@ -83,7 +83,7 @@ class SeguePages:
         learner = segue.learner
         model = ModelView(
             predict=learner.trainer.predict, user_vector=partial(user_vector, learner.trainer.state), bandit=self.strategy_bandit,
-            version=learner.version,
+            version=learner.version, vectors=learner.trainer.state.towers,
         )  # fmt: skip
         return self.maker.page(request, visitor.request_id, user, segue.partition.item_counts, model, visitor.ts, segue.seed).exposure
 

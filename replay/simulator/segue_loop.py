@@ -73,7 +73,8 @@ class Segue:
         self._requests += 1
         request = SlateRequest(user_id=user_id, k=k, domain=domain, context=context)
         user = self.partition.user(keys.key("user", user_id))
-        model = ModelView(predict=self.learner.trainer.predict, version=self.learner.version)
+        trainer = self.learner.trainer
+        model = ModelView(predict=trainer.predict, vectors=trainer.state.towers, version=self.learner.version)
         exposure = self.recommender.recommend(request, f"{self._requests}", user, self.partition.item_counts, model, ts, self.seed).exposure
         return list(exposure.slots) if exposure is not None else []
 

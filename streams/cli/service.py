@@ -211,6 +211,10 @@ def page(fields: dict[str, Any], place: Place, why: bool, wait: float, as_json: 
 @verb("segue broker -- sh -c 'segue worker & segue similar so-what --wait 60; kill $!; wait'")
 @click.option("--k", type=click.IntRange(min=1), default=10, show_default=True, help="items wanted")
 @click.option(
+    "--by", type=click.Choice(["co-listening", "vectors", "both"]), default="co-listening", show_default=True,
+    help="what listeners took close to it; or what the same ones take, known by artist, category and features before anybody took it",
+)  # fmt: skip
+@click.option(
     "--filter", metavar="JSON", callback=_json, help="""conditions on items: '{"artists": ["miles-davis"], "domains": ["song"]}'""",
 )  # fmt: skip
 @click.option("--exclude-artist", "exclude_artists", multiple=True, metavar="ARTIST", help="of whom nothing is to come")
@@ -221,7 +225,7 @@ def page(fields: dict[str, Any], place: Place, why: bool, wait: float, as_json: 
 @with_settings
 @as_json
 def similar(loaded: Loaded, url: str | None, wait: float, as_json: bool, **fields: Any) -> None:
-    """Ask a running service for the items most similar to one or several, by what listeners took close to them."""
+    """Ask a running service for the items most similar to one or several, by what listeners took close to them, or by vectors."""
     from streams.core.lookup.similar import SimilarRequest
     from streams.core.serving.requests import FLAGS
     from streams.http import client

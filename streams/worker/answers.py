@@ -101,7 +101,7 @@ class ServingThread:
 
     async def similar(self, request: SimilarRequest, now_ms: int) -> SimilarItems:
         """Items that are similar to others."""
-        return await self._in_executor(similar, self._recommender, request, now_ms)
+        return await self._in_executor(self._similar, request, now_ms)
 
     async def known_item(self, item_id: str, owned: OwnedPartition, now_ms: int) -> KnownItem | None:
         """What is known of an item; None where nothing is. `owned`: any."""
@@ -161,6 +161,9 @@ class ServingThread:
         except DbClosedError as error:
             raise PartitionMovedError("a partition has just moved to another worker") from error
 
+    def _similar(self, request: SimilarRequest, now_ms: int) -> SimilarItems:
+        return similar(self._recommender, request, now_ms, self._view())
+
     def _known_user(self, user_id: str, user: _User, now_ms: int) -> KnownUser | None:
         state = user.state
         if user.unapplied:
@@ -208,8 +211,9 @@ class ServingThread:
         if m.version is None:
             return ModelView(bandit=m.strategy_bandit)
         return ModelView(
-            predict=m.predict, user_vector=m.user_vector, bandit=m.strategy_bandit, version=m.version, age_ms=m.age_ms, stale=m.stale
-        )
+            predict=m.predict, user_vector=m.user_vector, vectors=m.vectors, bandit=m.strategy_bandit, version=m.version,
+            age_ms=m.age_ms, stale=m.stale,
+        )  # fmt: skip
 
     def _explain(self, request_id: str) -> Explanation | None:
         trace = self._recent.get(request_id)

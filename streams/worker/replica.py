@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # a worker takes in events before torch is there
     from online_model.checkpoint import Checkpoint
     from online_model.model_settings import ModelSettings
     from online_model.trainer import Prediction, Trainer
+    from online_model.two_tower import TwoTower
 
 SAMPLES = 20_000  # of freshness kept, for percentiles of the last minutes
 TOGETHER = 16  # deltas applied in one go at most: a request for a slate waits for no more of them
@@ -116,6 +117,12 @@ class Replica:
 
         with self._lock:
             return user_vector(self._loaded().state, batch)
+
+    @property
+    def vectors(self) -> TwoTower | None:
+        """Those of users and items, as of `version`; None where there are none. They change where versions are applied: use them there."""
+        with self._lock:
+            return self._trainer.state.towers if self._trainer else None
 
     def _loaded(self) -> Trainer:
         if self._trainer is None:

@@ -15,8 +15,8 @@ from tests.online_model.test_trainer import T0, batch
 
 NUMBERS = {f.name: type(f.default) for f in msgspec.structs.fields(ModelSettings) if type(f.default) in (int, float) and f.name != "seed"}
 AT_LEAST_SOMETHING = (  # what is divided by, is the size of something, or keeps a root from zero
-    "liked_half_life_d", "expire_d", "count_strength", "clip_norm", "embedding_dim", "attention_units", "shared_experts", "expert_units",
-    "tower_units", "dense_batch", "domain_places", "id_capacity", "wide_capacity", "item_admission_events",
+    "liked_half_life_d", "expire_d", "count_strength", "clip_norm", "embedding_dim", "vector_dim", "attention_units", "shared_experts",
+    "expert_units", "tower_units", "dense_batch", "domain_places", "id_capacity", "wide_capacity", "item_admission_events",
 )  # fmt: skip
 
 

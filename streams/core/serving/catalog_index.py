@@ -23,8 +23,12 @@ from dataclasses import dataclass
 from itertools import chain
 from math import exp2, inf, log2
 
+import numpy as np
+
 from online_model.decay import summed
+from online_model.features import BAG_LIMIT
 from online_model.popularity import POPULAR, Increment
+from streams.core.indexes.vector_index import VectorIndex
 from streams.core.join import keys
 from streams.core.join.catalog import CatalogItem
 from streams.core.join.co_listening import CoListening
@@ -57,6 +61,7 @@ class CatalogIndex:
         self.shared_items = 0  # available now in several categories, or as variants that may be in others
         self.catalogued = False  # a catalog was written at some time, though it may be empty now
         self.co_listening = CoListening()
+        self.vectors = VectorIndex()
         self._half_life_ms = POPULAR_HALF_LIFE_H * keys.HOUR_MS
         self._scores: dict[int, float] = {}
         self.originals: dict[int, int] = {}  # of variants, available or not: the item that each is one of
@@ -152,6 +157,7 @@ class CatalogIndex:
             self._named += 1
             self._published[key] = self._named
             self._uncatalogued.add(key)
+            self.vectors.put(key, (key,))
             if len(self._names) > REMEMBERED:
                 self._withdraw(next(iter(self._names)))
 
@@ -276,6 +282,7 @@ class CatalogIndex:
         if entry.expires_ms is not None:
             self._schedule(self._expiring, entry.expires_ms, key)
         self._published[key] = entry.published_ms
+        self.vectors.put(key, content(entry.known))
         self.shared_items += len(entry.categories) > 1 or entry.known.variant_of > 0
         for table, at in self._tables(entry):
             if at not in table:
@@ -304,6 +311,7 @@ class CatalogIndex:
                 self._artists.pop(entry.known.artist, None)
             self._filtered.withdraw(key)
         del self._published[key]
+        self.vectors.drop(key)
 
     def _schedule(self, heap: list[tuple[int, int]], ms: int, key: int) -> None:
         """Come back to an item at its time. What is outdated is passed over then, or dropped here when it is most of the heap."""
@@ -326,3 +334,8 @@ class CatalogIndex:
         unknown = [key for key in self._scores if key not in self._entries]
         for key in unknown[: len(unknown) // 2]:
             self._set_score(key, -inf)
+
+
+def content(known: CatalogItem) -> tuple[int, ...]:
+    """Keys that make an item's vector: as of its examples (`two_tower.contents`)."""
+    return (known.key, known.artist, known.category, *np.frombuffer(known.features, "<u8")[:BAG_LIMIT].tolist())

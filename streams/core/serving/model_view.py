@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from online_model.batch import Batch
+from streams.core.indexes.vector_index import Vectors
 
 if TYPE_CHECKING:  # the core starts without torch
     from online_model.trainer import Prediction
@@ -27,6 +28,7 @@ class ModelView:
 
     predict: Predict | None = None
     user_vector: UserVector | None = None  # read by linear arms of the bandit
+    vectors: Vectors | None = None  # of users and items, by which candidates are retrieved
     bandit: StrategyBandit | None = None
     version: int | None = None
     age_ms: int = 0
@@ -36,3 +38,6 @@ class ModelView:
     def cold(self) -> bool:
         """No model, or one that has learned nothing (version 0): popularity orders the items."""
         return self.predict is None or self.version == 0
+
+
+NO_MODEL = ModelView()

@@ -30,7 +30,7 @@ from streams.core.serving.eligibility import EligibilityFilter
 from streams.core.serving.explain import Trace
 from streams.core.serving.fusion import Gamma, RequestError, Scale, Weights, merged_weights
 from streams.core.serving.index import CandidateIndex
-from streams.core.serving.model_view import ModelView
+from streams.core.serving.model_view import NO_MODEL, ModelView
 from streams.core.serving.requests import MAX_IDS, MAX_PLAYS, Flag, RequestState, ServingRequest
 from streams.core.serving.retrieval import Arrangement, CandidatePool, Listener, SourceQuota, given_pool, pool
 from streams.core.serving.scoring import ScoredCandidates, Scorer, SlateItem, exposure, trace
@@ -81,7 +81,8 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
     fresh_candidates: Count = 40  # newest: what nobody has played yet can't be popular
     explore_candidates: Count = 20  # random ones: the only way into a ranking for what is neither
     own_candidates: Count = 50  # what the user took before, the newest first, in place of as many popular ones
-    co_listened_candidates: Count = 160  # what others took close to the user's last plays, in place of as many popular ones
+    co_listened_candidates: Count = 150  # what others took close to the user's last plays, in place of as many popular ones
+    vector_candidates: Count = 30  # by the product of the user's vector with the item's, in place of as many popular ones
     explore_share: Share = 0.02  # of positions, at random: without it, nothing is learned of what is never shown (MODEL.md section 4)
     explore_share_more: Share = 0.2  # the same of the strategy `explore`: ten times the usual, and four of five positions still ranked
     presets: dict[str, Preset] = {}  # further strategies by name: weights, gamma_user, gamma_item, explore_share; at most 8
@@ -129,7 +130,12 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
     def quota(self) -> SourceQuota:
         """Candidates of a slate by source."""
         return SourceQuota(
-            self.popular_candidates, self.fresh_candidates, self.explore_candidates, self.co_listened_candidates, self.own_candidates
+            self.popular_candidates,
+            self.fresh_candidates,
+            self.explore_candidates,
+            self.co_listened_candidates,
+            self.own_candidates,
+            self.vector_candidates,
         )
 
 
@@ -254,10 +260,11 @@ class Recommender:
         )
 
     def candidates(
-        self, request: SlateRequest, request_id: str, user: UserState | None, item_counts: ItemCounts, ts: int, seed: int
-    ) -> dict[int, str]:
+        self, request: SlateRequest, request_id: str, user: UserState | None, item_counts: ItemCounts, ts: int, seed: int,
+        model: ModelView = NO_MODEL,
+    ) -> dict[int, str]:  # fmt: skip
         """Keys of what would be ranked for a request, with the source of each. Raises RequestError."""
-        state = self.scorer.state(request, request_id, user, item_counts, ModelView(), ts, seed)
+        state = self.scorer.state(request, request_id, user, item_counts, model, ts, seed)
         rules = PlacementRules(request.k, {}, None, 1)
         return self._pool(request, state, self.scorer.eligibility(state), self._index(request, state), rules, 0.0).sources
 
@@ -283,10 +290,11 @@ class Recommender:
             one = CandidateIndex({}, dict.fromkeys(eligible, 0), self.catalog_index.originals, eligible)  # of the versions of each
             return given_pool({key: eligible[key] for key in one.items}, places, share, rng)
         quota, near, own = self.settings.quota(), self.scorer.nearness(state), own_plays.taken(state.user.liked, state.ts)
-        if request.seed_items:
-            quota = replace(quota, co_listened=quota.popular)
-            near, own = Nearness([self.catalog_index.co_listening.row(key) for key in _keys(request.seed_items)], state.ts, True), []
-        listener = Listener(map(index.offered, own), map(index.offered, near.best()))
+        if seeds := _keys(request.seed_items):
+            quota = replace(quota, co_listened=quota.popular - quota.vectors)
+            near, own = Nearness([self.catalog_index.co_listening.row(key) for key in seeds], state.ts, True), []
+        vectors = self.scorer.by_vectors(state, seeds) if quota.vectors else ()
+        listener = Listener(map(index.offered, own), map(index.offered, near.best()), map(index.offered, vectors))
         return pool(index, eligibility, quota, places, share, rng, listener)
 
     def _draw_pool(self, candidates: CandidatePool, index: CandidateIndex, eligibility: EligibilityFilter) -> DrawPool:

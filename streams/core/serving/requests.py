@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from online_model.batch import of_candidates
+from online_model.batch import Batch, of_candidates
 from online_model.history import BEHAVIOUR
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
@@ -184,9 +184,13 @@ class RequestState:
         """The ranker's user vector [D] before any item, in as many digits as are written down; empty while the model is cold."""
         if self.model.user_vector is None or self.model.cold:
             return ()
+        return tuple(np.round(self.model.user_vector(self.moment(view))[0], 4).tolist())
+
+    def moment(self, view: FeatureView) -> Batch:
+        """A batch of one row: the user at this moment, before any item."""
         part = view.user_part(self.user_key, self.user, self.request.context, self.ts)
         no_item = UserMoment(view, self.user_key, self.user, self.ts).exposure(0, None, self.domain or 0, 0, None, self.item_counts)
-        return tuple(np.round(self.model.user_vector(of_candidates([no_item.features(part)]))[0], 4).tolist())
+        return of_candidates([no_item.features(part)])
 
 
 def guest_state(events: Sequence[GuestEvent], settings: PartitionSettings, catalog: Catalog, ts: int) -> UserState:

@@ -13,8 +13,9 @@ from streams.core.serving.explore import arrange, conditional_propensities, prop
 from streams.core.serving.index import CandidateIndex
 from streams.core.shaping.placement import PINNED, Placement
 
-GIVEN, OWN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE = "given", "own", "co-listened", "popular", "fresh", "explore"
-SOURCES = (GIVEN, OWN, CO_LISTENED, POPULAR_NOW, FRESH, EXPLORE, PINNED)  # of candidates, and of what the request pins
+GIVEN, OWN, CO_LISTENED, VECTORS = "given", "own", "co-listened", "vectors"
+POPULAR_NOW, FRESH, EXPLORE = "popular", "fresh", "explore"
+SOURCES = (GIVEN, OWN, CO_LISTENED, VECTORS, POPULAR_NOW, FRESH, EXPLORE, PINNED)  # of candidates, and of what the request pins
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +27,18 @@ class SourceQuota:
     explore: int
     co_listened: int = 0  # at most, in place of as many popular ones
     own: int = 0  # the same
+    vectors: int = 0  # the same
 
     @property
     def total(self) -> int:
-        """Of all sources; own and co-listened ones stand in place of popular ones."""
+        """Of all sources; own, co-listened ones and those by vectors stand in place of popular ones."""
         return self.popular + self.fresh + self.explore
 
     def scaled(self, candidates: int) -> SourceQuota:
-        """So many candidates in the same shares, none of them own or co-listened.
+        """So many candidates in the same shares, none of them of what is known of the listener.
 
         >>> SourceQuota(popular=130, fresh=50, explore=20, co_listened=50).scaled(40)
-        SourceQuota(popular=26, fresh=10, explore=4, co_listened=0, own=0)
+        SourceQuota(popular=26, fresh=10, explore=4, co_listened=0, own=0, vectors=0)
         """
         popular, fresh = (candidates * quota // max(1, self.total) for quota in (self.popular, self.fresh))
         return SourceQuota(popular, fresh, candidates - popular - fresh)
@@ -47,6 +49,7 @@ class Listener(NamedTuple):
 
     own: Iterable[int]  # taken before
     near: Iterable[int]  # to what was taken last
+    vectors: Iterable[int] = ()  # by the product with the listener's vector
 
 
 @dataclass(frozen=True)
@@ -124,14 +127,15 @@ def retrieve(
 ) -> dict[int, str]:  # fmt: skip
     """Candidates with their source, at least so many where the index has as many eligible items.
 
-    First what the listener took before and what is near to that, then popular ones up to their quota, the newest (also in place of
-    popular ones that are lacking), random ones.
+    First what the listener took before, what is near to that, and what has a vector like the listener's. Then popular ones up to their
+    quota, the newest (also in place of popular ones that are lacking), random ones.
     """
     out: dict[int, str] = {}
     of = listener or Listener((), ())
     for source, keys, limit in (
         (OWN, of.own, min(quota.own, quota.popular)),
         (CO_LISTENED, of.near, min(quota.own + quota.co_listened, quota.popular)),
+        (VECTORS, of.vectors, min(quota.own + quota.co_listened + quota.vectors, quota.popular)),
         (POPULAR_NOW, candidate_index.popular(), quota.popular),
         (FRESH, candidate_index.newest(), quota.popular + quota.fresh),
     ):

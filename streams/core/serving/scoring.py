@@ -6,7 +6,7 @@ Shapes: B candidates, T tasks.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -146,6 +146,16 @@ class Scorer:
     def nearness(self, state: RequestState) -> Nearness:
         """What others took close to the last items of the user."""
         return nearness(state.user, state.ts, self.catalog_index.co_listening.row)
+
+    def by_vectors(self, state: RequestState, seeds: Collection[int] = ()) -> Iterator[int]:
+        """Items by the product of their vectors with the user's, or by the direction of those of `seeds`; none while the model is cold."""
+        index, vectors = self.catalog_index.vectors, state.model.vectors
+        if vectors is None or state.model.cold:
+            return iter(())
+        index.follow(vectors)
+        if seeds:
+            return (item for item, _ in index.like(seeds))
+        return index.best(vectors.query(state.moment(self.view))[0])
 
     def eligibility(self, state: RequestState, unknown: bool = False) -> EligibilityFilter:
         """What may be shown to the user of a request; `unknown`: also what the catalog does not hold."""

@@ -6,9 +6,10 @@ import pytest
 from online_model.popularity import EXPOSURE, POPULAR, Increment
 from streams.core.join.items import Item
 from streams.core.lookup.similar import SimilarRequest, similar
+from streams.core.serving.model_view import ModelView
 from streams.core.serving.recommend import RecommendSettings
 from streams.core.shaping.item_filter import ItemFilter
-from tests.streams.core.serving.test_recommend import START, House, k
+from tests.streams.core.serving.test_recommend import START, Directions, House, judged, k
 
 AFTER = [("a", "b"), ("a", "b"), ("a", "b"), ("a", "c"), ("d", "c"), ("d", "c"), ("a", "gone")]
 
@@ -54,3 +55,17 @@ def test_a_radio_has_what_follows_its_seeds_in_place_of_what_is_popular() -> Non
     assert [item.item_id for item in made.ask(user_id="u", k=1)[0].items] == ["e"]
     slate, _ = made.ask(user_id="u", k=5, seed_items=("d", "x"))
     assert sorted(item.item_id for item in slate.items) == ["a", "b", "c", "e"] and "unknown_items" in slate.flags
+
+
+def test_by_vectors_the_smallest_angle_is_similar_and_by_both_what_is_high_in_either_order() -> None:
+    made = house()
+    vectors = Directions({"a": (2.0, 0.0, 1.0), "b": (0.0, 1.0, 1.0), "d": (1.0, 1.0, 9.0), "e": (3.0, 0.0, 0.0)}, (0.0, 0.0))
+    model = ModelView(predict=judged(lambda _: 0.5), version=3, vectors=vectors)
+    found = similar(made.recommender, SimilarRequest(items=("a",), by="vectors", k=3), START, model)
+    assert [item.item_id for item in found.items] == ["e", "d", "b"] and found.flags == []
+    assert [item.score for item in found.items] == pytest.approx([1.0, 0.5**0.5, 0.0], abs=1e-6)
+    both = similar(made.recommender, SimilarRequest(items=("a",), by="both", k=4), START, model)
+    # places by co-listening: b 1, c 2 (gone is not in the catalog, behind c or before it by its key); by vectors: a 1, e 2, d 3, b 4
+    assert {item.item_id for item in both.items} == {"b", "c", "d", "e"} and both.items[0].item_id == "b"
+    cold = similar(made.recommender, SimilarRequest(items=("a",), by="vectors"), START)
+    assert cold.items == [] and cold.flags == ["cold", "short"]

@@ -521,3 +521,53 @@ def test_of_the_versions_of_a_song_one_is_in_a_list_and_to_have_had_one_is_to_ha
     assert house.ids(user_id="u", k=4) == ["b"]
     house.catalog_index.put(house.catalog.put(Item(item_id="live", categories=("live",))), START)  # a song of its own now
     assert sorted(house.ids(user_id="u", k=4)) == ["b", "live"]
+
+
+class Directions:
+    """Vectors of two numbers and a constant: what each item's row is, and the same user's vector for everybody."""
+
+    changes = 0
+
+    def __init__(self, rows: dict[str, tuple[float, float, float]], user: tuple[float, float]) -> None:
+        self.known, self.user = {k(name): row for name, row in rows.items()}, user
+
+    def query(self, batch: Batch) -> np.ndarray:
+        return np.array([[*self.user, 1.0]] * len(batch), np.float32)
+
+    def rows(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = [self.known.get(key, (0.0, 0.0, 0.0)) for key in keys.tolist()]
+        return np.array(found, np.float32), np.array([key in self.known for key in keys.tolist()])
+
+    def changed_since(self, changes: int) -> np.ndarray | None:
+        return np.zeros(0, np.uint64) if changes == self.changes else None
+
+
+def test_candidates_by_vectors_come_from_the_whole_catalog_and_never_what_was_deleted_or_is_filtered() -> None:
+    items = [Item(item_id=f"i{n}", domain="song", categories=("a" if n % 2 else "b",)) for n in range(400)]
+    settings = msgspec.structs.replace(SETTLED, popular_candidates=4, vector_candidates=4, fresh_candidates=0, explore_candidates=0)
+    made = House(items, settings)
+    rows = {f"i{n}": (n / 400, 0.0, 0.0) for n in range(400)}
+    model = ModelView(predict=judged(lambda _: 0.5), version=3, vectors=Directions(rows, (1.0, 0.0)))
+
+    def sources(**request: object) -> dict[str, str]:
+        asked = SlateRequest(user_id="u", k=4, **request)  # type: ignore[arg-type]
+        slate = made.recommender.recommend(asked, "r", None, made.partition.item_counts, model, START, 1).slate
+        return {item.item_id: item.source for item in slate.items}
+
+    assert sources() == dict.fromkeys(["i399", "i398", "i397", "i396"], "vectors")
+    assert sources(filter=ItemFilter(categories=CategoryFilter(any=("b",)))) == dict.fromkeys(["i398", "i396", "i394", "i392"], "vectors")
+    for gone in ("i399", "i398"):
+        made.catalog.delete(gone)
+        made.catalog_index.delete(k(gone))
+    assert sources(exclude=("i397",)) == dict.fromkeys(["i396", "i395", "i394", "i393"], "vectors")
+    assert "vectors" not in {item.source for item in made.ask(judged(lambda _: 0.5), user_id="u", k=4)[0].items}  # a model without any
+
+
+def test_a_radio_goes_where_its_seeds_point() -> None:
+    rows = {"a": (1.0, 0.0, 9.0), "b": (0.9, 0.1, 0.0), "c": (0.0, 1.0, 5.0), "d": (0.5, 0.5, 0.0)}
+    settings = msgspec.structs.replace(SETTLED, popular_candidates=2, vector_candidates=2, fresh_candidates=0, explore_candidates=0)
+    made = House([Item(item_id=name) for name in rows], settings)
+    model = ModelView(predict=judged(lambda _: 0.5), version=3, vectors=Directions(rows, (0.0, 1.0)))
+    asked = SlateRequest(user_id="u", k=2, seed_items=("a",))
+    slate = made.recommender.recommend(asked, "r", None, made.partition.item_counts, model, START, 1).slate
+    assert {item.item_id: item.source for item in slate.items} == {"b": "vectors", "d": "vectors"}

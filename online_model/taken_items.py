@@ -1,0 +1,66 @@
+"""What was taken last, and how often each item is: the negatives of a sampled softmax, and what their sampling does to it.
+
+Shapes: P items taken in a batch, C content keys of an item, N different items.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from online_model.features import BAG_LIMIT
+from online_model.saved import Saved
+
+Array = np.ndarray
+
+CONTENT = 3 + BAG_LIMIT  # keys of an item: its own, artist, first category, features; 0 = none
+RECENT = 512  # items taken last that are remembered
+BUCKETS = 1 << 16  # of items by the low bits of their keys: those of one bucket are taken for one item
+MEMORY = 0.05  # weight of a new interval in the mean (Yi et al., algorithm 2)
+
+
+class TakenItems(Saved):
+    """A ring of the last items that were taken, and the mean interval at which each comes, counted in items taken.
+
+    Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019, algorithm 2. Departs: the
+    first intervals, of which an item's very first counts from the beginning, are averaged: else that one would weigh most for long.
+    """
+
+    saved = ("recent", "last", "interval", "times", "n")
+
+    def __init__(self) -> None:
+        self.recent = np.zeros((RECENT, CONTENT), np.uint64)
+        self.last = np.zeros(BUCKETS, np.int64)  # when an item of the bucket was taken last
+        self.interval = np.zeros(BUCKETS, np.float64)  # 0: none was taken yet
+        self.times = np.zeros(BUCKETS, np.int64)  # that one of the bucket was taken
+        self.n = 0  # items taken so far: the next place in the ring, modulo its length
+
+    def take(self, content: Array) -> None:
+        """Items by their content keys [P, C], in order."""
+        kept = content[-RECENT:]
+        start = self.n + len(content) - len(kept)
+        self.recent[(start + np.arange(len(kept))) % RECENT] = kept
+        self.n += len(content)
+        place, times = np.unique(_bucket(content[:, 0]), return_counts=True)
+        between = (self.n - self.last[place]) / times
+        self.times[place] += times
+        new_share = np.maximum(1 - (1 - MEMORY) ** times, times / self.times[place])
+        self.interval[place] += new_share * (between - self.interval[place])
+        self.last[place] = self.n
+
+    def different(self, content: Array) -> Array:
+        """uint64 [N, C]: the content of the items in the ring and of these [P, C], each once, in the order of their keys."""
+        there = np.concatenate([self.recent[: min(self.n, RECENT)], content])
+        items, first = np.unique(there[:, 0], return_index=True)
+        return there[first[items != 0]]
+
+    def inclusion(self, items: Array) -> Array:
+        """float64 [N]: how likely each item is in a full ring, by how often it came: 1 - exp(-RECENT / interval). New ones: once so far."""
+        interval = self.interval[_bucket(items)]
+        return -np.expm1(-RECENT / np.where(interval > 0, interval, self.n + 1.0))
+
+    def forget(self, keys: Array) -> None:
+        """Erased ids are nobody's negatives any more."""
+        self.recent[np.isin(self.recent[:, 0], keys)] = 0
+
+
+def _bucket(items: Array) -> Array:
+    return (items & np.uint64(BUCKETS - 1)).astype(np.int64)

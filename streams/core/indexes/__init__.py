@@ -1,0 +1,1 @@
+"""What may be shown, kept in the orders that candidates are taken by."""
