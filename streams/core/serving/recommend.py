@@ -145,7 +145,10 @@ class SlateRequest(ServingRequest, frozen=True, kw_only=True):
     k: Annotated[int, Meta(ge=1, le=MAX_SLOTS), about("items wanted; at most `recommend.max_k`")] = 10
     candidates: Annotated[
         Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] | None,
-        about("rank these; null: own, co-listened, popular, fresh and random ones, and those by vectors. At most `recommend.max_candidates`"),
+        about(
+            "rank these; null: own, co-listened, popular, fresh and random ones, and those by vectors."
+            " At most `recommend.max_candidates`"
+        ),
     ] = None
     unknown: Annotated[Literal["refuse", "allow"], about("candidates that the catalog does not hold; without a catalog all are taken")] = (
         "refuse"
