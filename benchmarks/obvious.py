@@ -22,7 +22,7 @@ from online_model import id_cross
 from online_model.base_rates import BaseRates
 from online_model.batch import Batch, Compared
 from online_model.decay import DAY_MS
-from online_model.features import BAG_LIMIT, BAGS, DOMAIN_LIMIT, FIELDS, SCOPES, TASKS, Example, Features, Reversal
+from online_model.features import BAG_LIMIT, BAGS, DOMAIN_LIMIT, EMBEDDING, FIELDS, SCOPES, TASKS, Example, Features, Reversal
 from online_model.model_settings import ModelSettings
 from online_model.numeric import PLAY_STRENGTH, TASTE_STRENGTH, WIDTH, momentary
 from online_model.ranker import Inputs, Ranker
@@ -133,6 +133,7 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         near=np.array([r.near for r in rows], np.float32),
         own_plays=np.array([r.own_plays for r in rows], np.float32),
         play_times=np.array([r.play_times for r in rows], np.float32),
+        embedding=np.zeros((len(rows), EMBEDDING), np.float32),  # the ranker does not see it
         shown_ms=np.array([r.shown_ms for r in rows], np.int64),
         labels=np.array([[mask >> task & 1 for task in range(len(TASKS))] for mask in masks], np.float32),
         sign=np.array(sign + [[0] * len(TASKS)] * len(compared), np.float32),

@@ -18,6 +18,7 @@ from online_model.features import (
     COUNTS,
     DOMAIN,
     DOMAIN_LIMIT,
+    EMBEDDING,
     FIELDS,
     OWN_PLAYS,
     PLAY_TIMES_S,
@@ -34,6 +35,7 @@ from online_model.history import BEHAVIOUR, ROW
 Array = np.ndarray
 
 HALVES = ("history", "action", "age_s", "where", "domains", "domain_exposures")
+_NO_EMBEDDING = bytes(4 * EMBEDDING)
 SHARED = 0.75  # halves a row, above which every row has one of its own: to gather them would cost what it saves
 
 
@@ -60,6 +62,7 @@ class Batch:
     near: Array  # float32 [B]: see `Features`
     own_plays: Array  # float32 [B, OWN_PLAYS]: see `Features`
     play_times: Array  # float32 [B, len(PLAY_TIMES_S)]: see `Features`
+    embedding: Array  # float32 [B, EMBEDDING], zeros where the item has none
     shown_ms: Array  # int64 [B]
     labels: Array  # float32 [B, T]; zeros for a reversal
     sign: Array  # float32 [B, T]; +1/-1 at the task of a reversal, else 0
@@ -143,6 +146,7 @@ def _of(rows: Sequence[Features], users: Sequence[Features], owner: Array | None
         near=np.array([f.near for f in rows], np.float32),
         own_plays=np.frombuffer(b"".join([f.own_plays for f in rows]), "<f4").reshape(n, len(OWN_PLAYS)),
         play_times=np.frombuffer(b"".join([f.play_times for f in rows]), "<f4").reshape(n, len(PLAY_TIMES_S)),
+        embedding=np.frombuffer(b"".join([f.embedding or _NO_EMBEDDING for f in rows]), "<f4").reshape(n, EMBEDDING),
         shown_ms=np.array([f.shown_ms for f in rows], np.int64),
         labels=zeros,
         sign=zeros.copy(),

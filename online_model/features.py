@@ -29,6 +29,7 @@ CODES = ACTIONS - 1  # codes of history.py without that of padding
 NO_FEEDBACK = bytes(4 * CODES)
 OWN_PLAYS = ("plays", "decayed", "recency", "age_s", "next")  # of what a user took before, see `Features.own_plays`
 NO_PLAYS = bytes(4 * len(OWN_PLAYS))
+EMBEDDING = 32  # numbers of an item's embedding, see item_embedding.py
 NO_PLAY_TIMES = bytes(4 * len(PLAY_TIMES_S))
 
 
@@ -54,6 +55,7 @@ class Features(msgspec.Struct, frozen=True, array_like=True):
     # them), seconds since then; how often the item was what the user took right after the last one, earlier on
     own_plays: bytes = NO_PLAYS
     play_times: bytes = NO_PLAY_TIMES  # float32 [len(PLAY_TIMES_S)]: the user's plays by how long they lasted, decayed
+    embedding: bytes = b""  # float32 [EMBEDDING] of the item, or nothing
 
 
 class Exposed(msgspec.Struct, frozen=True, array_like=True, tag="exposed"):

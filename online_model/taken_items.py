@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from online_model.features import BAG_LIMIT
+from online_model.features import BAG_LIMIT, EMBEDDING
 from online_model.saved import Saved
 
 Array = np.ndarray
@@ -24,20 +24,21 @@ class TakenItems(Saved):
     first intervals, of which an item's very first counts from the beginning, are averaged: else that one would weigh most for long.
     """
 
-    saved = ("recent", "last", "interval", "times", "n")
+    saved = ("recent", "embeddings", "last", "interval", "times", "n")
 
     def __init__(self) -> None:
         self.recent = np.zeros((RECENT, CONTENT), np.uint64)
+        self.embeddings = np.zeros((RECENT, EMBEDDING), np.float32)  # of the same items
         self.last = np.zeros(BUCKETS, np.int64)  # when an item of the bucket was taken last
         self.interval = np.zeros(BUCKETS, np.float64)  # 0: none was taken yet
         self.times = np.zeros(BUCKETS, np.int64)  # that one of the bucket was taken
         self.n = 0  # items taken so far: the next place in the ring, modulo its length
 
-    def take(self, content: Array) -> None:
-        """Items by their content keys [P, C], in order."""
+    def take(self, content: Array, embeddings: Array) -> None:
+        """Items by their content keys [P, C] and embeddings [P, EMBEDDING], in order."""
         kept = content[-RECENT:]
-        start = self.n + len(content) - len(kept)
-        self.recent[(start + np.arange(len(kept))) % RECENT] = kept
+        place = (self.n + len(content) - len(kept) + np.arange(len(kept))) % RECENT
+        self.recent[place], self.embeddings[place] = kept, embeddings[-RECENT:]
         self.n += len(content)
         place, times = np.unique(_bucket(content[:, 0]), return_counts=True)
         between = (self.n - self.last[place]) / times
@@ -46,11 +47,16 @@ class TakenItems(Saved):
         self.interval[place] += new_share * (between - self.interval[place])
         self.last[place] = self.n
 
-    def different(self, content: Array) -> Array:
-        """uint64 [N, C]: the content of the items in the ring and of these [P, C], each once, in the order of their keys."""
-        there = np.concatenate([self.recent[: min(self.n, RECENT)], content])
+    def different(self, content: Array, embeddings: Array) -> tuple[Array, Array]:
+        """Content keys [N, C] and embeddings [N, EMBEDDING] of the items in the ring and of these, each once, in the order of their keys.
+
+        Of one item, as it came first.
+        """
+        n = min(self.n, RECENT)
+        there, theirs = np.concatenate([self.recent[:n], content]), np.concatenate([self.embeddings[:n], embeddings])
         items, first = np.unique(there[:, 0], return_index=True)
-        return there[first[items != 0]]
+        first = first[items != 0]
+        return there[first], theirs[first]
 
     def inclusion(self, items: Array) -> Array:
         """float64 [N]: how likely each item is in a full ring, by how often it came: 1 - exp(-RECENT / interval). New ones: once so far."""
@@ -59,7 +65,8 @@ class TakenItems(Saved):
 
     def forget(self, keys: Array) -> None:
         """Erased ids are nobody's negatives any more."""
-        self.recent[np.isin(self.recent[:, 0], keys)] = 0
+        gone = np.isin(self.recent[:, 0], keys)
+        self.recent[gone], self.embeddings[gone] = 0, 0
 
 
 def _bucket(items: Array) -> Array:

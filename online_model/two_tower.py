@@ -1,8 +1,9 @@
 """Two towers for retrieval: a vector of a user's moment and one of an item; the larger their product, the likelier the item is taken next.
 
 Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019. A user's vector is pooled by
-attention from what was taken before and from the context, an item's is the sum of rows of its id, artist, category and features: so
-guests and songs without a play have vectors, too. Both come from tables of their own, learned from what was taken (POSITIVE).
+attention from what was taken before and from the context. An item's is the sum of rows of its id, artist, category and features, and of
+its embedding times a matrix, where the catalog has one: so guests and songs without a play have vectors, too. Rows are in tables of
+their own, learned from what was taken (POSITIVE).
 
 The softmax is over the different items among those that were taken last. A rare item is seldom among them, so as a negative it would
 count too little: each logit is lessened by the log of how likely its item is there (the logQ correction; `taken_items.py`).
@@ -25,7 +26,7 @@ from online_model.adam import Adam, flattened
 from online_model.batch import Batch
 from online_model.decay import DAY_MS
 from online_model.embedding import RowInit, RowLookup, Table, occurrences, summed
-from online_model.features import BAGS, FIELDS, TASKS
+from online_model.features import BAGS, EMBEDDING, FIELDS, TASKS
 from online_model.history import ACTIONS
 from online_model.model_settings import ROW_START, SQUARE_HALF_LIFE_D, ModelSettings
 from online_model.rows import Rows
@@ -59,6 +60,7 @@ class Pooling(nn.Module):
         self.direction = nn.Parameter(torch.zeros(HEADS, dim))
         self.null = nn.Parameter(torch.zeros(HEADS, 1, 1))
         self.mix = nn.Parameter(torch.eye(dim).repeat(HEADS, 1, 1))
+        self.embedding = nn.Parameter(torch.zeros(EMBEDDING, dim + 1))  # of an item, into its vector
 
     def forward(self, taken: Tensor, context: Tensor, action: Tensor, age_s: Tensor, there: Tensor) -> Tensor:
         """Behaviours [P, L, D], rows of the context [P, K, D], codes, ages and mask [P, L] -> [P, W], the last of them 1.
@@ -90,6 +92,7 @@ class Pulled:
     """Gradients of a batch, summed over its positive examples."""
 
     content: Array  # uint64 [P, C], of what was taken
+    embeddings: Array  # float32 [P, EMBEDDING], of the same
     queries: RowLookup
     candidates: RowLookup
     by_query: Tensor  # of the rows at their occurrences
@@ -128,21 +131,23 @@ class TwoTower(Saved):
         at = np.flatnonzero(labels[:, _POSITIVE].any(1) & (batch.fields[: batch.learned, _ITEM] != 0))
         if not len(at):
             return None
-        content = contents(batch, at)
-        items = self.taken.different(content)
+        content, embeddings = contents(batch, at), batch.embedding[at]
+        items, theirs = self.taken.different(content, embeddings)
         correction = self._tensor(np.log(self.taken.inclusion(items[:, 0])).astype(np.float32))
         target = self._tensor(np.searchsorted(items[:, 0], content[:, 0]))
         moments, candidates = self._moments(batch, at, learns=True), self._find(self.candidates, items, learns=True)
         leaves = [moments.lookup.values.requires_grad_(), candidates.values.requires_grad_(), *self.parameters]
         with torch.enable_grad():
-            vectors = candidates.values.view(len(items), CONTENT, -1).sum(1)
+            vectors = candidates.values.view(len(items), CONTENT, -1).sum(1) + self._tensor(theirs) @ self.pooling.embedding
             loss = cross_entropy(self._query(moments) @ vectors.T - correction, target, reduction="sum")
             by_query, by_candidate, *parts = torch.autograd.grad(loss, leaves)
-        return Pulled(content, moments.lookup, candidates, by_query, by_candidate, torch.cat([part.reshape(-1) for part in parts]))
+        return Pulled(
+            content, embeddings, moments.lookup, candidates, by_query, by_candidate, torch.cat([part.reshape(-1) for part in parts])
+        )
 
     def learn(self, pulled: Pulled, known: Callable[[Array], Array], now_ms: int) -> dict[str, Array]:
         """One step; keys by table whose rows changed or went. `known`: of keys [U], which may get a row."""
-        self.taken.take(pulled.content)
+        self.taken.take(pulled.content, pulled.embeddings)
         out = {}
         for name, table, lookup, gradient in (
             ("queries", self.queries, pulled.queries, pulled.by_query),
@@ -164,6 +169,10 @@ class TwoTower(Saved):
         """float32 [N, W] of content keys [N], and which of them have a row; an item's vector is the sum of its content's."""
         found = self.candidates.rows.find(keys)
         return self.candidates.read(keys, found).numpy(force=True), found != 0
+
+    def embedding_map(self) -> Array:
+        """float32 [EMBEDDING, W]: what an item's embedding is multiplied by, to be added to its vector."""
+        return self.pooling.embedding.numpy(force=True).copy()
 
     def note(self, keys: Array) -> None:
         """Rows of these candidates' keys have changed or went."""

@@ -12,6 +12,7 @@ from online_model.features import (
     CODES,
     COUNTS,
     DOMAIN_LIMIT,
+    EMBEDDING,
     FIELDS,
     PLAY_TIMES_S,
     POPULARITY_HALF_LIVES_H,
@@ -102,6 +103,7 @@ features = st.builds(
     shown_ms=near_times,
     artist_feedback=_packed(_floats, "f", CODES),
     play_times=_packed(_floats, "f", len(PLAY_TIMES_S)),
+    embedding=st.just(b"") | _packed(st.sampled_from([0.0, 0.5, -1.0]), "f", EMBEDDING),
 )
 _record = {
     "id": keys,

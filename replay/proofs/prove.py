@@ -4,10 +4,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from replay.proofs import cross_domain, debias, first_feedback, id_cross, late_labels, page_report, pages
+from replay.proofs import cross_domain, debias, first_feedback, id_cross, late_labels, page_report, pages, vectors
 from replay.proofs.claims import Proof, figures_by_name, proof
 
-PROOFS = ("debias", "cross-domain", "first-feedback", "id-cross", "late-labels", "pages")
+PROOFS = ("debias", "cross-domain", "first-feedback", "id-cross", "late-labels", "pages", "vectors")
 Progress = Callable[[int, int], None]  # worlds done, and -1: worlds have no time in common
 
 
@@ -33,6 +33,8 @@ def prove(name: str, seeds: Sequence[int], progress: Progress = lambda done, _: 
             figures, claims = lambda seed: late_labels.figures(seed, late_labels.Sizes()), late_labels.claims
         case "pages":
             figures, claims = page_figures, pages.claims
+        case "vectors":
+            figures, claims = lambda seed: vectors.figures(seed, vectors.Sizes()), vectors.claims
         case _:
             raise ValueError(f"no proof {name!r}; there are {', '.join(PROOFS)}")
     by_seed = []

@@ -10,7 +10,7 @@ import torch
 
 from online_model import behaviour_attention
 from online_model.batch import Batch
-from online_model.features import BAG_LIMIT, BAGS, CODES, COUNTS, DOMAIN_LIMIT, FIELDS, OWN_PLAYS, PLAY_TIMES_S, SCOPES, TASKS
+from online_model.features import BAG_LIMIT, BAGS, CODES, COUNTS, DOMAIN_LIMIT, EMBEDDING, FIELDS, OWN_PLAYS, PLAY_TIMES_S, SCOPES, TASKS
 from online_model.trainer import ModelSettings, Trainer
 
 DAY = 86_400_000
@@ -48,6 +48,7 @@ def batch(n: int, seed: int, length: int = 3, users: int = 20, items: int = 10) 
         own_plays=np.where(rng.random((n, 1)) < 0.5, 0, rng.random((n, len(OWN_PLAYS)))).astype(np.float32),
         artist_feedback=rng.integers(0, 2, (n, CODES)).astype(np.float32),
         play_times=np.zeros((n, len(PLAY_TIMES_S)), np.float32),
+        embedding=np.where(rng.random((n, 1)) < 0.5, 0, rng.random((n, EMBEDDING))).astype(np.float32),
         shown_ms=np.full(n, T0, np.int64),
         labels=(rng.random((n, len(TASKS))) < 0.4).astype(np.float32),
         sign=np.zeros((n, len(TASKS)), np.float32),

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from online_model.features import BAGS, FIELDS, TASKS
+from online_model.features import BAGS, EMBEDDING, FIELDS, TASKS
 from online_model.history import FULL_PLAY
 from online_model.model_settings import ModelSettings, linear
 from online_model.trainer import Trainer
@@ -57,12 +57,14 @@ def test_the_gradient_is_that_of_a_softmax_over_different_items_less_their_log_i
     assert towers is not None
     pulled = towers.pull(given)
     assert pulled is not None
-    items = towers.taken.different(contents(given, np.array([1, 4, 6])))
-    vectors = rows(made, "candidates", items).reshape(len(items), items.shape[1], -1).sum(1)
+    at = np.array([1, 4, 6])
+    items, theirs = towers.taken.different(contents(given, at), given.embedding[at])
+    vectors = rows(made, "candidates", items).reshape(len(items), items.shape[1], -1).sum(1) + theirs @ towers.embedding_map()
     users = towers.query(given)[[1, 4, 6]]
     logits = users @ vectors.T - np.log(towers.taken.inclusion(items[:, 0]))
     wanted = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     wanted -= items[:, 0] == given.fields[[1, 4, 6], ITEM][:, None]
+    np.testing.assert_array_equal(pulled.embeddings, given.embedding[at])
     by_item = pulled.by_candidate.numpy().reshape(len(items), items.shape[1], -1)[:, 0]
     np.testing.assert_allclose(by_item, wanted.T @ users, rtol=1e-3, atol=1e-5)
 
@@ -76,11 +78,13 @@ def test_what_was_not_taken_is_no_example() -> None:
 
 
 def tastes(n: int, seed: int) -> Batch:
-    """Who took an item of one half takes one of the same half; each half has an artist."""
+    """Who took an item of one half takes one of the same half; each half has an artist, and a direction that embeddings are near to."""
     out, rng = batch(n, seed, length=2), np.random.default_rng(seed)
     half = rng.integers(0, 2, n)
     item = 2000 + 20 * half + rng.integers(0, 20, n)
     out.fields[:, ITEM], out.fields[:, ARTIST], out.fields[:, 3], out.bags[:] = item, 7000 + half, 0, 0
+    out.embedding[:] = rng.normal(0, 0.1, out.embedding.shape)
+    out.embedding[np.arange(n), half] += 1
     out.history[:], out.action[:] = 0, 0
     out.history[:, 0] = (2000 + 20 * half + rng.integers(0, 20, n))[:, None]
     out.action[:, 0] = FULL_PLAY
@@ -97,17 +101,20 @@ def taught() -> Trainer:
     return made
 
 
-def test_planted_tastes_are_found_and_an_item_that_nobody_took_stands_with_its_artist(taught: Trainer) -> None:
+def test_planted_tastes_are_found_and_items_that_nobody_took_stand_with_artist_or_embedding(taught: Trainer) -> None:
     towers, asked = taught.state.towers, tastes(200, 999)
     assert towers is not None
     new = [[9000, 7000], [9001, 7001]]  # unknown items of both artists
     content = np.array([[2000 + n, 7000 + n // 20] for n in range(40)] + new, np.uint64)
     found, _ = towers.rows(content.reshape(-1))
-    score = towers.query(asked) @ found.reshape(42, 2, -1).sum(1).T
+    users = towers.query(asked)
+    score = users @ found.reshape(42, 2, -1).sum(1).T
     half = (asked.fields[:, ARTIST] - 7000).astype(int)
     best = score[:, :40].argmax(1) // 20
     assert (best == half).mean() > 0.95
     assert (score[:, 40:].argmax(1) == half).mean() > 0.95
+    by_embedding = users @ (np.eye(2, EMBEDDING) @ towers.embedding_map()).T  # an item with an embedding and nothing else
+    assert (by_embedding.argmax(1) == half).mean() > 0.95
 
 
 def test_followers_learn_what_has_changed_and_those_too_far_behind_read_all(taught: Trainer) -> None:

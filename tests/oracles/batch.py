@@ -35,6 +35,7 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
         "artist_feedback": np.zeros((b, 6), np.float32),
         "near": np.zeros(b, np.float32),
         "own_plays": np.zeros((b, 5), np.float32),
+        "embedding": np.zeros((b, 32), np.float32),
         "play_times": np.zeros((b, 7), np.float32),
         "shown_ms": np.zeros(b, np.int64),
         "labels": np.zeros((b, 5), np.float32),
@@ -76,6 +77,8 @@ def batch(records: Sequence[Example | Reversal], compared: Sequence[Compared] = 
             out["play_times"][i, length] = struct.unpack_from("<f", f.play_times, 4 * length)[0]
         for h in range(3):
             out["popularity"][i, h] = struct.unpack_from("<f", f.popularity, 4 * h)[0]
+        if f.embedding:
+            out["embedding"][i] = struct.unpack("<32f", f.embedding)
         out["own_plays"][i], out["near"][i] = struct.unpack("<5f", f.own_plays), f.near
         out["item_age_s"][i], out["shown_ms"][i], out["followed"][i] = f.age_s, f.shown_ms, f.followed
     for i, record in enumerate(records):

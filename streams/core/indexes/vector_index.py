@@ -1,8 +1,8 @@
 """What may be shown, by vectors: which items have the largest product with a user's vector, and which lie in the direction of others.
 
-An item's vector is the sum of the rows of its content keys (`online_model/two_tower.py`). Rows are kept once each, by key: an update of a
-category's row is one write, whatever its items. A product with all items is one with all rows, and a sum of eleven numbers an item:
-exact, and 2 ms at 50,000 items (measured on a slow core). New rows, and changes of the model, are read when somebody asks.
+An item's vector is the sum of the rows of its content keys, and of its embedding times a matrix (`online_model/two_tower.py`). Rows are
+kept once each, by key: an update of a category's row is one write, whatever its items. A product with all items is one with all rows,
+and a sum of eleven numbers an item: exact. New rows, and changes of the model, are read when somebody asks.
 
 Shapes: N items, C content keys of each, R rows, W numbers of a vector, the last of them the item's own constant.
 """
@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from online_model.batch import Batch
+from online_model.features import EMBEDDING
 from online_model.taken_items import CONTENT
 
 Array = np.ndarray
@@ -34,6 +35,9 @@ class Vectors(Protocol):
     def rows(self, keys: Array) -> tuple[Array, Array]:
         """float32 [R, W] of content keys [R], and which of them have a row."""
 
+    def embedding_map(self) -> Array:
+        """float32 [EMBEDDING, W]: what an item's embedding adds to its vector."""
+
     def changed_since(self, changes: int) -> Array | None:
         """Keys of rows that have changed since; None: any may have."""
 
@@ -45,6 +49,8 @@ class VectorIndex:
         self._place: dict[int, int] = {}  # of an item
         self._items = np.zeros(_START, np.uint64)
         self._members = np.zeros((_START, CONTENT), np.int32)  # rows of its content; 0 = none
+        self._embeddings: Array | None = None  # float32 [N, EMBEDDING]; None: no item has one
+        self._map = np.zeros((EMBEDDING, 1), np.float32)
         self._row: dict[int, int] = {}  # of a content key; row 0 is nobody's
         self._keys = np.zeros(_START, np.uint64)  # of a row
         self._users = np.zeros(_START, np.int32)  # items that have a row
@@ -60,14 +66,19 @@ class VectorIndex:
     def __len__(self) -> int:
         return len(self._place)
 
-    def put(self, item: int, content: Sequence[int]) -> None:
-        """An item that is not in it may be shown; its content keys, 0 = none, at most C."""
+    def put(self, item: int, content: Sequence[int], embedding: bytes = b"") -> None:
+        """An item that is not in it may be shown; its content keys, 0 = none, at most C, and its embedding, if it has one."""
         at = self._place[item] = len(self._place)
         if at >= len(self._items):
             self._items, self._members = _doubled(self._items), _doubled(self._members)
+            self._embeddings = _doubled(self._embeddings) if self._embeddings is not None else None
         rows = [self._use(key) for key in dict.fromkeys(content) if key]
         self._items[at] = item
         self._members[at] = rows + [0] * (CONTENT - len(rows))
+        if embedding and self._embeddings is None:
+            self._embeddings = np.zeros((len(self._items), EMBEDDING), np.float32)
+        if self._embeddings is not None:
+            self._embeddings[at] = np.frombuffer(embedding, "<f4") if embedding else 0
         self._stale = True
 
     def drop(self, item: int) -> None:
@@ -79,6 +90,8 @@ class VectorIndex:
         if at != last:
             moved = int(self._items[last])
             self._items[at], self._members[at], self._place[moved] = moved, self._members[last], at
+            if self._embeddings is not None:
+                self._embeddings[at] = self._embeddings[last]
         self._stale = True
 
     def follow(self, vectors: Vectors | None) -> None:
@@ -103,12 +116,16 @@ class VectorIndex:
                 self._stale = True
             self._values[at], self._learned[at] = values, learned
         self._unread.clear()
-        self._followed, self._changes = vectors, vectors.changes
+        self._followed, self._changes, self._map = vectors, vectors.changes, vectors.embedding_map()
 
     def best(self, query: Array) -> Iterator[int]:
         """Items by their product with a user's vector [W], the largest first, of equal ones the smallest key. As of the last `follow`."""
-        n = len(self._place)
-        return self._ordered((self._values @ query)[self._members[:n]].sum(1)) if self._ready() else iter(())
+        if not self._ready():
+            return iter(())
+        score = (self._values @ query)[self._members[: len(self._place)]].sum(1)
+        if self._embeddings is not None:
+            score += self._embeddings[: len(score)] @ (self._map @ query)
+        return self._ordered(score)
 
     def like(self, items: Collection[int]) -> Iterator[tuple[int, float]]:
         """Items by the cosine between their vector and the mean direction of others', which the model need not know; the nearest first."""
@@ -126,12 +143,17 @@ class VectorIndex:
         """Whether there is anything to compare; brings what is known of each item up to date."""
         if self._stale:
             self._offered = np.any(self._learned[self._members[: len(self._place)]], axis=1)
+            if self._embeddings is not None:
+                self._offered |= self._embeddings[: len(self._place)].any(1)
             self._stale = False
         return self._followed is not None and bool(self._offered.any())
 
     def _directions(self, at: Array) -> Array:
         """float32 [N, D] of length 1, or 0 where nothing is known."""
-        vector = self._values[self._members[at]].sum(1)[:, :-1]
+        vector = self._values[self._members[at]].sum(1)
+        if self._embeddings is not None:
+            vector += self._embeddings[at] @ self._map
+        vector = vector[:, :-1]
         length = np.linalg.norm(vector, axis=1, keepdims=True)
         return np.divide(vector, length, out=np.zeros_like(vector), where=length > 0)
 

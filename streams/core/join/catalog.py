@@ -3,6 +3,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
+from online_model.item_embedding import packed
 from streams.core.join import keys
 from streams.core.join.items import Item
 
@@ -19,6 +22,7 @@ class CatalogItem:
     domain: int
     features: bytes  # packed keys, see keys.bag
     variant_of: int = 0
+    embedding: bytes = b""  # float32 [EMBEDDING], or nothing; the item's own is not kept beside it
 
 
 class Catalog(dict[int, CatalogItem]):
@@ -31,7 +35,7 @@ class Catalog(dict[int, CatalogItem]):
         """Take an item in, new or changed."""
         categories = tuple(dict.fromkeys([keys.key("category", c) for c in item.categories]))
         entry = CatalogItem(
-            item=item,
+            item=item if not item.embedding else replace(item, embedding=()),
             key=keys.key("item", item.item_id),
             artist=keys.optional("artist", item.artist_id),
             category=categories[0] if categories else 0,
@@ -39,6 +43,7 @@ class Catalog(dict[int, CatalogItem]):
             domain=keys.optional("domain", item.domain),
             features=keys.bag("item", list(item.features.items())),
             variant_of=keys.optional("item", item.variant_of if item.variant_of != item.item_id else None),
+            embedding=packed(item.embedding),
         )
         self[entry.key] = entry
         return entry

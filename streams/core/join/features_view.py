@@ -177,4 +177,5 @@ class UserMoment:
             artist_feedback=self._feedback(artist),
             near=self._near.near(item),
             own_plays=self._own.figures(item),
+            embedding=known.embedding if known else b"",
         )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from online_model.item_embedding import MOST
 from streams.core.join.decode import ELEMENTS, MAX_ARRAY, validated
 from streams.core.join.events import EventTime, Id, Length, Reason, Rejected, ShortId
 from streams.core.json_fields import about, reader
@@ -32,6 +33,11 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     duration_ms: Annotated[Length | None, about("of the whole item; of a play, the event's own `duration_ms` counts")] = None
     monetization: Annotated[float, Meta(ge=0.0, le=1e9), about("expected value of one exposure, in a unit of yours")] = 0.0
     hidden: Annotated[bool, about("true: in no list, even where a request names it")] = False
+    embedding: Annotated[
+        tuple[float, ...],
+        Meta(max_length=MOST),
+        about("numbers that say what it is like (audio, text), of one model for all items: by them it is found before anybody took it"),
+    ] = ()
     features: Annotated[dict[ShortId, Feature], Meta(max_length=64), about("anything else that is known of it: numbers, words, flags")] = {}
 
 

@@ -282,7 +282,7 @@ class CatalogIndex:
         if entry.expires_ms is not None:
             self._schedule(self._expiring, entry.expires_ms, key)
         self._published[key] = entry.published_ms
-        self.vectors.put(key, content(entry.known))
+        self.vectors.put(key, content(entry.known), entry.known.embedding)
         self.shared_items += len(entry.categories) > 1 or entry.known.variant_of > 0
         for table, at in self._tables(entry):
             if at not in table:

@@ -84,6 +84,7 @@ class PendingExposure(msgspec.Struct, array_like=True):
     weight: float = 1.0  # of 1, what it and its labels count in the counts of its item, once it is seen
     near: float = 0.0  # to the user's last items
     own_plays: bytes = NO_PLAYS
+    embedding: bytes = b""  # of the item, see `Features`
 
     @property
     def domain(self) -> int:
@@ -98,7 +99,7 @@ class PendingExposure(msgspec.Struct, array_like=True):
             counts=part.counts + self.counts, popularity=self.popularity,
             age_s=self.age_s, shown_ms=self.shown_ms, followed=self.followed, artist_feedback=self.artist_feedback,
             near=self.near, own_plays=self.own_plays,
-            play_times=part.play_times,
+            play_times=part.play_times, embedding=self.embedding,
         )  # fmt: skip
 
 

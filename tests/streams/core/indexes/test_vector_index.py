@@ -9,10 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from online_model.batch import Batch
+from online_model.features import EMBEDDING
+from online_model.item_embedding import packed
 from streams.core.indexes import vector_index
 from streams.core.indexes.vector_index import VectorIndex
 
 WIDTH = 4
+MAP = np.zeros((EMBEDDING, WIDTH), np.float32)
+MAP[:3] = [[1, 0, 2, 0], [0, 1, 0, -1], [3, 0, 0, 1]]
 
 
 class Rows:
@@ -40,15 +44,24 @@ class Rows:
         found = [self.known.get(key, np.zeros(WIDTH, np.float32)) for key in keys.tolist()]
         return np.array(found), np.array([key in self.known for key in keys.tolist()])
 
+    def embedding_map(self) -> np.ndarray:
+        return MAP
+
     def changed_since(self, changes: int) -> np.ndarray | None:
         return np.unique(np.array(self.log[changes:], np.uint64)) if self.changes - changes < 5 else None
 
 
-def whole(rows: Rows, items: dict[int, tuple[int, ...]]) -> dict[int, np.ndarray]:
+def embedding(item: int) -> bytes:
+    """Every fourth item has one, of a single 1."""
+    return packed(np.eye(3)[item % 3].tolist()) if item % 4 == 0 else b""
+
+
+def whole(rows: Rows, items: dict[int, tuple[int, ...]], embedded: bool = True) -> dict[int, np.ndarray]:
     """Vectors of the items of which anything is known."""
     return {
         item: np.sum([rows.known.get(key, np.zeros(WIDTH)) for key in set(keys) if key], axis=0)
-        for item, keys in items.items() if any(key in rows.known for key in keys)
+        + (MAP[item % 3] if embedded and embedding(item) else 0)
+        for item, keys in items.items() if any(key in rows.known for key in keys) or (embedded and embedding(item))
     }  # fmt: skip
 
 
@@ -63,7 +76,7 @@ def test_orders_are_those_of_whole_vectors(steps: list[tuple[str, int, int]], da
     for what, item, content in [*steps, ("ask", 1, 1)]:
         if what == "put" and item not in items:
             items[item] = (item, 100 + content, 0, 200 + content % 3)
-            index.put(item, items[item])
+            index.put(item, items[item], embedding(item))
         elif what == "drop" and item in items:
             index.drop(item)
             del items[item]
@@ -87,7 +100,10 @@ def test_the_nearest_are_those_of_the_largest_cosine_without_the_constant() -> N
     for artist in (100, 101):
         rows.set(artist, rng.normal(size=WIDTH))
     index.follow(rows)
-    vectors = {item: v[:-1] / np.linalg.norm(v[:-1]) for item, v in whole(rows, {i: (i, 100 + i % 3) for i in range(1, 41)}).items()}
+    vectors = {
+        item: v[:-1] / np.linalg.norm(v[:-1])
+        for item, v in whole(rows, {i: (i, 100 + i % 3) for i in range(1, 41)}, embedded=False).items()
+    }
     middle = (vectors[7] + vectors[8] + vectors[12]) / 3
     wanted = {item: float(v @ middle / np.linalg.norm(middle)) for item, v in vectors.items()}
     found = dict(index.like([7, 8, 12, 999]))

@@ -1,6 +1,9 @@
 """What the catalog knows of an item, by key; and that it forgets."""
 from __future__ import annotations
 
+import numpy as np
+import pytest
+
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
 from streams.core.join.items import Item
@@ -35,3 +38,9 @@ def test_a_deleted_item_is_unknown_and_an_unknown_one_can_be_deleted() -> None:
 def test_a_category_named_twice_is_one() -> None:
     known = Catalog().put(Item(item_id="i", categories=("b", "a", "b")))
     assert known.categories == (keys.key("category", "b"), keys.key("category", "a")) and known.category == known.categories[0]
+
+
+def test_an_embedding_is_kept_in_one_size_and_not_as_it_came() -> None:
+    known = Catalog().put(Item(item_id="i", embedding=(3.0, 0.0, 4.0)))
+    assert np.frombuffer(known.embedding, "<f4")[:4] == pytest.approx([0.6, 0.0, 0.8, 0.0])
+    assert known.item == Item(item_id="i") and Catalog().put(Item(item_id="j")).embedding == b""

@@ -13,7 +13,7 @@ from scipy import stats
 
 from bandit.settings import BanditSettings
 from online_model.batch import Batch
-from online_model.features import FIELDS, TASKS, Example
+from online_model.features import EMBEDDING, FIELDS, TASKS, Example
 from online_model.trainer import Prediction
 from streams.core.join.catalog import Catalog
 from streams.core.join.decode import decode
@@ -537,6 +537,9 @@ class Directions:
     def rows(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found = [self.known.get(key, (0.0, 0.0, 0.0)) for key in keys.tolist()]
         return np.array(found, np.float32), np.array([key in self.known for key in keys.tolist()])
+
+    def embedding_map(self) -> np.ndarray:
+        return np.zeros((EMBEDDING, 3), np.float32)
 
     def changed_since(self, changes: int) -> np.ndarray | None:
         return np.zeros(0, np.uint64) if changes == self.changes else None
