@@ -49,6 +49,7 @@ class ReplayFlags(NamedTuple):
     holdout: Path | None
     k: int | None
     every: int | None
+    yardsticks: bool
     as_live: bool
     light: bool
     report: Path | None
@@ -65,13 +66,15 @@ class ReplayFlags(NamedTuple):
             raise CallError("--holdout: it needs --gamma, and logs of files")
         if self.k is None and self.every is not None:
             raise CallError("--every: it needs --next")
+        if self.yardsticks and (self.ablate or self.freshness or gammas):
+            raise CallError("--yardsticks: it excludes --ablate, --freshness and --gamma")
         if self.light and (self.ablate or gammas):
             raise CallError("--light: it excludes --ablate and --gamma, which ask about what it switches off")
         if self.k is not None and (self.ablate or self.freshness or gammas):
             raise CallError("--next: it excludes --ablate, --freshness and --gamma")
         return ReplayOptions(
             partition=self.partition, since_ms=moment("--since", self.since), ablate=blocks, freshness=self.freshness, gammas=gammas,
-            next_k=self.k, next_every=self.every or EVERY, device=self.device, predictions=self.predictions,
+            next_k=self.k, next_every=self.every or EVERY, yardsticks=self.yardsticks, device=self.device, predictions=self.predictions,
             as_logged=self.as_live or log.form == "topic",
             as_live=self.as_live or self.freshness or _is_set(loaded, "learner.micro_batch_span_ms"),
             remembers_as_live=self.as_live or log.form == "topic" or _is_set(loaded, *MEMORY),  # a topic was live
@@ -110,8 +113,9 @@ class ReplayFlags(NamedTuple):
     "--next", "k", type=click.IntRange(1, MAX_SLOTS), help="measure how often a slate of so many, made just before a play, had it"
 )
 @click.option(
-    "--every", type=click.IntRange(min=1), help=f"with --next: one question to N such plays, 10 to 15 ms each  [default: {EVERY}]"
+    "--every", type=click.IntRange(min=1), help=f"with --next: one question to N such plays, as long as three lists  [default: {EVERY}]"
 )
+@click.option("--yardsticks", is_flag=True, help="with --next: also compare with neighbouring sessions and a linear mix")
 @AS_LIVE
 @click.option("--light", is_flag=True, help="the linear path of the ranker alone, for a quick look: half the time, lower figures")
 @with_negatives("4")
@@ -145,6 +149,8 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
     drawing = options.drawing(log, loaded.settings.events.earliest_ts)
     if drawing and not (wanted.next_k or wanted.ablate or wanted.freshness or wanted.gammas):
         wanted = msgspec.structs.replace(wanted, next_k=LISTED)
+    if options.yardsticks and wanted.next_k is None:
+        raise CallError("--yardsticks: it needs --next")
     source = _source(log, options, loaded.settings, drawing)
     reached = reaching(loaded.settings.topics.bootstrap) if log.form == "topic" else nullcontext()
     with reached, Signals() as signals, scratch(loaded.settings.stores) as store, log.metered() as share, progress("rows", share) as update:
