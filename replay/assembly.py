@@ -18,7 +18,8 @@ from online_model.trainer import Trainer
 from replay import brief, prequential, report
 from replay.evidence import findings, next_page
 from replay.evidence.holdout import HoldoutRows, Stop, Tail, of_acts, stopping
-from replay.evidence.next_play import NextFound, NextPlay, NextSettings, Session
+from replay.evidence.next_found import NextFound
+from replay.evidence.next_play import NextPlay, NextSettings, Session
 from replay.evidence.tables import SPANS_MS, Evidence, Finding, Question, tail_ms
 from replay.options import CoreSettings, ReplayOptions
 from replay.prequential import Numbered, Omissions, Progress, Result, task_metrics
@@ -135,7 +136,7 @@ def _replayed(
     learner = Learner(settings.learner, Trainer(settings.model, device), strategy_bandit)
     if options.next_k is None:
         return Outcome(drive(learner), _histogram(learner), [], None)
-    slates = NextSettings(k=options.next_k, every=options.next_every)
+    slates = NextSettings(k=options.next_k, every=options.next_every, yardsticks=options.yardsticks)
     questions = NextPlay(slates, settings.recommend, partition, learner, known, source.session)
     result = drive(learner, batches=questions.batches, after=questions.after)
     return Outcome(result, _histogram(learner), [], questions.found())

@@ -35,6 +35,7 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
     gammas: tuple[float, ...] = ()  # shares of popularity's part to take away
     next_k: int | None = None  # ask for a slate of so many just before a play
     next_every: int = 20  # such plays to one question: the 152,749 of 30Music then take a minute and a half
+    yardsticks: bool = False  # with `next_k`, also orders that take 2 ms a question and hold the log in memory
     as_logged: bool = False  # drawn negatives stay as the log has them; else a share is of candidates, see `suited/retrieved.py`
     as_live: bool = False  # steps end where they would live; else they wait for a span that suits the log's pace
     remembers_as_live: bool = False  # half-lives and expiry are those of the settings; else they suit how seldom items come again

@@ -10,7 +10,7 @@ import pytest
 
 from online_model.features import TASKS
 from online_model.tally import TaskMetrics
-from replay.evidence.next_play import NextFound
+from replay.evidence.next_found import NextFound
 from replay.evidence.predictions import SCHEMA
 from streams import settings
 from streams.cli.frame import PACKAGES

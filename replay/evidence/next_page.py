@@ -10,10 +10,13 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from bandit.bootstrap import Interval
-from replay.evidence.next_play import NextFound, Order
+from replay.evidence.next_found import Kind, NextFound, Order, SourceFound
 from replay.report import COLOURS, inline, plain
 
 TITLE = "What was played next"
+_SOURCES = "Where candidates come from: recall of the pool, by the first so many as they were ranked"
+_SOURCES_BELOW = "Δ: what Segue's list has more or less where the source's candidates are left out of it."
+_KINDS = "Repeats, new and cold items apart, of Segue's list"
 _BELOW = "With 95 % intervals; below each figure, how much more Segue's list has."
 
 
@@ -25,7 +28,8 @@ def table(found: NextFound) -> Iterator[Table | str]:
             grid.add_column(column, justify="right" if n else "left", no_wrap=True)
         for order in found.orders:
             grid.add_row(order.name, *("\n".join(cell) for cell in _figures(order)))
-        yield from ("", grid, _BELOW, _sources(found))
+        yield from ("", grid, _BELOW, "", _small(_SOURCES, _source_head(found), [_source(one) for one in found.sources]), _SOURCES_BELOW)
+        yield from ("", _small(_KINDS, _kind_head(found), [_kind(one) for one in found.kinds]), _took(found))
     yield from (f"note: {note}" for note in found.notes)
 
 
@@ -41,17 +45,60 @@ def section(found: NextFound) -> tuple[str, str]:
         + "</tr>"
         for order in found.orders
     )
-    caption = f"<p class=small>{_asked(found)}. {_BELOW} {_sources(found)}</p>"
-    return TITLE, f"<table class=figures><tr>{head}</tr>{rows}</table>{caption}{_picture(found)}{notes}"
+    caption = f"<p class=small>{_asked(found)}. {_BELOW}</p>"
+    sources = _html(_SOURCES, _source_head(found), [_source(one) for one in found.sources], _SOURCES_BELOW)
+    kinds = _html(_KINDS, _kind_head(found), [_kind(one) for one in found.kinds], _took(found))
+    return TITLE, f"<table class=figures><tr>{head}</tr>{rows}</table>{caption}{_picture(found)}{sources}{kinds}{notes}"
 
 
 def _asked(found: NextFound) -> str:
     return f"{TITLE}: {found.questions:,} questions of {found.users:,} users, of {found.plays:,} plays after another"
 
 
-def _sources(found: NextFound) -> str:
-    sources = ", ".join(f"{source} {n:,}" for source, n in found.sources.items())
-    return f"Where Segue's hits came from: {sources or 'there are none'}. {found.question_ms:.1f} ms a list."
+def _took(found: NextFound) -> str:
+    return f"{found.question_ms:.1f} ms a list."
+
+
+def _small(title: str, head: list[str], rows: list[list[str]]) -> Table:
+    """A table of text."""
+    grid = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), title_justify="left", title=title)
+    for n, column in enumerate(head):
+        grid.add_column(column, justify="right" if n else "left", no_wrap=n > 0)
+    for row in rows:
+        grid.add_row(*row)
+    return grid
+
+
+def _html(title: str, head: list[str], rows: list[list[str]], below: str) -> str:
+    names = "".join(f"<th>{column}</th>" for column in head)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell).replace(chr(10), '<br>')}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<h3>{title}</h3><table class=figures><tr>{names}</tr>{body}</table><p class=small>{below}</p>"
+
+
+def _source_head(found: NextFound) -> list[str]:
+    """Recall by candidates as ranked, then what a list loses without the source."""
+    firsts = found.sources[0].recall
+    return ["source", "a pool", *(f"@{first}" for first in firsts), "hits", f"Δhit@{found.k} without", f"ΔMRR@{found.k}"]
+
+
+def _source(of: SourceFound) -> list[str]:
+    recall = [f"{figure.value:.3f}" for figure in of.recall.values()]
+    return [of.name, f"{of.candidates:.0f}", *recall, f"{of.hits:,}", _lost(of.hit_less), _lost(of.mrr_less).partition(" ")[0]]
+
+
+def _lost(less: Interval | None) -> str:
+    """What a list has less without the source: the sign of a change."""
+    if less is None:
+        return ""
+    return _within(Interval(0.0 - less.value, 0.0 - less.high, 0.0 - less.low), "+.3f")
+
+
+def _kind_head(found: NextFound) -> list[str]:
+    return ["the item was", "questions", "in the pool", f"hit@{found.k}", f"MRR@{found.k}"]
+
+
+def _kind(of: Kind) -> list[str]:
+    return [of.name, f"{of.questions:,}", *(_within(figure, ".3f").replace(" [", "\n[") for figure in (of.recall, of.hit, of.mrr))]
 
 
 def _head(found: NextFound) -> list[str]:

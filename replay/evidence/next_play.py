@@ -2,8 +2,8 @@
 
 Before a play whose user has played something in the same session, Segue makes a slate from candidates of its own, with the state as
 it stands before anything of that play's own moment is applied, also the exposure that an adapter makes of the play. The same
-questions are put to the strategy `popular` and to two naive orders (`yardsticks.py`). Then the log goes on as in any replay; a
-question changes neither state nor parameters.
+questions are put to the strategy `popular`, to two naive orders (`yardsticks.py`) and, if asked for, to three that take more time
+(`sessions.py`, `linear_mix.py`). Then the log goes on as in any replay; a question changes neither state nor parameters.
 
 hit@k: share of the questions whose item is in the list; MRR@k: mean of one over its place, 0 where it isn't there (Voorhees, TREC-8
 1999). Logs hold repeats, so nothing is left out of a list for having been played before, and no slot is drawn by chance.
@@ -11,33 +11,38 @@ hit@k: share of the questions whose item is in the list; MRR@k: mean of one over
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeGuard
+from typing import TypeGuard
 
 import msgspec
-import numpy as np
 
-from bandit.bootstrap import Interval
-from replay.evidence.intervals import RESAMPLES, Users, interval
+from replay.evidence.intervals import RESAMPLES
+from replay.evidence.linear_mix import LinearMix, Question
+from replay.evidence.next_found import RETRIEVED, Figures, NextFound, PlayRanks
+from replay.evidence.sessions import Sessions
 from replay.evidence.yardsticks import MostPlayed, Successors
 from replay.prequential import Numbered, moments
 from streams.core.join import keys
 from streams.core.join.catalog import CatalogItem
 from streams.core.join.events import Action, Event, Exposure
+from streams.core.join.features_view import ItemCounts
 from streams.core.join.partition import Partition
 from streams.core.join.records import Effects
 from streams.core.learning.learn import Learner
 from streams.core.serving.catalog_index import POPULAR_HALF_LIFE_H, CatalogIndex
 from streams.core.serving.model_view import ModelView
 from streams.core.serving.recommend import POPULAR, RANKED, Recommender, RecommendSettings, Slate, SlateRequest
+from streams.core.serving.scoring import SlateItem
+from streams.core.state.rows import UserState
 
 WITHIN_MS = keys.HOUR_MS  # since the user's last play, where the log names no sessions: what is played later begins something new
 SEED = 0  # of the random candidates
-SPANS = 20  # of as many questions each, over time
-FEWEST = 50  # questions of a span, below which its share is noise
 SEGUE, NOW, MOST, AFTER = "Segue's list", f"strategy {POPULAR}", "most played so far", "last item's successors"
 ORDERS = (SEGUE, NOW, MOST, AFTER)
+RECENT, NEIGHBOURS, MIX = "last eight's successors", "neighbouring sessions", "linear mix"
+SLOW = (RECENT, NEIGHBOURS, MIX)
+LEARNED = 4  # of the plays that can become questions, the second and then one in so many teaches the mix, beside the questions
 
 Session = Callable[[Event], str | None]  # what the log itself says of an event's session
 
@@ -47,51 +52,8 @@ class NextSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     k: int  # items of a list
     every: int = 1  # of the plays that can become questions, the first and then one in so many
+    yardsticks: bool = False  # also the slow ones
     resamples: int = RESAMPLES
-
-
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """How often an order had the item; what Segue's list has more is paired, question by question."""
-
-    name: str
-    hit: Interval
-    mrr: Interval
-    hit_less: Interval | None = None  # Segue's less this one's
-    mrr_less: Interval | None = None
-
-
-class Span(msgspec.Struct, frozen=True, kw_only=True):
-    """Questions that follow each other."""
-
-    from_ms: int
-    to_ms: int
-    questions: int
-    hits: dict[str, float]  # by order
-
-
-class NextFound(msgspec.Struct, frozen=True, kw_only=True):
-    """How often slates had the next item."""
-
-    kind: str = "next"
-    k: int
-    every: int
-    plays: int  # that could have become questions
-    questions: int
-    users: int
-    orders: list[Order]
-    spans: list[Span]
-    sources: dict[str, int]  # where the hits of Segue's list came from
-    question_ms: float  # for Segue's list, on average
-    notes: list[str]
-
-
-class _PlayRanks(NamedTuple):
-    """Where the item of a play stood in each order."""
-
-    user: int
-    ts: int
-    ranks: tuple[int, ...]  # of the item in each order; 0 = not in it
-    source: str | None  # of the item in Segue's list
 
 
 class NextPlay:
@@ -108,14 +70,21 @@ class NextPlay:
         self._index = CatalogIndex()
         for item in known:
             self._index.put(item, 0)
-        ways = msgspec.structs.replace(recommend, no_repeat_window_ms=0, explore_share=0.0, max_k=max(settings.k, recommend.max_k))
+        longest = recommend.quota().total + settings.k  # of a list of all candidates
+        ways = msgspec.structs.replace(recommend, no_repeat_window_ms=0, explore_share=0.0, max_k=longest)
         self._recommender = Recommender(ways, partition.settings, partition.catalog, self._index)
         self._most, self._successors = MostPlayed(settings.k), Successors(settings.k)
+        self._sessions = Sessions()
+        self._mix = LinearMix(self._sessions, settings.k) if settings.yardsticks else None
+        self.names = (*ORDERS, *(SLOW if settings.yardsticks else ()))
+        self._counts = Counter[int]()  # plays by item
+        self._played: dict[str, set[int]] = defaultdict(set)  # items by user
         self._last: dict[tuple[str | None, str], tuple[int, int]] = {}  # session, user -> item, event time
         self._could = 0  # plays met so far that can become questions, also those that are not admitted then
         self._plays = 0
-        self._questions: list[_PlayRanks] = []
-        self._pending: dict[tuple[int, int], _PlayRanks | None] = {}  # place in the log -> …, of the moment at hand
+        self._questions: list[PlayRanks] = []
+        self._pending: dict[tuple[int, int], PlayRanks | None] = {}  # place in the log -> …, of the moment at hand
+        self._asked: dict[tuple[int, int], tuple[Question, Event]] = {}  # of these, what the mix is to learn from
         self._dead: set[tuple[int, int]] = set()
         self._took_s = 0.0
 
@@ -146,9 +115,13 @@ class NextPlay:
             if last is None or session in met:  # of a user's second play at one moment the last item is of that moment, too
                 continue
             met.add(session)
-            due = self._could % self.settings.every == 0
+            due, place = self._could % self.settings.every == 0, (arrived.offset, arrived.index)
+            question = None
+            if self._mix and (due or self._could % LEARNED == 1):
+                question = self._mix.ask(session, event.user_id, event.domain)
+                self._asked[place] = question, event
             self._could += 1
-            self._pending[arrived.offset, arrived.index] = self._ranks(event, last) if due else None
+            self._pending[place] = self._ranks(event, last, question) if due else None
 
     def _take(self, batch: Sequence[Numbered]) -> None:
         """The batch has been applied: what was admitted of it counts."""
@@ -156,6 +129,9 @@ class NextPlay:
             if place not in self._dead:
                 self._plays += 1
                 self._questions += [question] if question else []
+                if self._mix and place in self._asked:
+                    known, event = self._asked[place]
+                    self._mix.learn(known, self._sessions.number(keys.key("item", event.item_id), event.domain))
         for _, arrived in batch:
             record = arrived.record
             for slot in record.slots if isinstance(record, Exposure) else (record,) if isinstance(record, Event) else ():
@@ -166,8 +142,13 @@ class NextPlay:
                 if last is not None:
                     self._successors.add(last, item, record.domain)
                 self._most.add(item, record.domain)
+                if self._mix:
+                    self._sessions.add(session, record.user_id, item, record.domain, begins=last is None)
+                self._counts[item] += 1
+                self._played[record.user_id].add(item)
                 self._last[session] = item, record.ts
         self._pending.clear()
+        self._asked.clear()
         self._dead.clear()
 
     def _before(self, session: tuple[str | None, str], ts: int) -> int | None:
@@ -175,45 +156,52 @@ class NextPlay:
         item, at = self._last.get(session, (None, 0))
         return item if ts >= at and (session[0] is not None or ts - at <= WITHIN_MS) else None
 
-    def _ranks(self, event: Event, last: int) -> _PlayRanks:
-        item = keys.key("item", event.item_id)
-        began = time.perf_counter()
-        slate = self._slate(event, RANKED)
-        self._took_s += time.perf_counter() - began
-        listed = [ranked.item_id for ranked in slate.items]
-        now = [ranked.item_id for ranked in self._slate(event, POPULAR).items]
-        most, after = self._most.best(event.domain), self._successors.best(last, event.domain)
-        ranks = _rank(listed, event.item_id), _rank(now, event.item_id), _rank(most, item), _rank(after, item)
-        return _PlayRanks(keys.key("user", event.user_id), event.ts, ranks, slate.items[ranks[0] - 1].source if ranks[0] else None)
+    def _ranks(self, event: Event, last: int, question: Question | None) -> PlayRanks:
+        item, k = keys.key("item", event.item_id), self.settings.k
+        ranked = self._ranked(event)
+        place = _rank([each.item_id for each in ranked], event.item_id)
+        now = [each.item_id for each in self._slate(event, POPULAR, k).items]
+        ranks = [place if place <= k else 0, _rank(now, event.item_id)]
+        ranks += [_rank(order, item) for order in (self._most.best(event.domain), self._successors.best(last, event.domain))]
+        if question:
+            number = self._sessions.number(item, event.domain)
+            ranks += [_rank(order.tolist(), number) for order in (question.recent, question.neighbours, question.mixed)]
+        ahead, pool = Counter(each.source for each in ranked[: max(0, place - 1)]), Counter(each.source for each in ranked)
+        return PlayRanks(
+            user=keys.key("user", event.user_id), ts=event.ts, ranks=tuple(ranks), place=place,
+            source=ranked[place - 1].source if place else None, ahead=tuple(ahead[source] for source in RETRIEVED),
+            pool=tuple(pool[source] for source in RETRIEVED), repeat=item in self._played[event.user_id], plays=self._counts[item],
+        )  # fmt: skip
 
-    def _slate(self, event: Event, strategy: str) -> Slate:
+    def _ranked(self, event: Event) -> Sequence[SlateItem]:
+        """All candidates of Segue's list, in its order: those above the k-th are the list."""
+        began = time.perf_counter()
+        size = len(self._recommender.candidates(*self._request(event, RANKED, self.settings.k), event.ts, SEED, self._model()))
+        items = self._slate(event, RANKED, size).items if size else []
+        self._took_s += time.perf_counter() - began
+        return items
+
+    def _request(self, event: Event, strategy: str, k: int) -> tuple[SlateRequest, str, UserState | None, ItemCounts]:
         request = SlateRequest(
-            user_id=event.user_id, k=self.settings.k, domain=event.domain, module=event.module, context=event.context, strategy=strategy
+            user_id=event.user_id, k=k, domain=event.domain, module=event.module, context=event.context, strategy=strategy
         )
-        machine, learner = self._partition, self._learner
-        user = machine.user(keys.key("user", event.user_id))
-        model = ModelView(predict=learner.trainer.predict, vectors=learner.trainer.state.towers, version=learner.version)
-        return self._recommender.recommend(request, f"{self._could}", user, machine.glance, model, event.ts, SEED).slate
+        return request, f"{self._could}", self._partition.user(keys.key("user", event.user_id)), self._partition.glance
+
+    def _slate(self, event: Event, strategy: str, k: int) -> Slate:
+        return self._recommender.recommend(*self._request(event, strategy, k), self._model(), event.ts, SEED).slate
+
+    def _model(self) -> ModelView:
+        trainer = self._learner.trainer
+        return ModelView(predict=trainer.predict, vectors=trainer.state.towers, version=self._learner.version)
 
     def found(self) -> NextFound:
         """The figures so far."""
         s, questions = self.settings, self._questions
-        users = Users(np.array([a.user for a in questions], np.uint64))
-        ranks = np.array([a.ranks for a in questions], float).reshape(-1, len(ORDERS))
-        worth = np.divide(1.0, ranks, out=np.zeros_like(ranks), where=ranks > 0)
-        hits = (ranks > 0).astype(float)
-        orders: list[Order] = []
-        if questions:
-            columns = [(hits[:, n], worth[:, n]) for n in range(len(ORDERS))]
-            read = users.read([users.mean(column) for pair in columns for column in pair], s.resamples)
-            for n, name in enumerate(ORDERS):
-                less = (interval(read[:, 0] - read[:, 2 * n]), interval(read[:, 1] - read[:, 2 * n + 1])) if n else (None, None)
-                hit, mrr = interval(read[:, 2 * n]), interval(read[:, 2 * n + 1])
-                orders.append(Order(name=name, hit=hit, mrr=mrr, hit_less=less[0], mrr_less=less[1]))
-        sources = Counter(a.source for a in questions if a.source is not None)
+        figures = Figures(questions, s.k, s.resamples) if questions else None
         return NextFound(
-            k=s.k, every=s.every, plays=self._plays, questions=len(questions), users=users.n, orders=orders,
-            spans=list(_spans(np.array([a.ts for a in questions], np.int64), hits)), sources=dict(sorted(sources.items())),
+            k=s.k, every=s.every, plays=self._plays, questions=len(questions), users=figures.users if figures else 0,
+            orders=figures.orders(self.names) if figures else [], sources=figures.sources() if figures else [],
+            kinds=figures.kinds() if figures else [], spans=list(figures.spans(self.names)) if figures else [],
             question_ms=1000 * self._took_s / max(1, len(questions)), notes=list(self._notes()),
         )  # fmt: skip
 
@@ -230,6 +218,12 @@ class NextPlay:
             f"{NOW}: a play counts half after {POPULAR_HALF_LIFE_H:g} h. {MOST}: plain counts. {AFTER}: what was played most often right "
             "after the last item, by plain counts of all users. Repeats are allowed in every list."
         )
+        yield (
+            "A candidate counts for the source that brought it first, in the order of the table. Without a source: the same ranked "
+            "candidates without its own, and nothing in their place."
+        )
+        if self._mix:
+            yield f"{RECENT}, fading; {NEIGHBOURS} (after STAN, SIGIR 2019); {MIX} of ten features of some 400 candidates, learned online."
 
 
 def _is_play(record: object) -> TypeGuard[Event]:
@@ -238,11 +232,3 @@ def _is_play(record: object) -> TypeGuard[Event]:
 
 def _rank(order: Sequence[object], item: object) -> int:
     return order.index(item) + 1 if item in order else 0
-
-
-def _spans(moments: np.ndarray, hits: np.ndarray) -> Iterator[Span]:
-    """Moments [N] and hits [N, orders] cut into spans of as many questions each, in order of time."""
-    order = np.argsort(moments, kind="stable")
-    for rows in np.array_split(order, max(1, min(SPANS, len(order) // FEWEST))) if len(order) else ():
-        shares = dict(zip(ORDERS, hits[rows].mean(0).tolist(), strict=True))
-        yield Span(from_ms=int(moments[rows[0]]), to_ms=int(moments[rows[-1]]), questions=len(rows), hits=shares)

@@ -151,3 +151,18 @@ def pairs(context: click.Context | None, parameter: click.Parameter, assignments
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="print JSON")
+
+
+def moment(option: str, text: str | None) -> int | None:
+    """Ms UTC of the time that an option names, with its zone."""
+    if text is None:
+        return None
+    from datetime import datetime
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise CallError(f"{option} {text}: {error}") from None
+    if moment.tzinfo is None:
+        raise CallError(f"{option} {text}: name its zone, as in 2022-04-28T00:00+08:00 or 2022-04-27T16:00Z")
+    return int(moment.timestamp() * 1000)

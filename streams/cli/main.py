@@ -12,10 +12,10 @@ from pathlib import Path
 
 import click
 
-from streams.cli import inspection, live, offline, service, upkeep
+from streams.cli import inspection, live, offline, service, simulation, upkeep
 from streams.cli.frame import PACKAGES, segue
 
-__all__ = ["inspection", "live", "main", "offline", "segue", "service", "stranger", "upkeep"]
+__all__ = ["inspection", "live", "main", "offline", "segue", "service", "simulation", "stranger", "upkeep"]
 
 KNOWN_RIVALS = {"bandit": "the security linter bandit", "replay": "the library replay-rec"}
 

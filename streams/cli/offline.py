@@ -1,4 +1,4 @@
-"""Verbs that need no broker: they replay, evaluate on, or simulate a log."""
+"""Verbs that need no broker: they replay a log, or evaluate a policy on it."""
 from __future__ import annotations
 
 import sys
@@ -7,13 +7,13 @@ from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 import msgspec
 
-from streams.cli.console import progress, show, show_tables
-from streams.cli.frame import CallError, NoError, as_json, bundled, pairs, renamed, verb, with_settings
+from streams.cli.console import progress, show_tables
+from streams.cli.frame import CallError, NoError, as_json, bundled, moment, renamed, verb, with_settings
 from streams.cli.log_options import FORMATS, Log, with_log, with_negatives
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ MAX_SLOTS = 200  # of an exposure, as in streams/core/join/events.py
 EVERY_BLOCK = "all"
 EVERY = 20  # as in replay/options.py
 LISTED = 20  # items of the slates that are asked for where negatives are drawn: the headline of such a log
-PROOFS = ("debias", "cross-domain", "first-feedback", "id-cross", "late-labels", "pages")  # of replay/proofs/prove.py, which loads torch
 AS_LIVE = click.option("--as-live", is_flag=True, help="let the learner step and forget as it does live, however far apart acts are: slow")
 MEMORY = ("partition.rate_half_life_h", "model.expire_d")  # what a replay suits to its log, where nobody has set it
 REPORT = click.Path(path_type=Path, file_okay=False)
@@ -50,6 +49,7 @@ class ReplayFlags(NamedTuple):
     holdout: Path | None
     k: int | None
     every: int | None
+    yardsticks: bool
     as_live: bool
     light: bool
     report: Path | None
@@ -66,13 +66,15 @@ class ReplayFlags(NamedTuple):
             raise CallError("--holdout: it needs --gamma, and logs of files")
         if self.k is None and self.every is not None:
             raise CallError("--every: it needs --next")
+        if self.yardsticks and (self.ablate or self.freshness or gammas):
+            raise CallError("--yardsticks: it excludes --ablate, --freshness and --gamma")
         if self.light and (self.ablate or gammas):
             raise CallError("--light: it excludes --ablate and --gamma, which ask about what it switches off")
         if self.k is not None and (self.ablate or self.freshness or gammas):
             raise CallError("--next: it excludes --ablate, --freshness and --gamma")
         return ReplayOptions(
-            partition=self.partition, since_ms=_moment("--since", self.since), ablate=blocks, freshness=self.freshness, gammas=gammas,
-            next_k=self.k, next_every=self.every or EVERY, device=self.device, predictions=self.predictions,
+            partition=self.partition, since_ms=moment("--since", self.since), ablate=blocks, freshness=self.freshness, gammas=gammas,
+            next_k=self.k, next_every=self.every or EVERY, yardsticks=self.yardsticks, device=self.device, predictions=self.predictions,
             as_logged=self.as_live or log.form == "topic",
             as_live=self.as_live or self.freshness or _is_set(loaded, "learner.micro_batch_span_ms"),
             remembers_as_live=self.as_live or log.form == "topic" or _is_set(loaded, *MEMORY),  # a topic was live
@@ -111,8 +113,9 @@ class ReplayFlags(NamedTuple):
     "--next", "k", type=click.IntRange(1, MAX_SLOTS), help="measure how often a slate of so many, made just before a play, had it"
 )
 @click.option(
-    "--every", type=click.IntRange(min=1), help=f"with --next: one question to N such plays, 10 to 15 ms each  [default: {EVERY}]"
+    "--every", type=click.IntRange(min=1), help=f"with --next: one question to N such plays, as long as three lists  [default: {EVERY}]"
 )
+@click.option("--yardsticks", is_flag=True, help="with --next: also compare with neighbouring sessions and a linear mix")
 @AS_LIVE
 @click.option("--light", is_flag=True, help="the linear path of the ranker alone, for a quick look: half the time, lower figures")
 @with_negatives("4")
@@ -146,6 +149,8 @@ def replay(log: Log, options: ReplayFlags, loaded: Loaded, as_json: bool) -> Non
     drawing = options.drawing(log, loaded.settings.events.earliest_ts)
     if drawing and not (wanted.next_k or wanted.ablate or wanted.freshness or wanted.gammas):
         wanted = msgspec.structs.replace(wanted, next_k=LISTED)
+    if options.yardsticks and wanted.next_k is None:
+        raise CallError("--yardsticks: it needs --next")
     source = _source(log, options, loaded.settings, drawing)
     reached = reaching(loaded.settings.topics.bootstrap) if log.form == "topic" else nullcontext()
     with reached, Signals() as signals, scratch(loaded.settings.stores) as store, log.metered() as share, progress("rows", share) as update:
@@ -241,20 +246,6 @@ def _blocks(given: str | None, model: ModelSettings) -> tuple[str, ...]:
     return names
 
 
-def _moment(option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    from datetime import datetime
-
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise CallError(f"{option} {text}: {error}") from None
-    if moment.tzinfo is None:
-        raise CallError(f"{option} {text}: name its zone, as in 2022-04-28T00:00+08:00 or 2022-04-27T16:00Z")
-    return int(moment.timestamp() * 1000)
-
-
 def _range(offsets: str | None) -> tuple[int | None, int | None]:
     first, colon, end = (offsets or ":").partition(":")
     try:
@@ -322,79 +313,4 @@ def evaluate(log: Log, options: EvaluateFlags, loaded: Loaded, as_json: bool) ->
     if evaluation.mostly_rejected:
         raise NoError(evaluation.mostly_rejected)
     if not evaluation.answers:
-        sys.exit(1)
-
-
-class SimulateFlags(NamedTuple):
-    """The options of `segue simulate`, as they were given."""
-
-    events: int
-    seed: int
-    out: Path | None
-    items_file: Path | None
-    until: str | None
-    world: dict[str, str]
-    prove: str | None
-    seeds: int
-    report: Path | None
-
-
-@verb("segue simulate --events 5000 --seed 1 -o events.jsonl --items items.jsonl")
-@click.option("--events", type=click.IntRange(min=0), default=20_000, show_default=True, help="records in the log")
-@click.option("--seed", type=int, default=1, show_default=True, help="of world and log; the first one with --prove")
-@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="the log: JSON lines")
-@click.option("--items", "items_file", type=click.Path(path_type=Path, dir_okay=False), help="also write the catalog there")
-@click.option(
-    "--until", metavar="TIME", help="of the last record: 2025-01-15T00:00Z; with it, equal calls write equal bytes  [default: now]"
-)
-@click.option(
-    "--world", multiple=True, callback=pairs, metavar="KEY=VALUE", help="of the world: listeners=400, days=14, switch_days=[1.5] …"
-)
-@click.option("--prove", type=click.Choice(PROOFS), help="write no log; test this claim about the model; exit 1 if it fails")
-@click.option("--seeds", type=click.IntRange(min=2), default=10, show_default=True, help="number of worlds for --prove")
-@click.option("--report", type=REPORT, help="with --prove pages: write curves as a page there")
-@bundled(SimulateFlags)
-@as_json
-def simulate(options: SimulateFlags, as_json: bool) -> None:
-    """Write a log of simulated listeners with known taste, conformity, curiosity and drift, served by a known policy.
-
-    With --prove: the model learns from small worlds of known truth and is compared with that truth; no log is written.
-    """
-    o = options
-    if o.report is not None and o.prove != "pages":
-        raise CallError("--report: only --prove pages has curves to write")
-    if o.prove is not None:
-        return _prove(o.prove, range(o.seed, o.seed + o.seeds), o.report, as_json)
-    if o.out is None:
-        raise CallError("--out: name the file of the log")
-    from replay.simulator.open_loop import later, write_items, write_log
-    from replay.simulator.world import WorldSettings
-    from streams.clock import now_ms
-    from streams.settings import parsed
-
-    try:
-        world = msgspec.convert({key: parsed(text) for key, text in o.world.items()}, WorldSettings)
-    except msgspec.ValidationError as error:
-        raise CallError(f"--world: {error}") from None
-    if o.until is not None and "start_ms" in o.world:
-        raise CallError("--until, --world start_ms: the one follows from the other; leave one of them out")
-    until_ms = _moment("--until", o.until)
-    later_ms = 0 if "start_ms" in o.world else later(world, o.events, o.seed, now_ms() if until_ms is None else until_ms)
-    written: dict[str, Any] = {"log": str(o.out), "events": write_log(o.out, world, o.events, o.seed, later_ms=later_ms)}
-    catalog = ""
-    if o.items_file:
-        written |= {"catalog": str(o.items_file), "items": write_items(o.items_file, world, o.seed, later_ms)}
-        catalog = f", {written['items']:,} items in {o.items_file}"
-    show(written, [f"{written['events']:,} records in {o.out}{catalog}"], as_json)
-
-
-def _prove(claim: str, seeds: range, report: Path | None, as_json: bool) -> None:
-    """Test a claim about the model; exit 1 if it fails."""
-    from replay.proofs.claims import table
-    from replay.proofs.prove import prove
-
-    with progress("worlds") as update:
-        result = prove(claim, seeds, update, report)
-    show(result, [table(result)], as_json)
-    if not result.passed:
         sys.exit(1)

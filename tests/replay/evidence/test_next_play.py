@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,8 +13,9 @@ from click.testing import CliRunner
 from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
 from replay import logs, prequential
+from replay.evidence.next_found import POOL, NextFound, PlayRanks
 from replay.evidence.next_page import section, table
-from replay.evidence.next_play import AFTER, MOST, NOW, ORDERS, SEGUE, NextFound, NextPlay, NextSettings, Session
+from replay.evidence.next_play import AFTER, MIX, MOST, NEIGHBOURS, NOW, ORDERS, RECENT, SEGUE, SLOW, NextPlay, NextSettings, Session
 from replay.log_rows import LogRow
 from replay.prequential import Numbered, Result
 from streams.cli import offline
@@ -53,10 +55,10 @@ def machine(items: Sequence[str] = ()) -> Partition:
 
 def ask(
     rows: list[LogRow], k: int = 2, every: int = 1, session: Session = lambda event: None, recommend: RecommendSettings | None = None,
-    items: Sequence[str] = (),
+    items: Sequence[str] = (), yardsticks: bool = False,
 ) -> tuple[NextFound, NextPlay, Result]:  # fmt: skip
     partition, learner = machine(items), Learner(LearnerSettings(micro_batch_examples=16), Trainer(SMALL), default_strategy_bandit())
-    settings = NextSettings(k=k, every=every, resamples=20)
+    settings = NextSettings(k=k, every=every, resamples=20, yardsticks=yardsticks)
     known = [found for item in items if (found := partition.catalog.get(_key(item)))]
     asking = NextPlay(settings, recommend or RecommendSettings(), partition, learner, known, session)
     numbered = prequential.of_file(rows)
@@ -69,7 +71,7 @@ def _key(item: str) -> int:
 
 
 def ranks(asking: NextPlay) -> dict[str, list[int]]:
-    return {name: [asked.ranks[n] for asked in asking._questions] for n, name in enumerate(ORDERS)}
+    return {name: [asked.ranks[n] for asked in asking._questions] for n, name in enumerate(asking.names)}
 
 
 TINY = plays(
@@ -131,8 +133,8 @@ def test_list_depends_on_nothing_of_its_own_moment_or_later(monkeypatch: pytest.
     told: list[list[tuple[str, list[str]]]] = []
     slate_of = NextPlay._slate
 
-    def spied(asking: NextPlay, event: Event, strategy: str) -> Slate:
-        made = slate_of(asking, event, strategy)
+    def spied(asking: NextPlay, event: Event, strategy: str, k: int) -> Slate:
+        made = slate_of(asking, event, strategy, k)
         told[-1].append((event.user_id, [ranked.item_id for ranked in made.items]))
         return made
 
@@ -200,7 +202,53 @@ def test_repeats_are_listed_and_domains_are_asked_for_apart() -> None:
 def test_items_of_a_catalog_are_candidates_before_anybody_plays_them() -> None:
     found, asking, _ = ask(TINY, items=["a", "b", "c"], k=3)
     assert min(ranks(asking)[SEGUE]) >= 1 and found.orders[0].hit.value == 1
-    assert sum(found.sources.values()) == 5
+    assert found.sources[0].hits == sum(source.hits for source in found.sources[1:]) == 5
+
+
+def test_list_is_the_top_of_the_whole_ranked_pool_and_lacks_what_a_source_brought(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By loops: the list that a request for k gives is the beginning of the pool as ranked; without a source, its items are dropped."""
+    rng = np.random.default_rng(5)
+    rows = plays(*(f"{n} u{rng.integers(3)} i{rng.integers(40)}" for n in range(66)))
+    quotas = RecommendSettings(popular_candidates=12, fresh_candidates=4, explore_candidates=3, own_candidates=3, co_listened_candidates=4)
+    met: list[tuple[str, list[tuple[str, str]]]] = []
+    slate_of, ranks_of = NextPlay._slate, NextPlay._ranks
+
+    def spied(asking: NextPlay, event: Event, *known: Any) -> PlayRanks:
+        pool = asking._ranked(event)
+        short = slate_of(asking, event, "ranked", 5).items
+        assert [(each.item_id, each.source) for each in short] == [(each.item_id, each.source) for each in pool[:5]]
+        met.append((event.item_id, [(each.item_id, each.source) for each in pool]))
+        return ranks_of(asking, event, *known)
+
+    monkeypatch.setattr(NextPlay, "_ranks", spied)
+    found, _, _ = ask(rows, k=5, every=3, recommend=quotas)
+    assert len({source for _, pool in met for _, source in pool}) == len(found.sources) - 1 >= 4
+    for source in found.sources:
+        left = [(item, [each for each, of in pool if of != source.name][:5]) for item, pool in met]
+        assert source.hit.value == pytest.approx(np.mean([item in items for item, items in left]))
+        assert source.mrr.value == pytest.approx(np.mean([1 / (items.index(item) + 1) if item in items else 0 for item, items in left]))
+        brought = [item in [each for each, of in pool[:20] if source.name in (of, POOL)] for item, pool in met]
+        assert source.recall["20"].value == pytest.approx(np.mean(brought))
+
+
+def test_items_are_told_apart_by_who_played_them_before() -> None:
+    found, asking, _ = ask(plays("0 u a", "1 u b", "2 v a", "3 v b", "4 u a", "5 w a", "6 w a", "7 w a", "8 w b"))
+    assert [asked.repeat for asked in asking._questions] == [False, False, True, True, True, False]
+    assert [asked.plays for asked in asking._questions] == [0, 1, 2, 4, 5, 2]  # b b | a a a b, of all users before
+    assert {kind.name: kind.questions for kind in found.kinds} == {"played before": 3, "new to the user": 3, "under 5 plays so far": 5}
+
+
+def test_slow_yardsticks_change_no_other_figure_and_are_of_the_state_before() -> None:
+    rng = np.random.default_rng(6)
+    rows = plays(*(f"{n} u{rng.integers(4)} i{rng.integers(9)}" for n in range(30)))
+    plain, _, result = ask(rows, k=3)
+    found, asking, with_them = ask(rows, k=3, yardsticks=True)
+    assert with_them.digests == result.digests and [order.name for order in found.orders] == [*ORDERS, *SLOW]
+    assert found.orders[: len(ORDERS)] == plain.orders and found.sources == plain.sources
+    _, tiny, _ = ask(TINY, yardsticks=True)
+    # asked of b, b, a, b, a: nothing has followed, a -> b did, nothing followed b, a -> b twice; c is of no session before
+    assert ranks(tiny)[RECENT] == [0, 1, 0, 1, 0]
+    assert ranks(tiny)[NEIGHBOURS][:2] == [0, 1] and ranks(tiny)[MIX][0] == 0
 
 
 def test_log_without_a_second_play_says_so() -> None:
@@ -244,7 +292,9 @@ def test_list_may_be_as_long_as_an_exposure() -> None:
     assert offline.MAX_SLOTS == MAX_SLOTS
 
 
-@pytest.mark.parametrize("options", [["--next", "201"], ["--every", "2"], ["--next", "2", "--freshness"], ["--next", "0"]])
+@pytest.mark.parametrize(
+    "options", [["--next", "201"], ["--every", "2"], ["--next", "2", "--freshness"], ["--next", "0"], ["--yardsticks", "--freshness"]]
+)
 def test_call_that_asks_for_nothing_sensible_is_refused(options: list[str]) -> None:
     assert CliRunner().invoke(segue, ["replay", __file__, "--format", "jsonl", *options]).exit_code == 2
 

@@ -2,17 +2,14 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from online_model.model_settings import ModelSettings
 from replay.simulator.world import WorldSettings
-from streams import settings
 from streams.cli import offline
 from streams.cli.main import segue
 
@@ -29,43 +26,11 @@ def test_simulate_validate_and_replay_agree_on_the_rows(tmp_path: Path) -> None:
     assert (checked["rows"], checked["bad"]) == (300, {})
 
 
-def test_a_world_can_be_set_in_every_part(tmp_path: Path) -> None:
-    def log(name: str, *world: str) -> str:
-        called = call("simulate", "--events", "200", "-o", str(tmp_path / name), *(word for text in world for word in ("--world", text)))
-        assert called.exit_code == 0, called.output
-        return (tmp_path / name).read_text()
-
-    tables = settings.toml([settings.Value(f"world.{key}", value, "") for key, value in msgspec.to_builtins(WorldSettings()).items()])
-    every = [line.removesuffix("  # ").replace(" = ", "=", 1) for line in tables.splitlines()[1:]]
-    assert len(every) == len(WorldSettings.__struct_fields__)
-    start = f"start_ms={WorldSettings().start_ms}"
-    assert log("said", *every) == log("by default", start)
-    assert log("switched", start, "switch_days=[0.001]", "switch_share=1") != log("by default again", start)
-    wrong = call("simulate", "-o", str(tmp_path / "none"), "--world", "switch_days=soon")
-    assert wrong.exit_code == 2 and "--world: Expected `array`, got `str` - at `$.switch_days`" in wrong.output
-
-
-def test_a_simulated_log_ends_now_or_when_it_is_told_to(tmp_path: Path) -> None:
-    def ended(*arguments: str) -> int:
-        assert call("simulate", "--events", "200", "-o", str(tmp_path / "log"), *arguments).exit_code == 0
-        return int(json.loads((tmp_path / "log").read_text().splitlines()[-1])["ts"])
-
-    before = time.time_ns() // 1_000_000
-    assert before <= ended() <= time.time_ns() // 1_000_000
-    assert ended("--until", "2025-11-30T12:00+02:00") == 1_764_496_800_000  # date -d 2025-11-30T10:00Z +%s
-    both = call("simulate", "-o", str(tmp_path / "log"), "--until", "2025-11-30T12:00Z", "--world", "start_ms=1735689600000")
-    assert both.exit_code == 2 and "leave one of them out" in both.output
-    naive = call("simulate", "-o", str(tmp_path / "log"), "--until", "2025-11-30T12:00")
-    assert naive.exit_code == 2 and "--until 2025-11-30T12:00: name its zone" in naive.output
-
-
 def test_choices_in_the_help_are_those_that_the_code_knows() -> None:
     from replay.off_policy import evaluate, rounds, strategy_rounds
     from replay.options import ReplayOptions
-    from replay.proofs import prove
     from streams.core.join.events import MAX_SLOTS
 
-    assert offline.PROOFS == prove.PROOFS
     assert (offline.Q_HATS, offline.LEVELS) == (evaluate.Q_HATS, tuple(evaluate.LEVELS))
     assert set(offline.REWARDS) == {*rounds.REWARDS, *strategy_rounds.REWARDS}
     assert (offline.MAX_SLOTS, offline.EVERY) == (MAX_SLOTS, ReplayOptions().next_every)
@@ -85,13 +50,6 @@ def test_a_light_replay_is_that_of_the_linear_settings_and_says_so(tmp_path: Pat
     assert [note for note in light["notes"] if note.startswith("Light: the linear path")]
     said = json.loads((tmp_path / "report" / "result.json").read_text())["settings"]
     assert {key for key, value in said.items() if value["source"] == "--light"} == {"model.deep", "model.causal", "model.pairs"}
-
-
-def test_a_log_needs_a_name_and_a_proof_needs_none() -> None:
-    assert call("simulate", "--events", "5").exit_code == 2
-    assert call("simulate", "--prove", "everything").exit_code == 2
-    curves = call("simulate", "--prove", "debias", "--report", "out")
-    assert curves.exit_code == 2 and "only --prove pages has curves to write" in curves.output
 
 
 @pytest.mark.parametrize(
