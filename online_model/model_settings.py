@@ -46,6 +46,8 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     gates: bool = True  # each task mixes its own expert with the shared ones; off: all take the shared ones' mean
     platt: bool = True  # logits are calibrated by a line a task before they are probabilities
     causal: bool = True  # what user and popularity add is kept apart, to be taken away when serving
+    # beside the ranker, a Gaussian an item of what its logits lack: lists that explore by belief (`recommend.explore_by`) need it
+    beliefs: bool = False
     cin_layers: Annotated[tuple[Count, ...], Meta(min_length=1)] = (32, 32)  # feature maps of each layer of products
     domain_places: Count = 6  # domains with towers of their own; the last is shared by all that come later
     domain_rows: bool = True  # a row of the user in each domain; off: one for all, which costs the dense domain
@@ -104,7 +106,8 @@ def blocks(settings: ModelSettings) -> tuple[str, ...]:
     >>> "cin" in blocks(ModelSettings()), "cin" in blocks(ModelSettings(cin=False)), "pairs" in blocks(ModelSettings(pairs=0.0))
     (True, False, False)
     """
-    switches = [field.name for field in msgspec.structs.fields(ModelSettings) if field.type is bool and field.name != "vectors"]
+    beside = ("vectors", "beliefs")  # no part of the ranker
+    switches = [field.name for field in msgspec.structs.fields(ModelSettings) if field.type is bool and field.name not in beside]
     return tuple([name for name in (*switches, "pairs") if getattr(settings, name)])
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from online_model import id_cross, popularity_effect
 from online_model.adam import Adam, flattened
 from online_model.base_rates import BaseRates
+from online_model.beliefs import Beliefs
 from online_model.blend import Blend, CrossDomainBlend
 from online_model.decay import DAY_MS, HOUR_MS
 from online_model.domains import Domains
@@ -61,6 +62,7 @@ class ModelState:
             for width, spread in ((id_cross.WIDTH, id_cross.SPREAD), (id_cross.FEED, id_cross.FEED**-0.5))
         )
         self.levels = Levels(self._rows(s.id_capacity), len(popularity_effect.INPUTS))
+        self.beliefs = Beliefs(self._rows(s.id_capacity), len(TASKS)) if s.beliefs else None
         self.admission = Admission(self._rows(s.id_capacity, kept_share=0.0))
         self.towers = TwoTower(s, lambda: self._rows(s.id_capacity), self.device) if s.vectors and self.uses_ranker else None
         self.pair_keys = PairKeys()
@@ -92,6 +94,8 @@ class ModelState:
         tables = {"ids": self.ids, "wide": self.wide, "cross": self.cross, "feed": self.feed, "levels": self.levels.table}
         if self.towers is not None:
             tables |= {"queries": self.towers.queries, "candidates": self.towers.candidates}
+        if self.beliefs is not None:
+            tables |= {"beliefs": self.beliefs.table}
         return tables
 
     def find(self, table: Table, flat: Array, learns: bool) -> RowLookup:

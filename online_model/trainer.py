@@ -9,7 +9,7 @@ T tasks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,8 @@ class Prediction:
     rank: Array  # float32 [B], the rank head; its differences within a slate count
     user: Array  # float32 [B, T], the part of the logits that the user adds to every candidate
     popularity: Array  # float32 [B, T], the part that the items' momentary popularity adds, before it was taken away
+    # float32 [B, 2, T], mean and variance of what the item's calibrated logits lack; [B, 0, T] where nothing is believed
+    belief: Array = field(default_factory=lambda: _no_belief(0))
 
 
 @dataclass(slots=True)
@@ -120,7 +122,7 @@ class Trainer:
             rank = run.scores.rank.numpy(force=True)
         if gamma_user or gamma_item:
             z = z - gamma_user * user.astype(np.float64) - gamma_item * popularity.astype(np.float64)
-        return Prediction(z.astype(np.float32), self._probabilities(z), rank, user, popularity)
+        return Prediction(z.astype(np.float32), self._probabilities(z), rank, user, popularity, self._believed(batch))
 
     def step(self, batch: Batch, now_ms: int) -> StepReport:
         """Predict, then learn from the batch once. A gradient that is not finite is not learned from (MODEL.md section 7)."""
@@ -144,7 +146,7 @@ class Trainer:
                 back = state.last_good.give_up()
                 touched = self._noted(state.roll_back() if back else {})
                 return StepReport(logits, probabilities, float("nan"), float(norm), "non-finite gradient", touched, back)
-            touched = self._noted(self._update(batch, run, gradients, pulled, now_ms))
+            touched = self._noted(self._update(batch, run, gradients, pulled, whole, now_ms))
         state.domains.learn(batch.fields[:, _DOMAIN])
         state.tier_weights.add(batch.tier[better], batch.tier[worse], now_ms)
         loss = self._calibrate(batch, run.place, whole, [*paths, *other], now_ms)
@@ -242,7 +244,9 @@ class Trainer:
             dense = state.flat[:0]
         return _Gradients(ids, cross, feed, dense, z.by_linear, z.by_whole)
 
-    def _update(self, batch: Batch, run: ForwardPass, gradients: _Gradients, pulled: Pulled | None, now_ms: int) -> dict[str, Array]:
+    def _update(
+        self, batch: Batch, run: ForwardPass, gradients: _Gradients, pulled: Pulled | None, z: Array, now_ms: int
+    ) -> dict[str, Array]:  # fmt: skip
         """Move rows, weights and levels; keys of the touched rows by table."""
         state, s = self.state, self.settings
         touched = {}
@@ -261,6 +265,8 @@ class Trainer:
             state.dense.take(gradients.dense, len(batch))
         if state.towers is not None and pulled is not None:
             touched |= state.towers.learn(pulled, lambda keys: state.ids.rows.find(keys) != 0, now_ms)
+        if state.beliefs is not None:
+            touched["beliefs"] = self._believe(batch, z, now_ms)
         if now_ms < state.swept_ms + HOUR_MS:
             return touched
         state.swept_ms = now_ms
@@ -343,8 +349,26 @@ class Trainer:
         state.base.add(float(importance_weight.sum()), (labels * importance_weight + sign).sum(0), now_ms)
         return loss
 
+    def _believed(self, batch: Batch) -> Array:
+        beliefs = self.state.beliefs
+        return _no_belief(len(batch)) if beliefs is None else beliefs(batch.fields[:, _ITEM])
+
+    def _believe(self, batch: Batch, z: Array, now_ms: int) -> Array:
+        """Move what is believed of items by the logits [W, T] that were predicted; keys of the touched rows."""
+        if self.state.beliefs is None:
+            return np.zeros(0, np.uint64)
+        n = len(z)
+        weight = (batch.is_example[:n].astype(np.float64) / batch.sampling_rate[:n])[:, None]
+        return self.state.beliefs.learn(
+            batch.fields[:n, _ITEM], self.state.calibrated(z), batch.labels[:n], weight, batch.sign[:n], now_ms
+        )  # fmt: skip
+
     def _probabilities(self, z: Array) -> Array:
         return _sigmoid(self.state.calibrated(z)).astype(np.float32)
+
+
+def _no_belief(n: int) -> Array:
+    return np.zeros((n, 0, len(TASKS)), np.float32)
 
 
 def _sigmoid(z: Array) -> Array:

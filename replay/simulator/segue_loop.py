@@ -15,10 +15,11 @@ import msgspec
 
 from online_model.model_settings import ModelSettings
 from online_model.trainer import Trainer
+from replay.simulator.carousel import CarouselWorld
 from replay.simulator.world import World
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
-from streams.core.join.events import Context, ExposedItem, Record, Tick
+from streams.core.join.events import Context, ExposedItem, Exposure, Record, Tick
 from streams.core.join.partition import Partition
 from streams.core.join.records import Arrived
 from streams.core.join.settings import PartitionSettings
@@ -42,6 +43,7 @@ class SegueSettings(msgspec.Struct, frozen=True, kw_only=True):
     learner: LearnerSettings = LearnerSettings(micro_batch_span_ms=60_000)
     model: ModelSettings = ModelSettings()
     recommend: RecommendSettings = RecommendSettings()
+    strategy: str | None = None  # of every slate; None = the usual one
 
 
 class Segue:
@@ -49,7 +51,7 @@ class Segue:
 
     def __init__(
         self,
-        world: World,
+        world: World | CarouselWorld,
         seed: int,
         settings: SegueSettings | None = None,
         device: str = "cpu",
@@ -57,7 +59,7 @@ class Segue:
     ) -> None:
         """`strategy_bandit`: what learns of rewards, where pages or slates are requested whose strategy it draws."""
         s = settings or SegueSettings()
-        self.seed = seed
+        self.seed, self.strategy = seed, s.strategy
         self.catalog, self.catalog_index = Catalog(), CatalogIndex()
         for item in world.catalog():
             self.catalog_index.put(self.catalog.put(item), world.settings.start_ms)
@@ -69,14 +71,18 @@ class Segue:
 
     def __call__(self, user_id: str, ts: int, k: int, domain: str, context: Context) -> list[ExposedItem]:
         """A slate as of now. Its exposure comes back with the records, as the live one does."""
+        exposure = self.serve(user_id, ts, k, domain, context)
+        return list(exposure.slots) if exposure is not None else []
+
+    def serve(self, user_id: str, ts: int, k: int, domain: str, context: Context, seen: bool = True) -> Exposure | None:
+        """The same, whole; `seen`: whether what is served counts as looked at."""
         self.until(ts)
         self._requests += 1
-        request = SlateRequest(user_id=user_id, k=k, domain=domain, context=context)
+        request = SlateRequest(user_id=user_id, k=k, domain=domain, context=context, strategy=self.strategy, seen=seen)
         user = self.partition.user(keys.key("user", user_id))
-        trainer = self.learner.trainer
-        model = ModelView(predict=trainer.predict, vectors=trainer.state.towers, version=self.learner.version)
-        exposure = self.recommender.recommend(request, f"{self._requests}", user, self.partition.item_counts, model, ts, self.seed).exposure
-        return list(exposure.slots) if exposure is not None else []
+        trainer, bandit = self.learner.trainer, self.learner.strategy_bandit
+        model = ModelView(predict=trainer.predict, vectors=trainer.state.towers, version=self.learner.version, bandit=bandit)
+        return self.recommender.recommend(request, f"{self._requests}", user, self.partition.item_counts, model, ts, self.seed).exposure
 
     def until(self, ts: int) -> None:
         """Let time pass up to a request."""

@@ -16,6 +16,7 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from bandit.best_of_many import BestOfMany
 from online_model import own_plays
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
@@ -28,7 +29,7 @@ from streams.core.json_fields import about
 from streams.core.serving.catalog_index import CatalogIndex
 from streams.core.serving.eligibility import EligibilityFilter
 from streams.core.serving.explain import Trace
-from streams.core.serving.fusion import Gamma, RequestError, Scale, Weights, merged_weights
+from streams.core.serving.fusion import Fusion, Gamma, RequestError, Scale, Weights, merged_weights
 from streams.core.serving.index import CandidateIndex
 from streams.core.serving.model_view import NO_MODEL, ModelView
 from streams.core.serving.requests import MAX_IDS, MAX_PLAYS, Flag, RequestState, ServingRequest
@@ -36,7 +37,7 @@ from streams.core.serving.retrieval import Arrangement, CandidatePool, Listener,
 from streams.core.serving.scoring import ScoredCandidates, Scorer, SlateItem, exposure, trace
 from streams.core.shaping.boosts import Boosts
 from streams.core.shaping.item_filter import ItemFilter
-from streams.core.shaping.placement import DrawPool, Placement, PlacementRules, between_pins, place_by_rules
+from streams.core.shaping.placement import DrawPool, Exploring, Placement, PlacementRules, between_pins, place_by_rules
 from streams.core.state.rows import UserState
 
 RANKED, TAIL, EXPLORE_MORE, POPULAR = "ranked", "tail", "explore", "popular"  # strategies
@@ -48,6 +49,7 @@ PLACES = 2  # of the random numbers of a request: those that places take under r
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
+ExploreBy = Literal["uniform", "belief"]
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -57,6 +59,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     gamma_user: Gamma | None = None
     gamma_item: Gamma | None = None
     explore_share: Share | None = None
+    explore_by: ExploreBy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Ranking:
     gamma_user: float
     gamma_item: float
     explore_share: float
+    explore_by: ExploreBy
 
 
 class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +89,9 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
     vector_candidates: Count = 30  # by the product of the user's vector with the item's, in place of as many popular ones
     explore_share: Share = 0.02  # of positions, at random: without it, nothing is learned of what is never shown (MODEL.md section 4)
     explore_share_more: Share = 0.2  # the same of the strategy `explore`: ten times the usual, and four of five positions still ranked
+    # how: each item alike; or by its chance to be the best, as far as the model believes something of items (`model.beliefs`)
+    explore_by: ExploreBy = "uniform"
+    explore_floor: Share = 0.02  # of positions that explore by belief, drawn uniformly all the same: nothing is out of reach
     presets: dict[str, Preset] = {}  # further strategies by name: weights, gamma_user, gamma_item, explore_share; at most 8
     chosen: tuple[str, ...] = (RANKED, TAIL, EXPLORE_MORE)  # strategies that `auto` draws one of, by the strategy bandit
     no_repeat_window_ms: Count = 6 * HOUR_MS  # shown or played within: not again; an evening. Flag `repeats` where a state forgets sooner
@@ -113,7 +120,7 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Of a strategy by its name. Raises RequestError where there is none of that name.
 
         >>> RecommendSettings(presets={"wild": Preset(explore_share=0.5)}).ranking("wild")
-        Ranking(weights={}, gamma_user=0.0, gamma_item=0.7, explore_share=0.5)
+        Ranking(weights={}, gamma_user=0.0, gamma_item=0.7, explore_share=0.5, explore_by='uniform')
         """
         if strategy not in STRATEGIES and strategy not in self.presets:
             raise RequestError("strategy", f"no such strategy {strategy!r}; one of {', '.join((*STRATEGIES, *self.presets, AUTO))}")
@@ -125,6 +132,7 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
             gamma_user=preset.gamma_user if preset.gamma_user is not None else self.gamma_user,
             gamma_item=preset.gamma_item if preset.gamma_item is not None else gamma_item,
             explore_share=preset.explore_share if preset.explore_share is not None else share,
+            explore_by=preset.explore_by or self.explore_by,
         )
 
     def quota(self) -> SourceQuota:
@@ -233,9 +241,10 @@ class Recommender:
         scored = score({*candidates.items(), *rules.pins.values()}, True)
         ranked = [key for key in scored.order if key in candidates.sources]
         arrangement: Arrangement | Placement
-        if rules.by_artist:
+        exploring = self._exploring(ranking, scored, ranked, fusion, request.k)
+        if rules.by_artist or exploring.chances is not None:
             drawn_from = self._draw_pool(candidates, index, eligibility)
-            arrangement = place_by_rules(ranked, candidates.sources, rules, drawn_from, ranking.explore_share, state.rng(PLACES))
+            arrangement = place_by_rules(ranked, candidates.sources, rules, drawn_from, exploring, state.rng(PLACES))
             scored = scored.also(score(set(arrangement.items) - scored.score.keys(), False))
         else:
             by_rank = candidates.arrange(ranked, ranking.explore_share)
@@ -299,6 +308,13 @@ class Recommender:
         vectors = self.scorer.by_vectors(state, seeds) if quota.vectors else ()
         listener = Listener(map(index.offered, own), map(index.offered, near.best()), map(index.offered, vectors))
         return pool(index, eligibility, quota, places, share, rng, listener)
+
+    def _exploring(self, ranking: Ranking, scored: ScoredCandidates, ranked: list[int], fusion: Fusion, places: int) -> Exploring:
+        """How positions explore: by belief where the strategy says so and the model believes something."""
+        believed = scored.beliefs(ranked, fusion) if ranking.explore_by == "belief" and ranking.explore_share else None
+        if believed is None:
+            return Exploring(ranking.explore_share)
+        return Exploring(ranking.explore_share, BestOfMany(ranked, *believed, places).among, self.settings.explore_floor)
 
     def _draw_pool(self, candidates: CandidatePool, index: CandidateIndex, eligibility: EligibilityFilter) -> DrawPool:
         """The same, to draw from by rules."""

@@ -67,8 +67,8 @@ FLAGS = {  # what each of them means, for the documentation
     Flag.NO_MATCH: "no item that may be shown to this user matches `filter`; without a catalog none does",
     Flag.PIN_MISSED: "a pinned item is not in its place: it may not be shown to this user or does not match `filter` and is left out, "
     "or the list ends before and it stands at the end",
-    Flag.NO_PROPENSITY: "`per_artist` or `spacing` holds and some places were filled by chance: below the first of them the propensity "
-    "is null, that given the places above is in the exposure",
+    Flag.NO_PROPENSITY: "`per_artist` or `spacing` holds, or `recommend.explore_by` is `belief`, and some places were filled by chance: "
+    "below the first of them the propensity is null, that given the places above is in the exposure",
     Flag.UNCATEGORISED: "nothing to show has a category, so the page is that of the control arm",
     Flag.REPEATS: "more was shown or played within the no-repeat window than is remembered, so items may come again",
     Flag.CATCHING_UP: "after a restart, the user's state still lacks much of the log; what it lacks may come again",

@@ -39,6 +39,10 @@ if TYPE_CHECKING:  # the core starts without torch; settings stand beside the co
 
 _POPULAR_COLUMN = POPULARITY_HALF_LIVES_H.index(POPULAR_HALF_LIFE_H)
 
+# log-odds per variance of a logit that a belief is lowered by: what nothing is known of loses .5. Carousel world, seed 1,
+# expected regret after 2,500 slates: 605, and 741 without
+CAUTION = 0.5
+
 Array = np.ndarray
 
 
@@ -82,6 +86,25 @@ class ScoredCandidates:
         """With this added to the scores; of equal ones the order stays."""
         score = {key: score + added.get(key, 0.0) for key, score in self.score.items()}
         return replace(self, order=sorted(self.order, key=lambda key: -score[key]), score=score, boosts={**self.boosts, **added})
+
+    def beliefs(self, keys: Sequence[int], fusion: Fusion) -> tuple[Array, Array] | None:
+        """Means and standard deviations [K] of the scores of candidates, boosts included; None where the model believes nothing.
+
+        A score's standard deviation is how far it moves where one task's logit moves up by one of its own, tasks taken as independent:
+        of a rate near 0 that is more than the slope says, as the chance of a hidden favourite is. What was shown was chosen, so the ranker
+        thinks too well of what was not: CAUTION.
+        """
+        m = self.model
+        if m is None or not m.prediction.belief.shape[1]:
+            return None
+        rows, weights = [m.row[key] for key in keys], np.array(fusion.weights[: len(TASKS)])
+        mean, variance = m.prediction.belief[rows].astype(np.float64).transpose(1, 0, 2)
+        p = np.clip(m.prediction.probabilities[rows].astype(np.float64), 1e-9, 1 - 1e-9)
+        z = np.log(p / (1 - p)) + mean - CAUTION * variance
+        p, higher = 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(-z - np.sqrt(variance)))
+        fused = fuse(np.column_stack([p, m.values[rows, len(TASKS) :]]), fusion.weights)
+        fused += np.array([self.boosts.get(key, 0.0) for key in keys])
+        return fused, np.sqrt((((higher - p) * weights) ** 2).sum(1))
 
     def also(self, other: ScoredCandidates) -> ScoredCandidates:
         """With other items, which were scored by themselves; the order stays that of these."""

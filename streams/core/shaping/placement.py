@@ -7,6 +7,11 @@ drawn too. So the conditional propensity of an item in its place, given the plac
 
     s / A + (1 - s) [it is the best ranked],   and 1 / A where none is ranked
 
+With beliefs, a share 1 - f of the draws takes an item by its chance c to be the best of those allowed (`bandit/best_of_many.py`), the
+rest draws each alike as before, so that nothing is out of reach:
+
+    s ((1 - f) c + f / A) + (1 - s) [it is the best ranked]
+
 The marginal one, over all that might stand above, has no closed form under such rules: it is the same as long as everything above was
 certain, and unknown (None) from the first place on that was not. Where A = 0 the list ends; what is pinned further down moves up.
 """
@@ -19,6 +24,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 PINNED, DRAWN = "pinned", "explore"  # sources of items that no ranking placed
+Chances = Callable[[Callable[[int], bool]], Mapping[int, float]]
 TRIES = 64  # draws from the whole pool before all that is allowed is looked for: an item of 64 is then missed once in e
 
 
@@ -84,8 +90,17 @@ class Placement:
                 self.put(pins[place], PINNED, 1.0, 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Exploring:
+    """How places are drawn."""
+
+    share: float  # s, of places
+    chances: Chances | None = None  # of items that are allowed, to be taken; None: each item alike
+    floor: float = 1.0  # f, of draws that take each item alike where there are chances
+
+
 def place_by_rules(
-    ranked: Sequence[int], sources: Mapping[int, str], rules: PlacementRules, pool: DrawPool, share: float, rng: np.random.Generator
+    ranked: Sequence[int], sources: Mapping[int, str], rules: PlacementRules, pool: DrawPool, exploring: Exploring, rng: np.random.Generator
 ) -> Placement:
     """Places filled one after the other. `ranked`: of the pool, best first; `sources`: of these."""
     out, left, certain = Placement(), list(ranked), True
@@ -103,14 +118,27 @@ def place_by_rules(
             return key not in placed and pool.artist(key) not in barred
 
         best = next((key for key in left if allowed(key)), None)
-        explore = 1.0 if best is None else share
+        explore = 1.0 if best is None else exploring.share
         drawn = best is None or rng.random() < explore
-        key = pool.draw(allowed, rng) if drawn or best is None else best
-        conditional = 1.0 if free == 1 else explore / free + (1.0 - explore) * (key == best)
+        likely = exploring.chances(allowed) if exploring.chances is not None and exploring.share else {}
+        key = best if best is not None and not drawn else _drawn(pool, allowed, likely, exploring.floor, rng)
+        alike = 1.0 if not likely else exploring.floor
+        conditional = explore * ((1.0 - alike) * likely.get(key, 0.0) + alike / free) + (1.0 - explore) * (key == best)
+        conditional = 1.0 if free == 1 else min(conditional, 1.0)
         out.put(key, DRAWN if drawn else sources[key], conditional if certain else None, conditional)
         certain = certain and conditional == 1.0
     out.end(rules.pins)
     return out
+
+
+def _drawn(
+    pool: DrawPool, allowed: Callable[[int], bool], likely: Mapping[int, float], floor: float, rng: np.random.Generator
+) -> int:  # fmt: skip
+    """One by these chances, or, without them and in a share `floor` of draws, any of the pool that is allowed."""
+    if not likely or rng.random() < floor:
+        return pool.draw(allowed, rng)
+    keys, ladder = list(likely), np.cumsum(list(likely.values()))
+    return keys[int(np.searchsorted(ladder, rng.random() * ladder[-1], side="right"))]
 
 
 def between_pins(free: Placement, rules: PlacementRules) -> Placement:

@@ -1,6 +1,8 @@
 """Scores are the weighted sum, of what the join will see; popularity orders while there is no model."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -10,9 +12,10 @@ from online_model.history import BEHAVIOUR
 from online_model.trainer import Prediction
 from streams.core.join.items import Item
 from streams.core.join.keys import HOUR_MS, key
-from streams.core.serving.fusion import Weights
+from streams.core.serving.fusion import Fusion, Weights, values
 from streams.core.serving.recommend import RecommendSettings
 from streams.core.serving.requests import GuestEvent
+from streams.core.serving.scoring import CAUTION, ModelScores, ScoredCandidates
 from tests.streams.core.serving.test_recommend import ITEM, NAMES, START, House, by_name, event, judged, k, said
 
 
@@ -123,3 +126,21 @@ def test_orders_of_users_with_behaviours_are_watched_and_only_those_that_a_model
     for n in range(60):
         house.ids(judged(lambda item, n=n: (item * (n + 1)) % 97 / 97), user_id=f"u{n}", k=5)  # type: ignore[misc]
     assert not watch.same_for_all
+
+
+def test_what_is_believed_of_a_score_is_its_mean_boosts_included_and_how_far_one_deviation_up_moves_it() -> None:
+    """By hand: full play has p .2, a mean of .3 more log-odds and a variance of .25; skip is certain; the rank head stands still."""
+    p, rank = np.zeros((1, len(TASKS)), np.float32), np.array([1.0], np.float32)
+    p[0, [TASKS.index("full_play"), TASKS.index("skip")]] = 0.2, 0.5
+    belief = np.zeros((1, 2, len(TASKS)), np.float32)
+    belief[0, :, TASKS.index("full_play")] = 0.3, 0.25
+    prediction = Prediction(p, p, rank, p, p, belief)
+    model = ModelScores({7: 0}, prediction, values(prediction, 2.0), None, [])  # type: ignore[arg-type]
+    fusion = Fusion((0.5, 0.0, 0.0, -0.5, 0.0, 2.0), 2.0, 0.0, 0.0)
+    found = ScoredCandidates([7], {7: 0.0}, model, {7: 0.125}).beliefs([7], fusion)
+    assert found is not None
+    z = math.log(0.2 / 0.8) + 0.3 - CAUTION * 0.25
+    mean, above = 1 / (1 + math.exp(-z)), 1 / (1 + math.exp(-z - 0.5))
+    assert found[0].tolist() == pytest.approx([0.5 * mean - 0.25 + 2 * math.tanh(0.5) + 0.125])
+    assert found[1].tolist() == pytest.approx([0.5 * (above - mean)])
+    assert ScoredCandidates([7], {7: 0.0}).beliefs([7], fusion) is None

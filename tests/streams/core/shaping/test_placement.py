@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from streams.core.shaping.placement import DrawPool, Placement, PlacementRules, between_pins, place_by_rules
+from bandit.best_of_many import BestOfMany
+from streams.core.shaping.placement import DrawPool, Exploring, Placement, PlacementRules, between_pins, place_by_rules
 
 
 def pool_of(artists: dict[int, int], pins: dict[int, int]) -> DrawPool:
@@ -23,16 +24,24 @@ def pool_of(artists: dict[int, int], pins: dict[int, int]) -> DrawPool:
     )  # fmt: skip
 
 
-def placed(artists: dict[int, int], rules: PlacementRules, ranked: list[int], share: float, seed: int) -> Placement:
-    of = [key for key in ranked if key not in rules.pins.values()]
-    return place_by_rules(of, dict.fromkeys(of, "popular"), rules, pool_of(artists, dict(rules.pins)), share, np.random.default_rng(seed))
+def placed(artists: dict[int, int], rules: PlacementRules, ranked: list[int], exploring: Exploring | float, seed: int) -> Placement:
+    of, how = (
+        [key for key in ranked if key not in rules.pins.values()],
+        exploring if isinstance(exploring, Exploring) else Exploring(exploring),
+    )
+    return place_by_rules(of, dict.fromkeys(of, "popular"), rules, pool_of(artists, dict(rules.pins)), how, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("share", [0.4, 1.0])
+def by_belief(share: float, floor: float) -> Exploring:
+    """Of 1, 2, 3: the last is the best, the first is hardly known."""
+    return Exploring(share, BestOfMany([1, 2, 3], np.array([0.0, 0.1, 0.3]), np.array([0.5, 0.2, 0.1]), 3).among, floor)
+
+
+@pytest.mark.parametrize("share", [0.4, 1.0, by_belief(0.7, 0.2)])
 @pytest.mark.parametrize(
     "rules", [PlacementRules(3, {}, per_artist=1), PlacementRules(4, {}, spacing=2), PlacementRules(4, {1: 5}, per_artist=2, spacing=2)]
 )
-def test_lists_come_as_often_as_the_product_of_their_propensities_given_above(rules: PlacementRules, share: float) -> None:
+def test_lists_come_as_often_as_the_product_of_their_propensities_given_above(rules: PlacementRules, share: Exploring | float) -> None:
     artists = {1: 7, 2: 7, 3: 8, 4: 0, 5: 8, 6: 9}
     seen, chance = Counter[tuple[int, ...]](), dict[tuple[int, ...], float]()
     for seed in range(3_000):
@@ -47,6 +56,24 @@ def test_lists_come_as_often_as_the_product_of_their_propensities_given_above(ru
     rest = 3_000 - sum(seen[items] for items in often)
     expected = [chance[items] * 3_000 for items in often]
     assert stats.chisquare([*(seen[i] for i in often), rest + 1e-9], [*expected, 3_000 - sum(expected) + 1e-9]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("share", "floor"), [(1.0, 0.1), (0.3, 0.5), (1.0, 0.0)])
+def test_by_belief_all_lists_that_may_come_have_propensities_that_add_up_to_one(share: float, floor: float) -> None:
+    """Enumerated: 4 of the pool is not ranked, so the floor alone reaches it."""
+    exploring, lists = by_belief(share, floor), dict[tuple[int, ...], float]()
+    for seed in range(600):
+        one = placed(dict.fromkeys((1, 2, 3, 4), 0), PlacementRules(2, {}), [3, 2, 1], exploring, seed)
+        lists[tuple(one.items)] = prod(one.conditional)
+    assert sum(lists.values()) == pytest.approx(1.0, abs=2e-3 if floor else 1e-9)  # what is rare may not have come
+    assert (4 in {items[0] for items in lists}) == (floor > 0)
+    assert exploring.chances is not None
+    first, alike = exploring.chances(lambda _: True), floor / 4
+    for seed in range(20):
+        one = placed(dict.fromkeys((1, 2, 3, 4), 0), PlacementRules(2, {}), [3, 2, 1], exploring, seed)
+        key = one.items[0]
+        expected = share * ((1 - floor) * first.get(key, 0.0) + alike) + (1 - share) * (key == 3)
+        assert one.conditional[0] == pytest.approx(expected) and one.propensities == [one.conditional[0], None]
 
 
 @given(
