@@ -65,6 +65,17 @@ def _places(context: click.Context, parameter: click.Parameter, assignments: tup
     return {item: int(place) for item, place in places.items()}
 
 
+def _shares(context: click.Context, parameter: click.Parameter, assignments: tuple[str, ...]) -> dict[str, float]:
+    out = dict[str, float]()
+    for text in assignments:
+        name, _, share = text.partition("=")
+        try:
+            out[name] = float(share)
+        except ValueError:
+            raise CallError(f"--source {text}: expected NAME=SHARE, as in co-listened=0.5") from None
+    return out
+
+
 def request_options(function: Verb) -> Verb:
     """Options of a request, named as its fields are, and where the service is; the verb gets `fields` and `place`."""
 
@@ -135,6 +146,7 @@ def _request(fields: dict[str, Any], kind: type[R]) -> R:
 @click.option("--per-artist", type=click.IntRange(min=1), help="items of one artist at most  [default: any]")
 @click.option("--spacing", type=click.IntRange(min=2), help="of so many places in a row at most one is an artist's  [default: any]")
 @click.option("--pin", "pins", multiple=True, metavar="ITEM=PLACE", callback=_places, help="it stands there; the first place is 0")
+@click.option("--source", "sources", multiple=True, metavar="NAME=SHARE", callback=_shares, help="candidates come from it, in this share")
 @click.option("--seed-item", "seed_items", multiple=True, metavar="ITEM", help="a radio from it: what others played next is a candidate")
 @click.option(
     "--filter", metavar="JSON", callback=_json,

@@ -11,7 +11,7 @@ import msgspec
 from streams.cli.console import progress, show
 from streams.cli.frame import CallError, as_json, bundled, moment, pairs, verb
 
-PROOFS = ("debias", "cross-domain", "first-feedback", "id-cross", "late-labels", "pages", "vectors")  # of replay/proofs/prove.py, which loads torch
+PROOFS = ("debias", "cross-domain", "first-feedback", "id-cross", "late-labels", "pages", "vectors")  # as replay/proofs/prove.py has them
 REPORT = click.Path(path_type=Path, file_okay=False)
 
 

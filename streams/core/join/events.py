@@ -106,7 +106,9 @@ class ExposedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     ] = msgspec.field(default=None, name="propensity_given_above")
     score: Annotated[float | None, about("by which it was ordered")] = None
     popularity: Annotated[tuple[float, ...], Meta(max_length=8), about("figures that it was scored with, by half-life")] = ()
-    source: Annotated[ShortId | None, about("of the candidate: given, own, co-listened, vectors, popular, fresh, explore")] = None
+    source: Annotated[
+        ShortId | None, about("of the candidate: given, own, co-listened, vectors, same-artist, same-category, popular, fresh, explore")
+    ] = None
     module: Annotated[ShortId | None, about("of a page, in which it stands")] = None
     monetization: Annotated[float | None, about("expected value of one exposure of it, as the catalog had it then")] = None
     module_propensity: Annotated[

@@ -9,6 +9,7 @@ slate, named or not, unless the request says so (`unknown`); without one, what e
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Annotated, Literal, NamedTuple
@@ -33,7 +34,7 @@ from streams.core.serving.fusion import Fusion, Gamma, RequestError, Scale, Weig
 from streams.core.serving.index import CandidateIndex
 from streams.core.serving.model_view import NO_MODEL, ModelView
 from streams.core.serving.requests import MAX_IDS, MAX_PLAYS, Flag, RequestState, ServingRequest
-from streams.core.serving.retrieval import Arrangement, CandidatePool, Listener, SourceQuota, given_pool, pool
+from streams.core.serving.retrieval import Arrangement, CandidatePool, Listener, Source, SourceQuota, alike, given_pool, pool
 from streams.core.serving.scoring import ScoredCandidates, Scorer, SlateItem, exposure, trace
 from streams.core.shaping.boosts import Boosts
 from streams.core.shaping.item_filter import ItemFilter
@@ -87,6 +88,8 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
     own_candidates: Count = 50  # what the user took before, the newest first, in place of as many popular ones
     co_listened_candidates: Count = 150  # what others took close to the user's last plays, in place of as many popular ones
     vector_candidates: Count = 30  # by the product of the user's vector with the item's, in place of as many popular ones
+    artist_candidates: Count = 0  # of the artists of what the user took, in place of as many popular ones; requests may name the source
+    category_candidates: Count = 0  # of its categories, the same
     explore_share: Share = 0.02  # of positions, at random: without it, nothing is learned of what is never shown (MODEL.md section 4)
     explore_share_more: Share = 0.2  # the same of the strategy `explore`: ten times the usual, and four of five positions still ranked
     # how: each item alike; or by its chance to be the best, as far as the model believes something of items (`model.beliefs`)
@@ -144,6 +147,8 @@ class RecommendSettings(msgspec.Struct, frozen=True, kw_only=True):
             self.co_listened_candidates,
             self.own_candidates,
             self.vector_candidates,
+            self.artist_candidates,
+            self.category_candidates,
         )
 
 
@@ -153,10 +158,7 @@ class SlateRequest(ServingRequest, frozen=True, kw_only=True):
     k: Annotated[int, Meta(ge=1, le=MAX_SLOTS), about("items wanted; at most `recommend.max_k`")] = 10
     candidates: Annotated[
         Annotated[tuple[Id, ...], Meta(max_length=MAX_IDS)] | None,
-        about(
-            "rank these; null: own, co-listened, popular, fresh and random ones, and those by vectors."
-            " At most `recommend.max_candidates`"
-        ),
+        about("rank these; null: as `sources` says. At most `recommend.max_candidates`"),
     ] = None
     unknown: Annotated[Literal["refuse", "allow"], about("candidates that the catalog does not hold; without a catalog all are taken")] = (
         "refuse"
@@ -170,6 +172,10 @@ class SlateRequest(ServingRequest, frozen=True, kw_only=True):
         Meta(max_length=MAX_PLAYS),
         about("a radio from these, none of which comes: candidates near to them in place of popular ones; the first counts most"),
     ] = ()
+    sources: Annotated[
+        dict[Source, Share],
+        about("where candidates come from, each with its share of the pool; none: as `recommend.*_candidates` say"),
+    ] = {}
     filter: Annotated[
         ItemFilter | None,
         about("conditions on items, met by all of the list: by `candidates`, by `pins`, and by what is drawn at random too"),
@@ -302,11 +308,16 @@ class Recommender:
             one = CandidateIndex({}, dict.fromkeys(eligible, 0), self.catalog_index.originals, eligible)  # of the versions of each
             return given_pool({key: eligible[key] for key in one.items}, places, share, rng)
         quota, near, own = self.settings.quota(), self.scorer.nearness(state), own_plays.taken(state.user.liked, state.ts)
+        liked = _keys(request.seed_items) or own
+        if request.sources:
+            quota = quota.shared(request.sources)
         if seeds := _keys(request.seed_items):
-            quota = replace(quota, co_listened=quota.popular - quota.vectors)
+            quota = quota if request.sources else replace(quota, co_listened=quota.popular - quota.vectors)
             near, own = Nearness([self.catalog_index.co_listening.row(key) for key in seeds], state.ts, True), []
         vectors = self.scorer.by_vectors(state, seeds) if quota.vectors else ()
-        listener = Listener(map(index.offered, own), map(index.offered, near.best()), map(index.offered, vectors))
+        artists, categories = self._of_artists(liked), self._of_categories(liked, state.domain)
+        sources = (own, near.best(), vectors, artists, categories)
+        listener = Listener(*(map(index.offered, items) for items in sources))
         return pool(index, eligibility, quota, places, share, rng, listener)
 
     def _exploring(self, ranking: Ranking, scored: ScoredCandidates, ranked: list[int], fusion: Fusion, places: int) -> Exploring:
@@ -315,6 +326,21 @@ class Recommender:
         if believed is None:
             return Exploring(ranking.explore_share)
         return Exploring(ranking.explore_share, BestOfMany(ranked, *believed, places).among, self.settings.explore_floor)
+
+    def _of_artists(self, liked: Iterable[int]) -> Iterator[int]:
+        """Items of the artists of these, each artist's most popular first."""
+        index, catalog = self.catalog_index, self.scorer.catalog
+
+        def items(artist: int) -> list[int]:
+            return sorted(index.of_artist(artist), key=lambda key: (-index.popularity(key, index.now_ms), key))
+
+        return alike(liked, lambda key: (known.artist,) if (known := catalog.get(key)) and known.artist else (), items)
+
+    def _of_categories(self, liked: Iterable[int], domain: int | None) -> Iterator[int]:
+        """The most popular items of the categories of these."""
+        catalog, indexes = self.scorer.catalog, self.catalog_index.categories(domain)
+        popular = {category: index.popular for category, index in indexes.items()}
+        return alike(liked, lambda key: known.categories if (known := catalog.get(key)) else (), lambda key: popular.get(key, tuple)())
 
     def _draw_pool(self, candidates: CandidatePool, index: CandidateIndex, eligibility: EligibilityFilter) -> DrawPool:
         """The same, to draw from by rules."""
@@ -359,6 +385,8 @@ class Recommender:
                 )
             if taken.setdefault(place, item_id) != item_id:
                 raise RequestError("pins", f"{taken[place][:40]} and {item_id[:40]} are both pinned to {place}")
+        if request.sources and not sum(request.sources.values()) > 0:
+            raise RequestError("sources", "at least one share must be above 0")
         if request.candidates is not None and len(request.candidates) > self.settings.max_candidates:
             raise RequestError("candidates", f"at most {self.settings.max_candidates:,}, got {len(request.candidates):,}")
 

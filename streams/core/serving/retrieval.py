@@ -1,10 +1,11 @@
 """Candidates of a slate or a module, and what is drawn at random before any of them is scored."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from itertools import islice, zip_longest
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -14,8 +15,11 @@ from streams.core.serving.index import CandidateIndex
 from streams.core.shaping.placement import PINNED, Placement
 
 GIVEN, OWN, CO_LISTENED, VECTORS = "given", "own", "co-listened", "vectors"
+SAME_ARTIST, SAME_CATEGORY = "same-artist", "same-category"
 POPULAR_NOW, FRESH, EXPLORE = "popular", "fresh", "explore"
-SOURCES = (GIVEN, OWN, CO_LISTENED, VECTORS, POPULAR_NOW, FRESH, EXPLORE, PINNED)  # of candidates, and of what the request pins
+Source = Literal["own", "co-listened", "vectors", "same-artist", "same-category", "popular", "fresh", "explore"]  # that a request may name
+GROUPS = 16  # artists or categories of what was liked last
+SOURCES = (GIVEN, *get_args(Source), PINNED)  # of candidates, and of what the request pins
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +32,37 @@ class SourceQuota:
     co_listened: int = 0  # at most, in place of as many popular ones
     own: int = 0  # the same
     vectors: int = 0  # the same
+    same_artist: int = 0  # the same
+    same_category: int = 0  # the same
+    named: frozenset[str] | None = None  # sources that a request names, in place of all
 
     @property
     def total(self) -> int:
-        """Of all sources; own, co-listened ones and those by vectors stand in place of popular ones."""
+        """Of all sources; what is known of the listener stands in place of popular ones."""
         return self.popular + self.fresh + self.explore
 
     def scaled(self, candidates: int) -> SourceQuota:
         """So many candidates in the same shares, none of them of what is known of the listener.
 
         >>> SourceQuota(popular=130, fresh=50, explore=20, co_listened=50).scaled(40)
-        SourceQuota(popular=26, fresh=10, explore=4, co_listened=0, own=0, vectors=0)
+        SourceQuota(popular=26, fresh=10, explore=4, co_listened=0, own=0, vectors=0, same_artist=0, same_category=0, named=None)
         """
         popular, fresh = (candidates * quota // max(1, self.total) for quota in (self.popular, self.fresh))
         return SourceQuota(popular, fresh, candidates - popular - fresh)
+
+    def shared(self, shares: Mapping[Source, float]) -> SourceQuota:
+        """As many candidates, of these sources alone, in these shares of their sum, which must be above 0.
+
+        >>> SourceQuota(popular=130, fresh=50, explore=20).shared({"fresh": 1.0, "own": 3.0}).own
+        150
+        """
+        total = sum(shares.values())
+        of: dict[str, int] = {name: int(self.total * share / total) for name, share in shares.items() if share > 0}
+        popular = sum(n for name, n in of.items() if name not in (FRESH, EXPLORE))
+        return SourceQuota(
+            popular, of.get(FRESH, 0), of.get(EXPLORE, 0), of.get(CO_LISTENED, 0), of.get(OWN, 0), of.get(VECTORS, 0),
+            of.get(SAME_ARTIST, 0), of.get(SAME_CATEGORY, 0), frozenset(of),
+        )  # fmt: skip
 
 
 class Listener(NamedTuple):
@@ -50,6 +71,8 @@ class Listener(NamedTuple):
     own: Iterable[int]  # taken before
     near: Iterable[int]  # to what was taken last
     vectors: Iterable[int] = ()  # by the product with the listener's vector
+    same_artist: Iterable[int] = ()  # as what was taken
+    same_category: Iterable[int] = ()
 
 
 @dataclass(frozen=True)
@@ -127,18 +150,23 @@ def retrieve(
 ) -> dict[int, str]:  # fmt: skip
     """Candidates with their source, at least so many where the index has as many eligible items.
 
-    First what the listener took before, what is near to that, and what has a vector like the listener's. Then popular ones up to their
-    quota, the newest (also in place of popular ones that are lacking), random ones.
+    First what the listener took before, what is near to that, what has a vector like the listener's, what is of the same artists and
+    categories. Then popular ones up to their quota, the newest (also in place of popular ones that are lacking), random ones.
     """
     out: dict[int, str] = {}
-    of = listener or Listener((), ())
-    for source, keys, limit in (
-        (OWN, of.own, min(quota.own, quota.popular)),
-        (CO_LISTENED, of.near, min(quota.own + quota.co_listened, quota.popular)),
-        (VECTORS, of.vectors, min(quota.own + quota.co_listened + quota.vectors, quota.popular)),
+    of, limit = listener or Listener((), ()), 0
+    for source, keys, more in (
+        (OWN, of.own, quota.own),
+        (CO_LISTENED, of.near, quota.co_listened),
+        (VECTORS, of.vectors, quota.vectors),
+        (SAME_ARTIST, of.same_artist, quota.same_artist),
+        (SAME_CATEGORY, of.same_category, quota.same_category),
         (POPULAR_NOW, candidate_index.popular(), quota.popular),
         (FRESH, candidate_index.newest(), quota.popular + quota.fresh),
     ):
+        limit = quota.popular + quota.fresh if source == FRESH else min(limit + more, quota.popular)
+        if len(out) >= limit or (quota.named is not None and source not in quota.named):
+            continue
         for key in keys:
             if len(out) >= limit:
                 break
@@ -147,6 +175,17 @@ def retrieve(
     for key in draw(candidate_index, eligibility, max(quota.explore, at_least - len(out)), rng, out):
         out[key] = EXPLORE
     return out
+
+
+def alike(liked: Iterable[int], groups: Callable[[int], Iterable[int]], items: Callable[[int], Iterable[int]]) -> Iterator[int]:
+    """Items of the groups (artists, categories) of what was liked, one of each in turn, the groups of what was liked last first.
+
+    >>> list(alike([7, 8], {7: [1], 8: [2, 1]}.__getitem__, {1: [10, 11], 2: [20]}.__getitem__))
+    [10, 20, 11]
+    """
+    found = islice(dict.fromkeys(group for item in liked for group in groups(item)), GROUPS)
+    for turn in zip_longest(*(items(group) for group in found)):
+        yield from (item for item in turn if item is not None)
 
 
 def draw(

@@ -574,3 +574,46 @@ def test_a_radio_goes_where_its_seeds_point() -> None:
     asked = SlateRequest(user_id="u", k=2, seed_items=("a",))
     slate = made.recommender.recommend(asked, "r", None, made.partition.item_counts, model, START, 1).slate
     assert {item.item_id: item.source for item in slate.items} == {"b": "vectors", "d": "vectors"}
+
+
+def test_sources_that_a_request_names_bring_the_pool_in_their_shares_and_no_other_does() -> None:
+    items = [Item(item_id=f"i{n}", artist_id=f"a{n % 40}", categories=(f"c{n % 8}",)) for n in range(400)]
+    made = House(items, msgspec.structs.replace(SETTLED, popular_candidates=60, fresh_candidates=30, explore_candidates=10))
+    made.catalog_index.seed(k("i5"), 9.0, START)
+    made.take(
+        *[
+            Event(ts=START + n, user_id="u", item_id=item, action=Action.PLAY, full=True, event_id=item)
+            for n, item in enumerate(["i3", "i7"])
+        ]
+    )
+
+    def pool(**sources: float) -> dict[str, list[str]]:
+        request = SlateRequest(user_id="u", k=1, sources={name.replace("_", "-"): share for name, share in sources.items()})
+        found = made.recommender.candidates(request, "r", made.user("u"), made.partition.item_counts, START + 9 * HOUR_MS, 1)
+        out: dict[str, list[str]] = {}
+        for item, source in found.items():
+            out.setdefault(source, []).append(made.recommender.scorer.named(item))
+        return out
+
+    of_artists = pool(same_artist=0.18, explore=0.82)
+    assert {name: len(keys) for name, keys in of_artists.items()} == {"same-artist": 18, "explore": 82}
+    artists = [int(item[1:]) % 40 for item in of_artists["same-artist"]]
+    assert artists == [7, 3] * 9  # the last one first, in turn
+    assert pool(same_category=1)["same-category"] == ["i7", "i3"]  # the only popular ones of their categories
+    assert {name: len(keys) for name, keys in pool(own=1, fresh=1).items()} == {"own": 2, "fresh": 98}
+    assert {name: len(keys) for name, keys in pool(popular=0.5, explore=0.5).items()} == {"popular": 3, "explore": 50}
+    with pytest.raises(RequestError, match="at least one share"):
+        made.ask(user_id="u", k=1, sources={"own": 0.0})
+
+
+def test_propensities_stay_exact_whatever_sources_a_request_names() -> None:
+    made = House([Item(item_id=f"i{n}") for n in range(6)], RecommendSettings(explore_share=0.5, popular_candidates=2, fresh_candidates=2))
+    counts, expected, n = dict[str, int](), dict[str, float](), 1500
+    for seed in range(n):
+        slate = made.ask(judged(lambda key: key % 97 / 97), user_id="u", k=1, sources={"fresh": 1.0}, seed=seed, request_id=f"r{seed}")[0]
+        item = slate.items[0]
+        counts[item.item_id] = counts.get(item.item_id, 0) + 1
+        assert item.propensity is not None and expected.setdefault(item.item_id, item.propensity) == item.propensity
+    assert sum(expected.values()) == pytest.approx(1.0)
+    _, p = stats.chisquare([counts[i] for i in expected], [n * share for share in expected.values()])
+    assert p > 1e-4
