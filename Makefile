@@ -6,9 +6,10 @@ STAMP := $(VENV)/.installed
 # The products of a step are small: a second thread spends its time waiting for the first, all the more where other work runs.
 export OMP_NUM_THREADS ?= 1
 MARKERS := not gpu and not prove
-# Tests at a time; those of a whole live system run by themselves, from files of their own: to read all takes half a minute.
+# Tests at a time: three for two cores, since many wait for brokers and children. Those of a whole live system run by themselves, from
+# files of their own: to read all takes half a minute.
 # To pytest, 5 means that nothing was selected.
-JOBS ?= 2
+JOBS ?= 3
 ALONE = $(shell grep -rl --include='*.py' mark.alone tests)
 NONE := 5
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import scipy  # loads scipy.special, .6 s, where something is first asked of it
+from scipy import special
 
 Array = np.ndarray
 
@@ -39,8 +39,8 @@ class BestOfMany:
         if len(nodes) > NODES:
             nodes = nodes[np.linspace(0, len(nodes) - 1, NODES).astype(int)]
         middle = (nodes[1:] + nodes[:-1]) / 2
-        self._mass = np.diff(scipy.special.ndtr((nodes - mean[:, None]) / sd[:, None]), axis=1)  # [K, G]
-        self._below = scipy.special.log_ndtr((middle - mean[:, None]) / sd[:, None])  # [K, G]
+        self._mass = np.diff(special.ndtr((nodes - mean[:, None]) / sd[:, None]), axis=1)  # [K, G]
+        self._below = special.log_ndtr((middle - mean[:, None]) / sd[:, None])  # [K, G]
 
     def __call__(self, allowed: Array) -> Array:
         """Mask [K] of `keys` that may stand there -> probabilities [K], 0 of the others; zeros where none may."""

@@ -17,7 +17,6 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from bandit.best_of_many import BestOfMany
 from online_model import own_plays
 from streams.core.join import keys
 from streams.core.join.catalog import Catalog
@@ -312,7 +311,7 @@ class Recommender:
         if request.sources:
             quota = quota.shared(request.sources)
         if seeds := _keys(request.seed_items):
-            quota = quota if request.sources else replace(quota, co_listened=quota.popular - quota.vectors)
+            quota = quota if request.sources else replace(quota, co_listened=max(quota.popular - quota.vectors, 1 + quota.popular // 2))
             near, own = Nearness([self.catalog_index.co_listening.row(key) for key in seeds], state.ts, True), []
         vectors = self.scorer.by_vectors(state, seeds) if quota.vectors else ()
         artists, categories = self._of_artists(liked), self._of_categories(liked, state.domain)
@@ -325,6 +324,8 @@ class Recommender:
         believed = scored.beliefs(ranked, fusion) if ranking.explore_by == "belief" and ranking.explore_share else None
         if believed is None:
             return Exploring(ranking.explore_share)
+        from bandit.best_of_many import BestOfMany  # scipy, which nothing else here needs
+
         return Exploring(ranking.explore_share, BestOfMany(ranked, *believed, places).among, self.settings.explore_floor)
 
     def _of_artists(self, liked: Iterable[int]) -> Iterator[int]:

@@ -150,21 +150,22 @@ def retrieve(
 ) -> dict[int, str]:  # fmt: skip
     """Candidates with their source, at least so many where the index has as many eligible items.
 
-    First what the listener took before, what is near to that, what has a vector like the listener's, what is of the same artists and
-    categories. Then popular ones up to their quota, the newest (also in place of popular ones that are lacking), random ones.
+    First what the listener took before, what is near to that (also in place of own ones that are lacking), what has a vector like the
+    listener's, what is of the same artists and categories. Then popular ones up to their quota, the newest (also in place of popular ones
+    that are lacking), random ones. So whoever is new to a young system gets what is popular, and not what vectors know little of.
     """
     out: dict[int, str] = {}
-    of, limit = listener or Listener((), ()), 0
-    for source, keys, more in (
-        (OWN, of.own, quota.own),
-        (CO_LISTENED, of.near, quota.co_listened),
-        (VECTORS, of.vectors, quota.vectors),
-        (SAME_ARTIST, of.same_artist, quota.same_artist),
-        (SAME_CATEGORY, of.same_category, quota.same_category),
-        (POPULAR_NOW, candidate_index.popular(), quota.popular),
-        (FRESH, candidate_index.newest(), quota.popular + quota.fresh),
+    of = listener or Listener((), ())
+    for source, keys, more, least in (  # so many more, or up to `least` in all
+        (OWN, of.own, quota.own, 0),
+        (CO_LISTENED, of.near, 0, quota.own + quota.co_listened),
+        (VECTORS, of.vectors, quota.vectors, 0),
+        (SAME_ARTIST, of.same_artist, quota.same_artist, 0),
+        (SAME_CATEGORY, of.same_category, quota.same_category, 0),
+        (POPULAR_NOW, candidate_index.popular(), 0, quota.popular),
+        (FRESH, candidate_index.newest(), 0, quota.popular + quota.fresh),
     ):
-        limit = quota.popular + quota.fresh if source == FRESH else min(limit + more, quota.popular)
+        limit = min(max(len(out) + more, least), quota.popular + (quota.fresh if source == FRESH else 0))
         if len(out) >= limit or (quota.named is not None and source not in quota.named):
             continue
         for key in keys:

@@ -85,7 +85,7 @@ def test_all_that_happens_is_learned_from_and_nothing_is_shown_twice_within_the_
                 key = record.user_id, slot.item_id
                 assert record.ts - past.get(key, -1 << 60) >= 6 * HOUR_MS
                 past[key] = record.ts
-    assert {slot.source for slot in shown} == {"co-listened", "popular", "fresh", "explore"}
+    assert {slot.source for slot in shown} == {"co-listened", "vectors", "popular", "fresh", "explore"}
     assert all(slot.propensity is not None and 0 < slot.propensity <= 1 for slot in shown)
 
 

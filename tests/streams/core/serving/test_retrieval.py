@@ -15,6 +15,9 @@ from streams.core.serving.retrieval import (
     FRESH,
     OWN,
     POPULAR_NOW,
+    SAME_ARTIST,
+    SAME_CATEGORY,
+    VECTORS,
     CandidatePool,
     Listener,
     SourceQuota,
@@ -77,6 +80,15 @@ def test_co_listened_items_take_the_places_of_popular_ones() -> None:
     before = Listener([k(name) for name in ("i9", "i7", "i5", "i6")], after)
     out = retrieve(candidate_index, eligibility, SourceQuota(4, 0, 0, co_listened=1, own=2), 1, rng, before)
     assert list(out.items()) == [(k("i9"), OWN), (k("i5"), OWN), (k("i8"), CO_LISTENED), (k("i0"), POPULAR_NOW)]
+
+
+def test_vectors_bring_no_more_than_their_quota_and_what_lacks_is_popular() -> None:
+    catalog_index, candidate_index = filled(40, plays=5)
+    eligibility, rng = EligibilityFilter(catalog_index, set()), np.random.default_rng(1)
+    known = Listener([k("i9")], [], map(k, ("i9", "i30", "i31", "i32")), [k("i33")], [k("i33"), k("i34"), k("i35")])
+    out = retrieve(candidate_index, eligibility, SourceQuota(7, 0, 0, 2, 2, vectors=2, same_artist=2, same_category=1), 1, rng, known)
+    wanted = {"i9": OWN, "i30": VECTORS, "i31": VECTORS, "i33": SAME_ARTIST, "i34": SAME_CATEGORY, "i0": POPULAR_NOW, "i1": POPULAR_NOW}
+    assert list(out.items()) == [(k(name), source) for name, source in wanted.items()]
 
 
 def test_a_pool_shows_drawn_items_where_it_explores_and_the_best_elsewhere() -> None:
