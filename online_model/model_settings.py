@@ -59,7 +59,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     pair_exponent: NotNegative = 0.5  # of how rare a kind of pair is among all, in what a pair weighs; 0 = all alike
     cross_rate: NotNegative = 0.05  # of ID-Cross rows
     vectors: bool = True  # of users and items, by which candidates are retrieved; off, or without the ranker: that source is empty
-    vector_dim: Count = 16
+    vector_dim: Count = 16  # numbers of a vector
     vector_rate: NotNegative = 0.1  # of rows of queries and candidates
     wide: bool = True  # off: the linear path has no ids and pairs, only the numbers
     row_rate: NotNegative = 0.05  # of the deep path's rows; AUC is flat between 0.04 and 0.2 (KuaiRand before 28 April)

@@ -59,9 +59,15 @@ class TakenItems(Saved):
         return there[first], theirs[first]
 
     def inclusion(self, items: Array) -> Array:
-        """float64 [N]: how likely each item is in a full ring, by how often it came: 1 - exp(-RECENT / interval). New ones: once so far."""
-        interval = self.interval[_bucket(items)]
-        return -np.expm1(-RECENT / np.where(interval > 0, interval, self.n + 1.0))
+        """float64 [N]: how likely each item is in a full ring, by how often it comes: 1 - exp(-RECENT / interval).
+
+        While intervals are averaged, how often an item came until now says that: the mean of the few that ended leaves out the open
+        one, and so makes rare items more frequent than they are. A new item counts as one that comes next.
+        """
+        place = _bucket(items)
+        times = self.times[place]
+        interval = np.where(times * MEMORY < 1, (self.n + (times == 0)) / np.maximum(times, 1), self.interval[place])
+        return -np.expm1(-RECENT / interval)
 
     def forget(self, keys: Array) -> None:
         """Erased ids are nobody's negatives any more."""

@@ -60,7 +60,6 @@ class Pooling(nn.Module):
         self.direction = nn.Parameter(torch.zeros(HEADS, dim))
         self.null = nn.Parameter(torch.zeros(HEADS, 1, 1))
         self.mix = nn.Parameter(torch.eye(dim).repeat(HEADS, 1, 1))
-        self.embedding = nn.Parameter(torch.zeros(EMBEDDING, dim + 1))  # of an item, into its vector
 
     def forward(self, taken: Tensor, context: Tensor, action: Tensor, age_s: Tensor, there: Tensor) -> Tensor:
         """Behaviours [P, L, D], rows of the context [P, K, D], codes, ages and mask [P, L] -> [P, W], the last of them 1.
@@ -118,7 +117,8 @@ class TwoTower(Saved):
         spread = [*[SPREAD] * dim, 0.0]
         self.candidates = Table(rows(), dim + 1, RowInit(spread, ROW_START, seed, unborn=False), device=device)
         self.pooling = Pooling(dim).to(device)
-        self.parameters = list(self.pooling.parameters())
+        self.embedding = nn.Parameter(torch.zeros(EMBEDDING, dim + 1, device=device))  # of an item, into its vector
+        self.parameters = [*self.pooling.parameters(), self.embedding]
         self.flat = flattened(self.parameters)
         self.dense = Adam(self.flat, settings.dense_rate, settings.dense_batch, settings.clip_norm)
         self.taken = TakenItems()
@@ -138,7 +138,7 @@ class TwoTower(Saved):
         moments, candidates = self._moments(batch, at, learns=True), self._find(self.candidates, items, learns=True)
         leaves = [moments.lookup.values.requires_grad_(), candidates.values.requires_grad_(), *self.parameters]
         with torch.enable_grad():
-            vectors = candidates.values.view(len(items), CONTENT, -1).sum(1) + self._tensor(theirs) @ self.pooling.embedding
+            vectors = candidates.values.view(len(items), CONTENT, -1).sum(1) + self._tensor(theirs) @ self.embedding
             loss = cross_entropy(self._query(moments) @ vectors.T - correction, target, reduction="sum")
             by_query, by_candidate, *parts = torch.autograd.grad(loss, leaves)
         return Pulled(
@@ -172,7 +172,7 @@ class TwoTower(Saved):
 
     def embedding_map(self) -> Array:
         """float32 [EMBEDDING, W]: what an item's embedding is multiplied by, to be added to its vector."""
-        return self.pooling.embedding.numpy(force=True).copy()
+        return self.embedding.numpy(force=True).copy()
 
     def note(self, keys: Array) -> None:
         """Rows of these candidates' keys have changed or went."""

@@ -10,6 +10,7 @@ import torch
 from online_model.batch import Batch
 from online_model.forward import forward
 from online_model.model_state import ModelState
+from online_model.projection import of_width
 
 Array = np.ndarray
 
@@ -17,16 +18,9 @@ WIDTH = 32
 
 
 def user_vector(state: ModelState, batch: Batch) -> Array:
-    """[B, WIDTH] of length 1; [B, 0] where there is no ranker. By the model as it stands; changes nothing.
-
-    Of more units each number is a sum with signs that are fixed for ever: distances stay nearly as they were (Achlioptas, "Database-
-    friendly random projections", 2003).
-    """
+    """[B, WIDTH] of length 1; [B, 0] where there is no ranker. By the model as it stands; changes nothing."""
     if not state.uses_ranker:
         return np.zeros((len(batch), 0))
     with torch.inference_mode():
         shared = state.ranker.tasks.common(forward(state, batch, len(batch), learns=False).scores.entering).numpy(force=True)
-    units = shared.shape[1]
-    signs = np.random.default_rng(0).integers(0, 2, (units, WIDTH)) * 2.0 - 1.0 if units > WIDTH else np.eye(units, WIDTH)
-    vector = shared.astype(np.float64) @ signs
-    return vector / np.maximum(np.linalg.norm(vector, axis=1, keepdims=True), 1e-9)
+    return of_width(shared, WIDTH)

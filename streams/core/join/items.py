@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from online_model.item_embedding import MOST
+from online_model.item_embedding import BOUND, MOST
 from streams.core.join.decode import ELEMENTS, MAX_ARRAY, validated
 from streams.core.join.events import EventTime, Id, Length, Reason, Rejected, ShortId
 from streams.core.json_fields import about, reader
@@ -34,7 +34,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     monetization: Annotated[float, Meta(ge=0.0, le=1e9), about("expected value of one exposure, in a unit of yours")] = 0.0
     hidden: Annotated[bool, about("true: in no list, even where a request names it")] = False
     embedding: Annotated[
-        tuple[float, ...],
+        tuple[Annotated[float, Meta(ge=-BOUND, le=BOUND)], ...],
         Meta(max_length=MOST),
         about("numbers that say what it is like (audio, text), of one model for all items: by them it is found before anybody took it"),
     ] = ()

@@ -41,7 +41,7 @@ class SimilarRequest(msgspec.Struct, frozen=True, kw_only=True):
         Kind,
         about(
             "kind of similarity; co-listening: what listeners took close to it, within an hour; vectors: what is taken by the same"
-            " listeners, known by its artist, category and features before anybody took it; both: what is high in either order"
+            " listeners, known by its artist, category, features and embedding before anybody took it; both: what is high in either order"
         ),
     ] = "co-listening"
     domain: Annotated[ShortId | None, about("of the wanted items; null: any")] = None

@@ -307,10 +307,11 @@ class Recommender:
             one = CandidateIndex({}, dict.fromkeys(eligible, 0), self.catalog_index.originals, eligible)  # of the versions of each
             return given_pool({key: eligible[key] for key in one.items}, places, share, rng)
         quota, near, own = self.settings.quota(), self.scorer.nearness(state), own_plays.taken(state.user.liked, state.ts)
-        liked = _keys(request.seed_items) or own
+        seeds = _keys(request.seed_items)
+        liked = seeds or own
         if request.sources:
             quota = quota.shared(request.sources)
-        if seeds := _keys(request.seed_items):
+        if seeds:
             quota = quota if request.sources else replace(quota, co_listened=max(quota.popular - quota.vectors, 1 + quota.popular // 2))
             near, own = Nearness([self.catalog_index.co_listening.row(key) for key in seeds], state.ts, True), []
         vectors = self.scorer.by_vectors(state, seeds) if quota.vectors else ()

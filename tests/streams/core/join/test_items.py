@@ -23,6 +23,9 @@ BAD = {
     b'{"item_id": ""}': Reason.OUT_OF_BOUNDS,
     json.dumps({"item_id": "i" * 257}).encode(): Reason.OUT_OF_BOUNDS,
     b'{"item_id": "i", "duration_ms": -1}': Reason.OUT_OF_BOUNDS,
+    b'{"item_id": "i", "embedding": [0.5, -2e9]}': Reason.OUT_OF_BOUNDS,
+    json.dumps({"item_id": "i", "embedding": [0.5] * 1025}).encode(): Reason.OUT_OF_BOUNDS,
+    b'{"item_id": "i", "embedding": "abc"}': Reason.WRONG_TYPE,
     b'{"item_id": "i", "x": ' + b"[" * 10_000 + b"]" * 10_000 + b"}": Reason.TOO_DEEP,
     json.dumps({"item_id": "i", "x": "y" * (1 << 20)}).encode(): Reason.OVERSIZED,
 }
